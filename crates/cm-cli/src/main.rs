@@ -1,0 +1,3 @@
+//! The binary `cm`.
+
+fn main() {}

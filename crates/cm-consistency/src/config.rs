@@ -1,0 +1,239 @@
+//! How a consistency model is trained, as data.
+
+use cm_diffusion::{DiscretisationConfig, WeightingConfig};
+use cm_training::{RangeError, TrainConfig};
+use serde::{Deserialize, Serialize};
+
+/// Consistency distillation or training: everything but where the lower point of a pair comes from.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsistencyConfig {
+    /// Batches, optimiser, learning rate, evaluation averages.
+    pub train: TrainConfig,
+    /// The weights training starts from.
+    pub init: InitConfig,
+    /// Range and spacing of the noise levels.
+    pub discretisation: DiscretisationConfig,
+    /// The number N of noise levels over the run.
+    pub curriculum: CurriculumConfig,
+    /// The network that makes the target.
+    pub target: TargetConfig,
+    /// The distance d between the two outputs of a pair.
+    pub distance: DistanceConfig,
+    /// The weight lambda of a pair.
+    pub weighting: WeightingConfig,
+}
+
+/// The weights training starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum InitConfig {
+    /// The teacher's averaged weights (Song et al. 2023, Algorithm 2).
+    #[default]
+    Teacher,
+    /// Fresh random weights (Song et al. 2023, Algorithm 3).
+    Random,
+}
+
+/// The number N of noise levels as a function of the images seen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum CurriculumConfig {
+    /// The same N throughout.
+    Fixed(FixedConfig),
+    /// N(k) = ceil(sqrt(k/K ((s1 + 1)^2 - s0^2) + s0^2) - 1) + 1 (Song et al. 2023, Appendix C).
+    Progressive(ProgressiveConfig),
+}
+
+impl Default for CurriculumConfig {
+    fn default() -> Self {
+        Self::Fixed(FixedConfig::default()) // Song et al. 2023, Table 3: distillation has a fixed N
+    }
+}
+
+/// Constants of [`CurriculumConfig::Fixed`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FixedConfig {
+    /// N, at least 2.
+    pub num_levels: usize,
+}
+
+impl Default for FixedConfig {
+    fn default() -> Self {
+        Self {
+            num_levels: 18, // Song et al. 2023, Table 3, CIFAR-10
+        }
+    }
+}
+
+/// Constants of [`CurriculumConfig::Progressive`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProgressiveConfig {
+    /// s0: intervals at the start, plus one; at least 2.
+    pub start: usize,
+    /// s1: intervals at the end; at least `start`.
+    pub end: usize,
+}
+
+impl Default for ProgressiveConfig {
+    fn default() -> Self {
+        Self {
+            start: 2, // Song et al. 2023, Table 3
+            end: 150, // Song et al. 2023, Table 3, CIFAR-10
+        }
+    }
+}
+
+/// The network that makes the target of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum TargetConfig {
+    /// The student itself without gradient: mu = 0 (the paper's choice for CIFAR-10 distillation; iCT).
+    StopGradient,
+    /// An average of the student with a fixed decay mu per step, in [0, 1).
+    Ema(f32),
+    /// An average with decay mu(k) = exp(s0 ln(mu0) / N(k)) (Song et al. 2023, Appendix C).
+    Adaptive(AdaptiveConfig),
+}
+
+impl Default for TargetConfig {
+    fn default() -> Self {
+        Self::StopGradient // Song et al. 2023, Table 3, CIFAR-10 distillation: mu = 0
+    }
+}
+
+/// Constants of [`TargetConfig::Adaptive`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdaptiveConfig {
+    /// mu0: the decay at the start of training, in (0, 1).
+    pub start: f32,
+}
+
+impl Default for AdaptiveConfig {
+    fn default() -> Self {
+        Self {
+            start: 0.9, // Song et al. 2023, Table 3, CIFAR-10
+        }
+    }
+}
+
+/// The distance d(x, y) between the student's and the target's output.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum DistanceConfig {
+    /// Mean of |x - y| over the values of an image (the paper's l1).
+    L1,
+    /// Root of the mean of (x - y)^2.
+    L2,
+    /// Mean of (x - y)^2: what the paper and its code call l2.
+    SquaredL2,
+    /// sqrt(|x - y|^2 + c^2) - c over the whole image (Song and Dhariwal 2024).
+    PseudoHuber(PseudoHuberConfig),
+    /// In the manner of LPIPS: features of a small classifier trained on the same data.
+    Features(FeaturesConfig),
+}
+
+impl Default for DistanceConfig {
+    fn default() -> Self {
+        Self::SquaredL2 // Song et al. 2023, Section 6.1; their best, LPIPS, needs ImageNet weights
+    }
+}
+
+/// Constants of [`DistanceConfig::PseudoHuber`].
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PseudoHuberConfig {
+    /// c, > 0. None: 0.00054 sqrt(values of an image) (Song and Dhariwal 2024, Section 3.3).
+    pub c: Option<f32>,
+}
+
+/// The classifier of [`DistanceConfig::Features`], trained before the student and never used by an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeaturesConfig {
+    /// Channels of the first layer; the second has twice as many, the third four times.
+    pub channels: usize,
+    /// Images it is trained on, repeats counted.
+    pub train_images: u64,
+}
+
+impl Default for FeaturesConfig {
+    fn default() -> Self {
+        Self {
+            channels: 16,         // our choice: a second's training on 8x8 digits
+            train_images: 60_000, // our choice: 40 passes over the digits
+        }
+    }
+}
+
+impl ConsistencyConfig {
+    /// Everything that is out of range, with paths relative to this struct.
+    pub fn problems(&self) -> Vec<RangeError> {
+        let mut problems: Vec<_> = self
+            .train
+            .problems()
+            .into_iter()
+            .map(|problem| RangeError { field: format!("train.{}", problem.field), ..problem })
+            .collect();
+        let d = &self.discretisation;
+        problems.extend(RangeError::unless(
+            d.range().is_ok(),
+            "discretisation.sigma_min",
+            format!("{} (sigma_max {})", d.sigma_min, d.sigma_max),
+            "0 < sigma_min < sigma_max, both finite",
+        ));
+        problems.extend(RangeError::unless(
+            d.rho > 0.0 && d.rho.is_finite(),
+            "discretisation.rho",
+            d.rho,
+            "above 0",
+        ));
+        match self.curriculum {
+            CurriculumConfig::Fixed(FixedConfig { num_levels }) => problems.extend(RangeError::unless(
+                num_levels >= 2,
+                "curriculum.num_levels",
+                num_levels,
+                "at least 2 noise levels",
+            )),
+            CurriculumConfig::Progressive(ProgressiveConfig { start, end }) => {
+                problems.extend(RangeError::unless(start >= 2, "curriculum.start", start, "at least 2"));
+                problems.extend(RangeError::unless(end >= start, "curriculum.end", end, "at least `start`"));
+            }
+        }
+        match self.target {
+            TargetConfig::StopGradient => {}
+            TargetConfig::Ema(mu) => {
+                problems.extend(RangeError::unless((0.0..1.0).contains(&mu), "target", mu, "in [0, 1)"));
+            }
+            TargetConfig::Adaptive(AdaptiveConfig { start }) => problems.extend(RangeError::unless(
+                start > 0.0 && start < 1.0,
+                "target.start",
+                start,
+                "in (0, 1)",
+            )),
+        }
+        match self.distance {
+            DistanceConfig::L1 | DistanceConfig::L2 | DistanceConfig::SquaredL2 => {}
+            DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => problems.extend(
+                c.and_then(|c| RangeError::unless(c > 0.0 && c.is_finite(), "distance.c", c, "above 0")),
+            ),
+            DistanceConfig::Features(FeaturesConfig { channels, train_images }) => {
+                problems.extend(RangeError::unless(
+                    channels > 0,
+                    "distance.channels",
+                    channels,
+                    "at least 1",
+                ));
+                problems.extend(RangeError::unless(
+                    train_images > 0,
+                    "distance.train_images",
+                    train_images,
+                    "at least 1 image",
+                ));
+            }
+        }
+        problems
+    }
+}

@@ -1,0 +1,142 @@
+//! The consistency loss: E[lambda d(f(x_upper, upper), f-(x_lower, lower))], Song et al. 2023, Equations 7 and 10.
+
+use crate::model::scaling;
+use crate::{ConsistencyConfig, Curriculum, Distance, NoisyPair, TargetConfig, Trajectory};
+use cm_diffusion::{Boundary, Discretisation, LevelPair, NoiseLevels, Sigma, Weighting, noise};
+use cm_image::random::{Random, derive_seed};
+use cm_network::{Extra, Network};
+use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
+use cm_training::{
+    Batch, LearningRateConfig, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep,
+};
+
+/// The stream of a step's seed from which levels are drawn; images' noise uses seeds derived per image.
+const LEVELS_STREAM: u64 = 1;
+
+/// What a step is made of, built from a [`ConsistencyConfig`].
+pub struct Parts<'a> {
+    /// Where the lower point of a pair comes from.
+    pub trajectory: Box<dyn Trajectory + 'a>,
+    /// The noise levels for a given N.
+    pub discretisation: Box<dyn Discretisation>,
+    /// How the two outputs are compared.
+    pub distance: Box<dyn Distance>,
+    /// The weight of a pair.
+    pub weighting: Box<dyn Weighting>,
+}
+
+/// Training of a [`crate::ConsistencyModel`].
+pub struct ConsistencyStep<'a> {
+    network: &'a dyn Network,
+    precondition: Boundary,
+    parts: Parts<'a>,
+    curriculum: Curriculum,
+    learning_rate: LearningRateConfig,
+    state: TrainState,
+}
+
+impl<'a> ConsistencyStep<'a> {
+    /// Training from `weights`, which are the network's: the teacher's or fresh ones.
+    pub fn new(
+        config: &ConsistencyConfig,
+        network: &'a dyn Network,
+        weights: Weights,
+        precondition: Boundary,
+        parts: Parts<'a>,
+    ) -> Self {
+        // Without an average the student is its own target, and there is nothing to keep.
+        let with_target = config.target != TargetConfig::StopGradient;
+        Self {
+            network,
+            precondition,
+            parts,
+            curriculum: Curriculum { levels: config.curriculum, target: config.target },
+            learning_rate: config.train.learning_rate,
+            state: TrainState::new(&config.train, weights, with_target),
+        }
+    }
+
+    /// Weights and averages.
+    pub fn state(&self) -> &TrainState {
+        &self.state
+    }
+}
+
+impl TrainStep for ConsistencyStep<'_> {
+    fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
+        let clean = &batch.images;
+        let expected = self.network.shape();
+        if clean.shape() != expected {
+            return Err(TrainError::Shape { given: clean.shape(), expected });
+        }
+        let count = clean.count();
+        let (num_levels, target_decay) = self.curriculum.at(progress);
+        let levels = self.parts.discretisation.noise_levels(num_levels);
+        let pairs = draw_pairs(&levels, count, seed);
+        let upper: Vec<Sigma> = pairs.iter().map(|pair| pair.upper).collect();
+        let lower: Vec<Sigma> = pairs.iter().map(|pair| pair.lower).collect();
+        let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
+        let z = noise::batch_noise(clean.shape(), &seeds, 0);
+        let noisy = noise::perturb(clean, &upper, &z);
+        let pair = NoisyPair { clean, noise: &z, noisy: &noisy, upper: &upper, lower: &lower };
+        let lower_point =
+            self.parts.trajectory.lower_point(&pair).map_err(|error| TrainError::Model(error.into()))?;
+
+        // Student and target see the same dropout masks: the same key.
+        let extra = Extra { dropout_key: Some(seed.dropout()), ..Extra::default() };
+        let evaluate = |graph: &mut Graph, weights: &Weights, x: &_, sigma: &[Sigma]| {
+            let scaling = scaling(&self.precondition, sigma);
+            self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra)
+        };
+        let target_weights = self.state.target.as_ref().unwrap_or(&self.state.weights);
+        let target = evaluate(&mut Graph::inference(), target_weights, &lower_point, &lower);
+        let mut graph = Graph::recording();
+        let student = evaluate(&mut graph, &self.state.weights, &noisy, &upper);
+        let distances = self.parts.distance.distance(&mut graph, &student, &target);
+
+        let weights: Vec<f32> = pairs
+            .iter()
+            .map(|pair| self.parts.weighting.weight(pair.upper, pair.lower) / count as f32)
+            .collect();
+        let loss: f64 =
+            distances.values().iter().zip(&weights).map(|(d, w)| f64::from(*d) * f64::from(*w)).sum();
+        let not_finite = |what| TrainError::NotFinite {
+            what,
+            step: progress.step,
+            seed: seed.noise(),
+            levels: format!("{pairs:?}"),
+        };
+        if !loss.is_finite() {
+            return Err(not_finite("loss"));
+        }
+        let gradients = self.state.weights.gradients(&mut graph.backward(&distances, weights));
+        let gradient_norm = TrainState::norm(&gradients);
+        if !gradient_norm.is_finite() {
+            return Err(not_finite("gradient"));
+        }
+        let learning_rate = self.learning_rate.at(progress);
+        self.state.update(&gradients, gradient_norm, learning_rate, target_decay);
+        Ok(StepReport {
+            step: progress.step + 1,
+            images: progress.images + count as u64,
+            loss,
+            gradient_norm,
+            learning_rate,
+            scalars: vec![("num_levels", num_levels.get() as f64), ("target_decay", f64::from(target_decay))],
+        })
+    }
+
+    fn save(&self, file: &mut TensorFile) {
+        self.state.save(file);
+    }
+
+    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
+        self.state.load(file)
+    }
+}
+
+/// One pair of adjacent levels for each image, uniform over the intervals.
+fn draw_pairs(levels: &NoiseLevels, count: usize, seed: StepSeed) -> Vec<LevelPair> {
+    let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
+    (0..count).map(|_| levels.pair(random.below(levels.intervals() as u64) as usize)).collect()
+}

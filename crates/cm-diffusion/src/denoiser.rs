@@ -1,0 +1,73 @@
+//! The two things a trained network can be.
+
+use crate::Sigma;
+use cm_image::{ImageBatch, ImageShape};
+
+/// Why a model could not be evaluated.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The images are not of the model's shape.
+    #[error("images of {given}, but the model works on {expected}")]
+    Shape {
+        /// Shape of the images.
+        given: ImageShape,
+        /// Shape the model was made for.
+        expected: ImageShape,
+    },
+    /// There must be one noise level for each image.
+    #[error("{sigmas} noise levels for {images} images")]
+    Count {
+        /// Images given.
+        images: usize,
+        /// Noise levels given.
+        sigmas: usize,
+    },
+    /// The model returned infinite or NaN values.
+    #[error("the model's output is not finite at noise level {0}")]
+    NotFinite(Sigma),
+    /// An ODE step must go down.
+    #[error("a step from noise level {from} to {to} does not go down")]
+    Step {
+        /// Where the step starts.
+        from: Sigma,
+        /// Where it should end.
+        to: Sigma,
+    },
+    /// What stands behind the model failed: a file, a device.
+    #[error("the model failed: {0}")]
+    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ModelError {
+    /// Checks a model's arguments: images of the `expected` shape, one noise level for each.
+    ///
+    /// # Errors
+    /// [`ModelError::Shape`] or [`ModelError::Count`] if they are not.
+    pub fn check(noisy: &ImageBatch, sigma: &[Sigma], expected: ImageShape) -> Result<(), Self> {
+        if noisy.shape() != expected {
+            return Err(Self::Shape { given: noisy.shape(), expected });
+        }
+        if noisy.count() != sigma.len() {
+            return Err(Self::Count { images: noisy.count(), sigmas: sigma.len() });
+        }
+        Ok(())
+    }
+}
+
+/// D(x; sigma): an estimate of E[x_0 | x_0 + sigma n = x]. The score is (D - x) / sigma^2.
+pub trait Denoiser {
+    /// The posterior mean of each image of `noisy` at its own level; `sigma` has one entry for each image.
+    ///
+    /// # Errors
+    /// [`ModelError`] if shapes or counts disagree or the model fails.
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError>;
+}
+
+/// f(x, sigma): where the probability-flow ODE through (x, sigma) arrives at sigma_min.
+pub trait ConsistencyFunction {
+    /// The endpoint of each image of `noisy` from its own level; `sigma` has one entry for each image.
+    ///
+    /// # Errors
+    /// [`ModelError`] if shapes or counts disagree or the model fails.
+    fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError>;
+}

@@ -1,0 +1,146 @@
+//! The noise levels of Karras et al. 2022.
+
+use super::Discretisation;
+use crate::{NoiseLevels, NumLevels, QuantityError, Sigma, SigmaRange};
+
+/// Levels evenly spaced in sigma^(1/rho): Karras et al. 2022, Equation 5; Song et al. 2023, Section 2.
+///
+/// The larger rho, the more levels lie near sigma_min. rho = 1 spaces them evenly.
+///
+/// ```
+/// use cm_diffusion::{Discretisation, Karras, NumLevels, SigmaRange};
+/// let range = SigmaRange::new(1.0, 9.0)?;
+/// // Even in sigma^(1/2): 3, 2, 1.
+/// let levels = Karras::new(range, 2.0)?.noise_levels(NumLevels::new(3)?);
+/// let levels: Vec<f32> = levels.as_slice().iter().map(|sigma| sigma.get()).collect();
+/// assert_eq!(levels, [9.0, 4.0, 1.0]);
+/// # Ok::<(), cm_diffusion::QuantityError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Karras {
+    range: SigmaRange,
+    rho: f64,
+    /// sigma_max^(1/rho) and sigma_min^(1/rho).
+    warped: [f64; 2],
+}
+
+impl Karras {
+    /// Levels over `range` with curvature `rho` > 0.
+    ///
+    /// # Errors
+    /// [`QuantityError::Rho`] unless `rho` is positive, finite, and so large that sigma^(1/rho) neither overflows
+    /// nor vanishes at the ends of the range.
+    pub fn new(range: SigmaRange, rho: f32) -> Result<Self, QuantityError> {
+        let exponent = 1.0 / f64::from(rho);
+        let warped = [range.max(), range.min()].map(|sigma| libm::pow(f64::from(sigma.get()), exponent));
+        let usable = rho > 0.0 && rho.is_finite() && warped[0].is_finite() && warped[1] > 0.0;
+        if usable && warped[0] > warped[1] {
+            Ok(Self { range, rho: f64::from(rho), warped })
+        } else {
+            Err(QuantityError::Rho(rho))
+        }
+    }
+
+    /// The range of the levels.
+    pub fn range(&self) -> SigmaRange {
+        self.range
+    }
+
+    /// The level at `fraction` of the way: 0 is exactly sigma_max, 1 exactly sigma_min; fractions outside [0, 1]
+    /// give the nearer end.
+    pub fn at(&self, fraction: f64) -> Sigma {
+        let [start, end] = self.warped;
+        if fraction <= 0.0 {
+            self.range.max()
+        } else if fraction >= 1.0 {
+            self.range.min()
+        } else {
+            let level = libm::pow(start + fraction * (end - start), self.rho) as f32;
+            Sigma::new(level.clamp(self.range.min().get(), self.range.max().get()))
+                .expect("a number between two noise levels is one")
+        }
+    }
+}
+
+impl Discretisation for Karras {
+    /// # Panics
+    /// If there are fewer than N different `f32` numbers in the range.
+    fn noise_levels(&self, num_levels: NumLevels) -> NoiseLevels {
+        let intervals = num_levels.intervals();
+        let mut levels: Vec<f32> =
+            (0..=intervals).map(|i| self.at(i as f64 / intervals as f64).get()).collect();
+        // Where levels lie closer than f32 can tell, move them apart by one unit in the last place.
+        for i in 1..intervals {
+            levels[i] = levels[i].min(levels[i - 1].next_down());
+        }
+        for i in (1..intervals).rev() {
+            levels[i] = levels[i].max(levels[i + 1].next_up());
+        }
+        NoiseLevels::new(levels).expect("the range holds at least N different numbers")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn levels(n: usize, min: f32, max: f32, rho: f32) -> Vec<f32> {
+        let karras = Karras::new(SigmaRange::new(min, max).unwrap(), rho).unwrap();
+        karras.noise_levels(NumLevels::new(n).unwrap()).as_slice().iter().map(|s| s.get()).collect()
+    }
+
+    /// Index -> sigma of the published sampling times, computed independently to five digits.
+    #[test]
+    fn the_papers_grids() {
+        for (n, index, expected) in [
+            (40, 22, 1.3824),
+            (201, 106, 1.9128),
+            (40, 17, 4.3656),
+            (40, 18, 3.5197),
+            (151, 67, 3.9912),
+            (151, 62, 5.2485),
+            (18, 11, 0.5853),
+        ] {
+            let level = levels(n, 0.002, 80.0, 7.0)[index];
+            assert!((level - expected).abs() < 6e-5, "N = {n}, index {index}: {level}");
+        }
+    }
+
+    #[test]
+    fn curvature_must_be_positive_and_usable() {
+        let range = SigmaRange::new(0.002, 80.0).unwrap();
+        for rho in [0.0, -7.0, f32::NAN, f32::INFINITY, 1e-4] {
+            assert!(matches!(Karras::new(range, rho), Err(QuantityError::Rho(_))), "{rho}");
+        }
+    }
+
+    #[test]
+    fn crowded_levels_still_fall_strictly() {
+        let max = (0..9).fold(1.0f32, |level, _| level.next_up());
+        let crowded = levels(10, 1.0, max, 7.0);
+        assert_eq!((crowded[0], crowded[9]), (max, 1.0));
+        assert!(crowded.windows(2).all(|pair| pair[0] > pair[1]));
+    }
+
+    proptest! {
+        #[test]
+        fn ends_are_exact_and_levels_fall(
+            n in 2usize..400, min in 1e-4f32..1.0, ratio in 1.5f32..1e5, rho in 0.5f32..20.0
+        ) {
+            let max = min * ratio;
+            let levels = levels(n, min, max, rho);
+            prop_assert_eq!(levels.len(), n);
+            prop_assert_eq!((levels[0], levels[n - 1]), (max, min));
+            prop_assert!(levels.windows(2).all(|pair| pair[0] > pair[1]));
+        }
+
+        #[test]
+        fn positions_fall_with_the_fraction(a in 0f64..1.0, b in 0f64..1.0) {
+            let karras = Karras::new(SigmaRange::new(0.002, 80.0).unwrap(), 7.0).unwrap();
+            prop_assert!(a == b || (karras.at(a.min(b)) >= karras.at(a.max(b))));
+            prop_assert_eq!(karras.at(0.0).get(), 80.0);
+            prop_assert_eq!(karras.at(1.0).get(), 0.002);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+use super::*;
+use crate::analytic::{ExactConsistency, GaussianMixture, MixtureConfig};
+use crate::{
+    ConsistencyFunction, Denoiser, Discretisation, DiscretisationConfig, Heun, NoiseLevels, NumLevels,
+    QuantityError, SigmaRange, SolverConfig,
+};
+use std::cell::Cell;
+
+fn sigma(value: f32) -> Sigma {
+    Sigma::new(value).unwrap()
+}
+
+fn range() -> SigmaRange {
+    DiscretisationConfig::default().range().unwrap()
+}
+
+fn levels(n: usize) -> NoiseLevels {
+    DiscretisationConfig::default().build().unwrap().noise_levels(NumLevels::new(n).unwrap())
+}
+
+fn mixture(std: f32) -> GaussianMixture {
+    MixtureConfig { std, ..MixtureConfig::default() }.build().unwrap()
+}
+
+fn exact(mixture: &GaussianMixture) -> ExactConsistency {
+    ExactConsistency { mixture: mixture.clone(), sigma_min: range().min() }
+}
+
+/// Counts the images it is given.
+struct Counted<M> {
+    model: M,
+    images: Cell<usize>,
+}
+
+impl<M: Denoiser> Denoiser for Counted<M> {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+        self.images.set(self.images.get() + noisy.count());
+        self.model.denoise(noisy, sigma)
+    }
+}
+
+impl<M: ConsistencyFunction> ConsistencyFunction for Counted<M> {
+    fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+        self.images.set(self.images.get() + noisy.count());
+        self.model.endpoint(noisy, sigma)
+    }
+}
+
+/// Runs `check` on every sampler over an exact mixture, with the counters of its two models.
+fn for_every_sampler(check: impl Fn(&str, &dyn Sampler, &dyn Fn() -> usize)) {
+    let mixture = mixture(0.1);
+    let shape = mixture.shape();
+    let model = Counted { model: exact(&mixture), images: Cell::new(0) };
+    let denoiser = Counted { model: mixture, images: Cell::new(0) };
+    let (levels, heun) = (levels(6), SolverConfig::Heun.build());
+    let count = || model.images.get() + denoiser.images.get();
+    check("one step", &OneStep { model: &model, shape, sigma_max: sigma(80.0) }, &count);
+    let times = vec![sigma(5.0), sigma(0.8)];
+    check("multistep", &Multistep::new(&model, shape, range(), times, true).unwrap(), &count);
+    let flow = ProbabilityFlow { denoiser: &denoiser, solver: &*heun, shape, levels: &levels };
+    check("probability flow", &flow, &count);
+    let churned = Stochastic::new(&denoiser, &*heun, shape, &levels, Churn::default()).unwrap();
+    check("stochastic", &churned, &count);
+}
+
+#[test]
+fn images_do_not_depend_on_their_batch() {
+    for_every_sampler(|name, sampler, _| {
+        let together = sampler.sample(&[3, 1, 4, 1, 5]).unwrap();
+        assert_eq!(together.shape(), sampler.shape());
+        for (i, seed) in [3, 1, 4, 1, 5].into_iter().enumerate() {
+            assert_eq!(together.image(i), sampler.sample(&[seed]).unwrap().image(0), "{name}");
+        }
+        assert_ne!(together.image(0), together.image(1), "{name}");
+        assert_eq!(sampler.sample(&[]).unwrap().count(), 0, "{name}");
+    });
+}
+
+#[test]
+fn images_do_not_depend_on_the_number_of_threads() {
+    let seeds: Vec<u64> = (0..37).collect();
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let samples = std::sync::Mutex::new(Vec::new());
+            for_every_sampler(|_, sampler, _| samples.lock().unwrap().push(sampler.sample(&seeds).unwrap()));
+            samples.into_inner().unwrap()
+        })
+    };
+    let alone = with(1);
+    assert_eq!(alone.len(), 4);
+    assert_eq!(alone, with(3));
+}
+
+#[test]
+fn evaluations_are_counted_right() {
+    for_every_sampler(|name, sampler, count| {
+        let before = count();
+        sampler.sample(&[1, 2, 3]).unwrap();
+        assert_eq!(count() - before, 3 * sampler.evaluations(), "{name}");
+    });
+    // Karras et al. 2022: 18 levels are 35 evaluations, 40 are 79.
+    let mixture = mixture(0.1);
+    for (n, config, expected) in [
+        (18, SolverConfig::Heun, 35),
+        (40, SolverConfig::Heun, 79),
+        (18, SolverConfig::Midpoint, 35),
+        (18, SolverConfig::Euler, 18),
+    ] {
+        let (solver, levels) = (config.build(), levels(n));
+        let flow =
+            ProbabilityFlow { denoiser: &mixture, solver: &*solver, shape: mixture.shape(), levels: &levels };
+        assert_eq!(flow.evaluations(), expected);
+    }
+}
+
+#[test]
+fn sampling_times_are_checked() {
+    let mixture = mixture(0.1);
+    let model = exact(&mixture);
+    let new = |times: &[f32]| {
+        let times = times.iter().map(|&t| sigma(t)).collect();
+        Multistep::new(&model, mixture.shape(), range(), times, false).err()
+    };
+    assert_eq!(new(&[]), None);
+    assert_eq!(new(&[79.0, 0.002]), None);
+    assert!(matches!(new(&[80.0]), Some(QuantityError::Outside { index: 0, .. })));
+    assert!(matches!(new(&[1.0, 0.001]), Some(QuantityError::Outside { index: 1, .. })));
+    assert!(matches!(new(&[1.0, 1.0]), Some(QuantityError::NotFalling { index: 1, .. })));
+}
+
+/// Shares of the components and the spread within them, over samples of a well-separated mixture.
+fn assert_lands_on(mixture: &GaussianMixture, samples: &ImageBatch, name: &str) {
+    let n = samples.count() as f64;
+    let k = mixture.components();
+    let (mut counts, mut squares) = (vec![0.0; k], 0.0);
+    for image in samples.images() {
+        let x: Vec<f64> = image.iter().map(|&v| f64::from(v)).collect();
+        let nearest = mixture.nearest(&x);
+        counts[nearest] += 1.0;
+        squares += x.iter().zip(&mixture.means()[nearest]).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
+    }
+    let share = 1.0 / k as f64;
+    // Five standard errors; the spread also a hundredth for sigma_min and overlap.
+    let allowed = 5.0 * (share * (1.0 - share) / n).sqrt();
+    assert!(counts.iter().all(|c| (c / n - share).abs() < allowed), "{name}: {counts:?}");
+    let coordinates = n * mixture.dim() as f64;
+    let variance = squares / coordinates / mixture.stds()[0].powi(2);
+    assert!((variance - 1.0).abs() < 0.01 + 5.0 * (2.0 / coordinates).sqrt(), "{name}: {variance}");
+}
+
+#[test]
+fn an_exact_consistency_function_lands_on_the_data() {
+    let mixture = mixture(0.05);
+    let model = exact(&mixture);
+    let seeds: Vec<u64> = (0..2000).collect();
+    let shape = mixture.shape();
+    let one = OneStep { model: &model, shape, sigma_max: sigma(80.0) };
+    assert_lands_on(&mixture, &one.sample(&seeds).unwrap(), "one step");
+    let times = vec![sigma(5.0), sigma(0.8), sigma(0.1)];
+    let many = Multistep::new(&model, shape, range(), times, false).unwrap();
+    assert_lands_on(&mixture, &many.sample(&seeds).unwrap(), "multistep");
+}
+
+#[test]
+fn intermediate_endpoints_are_clipped_only_if_asked() {
+    /// Ends far outside [-1, 1] from T; returns its input elsewhere.
+    struct Far;
+    impl ConsistencyFunction for Far {
+        fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+            let first = sigma[0].get() == 80.0;
+            Ok(noisy.clone().map(|v| if first { 7.0 } else { v }))
+        }
+    }
+    let end = |clip| {
+        let sampler =
+            Multistep::new(&Far, ImageShape::vector(1), range(), vec![range().min()], clip).unwrap();
+        sampler.sample(&[1]).unwrap().values()[0]
+    };
+    // At t = sigma_min no noise is added.
+    assert_eq!((end(false), end(true)), (7.0, 1.0));
+}
+
+#[test]
+fn the_flow_converges_to_the_exact_endpoint() {
+    let mixture = mixture(0.2);
+    let seeds: Vec<u64> = (0..64).collect();
+    let start = starting_noise(mixture.shape(), sigma(80.0), &seeds);
+    let exact = mixture.flow(&start, &[sigma(80.0); 64], &[Sigma::ZERO; 64]).unwrap();
+    let error = |n: usize| {
+        let levels = levels(n);
+        let flow =
+            ProbabilityFlow { denoiser: &mixture, solver: &Heun, shape: mixture.shape(), levels: &levels };
+        let ends = flow.sample(&seeds).unwrap();
+        assert_eq!(ends, flow.integrate(start.clone()).unwrap());
+        let square: f64 =
+            ends.values().iter().zip(exact.values()).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        (square / 128.0).sqrt()
+    };
+    let errors = [18, 36, 72, 144].map(error);
+    assert!(errors.windows(2).all(|pair| pair[1] < 0.4 * pair[0]), "{errors:?}");
+    assert!(errors[0] < 0.05 && errors[3] < 1e-3, "{errors:?}");
+}
+
+#[test]
+fn without_churn_stochastic_sampling_is_the_flow() {
+    let mixture = mixture(0.1);
+    let (shape, levels) = (mixture.shape(), levels(9));
+    let flow = ProbabilityFlow { denoiser: &mixture, solver: &Heun, shape, levels: &levels };
+    let still = Churn { amount: 0.0, ..Churn::default() };
+    let quiet = Churn { sigma_min: 100.0, sigma_max: f32::INFINITY, ..Churn::default() };
+    let expected = flow.sample(&[1, 2, 3]).unwrap();
+    for churn in [still, quiet] {
+        let sampler = Stochastic::new(&mixture, &Heun, shape, &levels, churn).unwrap();
+        assert_eq!(sampler.sample(&[1, 2, 3]).unwrap(), expected);
+    }
+    let churned = Stochastic::new(&mixture, &Heun, shape, &levels, Churn::default()).unwrap();
+    assert_ne!(churned.sample(&[1, 2, 3]).unwrap(), expected);
+    for churn in [
+        Churn { amount: -1.0, ..still },
+        Churn { noise: 0.0, ..still },
+        Churn { sigma_min: 2.0, sigma_max: 1.0, ..still },
+        Churn { sigma_max: f32::NAN, ..still },
+    ] {
+        let sampler = Stochastic::new(&mixture, &Heun, shape, &levels, churn);
+        assert!(matches!(sampler.err(), Some(QuantityError::Churn { .. })));
+    }
+}
+
+#[test]
+fn churned_samples_land_on_the_data() {
+    let mixture = mixture(0.1);
+    let levels = levels(80);
+    let churn = Churn { noise: 1.0, ..Churn::default() };
+    let sampler = Stochastic::new(&mixture, &Heun, mixture.shape(), &levels, churn).unwrap();
+    assert_lands_on(&mixture, &sampler.sample(&(0..2000).collect::<Vec<u64>>()).unwrap(), "stochastic");
+}

@@ -1,0 +1,88 @@
+//! One step of the probability-flow ODE dx/dsigma = (x - D(x; sigma)) / sigma (Karras et al. 2022, Equation 3 with
+//! sigma(t) = t; Song et al. 2023, Equation 3).
+
+mod euler;
+mod heun;
+mod midpoint;
+mod two_stage;
+
+pub use euler::Euler;
+pub use heun::Heun;
+pub use midpoint::Midpoint;
+
+use crate::{Denoiser, ModelError, Sigma};
+use cm_image::ImageBatch;
+use serde::{Deserialize, Serialize};
+
+/// A one-step method for the probability-flow ODE. Every image of a batch moves between its own two levels.
+pub trait OdeSolver: Send + Sync {
+    /// p, where the error of a whole trajectory falls as the p-th power of the step.
+    fn order(&self) -> u32;
+
+    /// Denoiser calls of one step; `to_zero` asks for a step that ends at sigma = 0.
+    fn evaluations(&self, to_zero: bool) -> usize;
+
+    /// The images of `x` moved from their levels `from` to their levels `to`, `from` > `to` >= 0. At `to` = 0 a
+    /// second-order solver takes its Euler step, since the slope there is not defined; it then evaluates only the
+    /// other images a second time.
+    ///
+    /// # Errors
+    /// [`ModelError`] if counts disagree, a step does not go down, or the denoiser fails.
+    fn step(
+        &self,
+        denoiser: &dyn Denoiser,
+        x: &ImageBatch,
+        from: &[Sigma],
+        to: &[Sigma],
+    ) -> Result<ImageBatch, ModelError>;
+}
+
+/// The choice among the solvers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SolverConfig {
+    /// First order, one evaluation.
+    Euler,
+    /// Second order, two evaluations.
+    #[default] // Song et al. 2023, Section 6.1 (best in Figure 3b)
+    Heun,
+    /// Second order, two evaluations.
+    Midpoint,
+}
+
+impl SolverConfig {
+    /// The solver chosen.
+    pub fn build(self) -> Box<dyn OdeSolver> {
+        match self {
+            Self::Euler => Box::new(Euler),
+            Self::Heun => Box::new(Heun),
+            Self::Midpoint => Box::new(Midpoint),
+        }
+    }
+}
+
+/// One pair of falling levels for each image.
+fn check_step(x: &ImageBatch, from: &[Sigma], to: &[Sigma]) -> Result<(), ModelError> {
+    for levels in [from, to] {
+        ModelError::check(x, levels, x.shape())?;
+    }
+    match from.iter().zip(to).find(|(from, to)| from <= to) {
+        Some((&from, &to)) => Err(ModelError::Step { from, to }),
+        None => Ok(()),
+    }
+}
+
+/// D(x; sigma), checked to be as many images of the same shape.
+fn denoise(denoiser: &dyn Denoiser, x: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+    let denoised = denoiser.denoise(x, sigma)?;
+    ModelError::check(&denoised, sigma, x.shape())?;
+    Ok(denoised)
+}
+
+/// The Euler step, D + (to / from) (x - D), which is exactly D at `to` = 0.
+fn euler_value(x: f32, denoised: f32, from: Sigma, to: Sigma) -> f32 {
+    let (x, denoised) = (f64::from(x), f64::from(denoised));
+    (denoised + f64::from(to.get()) / f64::from(from.get()) * (x - denoised)) as f32
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! What is wrong with one experiment: each component's own ranges, and the rules that join components.
+
+use crate::config::{
+    EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, MultistepConfig, StudentSamplerConfig,
+    TeacherSource,
+};
+use crate::plan::Problem;
+use cm_consistency::{DistanceConfig, InitConfig};
+use cm_datasets::{DatasetConfig, Split};
+use cm_evaluator::{MetricConfigError, MetricKind, Needs};
+use cm_network::{Conditions, NetworkConfigError};
+use cm_training::RangeError;
+
+/// Everything wrong with an experiment, with paths inside it. Empty if it can be run.
+pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let mut problems = components(experiment);
+    problems.extend(method(experiment));
+    problems.extend(evaluation(experiment));
+    problems.extend(logging(&experiment.logging));
+    problems
+}
+
+fn ranged(prefix: &str, problems: Vec<RangeError>) -> impl Iterator<Item = Problem> {
+    problems.into_iter().map(move |problem| {
+        let path = format!("{prefix}.{}", problem.field);
+        Problem::new(path, format!("{} is {}", problem.field, problem.given), problem.allowed)
+    })
+}
+
+/// What each crate says of its own configuration.
+fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    match experiment.dataset.build(Split::Train) {
+        Ok(data) => {
+            if let Err(error) = experiment.network.build(data.shape(), Conditions::default(), 0) {
+                let NetworkConfigError::Range { field, given, allowed } = error;
+                let path = format!("network.{field}");
+                problems.push(Problem::new(path, format!("{field} is {given}"), allowed));
+            }
+        }
+        Err(error) => problems.push(Problem::new("dataset", error.to_string(), "")),
+    }
+    if let TeacherSource::Trained(teacher) = &experiment.teacher {
+        problems.extend(ranged("teacher.train", teacher.train.problems()));
+        if let Err(error) = teacher.noise.build() {
+            problems.push(Problem::new("teacher.noise", error.to_string(), ""));
+        }
+    }
+    problems.extend(ranged("consistency", experiment.consistency.problems()));
+    problems
+}
+
+/// Which teacher, method and data go together.
+fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let trained = matches!(experiment.teacher, TeacherSource::Trained(_));
+    let mixture = matches!(experiment.dataset, DatasetConfig::GaussianMixture(_));
+    if experiment.teacher == TeacherSource::Exact && !mixture {
+        let message = "only a Gaussian mixture has an exact teacher";
+        problems.push(Problem::new("teacher", message, "teacher: Trained(..), or dataset: GaussianMixture(..)"));
+    }
+    if experiment.teacher == TeacherSource::None && matches!(experiment.method, MethodConfig::Distillation(_)) {
+        let message = "distillation needs a teacher";
+        problems.push(Problem::new("teacher", message, "Trained(..), Exact; or method: Training"));
+    }
+    if experiment.consistency.init == InitConfig::Teacher && !trained {
+        let message = "the student is to start from a teacher's weights, but there are none";
+        problems.push(Problem::new("consistency.init", message, "Random, or teacher: Trained(..)"));
+    }
+    if matches!(experiment.consistency.distance, DistanceConfig::Features(_)) && !has_classes(&experiment.dataset) {
+        let message = "feature distances need a classifier, and these data have no classes to learn";
+        problems.push(Problem::new("consistency.distance", message, "dataset: Digits(), or another distance"));
+    }
+    problems
+}
+
+/// Whether there are images with classes, for the classifiers of metrics and feature distances.
+fn has_classes(dataset: &DatasetConfig) -> bool {
+    match dataset {
+        DatasetConfig::Digits(_) => true,
+        DatasetConfig::GaussianMixture(_) | DatasetConfig::SwissRoll(_) => false,
+    }
+}
+
+fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let EvaluationConfig { samples, batch, student, teacher, metrics, metric, every_images } = &experiment.evaluation;
+    let mut say = |path: &str, message: String, allowed: &str| {
+        problems.push(Problem::new(format!("evaluation.{path}"), message, allowed));
+    };
+    if *batch == 0 {
+        say("batch", "batch is 0".into(), "at least 1 image");
+    }
+    if *every_images == Some(0) {
+        say("every_images", "every_images is 0".into(), "at least 1 image, or None");
+    }
+    if teacher.levels < 2 {
+        say("teacher.levels", format!("levels is {}", teacher.levels), "at least 2 noise levels");
+    }
+    if student.is_empty() {
+        say("student", "no sampler is given".into(), "at least one, as in [OneStep]");
+    }
+    for (index, sampler) in student.iter().enumerate() {
+        let path = format!("student[{index}]");
+        if student[..index].contains(sampler) {
+            say(&path, format!("sampler {} is given twice", sampler.name()), "each sampler once");
+        }
+        match sampler {
+            StudentSamplerConfig::OneStep => {}
+            StudentSamplerConfig::Multistep(MultistepConfig { times, .. }) => {
+                let levels = &experiment.consistency.discretisation;
+                let inside = |t: f32| levels.sigma_min < t && t < levels.sigma_max;
+                if times.is_empty() {
+                    say(&format!("{path}.times"), "times is empty".into(), "at least one noise level, or OneStep");
+                }
+                for (place, &time) in times.iter().enumerate() {
+                    let path = format!("{path}.times[{place}]");
+                    if !inside(time) {
+                        let allowed = format!("between sigma_min {} and sigma_max {}", levels.sigma_min, levels.sigma_max);
+                        say(&path, format!("time {time} is outside the model's noise levels"), &allowed);
+                    }
+                    if place > 0 && time >= times[place - 1] {
+                        let message = format!("time {time} is not below the one before it ({})", times[place - 1]);
+                        say(&path, message, "strictly falling noise levels");
+                    }
+                }
+            }
+        }
+    }
+    for error in metric.problems() {
+        let field = match error {
+            MetricConfigError::TooSmall { field, .. } => field,
+            MetricConfigError::Confidence(_) => "confidence",
+            MetricConfigError::ModeRadius(_) => "mode_radius",
+        };
+        say(&format!("metric.{field}"), error.to_string(), "");
+    }
+    let test_len = experiment.dataset.build(Split::Test).map_or(usize::MAX, |data| data.len());
+    for (index, kind) in metrics.iter().enumerate() {
+        let path = format!("metrics[{index}]");
+        if metrics[..index].contains(kind) {
+            say(&path, format!("metric {kind:?} is given twice"), "each metric once");
+        }
+        if !fits(&experiment.dataset, kind.needs()) {
+            let message = format!("metric {kind:?} needs {}, which these data do not have", kind.needs());
+            let fitting = MetricKind::ALL.into_iter().filter(|kind| fits(&experiment.dataset, kind.needs()));
+            let names: Vec<String> = fitting.map(|kind| format!("{kind:?}")).collect();
+            say(&path, message, &names.join(", "));
+        }
+        let fewest = kind.min_images(metric);
+        if *samples < fewest {
+            say("samples", format!("{samples} samples are too few for metric {kind:?}"), &format!("at least {fewest}"));
+        }
+        if test_len < fewest {
+            let message = format!("metric {kind:?} needs {fewest} test images, but there are {test_len}");
+            say(&path, message, "another metric or more test images");
+        }
+    }
+    problems
+}
+
+/// Whether data have what a metric needs.
+fn fits(dataset: &DatasetConfig, needs: Needs) -> bool {
+    match needs {
+        Needs::Features | Needs::Nothing => true,
+        Needs::Classifier => has_classes(dataset),
+        Needs::ExactEndpoint | Needs::Modes => matches!(dataset, DatasetConfig::GaussianMixture(_)),
+    }
+}
+
+fn logging(logging: &LoggingConfig) -> Vec<Problem> {
+    let LoggingConfig { record_images, picture_images, grid, checkpoint_images } = *logging;
+    let intervals = [
+        ("record_images", record_images),
+        ("picture_images", picture_images.unwrap_or(1)),
+        ("checkpoint_images", checkpoint_images),
+        ("grid", grid as u64),
+    ];
+    let zero = intervals.into_iter().filter(|&(_, images)| images == 0);
+    zero.map(|(field, _)| Problem::new(format!("logging.{field}"), format!("{field} is 0"), "at least 1")).collect()
+}

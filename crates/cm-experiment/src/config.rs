@@ -1,0 +1,276 @@
+//! What a study file says, as data: raw, unchecked, with every default beside its type.
+//!
+//! The configurations of data, networks, teachers and consistency models live in their crates; here is what joins
+//! them. Deliberately absent: checks (`plan.rs`) and reading (`load.rs`).
+
+use crate::Change;
+use cm_consistency::ConsistencyConfig;
+use cm_datasets::DatasetConfig;
+use cm_diffusion::SolverConfig;
+use cm_evaluator::{MetricConfig, MetricKind};
+use cm_network::NetworkConfig;
+use cm_teacher::TeacherConfig;
+use serde::{Deserialize, Serialize};
+
+/// A study file: one question, one base, and arms that say what they change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StudyConfig {
+    /// The question the study answers; the title of its report.
+    pub question: String,
+    /// Every arm runs once with each of these seeds; each at most once.
+    pub seeds: Vec<u64>,
+    /// What all arms start from.
+    pub base: ExperimentConfig,
+    /// What is compared.
+    pub arms: ArmsConfig,
+}
+
+impl Default for StudyConfig {
+    fn default() -> Self {
+        Self {
+            question: String::new(),           // none: a single run needs no question
+            seeds: vec![0],                    // one run; studies that compare give three or more
+            base: ExperimentConfig::default(), // beside that type
+            arms: ArmsConfig::default(),       // beside that type
+        }
+    }
+}
+
+/// What is compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum ArmsConfig {
+    /// Each arm is the base with its own changes. No arm at all: the base itself, called `base`.
+    Star(Vec<ArmConfig>),
+    /// Every combination of one arm from each axis, names joined with `_`, changes in the order of the axes.
+    Grid(Vec<Vec<ArmConfig>>),
+}
+
+impl Default for ArmsConfig {
+    fn default() -> Self {
+        Self::Star(Vec::new()) // the base alone
+    }
+}
+
+/// A name and what it changes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArmConfig {
+    /// Name of the arm's folder and of its lines in tables: letters, digits, `-`, `_`, `.`; unique.
+    pub name: String,
+    /// The changes, made one after the other.
+    pub changes: Vec<Change>,
+}
+
+/// Everything that decides a run but its seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExperimentConfig {
+    /// What is learnt.
+    pub dataset: DatasetConfig,
+    /// The network of teacher and student.
+    pub network: NetworkConfig,
+    /// The diffusion model that is distilled, or that the student starts from.
+    pub teacher: TeacherSource,
+    /// Seed of the teacher's training. Not the run's seed: all runs share one teacher.
+    pub teacher_seed: u64,
+    /// Distillation or training.
+    pub method: MethodConfig,
+    /// The consistency model and its training.
+    pub consistency: ConsistencyConfig,
+    /// How samples are drawn and judged.
+    pub evaluation: EvaluationConfig,
+    /// What is written down while training.
+    pub logging: LoggingConfig,
+}
+
+impl Default for ExperimentConfig {
+    fn default() -> Self {
+        Self {
+            dataset: DatasetConfig::default(),         // beside that type
+            network: NetworkConfig::default(),         // beside that type
+            teacher: TeacherSource::default(),         // beside that type
+            teacher_seed: 0,                           // any
+            method: MethodConfig::default(),           // beside that type
+            consistency: ConsistencyConfig::default(), // beside that type
+            evaluation: EvaluationConfig::default(),   // beside that type
+            logging: LoggingConfig::default(),         // beside that type
+        }
+    }
+}
+
+/// Where the teacher comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum TeacherSource {
+    /// It is trained first, once for all runs of a study that need the same one.
+    Trained(TeacherConfig),
+    /// The exact denoiser of a Gaussian mixture; has no weights to start a student from.
+    Exact,
+    /// There is none: consistency training from random weights.
+    None,
+}
+
+impl Default for TeacherSource {
+    fn default() -> Self {
+        Self::Trained(TeacherConfig::default()) // Song et al. 2023, Section 6.1: an EDM model
+    }
+}
+
+/// How a consistency model is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum MethodConfig {
+    /// Consistency distillation (Song et al. 2023, Algorithm 2): the lower point of a pair is the teacher's.
+    Distillation(DistillationConfig),
+    /// Consistency training (Song et al. 2023, Algorithm 3): the lower point has the same noise.
+    Training,
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        Self::Distillation(DistillationConfig::default()) // Song et al. 2023, Section 4 comes first
+    }
+}
+
+/// Settings of [`MethodConfig::Distillation`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DistillationConfig {
+    /// The solver of the teacher's step from the upper to the lower level.
+    pub solver: SolverConfig, // default beside that type
+}
+
+/// How samples are drawn and judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Images drawn from each sampler; part of every score's name.
+    pub samples: usize,
+    /// Images drawn at a time; does not change them.
+    pub batch: usize,
+    /// The samplers of the student.
+    pub student: Vec<StudentSamplerConfig>,
+    /// The sampler of the teacher.
+    pub teacher: TeacherSamplerConfig,
+    /// What is computed of the samples.
+    pub metrics: Vec<MetricKind>,
+    /// How.
+    pub metric: MetricConfig,
+    /// Also evaluate each time this many images were trained on. None: only at the end.
+    pub every_images: Option<u64>,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self {
+            samples: 50_000,                                   // Song et al. 2023, Section 6: FID of 50,000 samples
+            batch: 250,                                        // ours: does not change a result
+            student: vec![StudentSamplerConfig::OneStep],      // Song et al. 2023, Table 1
+            teacher: TeacherSamplerConfig::default(),          // beside that type
+            metrics: vec![MetricKind::Frechet, MetricKind::Recognised], // ours: the default data are digits
+            metric: MetricConfig::default(),                   // beside that type
+            every_images: None,                                // ours: samples cost time
+        }
+    }
+}
+
+/// How images are drawn from a consistency model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum StudentSamplerConfig {
+    /// f(x, sigma_max).
+    OneStep,
+    /// Noise and denoise alternately (Song et al. 2023, Algorithm 1).
+    Multistep(MultistepConfig),
+}
+
+impl StudentSamplerConfig {
+    /// A short name for tables and files.
+    pub fn name(&self) -> String {
+        match self {
+            Self::OneStep => "one-step".to_owned(),
+            Self::Multistep(MultistepConfig { times, clip }) => {
+                let times: Vec<String> = times.iter().map(f32::to_string).collect();
+                format!("multistep-{}{}", times.join("-"), if *clip { "-clipped" } else { "" })
+            }
+        }
+    }
+}
+
+/// Settings of [`StudentSamplerConfig::Multistep`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MultistepConfig {
+    /// The noise levels after the first evaluation, strictly falling, between sigma_min and sigma_max. One more
+    /// evaluation for each.
+    pub times: Vec<f32>,
+    /// Whether intermediate images are clipped to [-1, 1].
+    pub clip: bool,
+}
+
+impl Default for MultistepConfig {
+    fn default() -> Self {
+        Self {
+            times: vec![0.821], // Song et al. 2023, Appendix C: two steps on CIFAR-10
+            clip: false,        // Song et al. 2023, Algorithm 1
+        }
+    }
+}
+
+/// How images are drawn from a teacher: the probability-flow equation on Karras levels, then a step to 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TeacherSamplerConfig {
+    /// The solver.
+    pub solver: SolverConfig,
+    /// Noise levels, at least 2. Heun's solver evaluates the network 2 x levels - 1 times.
+    pub levels: usize,
+}
+
+impl Default for TeacherSamplerConfig {
+    fn default() -> Self {
+        Self {
+            solver: SolverConfig::Heun, // Karras et al. 2022, Algorithm 1
+            levels: 18,                 // Karras et al. 2022, Table 2: 35 evaluations on CIFAR-10
+        }
+    }
+}
+
+impl TeacherSamplerConfig {
+    /// A short name for tables and files.
+    pub fn name(&self) -> String {
+        let solver = match self.solver {
+            SolverConfig::Euler => "euler",
+            SolverConfig::Heun => "heun",
+            SolverConfig::Midpoint => "midpoint",
+        };
+        format!("{solver}-{}", self.levels)
+    }
+}
+
+/// What is written down while training. Intervals count images and are rounded up to whole steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoggingConfig {
+    /// A line of `metrics.jsonl` for each this many images, at least 1.
+    pub record_images: u64,
+    /// A picture of samples for each this many images, at least 1. None: only at the end.
+    pub picture_images: Option<u64>,
+    /// Images on a picture, at least 1.
+    pub grid: usize,
+    /// A checkpoint for each this many images, at least 1; also one at the end and when the run is stopped.
+    pub checkpoint_images: u64,
+}
+
+impl Default for LoggingConfig {
+    fn default() -> Self {
+        Self {
+            record_images: 2_560,      // ours: a hundred lines of a run on digits
+            picture_images: None,      // ours: pictures of points are of no use
+            grid: 64,                  // ours: eight by eight
+            checkpoint_images: 51_200, // ours: about a minute of a run on digits
+        }
+    }
+}

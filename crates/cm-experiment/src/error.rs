@@ -1,0 +1,131 @@
+//! Why a study was not run, or not to its end.
+
+use crate::diagnostics::InputErrors;
+use crate::journal::JournalError;
+use std::io;
+use std::path::PathBuf;
+
+/// Something about a study's folder that its user must decide.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Results cannot be written there.
+    #[error("cannot write to {path}: {source}; name another folder with --out")]
+    NotWritable {
+        /// The folder.
+        path: PathBuf,
+        /// The file system's answer.
+        source: io::Error,
+    },
+    /// Another process works on it.
+    #[error("another process is working on {path}: wait for it, or name another folder with --out")]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// It holds the beginning of the same study.
+    #[error("{path} holds an unfinished run of this very plan: go on with `cm resume {path}`")]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// It holds another study.
+    #[error("{path} holds results of another plan: name another folder with --out, or rename the study file")]
+    OtherPlan {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// It is not a study's folder.
+    #[error("{path} is not the folder of a study: it holds no readable plan.ron ({reason}); expected a folder such as runs/smoke")]
+    NoStudy {
+        /// The folder.
+        path: PathBuf,
+        /// Why it cannot be read.
+        reason: String,
+    },
+}
+
+/// Why a study was not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The study file is wrong.
+    #[error(transparent)]
+    Input(#[from] InputErrors),
+    /// The folder is not fit.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A file of the study's folder could not be read or written while the study ran.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The file system's answer.
+        source: io::Error,
+    },
+    /// The records could not be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A file of the study's folder does not hold what this program wrote there.
+    #[error("{path}: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The work itself failed.
+    #[error("{what}: {source}")]
+    Failed {
+        /// What was being done: `training l1/seed-0`.
+        what: String,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl RunError {
+    /// A failure of the work itself, while doing `what`.
+    pub fn failed(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed { what: what.into(), source: source.into() }
+    }
+
+    /// A file of the study's folder that could not be read or written.
+    pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        |source| Self::File { path, source }
+    }
+
+    /// Whether the user must change the input (exit code 2), rather than the run having failed (exit code 1).
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Input(_) | Self::Folder(_) => true,
+            Self::File { .. } | Self::Journal(_) | Self::Damaged { .. } | Self::Failed { .. } => false,
+        }
+    }
+}
+
+/// How a study that did not fail came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// It was run to its end.
+    Finished {
+        /// The study's folder.
+        dir: PathBuf,
+        /// Its table.
+        table: String,
+    },
+    /// It was asked to stop, and left a checkpoint.
+    Stopped {
+        /// The study's folder, to be given to [`crate::resume`].
+        dir: PathBuf,
+    },
+    /// It had been run before; nothing was done.
+    AlreadyFinished {
+        /// The study's folder.
+        dir: PathBuf,
+        /// Its table.
+        table: String,
+    },
+}

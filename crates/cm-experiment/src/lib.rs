@@ -1,0 +1,65 @@
+//! From a RON file to a report: the one crate that knows all others below the command line.
+//!
+//! # The way of a study
+//! 1. [`load()`] reads a file into a [`StudyConfig`] (raw), checks it, and returns a [`Study`] with its [`Plan`]
+//!    (checked): one [`PlannedRun`] per arm and seed, each with a complete [`ExperimentConfig`]. All problems of a
+//!    file are reported together ([`InputErrors`]), each with file, line, column and what is allowed.
+//! 2. [`run`] does the plan in a [`StudyDir`], [`resume`] goes on with one that was stopped:
+//!
+//! ```text
+//! run.rs (with assemble.rs) provides exactly:
+//!   pub fn run(study: &Study, out: &Path, stop: &StopFlag, progress: &mut dyn Progress) -> Result<RunOutcome, RunError>;
+//!   pub fn resume(study_dir: &Path, stop: &StopFlag, progress: &mut dyn Progress) -> Result<RunOutcome, RunError>;
+//! and uses from here:
+//!   StudyDir::create(&study, out)?  -> Opened::{New(StudyDir), Finished { path, table }}
+//!   StudyDir::reopen(study_dir)?    -> (StudyDir, Study)                     both hold the folder's lock
+//!   study.plan.runs()               -> PlannedRun { arm, seed, experiment }  in the order in which to run them
+//!   study_dir.run_dir(&planned)?    -> RunDir { path(), checkpoints(), samples(), scores()? / write_scores(&rows)? }
+//!   study_dir.teacher_dir(&key)?    -> RunDir                                key = TeacherKey::of(&experiment)
+//!   study_dir.write_report(&study.plan.question, &rows)?  -> String          report.csv, report.md; the table as text
+//!   Journal::open(run_dir.path(), None | Some(checkpoint_step))?             record(step, images, &[("student/loss", x)]),
+//!                                                                            picture(step, "name", &sheet), timing(..), sync()
+//!   NamedSeeds::of(planned.seed)    -> init, noise, dropout, shuffle, sample, features: u64 each
+//!   RunOutcome::{Finished { dir, table }, Stopped { dir }, AlreadyFinished { dir, table }}
+//!   RunError::failed("training l1/seed-0", error)  (exit 1);  folder and input errors convert by `?`  (exit 2)
+//! ```
+//!
+//! Deliberately absent: printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper.
+//! Nothing below this crate reads or writes RON.
+
+mod change;
+mod check;
+mod config;
+mod diagnostics;
+mod durable;
+mod error;
+mod event_file;
+mod journal;
+mod load;
+mod parse;
+mod plan;
+mod progress;
+mod provenance;
+mod run_dir;
+mod seed;
+mod source_map;
+mod stop;
+mod table;
+
+pub use change::{Change, ChangeError};
+pub use config::{
+    ArmConfig, ArmsConfig, DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig,
+    MultistepConfig, StudentSamplerConfig, StudyConfig, TeacherSamplerConfig, TeacherSource,
+};
+pub use diagnostics::{Diagnostic, InputErrors};
+pub use error::{FolderError, RunError, RunOutcome};
+pub use event_file::EventFile;
+pub use journal::{Journal, JournalError};
+pub use load::{Study, check, load};
+pub use plan::{Checked, Plan, PlannedArm, PlannedRun, Problem};
+pub use progress::{Progress, Silent};
+pub use provenance::Provenance;
+pub use run_dir::{Opened, RunDir, StudyDir, TeacherKey, report_of};
+pub use seed::NamedSeeds;
+pub use stop::StopFlag;
+pub use table::{REPORT_HEADER, ReportError, ReportRow};

@@ -1,0 +1,70 @@
+//! From a file to a [`Study`]: read, parsed and checked, with every problem of all three reported at once.
+
+use crate::config::StudyConfig;
+use crate::diagnostics::{Diagnostic, InputErrors};
+use crate::parse::{Reading, lower_first, read};
+use crate::plan::{Checked, Plan, Problem, is_file_name};
+use crate::source_map::parts;
+use std::path::{Path, PathBuf};
+
+/// A study that can be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Study {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// The file's name without its ending: the name of the study's folder.
+    pub name: String,
+    /// The file's text, kept in the study's folder.
+    pub text: String,
+    /// What will be done.
+    pub plan: Plan,
+    /// Remarks for whoever wrote the file.
+    pub notes: Vec<String>,
+}
+
+/// Reads and checks a study file. Nothing is written, and no data are downloaded.
+///
+/// # Errors
+/// [`InputErrors`] with every problem of the file.
+pub fn load(path: &Path) -> Result<Study, InputErrors> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        let message = format!("cannot read the study file: {}", lower_first(&error.to_string()));
+        InputErrors::whole_file(path, message, "a RON file such as experiments/smoke.ron")
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        InputErrors::whole_file(path, format!("line {line} is not UTF-8 text"), "a RON file, saved as UTF-8")
+    })?;
+    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if !is_file_name(name) {
+        let message = format!("the study's folder would be called `{name}`");
+        let allowed = "a file name of letters, digits, `-`, `_` and `.`";
+        return Err(InputErrors::whole_file(path, message, allowed));
+    }
+    let Checked { plan, notes } = check(path, &text)?;
+    Ok(Study { path: path.to_owned(), name: name.to_owned(), text, plan, notes })
+}
+
+/// The plan of a study file's text; `path` is for the messages.
+///
+/// # Errors
+/// [`InputErrors`] with every problem of the text.
+pub fn check(path: &Path, text: &str) -> Result<Checked, InputErrors> {
+    let mut reading = read::<StudyConfig>(text);
+    let outcome = reading.value.take().map(|study| study.build());
+    let mut problems = std::mem::take(&mut reading.problems);
+    match outcome {
+        Some(Ok(checked)) if problems.is_empty() => return Ok(checked),
+        Some(Err(found)) => problems.extend(found.into_iter().filter_map(|problem| locate(&reading, problem))),
+        Some(Ok(_)) | None => {}
+    }
+    Err(InputErrors::new(path, text, problems))
+}
+
+/// The problem with its place in the text; `None` if it is only about a stand-in for something reported already.
+fn locate(reading: &Reading<StudyConfig>, problem: Problem) -> Option<Diagnostic> {
+    let Problem { path, message, allowed } = problem;
+    let path = parts(&path);
+    (!reading.is_stand_in(&path)).then(|| Diagnostic { message, place: reading.place(&path), allowed })
+}

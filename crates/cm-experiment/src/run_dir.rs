@@ -1,0 +1,281 @@
+//! Where results are: one folder for a study, one for each run, one for each teacher.
+//!
+//! ```text
+//! runs/STUDY/
+//!   study.ron  plan.ron           the file as written; the plan it stands for
+//!   ARM/seed-N/                   plan.ron  provenance.ron  metrics.jsonl  curves.csv  timing.jsonl
+//!                                 events.out.tfevents.*  checkpoints/  samples/*.png  scores.csv (written last)
+//!   teachers/HASH/                the same, for a teacher that several runs share
+//!   report.csv  report.md         written last of all
+//!   .lock                         held while a process works here
+//! ```
+//!
+//! A run whose `scores.csv` is there is finished; so is a study whose `report.csv` is there. Nothing is overwritten
+//! silently: a folder that holds anything else than the same plan is an error.
+
+use crate::config::{ExperimentConfig, TeacherSource};
+use crate::durable;
+use crate::error::{FolderError, RunError};
+use crate::load::Study;
+use crate::plan::{Plan, PlannedRun, is_file_name, to_ron};
+use crate::provenance::Provenance;
+use crate::table::{self, ReportRow};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The folder of a study, held by this process alone.
+#[derive(Debug)]
+pub struct StudyDir {
+    path: PathBuf,
+    /// Held open for its lock, which goes with the process however that ends.
+    _lock: File,
+}
+
+/// What was found where a study's results are to go.
+#[derive(Debug)]
+pub enum Opened {
+    /// Nothing: a folder to work in.
+    New(StudyDir),
+    /// The finished results of the same plan.
+    Finished {
+        /// The folder.
+        path: PathBuf,
+        /// Its table.
+        table: String,
+    },
+}
+
+impl StudyDir {
+    /// The folder `out/STUDY` for a study that is run for the first time. Finds out before any work whether results
+    /// can be written.
+    ///
+    /// # Errors
+    /// [`FolderError`] if they cannot, another process works there, or the folder holds something else than finished
+    /// results of the same plan.
+    pub fn create(study: &Study, out: &Path) -> Result<Opened, RunError> {
+        let path = out.join(&study.name);
+        let plan = study.plan.to_ron();
+        match fs::read_to_string(path.join("plan.ron")) {
+            Ok(found) if found != plan => return Err(FolderError::OtherPlan { path }.into()),
+            Ok(_) if path.join("report.csv").exists() => {
+                let table = report_of(&path)?;
+                return Ok(Opened::Finished { path, table });
+            }
+            Ok(_) => {
+                // A process that works there is the better explanation of an unfinished study.
+                lock(&path)?;
+                return Err(FolderError::Unfinished { path }.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(FolderError::NotWritable { path, source }.into()),
+        }
+        fs::create_dir_all(&path).map_err(|source| FolderError::NotWritable { path: path.clone(), source })?;
+        let lock = lock(&path)?;
+        let others = fs::read_dir(&path).map_err(RunError::file(&path))?;
+        for entry in others {
+            let name = entry.map_err(RunError::file(&path))?.file_name();
+            // A process that ended before its plan was written leaves only these.
+            if !name.to_string_lossy().starts_with('.') && name != "study.ron" {
+                return Err(FolderError::OtherPlan { path }.into());
+            }
+        }
+        for (name, text) in [("study.ron", &study.text), ("plan.ron", &plan)] {
+            durable::write(&path.join(name), text.as_bytes())
+                .map_err(|source| FolderError::NotWritable { path: path.clone(), source })?;
+        }
+        Ok(Opened::New(Self { path, _lock: lock }))
+    }
+
+    /// The folder of a study that was stopped, and the study itself as it was planned, whatever became of its file.
+    ///
+    /// # Errors
+    /// [`FolderError`] if it is no study's folder, cannot be written, or another process works there.
+    pub fn reopen(path: &Path) -> Result<(Self, Study), RunError> {
+        let no_study = |reason: String| FolderError::NoStudy { path: path.to_owned(), reason };
+        let read = |name: &str| fs::read_to_string(path.join(name)).map_err(|error| no_study(error.to_string()));
+        let plan = Plan::from_ron(&read("plan.ron")?).map_err(|error| no_study(error.to_string()))?;
+        let text = read("study.ron")?;
+        let full = fs::canonicalize(path).map_err(|error| no_study(error.to_string()))?;
+        let name = full.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let lock = lock(path)?;
+        let study = Study { path: path.join("study.ron"), name, text, plan, notes: Vec::new() };
+        Ok((Self { path: path.to_owned(), _lock: lock }, study))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder of one run, made with its plan and provenance if it is not there.
+    ///
+    /// # Errors
+    /// [`RunError::File`] if it cannot be made, [`RunError::Damaged`] if it holds another run's plan.
+    pub fn run_dir(&self, run: &PlannedRun) -> Result<RunDir, RunError> {
+        debug_assert!(is_file_name(&run.arm), "plans have such names only");
+        let path = self.path.join(&run.arm).join(format!("seed-{}", run.seed));
+        RunDir::open(path, &to_ron(run), run.seed)
+    }
+
+    /// The folder of a teacher, shared by all runs with the same key, made if it is not there.
+    ///
+    /// # Errors
+    /// As [`run_dir`](Self::run_dir).
+    pub fn teacher_dir(&self, key: &TeacherKey) -> Result<RunDir, RunError> {
+        RunDir::open(self.path.join("teachers").join(&key.hash), &key.decided_by, key.seed)
+    }
+
+    /// The folder of something else that runs share, such as a classifier, by its name.
+    ///
+    /// # Errors
+    /// [`RunError::File`] if it cannot be made.
+    pub fn shared_dir(&self, name: &str) -> Result<PathBuf, RunError> {
+        let path = self.path.join("shared").join(name);
+        fs::create_dir_all(&path).map_err(RunError::file(&path))?;
+        Ok(path)
+    }
+
+    /// Writes `report.csv` and `report.md` and returns the table. The study is then finished.
+    ///
+    /// # Errors
+    /// [`RunError::File`] if they cannot be written.
+    pub fn write_report(&self, question: &str, rows: &[ReportRow]) -> Result<String, RunError> {
+        let table = table::markdown(rows);
+        let title = if question.is_empty() { "Report" } else { question };
+        let text = format!(
+            "# {title}\n\n{table}\nMean and standard deviation over seeds; every metric carries its number of samples.\n"
+        );
+        let path = self.path.join("report.md");
+        durable::write(&path, text.as_bytes()).map_err(RunError::file(&path))?;
+        let path = self.path.join("report.csv");
+        durable::write(&path, table::to_csv(rows).as_bytes()).map_err(RunError::file(&path))?;
+        Ok(table)
+    }
+}
+
+/// The table of the results in a study's folder, finished or not.
+///
+/// # Errors
+/// [`FolderError::NoStudy`] if it is no study's folder, [`RunError`] if a result cannot be read.
+pub fn report_of(path: &Path) -> Result<String, RunError> {
+    let report = path.join("report.csv");
+    if report.exists() {
+        return Ok(table::markdown(&read_rows(&report)?));
+    }
+    let no_study = |reason: String| FolderError::NoStudy { path: path.to_owned(), reason };
+    let text = fs::read_to_string(path.join("plan.ron")).map_err(|error| no_study(error.to_string()))?;
+    let plan = Plan::from_ron(&text).map_err(|error| no_study(error.to_string()))?;
+    let mut rows = Vec::new();
+    for run in plan.runs() {
+        let scores = path.join(run.name()).join("scores.csv");
+        if scores.exists() {
+            rows.extend(read_rows(&scores)?);
+        }
+    }
+    Ok(table::markdown(&rows))
+}
+
+fn read_rows(path: &Path) -> Result<Vec<ReportRow>, RunError> {
+    let text = fs::read_to_string(path).map_err(RunError::file(path))?;
+    table::from_csv(&text)
+        .map_err(|error| RunError::Damaged { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// Takes the folder's lock, or says who is in the way.
+fn lock(path: &Path) -> Result<File, FolderError> {
+    let not_writable = |source| FolderError::NotWritable { path: path.to_owned(), source };
+    let file = File::create(path.join(".lock")).map_err(not_writable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(FolderError::Busy { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(not_writable(source)),
+    }
+}
+
+/// The folder of one run or one teacher.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    fn open(path: PathBuf, plan: &str, seed: u64) -> Result<Self, RunError> {
+        for folder in [path.clone(), path.join("checkpoints"), path.join("samples")] {
+            fs::create_dir_all(&folder).map_err(RunError::file(&folder))?;
+        }
+        let file = path.join("plan.ron");
+        match fs::read_to_string(&file) {
+            Ok(found) if found == plan => return Ok(Self { path }),
+            Ok(_) => {
+                let reason = "it holds another plan than the study's".to_owned();
+                return Err(RunError::Damaged { path: file, reason });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(RunError::File { path: file, source }),
+        }
+        let provenance = path.join("provenance.ron");
+        durable::write(&provenance, to_ron(&Provenance::of_this_process(seed)).as_bytes())
+            .map_err(RunError::file(&provenance))?;
+        durable::write(&file, plan.as_bytes()).map_err(RunError::file(&file))?;
+        Ok(Self { path })
+    }
+
+    /// The folder; the journal's files lie in it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where its checkpoints are.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Where its pictures are.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples")
+    }
+
+    /// Its scores if it is finished.
+    ///
+    /// # Errors
+    /// [`RunError`] if they are there but cannot be read.
+    pub fn scores(&self) -> Result<Option<Vec<ReportRow>>, RunError> {
+        let path = self.path.join("scores.csv");
+        if path.exists() { read_rows(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// Writes its scores; it is then finished.
+    ///
+    /// # Errors
+    /// [`RunError::File`] if they cannot be written.
+    pub fn write_scores(&self, rows: &[ReportRow]) -> Result<(), RunError> {
+        let path = self.path.join("scores.csv");
+        durable::write(&path, table::to_csv(rows).as_bytes()).map_err(RunError::file(&path))
+    }
+}
+
+/// What decides a trained teacher: runs with the same key share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TeacherKey {
+    /// Sixteen hexadecimal digits, the name of its folder.
+    pub hash: String,
+    /// Seed of its training.
+    pub seed: u64,
+    decided_by: String,
+}
+
+impl TeacherKey {
+    /// The key of the teacher of an experiment; `None` if none is trained.
+    pub fn of(experiment: &ExperimentConfig) -> Option<Self> {
+        let ExperimentConfig { dataset, network, teacher, teacher_seed, .. } = experiment;
+        match teacher {
+            TeacherSource::Trained(teacher) => {
+                let decided_by = to_ron(&(dataset, network, teacher, teacher_seed));
+                let hash = blake3::hash(decided_by.as_bytes()).to_hex()[..16].to_owned();
+                Some(Self { hash, seed: *teacher_seed, decided_by })
+            }
+            TeacherSource::Exact | TeacherSource::None => None,
+        }
+    }
+}

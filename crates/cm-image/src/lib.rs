@@ -1,0 +1,17 @@
+//! The sample type every crate shares: [`ImageBatch`], its shape, its way to and from 8-bit pixels, PNG contact
+//! sheets, and the counter-based random numbers from which every batch is made.
+//!
+//! Deliberately absent: tensors, autograd, data sets, file formats other than the PNG written for people to look
+//! at. This crate knows no other workspace crate. Random numbers live here because this is the one crate that
+//! every other may know.
+
+mod batch;
+mod grid;
+mod quantise;
+pub mod random;
+mod shape;
+
+pub use batch::{BatchError, ImageBatch};
+pub use grid::{GridError, contact_sheet, write_png};
+pub use quantise::{from_u8, to_u8};
+pub use shape::ImageShape;

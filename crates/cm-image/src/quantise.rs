@@ -1,0 +1,29 @@
+//! 8-bit pixels to and from [-1, 1].
+
+/// The value in [-1, 1] of an 8-bit pixel: `p / 127.5 - 1`.
+pub fn from_u8(pixel: u8) -> f32 {
+    f32::from(pixel) / 127.5 - 1.0
+}
+
+/// The nearest 8-bit pixel of a value, clamped to [-1, 1]; NaN gives 0. Exact inverse of [`from_u8`].
+///
+/// The original code truncates instead (`(x + 1) * 127.5` cast to u8), which darkens by half a level and does not
+/// invert its own mapping; evaluation code that must match it says so and truncates there.
+pub fn to_u8(value: f32) -> u8 {
+    // `as` saturates and sends NaN to 0.
+    ((value.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_256_levels_survive_the_round_trip() {
+        for pixel in 0..=255 {
+            assert_eq!(to_u8(from_u8(pixel)), pixel);
+        }
+        assert_eq!((to_u8(-7.0), to_u8(7.0), to_u8(f32::NAN)), (0, 255, 0));
+        assert_eq!((from_u8(0), from_u8(255)), (-1.0, 1.0));
+    }
+}

@@ -1,0 +1,191 @@
+//! The convolution itself, which is both the forward pass and the gradient with respect to the input.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::algorithm::Algorithm;
+use super::tiles::Tiles;
+use super::transform::{self, Slots};
+use super::block_tiles;
+use crate::conv2d::product::{Left, Right, product};
+use crate::conv2d::vector::{Kernel, Vector, lanes, run};
+use crate::conv2d::weight::turn;
+use crate::conv2d::{Conv2dShape, Epilogue, scratch};
+use crate::dispatch::Isa;
+use crate::threads::{SharedMut, for_each_piece};
+
+/// `out = scale * (conv(x, weight) + bias + image_bias + residual)`.
+pub(in crate::conv2d) fn forward<A: Algorithm>(
+    isa: Isa,
+    shape: &Conv2dShape,
+    x: &[f32],
+    weight: &[f32],
+    epilogue: &Epilogue,
+    out: &mut [f32],
+) {
+    convolve::<A>(isa, shape, x, Weight::Forward(weight), epilogue, out);
+}
+
+/// The convolution with `weight`, `[3, 3, out, in]`, turned by half a turn and its channels exchanged: the gradient
+/// with respect to the input.
+pub(in crate::conv2d) fn forward_turned<A: Algorithm>(
+    isa: Isa,
+    shape: &Conv2dShape,
+    x: &[f32],
+    weight: &[f32],
+    out: &mut [f32],
+) {
+    convolve::<A>(isa, shape, x, Weight::Turned(weight), &Epilogue::default(), out);
+}
+
+/// A weight as it lies in memory.
+#[derive(Clone, Copy)]
+enum Weight<'a> {
+    /// `[3, 3, in, out]` of the convolution to be done.
+    Forward(&'a [f32]),
+    /// `[3, 3, out, in]` of the convolution to be done, to be turned by half a turn.
+    Turned(&'a [f32]),
+}
+
+fn convolve<A: Algorithm>(
+    isa: Isa,
+    shape: &Conv2dShape,
+    x: &[f32],
+    weight: Weight,
+    epilogue: &Epilogue,
+    out: &mut [f32],
+) {
+    let (depth, channels) = (shape.in_channels, shape.out_channels);
+    let tiles = Tiles::new::<A>(shape);
+    let padded = channels.next_multiple_of(lanes(isa));
+    let weight_slots = Slots::new(depth, padded);
+    let step = block_tiles::<A>(tiles.count(), depth + padded, depth * padded);
+    let zeros = depth.next_multiple_of(lanes(isa));
+    scratch::with(weight_slots.len::<A>() + zeros, |shared| {
+        let (transformed, zeros) = shared.split_at_mut(weight_slots.len::<A>());
+        zeros.fill(0.0);
+        transform_weight::<A>(isa, (depth, channels), weight, transformed, weight_slots);
+        let (transformed, zeros) = (&*transformed, &*zeros);
+        let out = SharedMut::new(out);
+        let (input_slots, output_slots) = (Slots::new(step, depth), Slots::new(step, padded));
+        for_each_piece(tiles.count().div_ceil(step), |block| {
+            let range = block * step..(block * step + step).min(tiles.count());
+            scratch::with(input_slots.len::<A>() + output_slots.len::<A>(), |buffer| {
+                let (input, output) = buffer.split_at_mut(input_slots.len::<A>());
+                let block = Block::<A> {
+                    tiles,
+                    range,
+                    depth,
+                    channels,
+                    x,
+                    zeros,
+                    weight: (transformed, weight_slots),
+                    input: (input, input_slots),
+                    output: (output, output_slots),
+                    epilogue,
+                    out,
+                    algorithm: PhantomData,
+                };
+                run(isa, block);
+            });
+        });
+    });
+}
+
+/// One block of tiles, from pixels to pixels.
+struct Block<'a, A> {
+    tiles: Tiles,
+    range: Range<usize>,
+    /// Channels of the input.
+    depth: usize,
+    /// Channels of the output.
+    channels: usize,
+    x: &'a [f32],
+    zeros: &'a [f32],
+    weight: (&'a [f32], Slots),
+    input: (&'a mut [f32], Slots),
+    output: (&'a mut [f32], Slots),
+    epilogue: &'a Epilogue<'a>,
+    out: SharedMut<'a, f32>,
+    algorithm: PhantomData<A>,
+}
+
+impl<A: Algorithm> Kernel for Block<'_, A> {
+    #[inline(always)]
+    unsafe fn call<V: Vector>(self) {
+        let Self { tiles, range, depth, channels, .. } = self;
+        let (input, input_slots) = (self.input.0.as_mut_ptr(), self.input.1);
+        let (output, output_slots) = (self.output.0.as_mut_ptr(), self.output.1);
+        let (weight, weight_slots) = (self.weight.0.as_ptr(), self.weight.1);
+        // SAFETY: the buffers were made with these slots, `x` and `out` with the shape of `tiles`; blocks write
+        // different pixels of `out`.
+        unsafe {
+            let x = (self.x.as_ptr(), depth, self.zeros.as_ptr());
+            transform::input::<V, A>(&tiles, range.clone(), x, input, input_slots);
+            for slot in 0..A::SLOTS {
+                let left =
+                    Left { start: input.add(slot * input_slots.step), row_step: depth, depth_step: 1 };
+                let right = Right::Panels(weight.add(slot * weight_slots.step));
+                let out = output.add(slot * output_slots.step);
+                let sizes = (range.len(), depth, output_slots.row / V::LANES);
+                product::<V>(sizes, left, right, out, output_slots.row, false);
+            }
+            let from = (output.cast_const(), output_slots);
+            transform::output::<V, A>(&tiles, range, from, self.epilogue, (self.out.pointer(), channels));
+        }
+    }
+}
+
+/// Input channels whose weights are transformed as one piece.
+const WEIGHT_ROWS: usize = 32;
+
+/// Weights, in pairs of channels, below which one piece does it all.
+const WEIGHT_PAIRS: usize = 16 * 1024;
+
+fn transform_weight<A: Algorithm>(
+    isa: Isa,
+    (depth, channels): (usize, usize),
+    weight: Weight,
+    to: &mut [f32],
+    slots: Slots,
+) {
+    let to = SharedMut::new(to);
+    let step = if depth * channels < WEIGHT_PAIRS { depth } else { WEIGHT_ROWS };
+    for_each_piece(depth.div_ceil(step), |piece| {
+        let range = piece * step..(piece * step + step).min(depth);
+        let transform = |from: &[f32], tap_step: usize, range: Range<usize>| {
+            let source = (from, tap_step);
+            run(isa, Piece::<A> { range, source, depth, channels, to, slots, algorithm: PhantomData });
+        };
+        match weight {
+            Weight::Forward(weight) => {
+                transform(&weight[range.start * channels..], depth * channels, range);
+            }
+            Weight::Turned(weight) => scratch::with(9 * range.len() * channels, |turned| {
+                turn(weight, (depth, channels), range.clone(), turned);
+                transform(turned, range.len() * channels, range);
+            }),
+        }
+    });
+}
+
+/// The transform of the weights of a range of input channels.
+struct Piece<'a, A> {
+    range: Range<usize>,
+    /// Rows of the range, tap by tap, and the floats from tap to tap.
+    source: (&'a [f32], usize),
+    depth: usize,
+    channels: usize,
+    to: SharedMut<'a, f32>,
+    slots: Slots,
+    algorithm: PhantomData<A>,
+}
+
+impl<A: Algorithm> Kernel for Piece<'_, A> {
+    #[inline(always)]
+    unsafe fn call<V: Vector>(self) {
+        let from = (self.source.0.as_ptr(), self.source.1, self.channels);
+        // SAFETY: the sizes are those of the weight; pieces write different rows.
+        unsafe { transform::weight::<V, A>(self.range, from, (self.to.pointer(), self.slots, self.depth)) }
+    }
+}

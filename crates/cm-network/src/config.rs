@@ -1,0 +1,125 @@
+//! Which network, as data.
+
+use serde::{Deserialize, Serialize};
+
+/// The architectures there are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum NetworkConfig {
+    /// DDPM++-style U-Net, for images.
+    UNet(UNetConfig),
+    /// Residual multi-layer perceptron, for vectors.
+    Mlp(MlpConfig),
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self::UNet(UNetConfig::default()) // the paper's networks are U-Nets
+    }
+}
+
+/// DDPM++ of Song et al. 2021 as Karras et al. 2022 use it (their Table 7, "DDPM++").
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UNetConfig {
+    /// Channels of the widest resolution, before multiplication; a multiple of 4.
+    pub channels: usize,
+    /// Factor of `channels` at each resolution, widest first; each further one halves height and width.
+    pub multipliers: Vec<usize>,
+    /// Residual blocks at each resolution on the way down; one more on the way up.
+    pub blocks: usize,
+    /// Heights (in pixels) of the resolutions that have self-attention.
+    pub attention: Vec<usize>,
+    /// Attention heads; divides the channels wherever there is attention.
+    pub heads: usize,
+    /// Share of values dropped inside residual blocks while training, in [0, 1).
+    pub dropout: f32,
+    /// How a noise level enters.
+    pub embedding: EmbeddingConfig,
+}
+
+impl Default for UNetConfig {
+    fn default() -> Self {
+        Self {
+            channels: 128,                         // Karras et al. 2022, Table 7, CIFAR-10
+            multipliers: vec![2, 2, 2],            // Karras et al. 2022, Table 7, CIFAR-10
+            blocks: 4,                             // Karras et al. 2022, Table 7, CIFAR-10
+            attention: vec![16],                   // Karras et al. 2022, Table 7, CIFAR-10
+            heads: 1,                              // Karras et al. 2022, Table 7, CIFAR-10
+            dropout: 0.0,                          // Song et al. 2023, Table 3 (their EDM teacher had 0.13)
+            embedding: EmbeddingConfig::default(), // beside that type
+        }
+    }
+}
+
+/// How the number c_noise becomes a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum EmbeddingConfig {
+    /// Sines and cosines of `scale` x c_noise at frequencies falling geometrically from 1 to 1/10,000.
+    Positional(ScaleConfig),
+    /// Sines and cosines of 2 pi w c_noise with fixed w ~ N(0, `scale`^2).
+    Fourier(ScaleConfig),
+}
+
+impl Default for EmbeddingConfig {
+    fn default() -> Self {
+        Self::Positional(ScaleConfig::default()) // Karras et al. 2022, Table 7, DDPM++
+    }
+}
+
+/// The scale of an embedding's input.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScaleConfig {
+    /// Factor before the sines and cosines, > 0. The released ImageNet and LSUN weights use 1000.
+    pub scale: f32,
+}
+
+impl Default for ScaleConfig {
+    fn default() -> Self {
+        Self {
+            scale: 1.0, // Karras et al. 2022: c_noise enters as it is
+        }
+    }
+}
+
+/// A residual multi-layer perceptron whose every block sees the noise level.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MlpConfig {
+    /// Values of a hidden layer, a multiple of 4.
+    pub width: usize,
+    /// Residual blocks, at least 1.
+    pub blocks: usize,
+    /// Share of values dropped inside blocks while training, in [0, 1).
+    pub dropout: f32,
+    /// How a noise level enters.
+    pub embedding: EmbeddingConfig,
+}
+
+impl Default for MlpConfig {
+    fn default() -> Self {
+        Self {
+            width: 128,                            // our choice: 2-d mixtures, see experiments/gmm2.ron
+            blocks: 3,                             // our choice, as above
+            dropout: 0.0,                          // as UNetConfig
+            embedding: EmbeddingConfig::default(), // beside that type
+        }
+    }
+}
+
+/// Why a network cannot be built.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum NetworkConfigError {
+    /// A number is out of its range.
+    #[error("{field} is {given}: {allowed}")]
+    Range {
+        /// Path of the field inside the configuration.
+        field: &'static str,
+        /// The value given.
+        given: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}

@@ -1,0 +1,15 @@
+//! The pieces networks are made of. A layer knows which arrays of a set of weights are its own.
+
+mod attention;
+mod conv2d;
+mod embedding;
+mod group_norm;
+mod linear;
+mod residual_block;
+
+pub(crate) use attention::SelfAttention;
+pub(crate) use conv2d::{Conv2d, Epilogue};
+pub(crate) use embedding::Embedding;
+pub(crate) use group_norm::GroupNorm;
+pub(crate) use linear::Linear;
+pub(crate) use residual_block::{BlockContext, Resample, ResidualBlock};

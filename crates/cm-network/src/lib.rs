@@ -1,0 +1,28 @@
+//! Raw networks F(x, c_noise): architecture only.
+//!
+//! A [`Network`] is a function of weights it does not hold, images and a noise-level number; preconditioning turns
+//! it into a denoiser or a consistency function elsewhere. Fixed small networks that give features for distances
+//! and metrics are in [`feature_net`].
+//!
+//! Deliberately absent: noise levels and their meaning, losses, training loops. May know `cm-tensor` and
+//! `cm-image`.
+
+mod config;
+pub mod feature_net;
+mod init;
+mod layers;
+mod mlp;
+mod network;
+mod scaled;
+#[cfg(test)]
+mod tests;
+mod unet;
+
+pub use config::{EmbeddingConfig, MlpConfig, NetworkConfig, NetworkConfigError, ScaleConfig, UNetConfig};
+pub use mlp::Mlp;
+pub use network::{Conditions, Extra, Network};
+pub use scaled::Scaling;
+pub use unet::UNet;
+
+// Who evaluates a network needs these, and reaches them from here.
+pub use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};

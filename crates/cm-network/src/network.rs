@@ -1,0 +1,93 @@
+//! What every network can do.
+
+use crate::{Mlp, NetworkConfig, NetworkConfigError, UNet};
+use cm_image::ImageShape;
+use cm_tensor::{Graph, Images, Weights};
+
+/// What a network is told besides the image and its noise level; fixed when it is built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// The number of class labels it knows, if any.
+    pub classes: Option<usize>,
+    /// Whether it takes a second time (shortcut, MeanFlow and multistep methods).
+    pub second_time: bool,
+}
+
+/// The optional inputs of one evaluation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extra<'a> {
+    /// A class for each image; required if and only if the network was built with classes.
+    pub labels: Option<&'a [u32]>,
+    /// A second c_noise for each image; required if and only if the network was built with a second time.
+    pub second_time: Option<&'a [f32]>,
+    /// Dropout drops if this is given, by masks that are a pure function of it: student and target share masks by
+    /// sharing the key.
+    pub dropout_key: Option<u64>,
+}
+
+/// F(x, c_noise): a function from images to images of the same shape.
+pub trait Network: Send + Sync {
+    /// The images it works on.
+    fn shape(&self) -> ImageShape;
+
+    /// F with the given weights, which must be those it was built with, or a copy.
+    ///
+    /// # Shapes
+    /// `x`: [N, H, W, C]; `c_noise`: N numbers; result as `x`.
+    ///
+    /// # Panics
+    /// If images are not of [`shape`](Self::shape), counts disagree, or `extra` does not fit the network.
+    fn forward(
+        &self,
+        graph: &mut Graph,
+        weights: &Weights,
+        x: &Images,
+        c_noise: &[f32],
+        extra: Extra<'_>,
+    ) -> Images;
+}
+
+impl NetworkConfig {
+    /// The network and its initial weights, a pure function of `seed`.
+    ///
+    /// # Errors
+    /// [`NetworkConfigError`] for the first number that is out of range or does not fit `shape`.
+    pub fn build(
+        &self,
+        shape: ImageShape,
+        conditions: Conditions,
+        seed: u64,
+    ) -> Result<(Box<dyn Network>, Weights), NetworkConfigError> {
+        Ok(match self {
+            NetworkConfig::UNet(config) => {
+                let (network, weights) = UNet::new(config, shape, conditions, seed)?;
+                (Box::new(network), weights)
+            }
+            NetworkConfig::Mlp(config) => {
+                let (network, weights) = Mlp::new(config, shape, conditions, seed)?;
+                (Box::new(network), weights)
+            }
+        })
+    }
+
+    /// Multiplications and additions of evaluating the network on one image.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn flops_per_image(
+        &self,
+        shape: ImageShape,
+        conditions: Conditions,
+    ) -> Result<u64, NetworkConfigError> {
+        let (network, weights) = self.build(shape, conditions, 0)?;
+        let mut graph = Graph::inference();
+        let x = Images::constant(vec![0.0; shape.len()], [1, shape.height, shape.width, shape.channels]);
+        let extra = Extra {
+            labels: conditions.classes.map(|_| &[0][..]),
+            second_time: conditions.second_time.then_some(&[0.0]),
+            dropout_key: None,
+        };
+        network.forward(&mut graph, &weights, &x, &[0.0], extra);
+        Ok(graph.flops())
+    }
+}

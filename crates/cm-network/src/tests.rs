@@ -1,0 +1,163 @@
+//! Whole networks: gradients, determinism, parameter counts.
+
+use crate::feature_net::Classifier;
+use crate::{Conditions, EmbeddingConfig, Extra, MlpConfig, Network, NetworkConfig, ScaleConfig, UNetConfig};
+use cm_image::{ImageShape, random::Random};
+use cm_tensor::gradient_check::{assert_gradient, assert_gradient_with_step, normal_values};
+use cm_tensor::{Graph, Images, Weights};
+
+fn tiny_unet() -> NetworkConfig {
+    NetworkConfig::UNet(UNetConfig {
+        channels: 8,
+        multipliers: vec![1, 2],
+        blocks: 1,
+        attention: vec![4],
+        heads: 2,
+        embedding: EmbeddingConfig::Fourier(ScaleConfig { scale: 0.5 }),
+        ..UNetConfig::default()
+    })
+}
+
+fn tiny_mlp() -> NetworkConfig {
+    NetworkConfig::Mlp(MlpConfig { width: 16, blocks: 2, ..MlpConfig::default() })
+}
+
+const ALL: Conditions = Conditions { classes: Some(3), second_time: true };
+
+/// Moves every weight off its initial zeros, so that no path is cut.
+fn shaken(mut weights: Weights) -> Weights {
+    let mut random = Random::new(5);
+    for values in weights.values_mut() {
+        values.iter_mut().for_each(|v| *v += 0.2 * random.normal());
+    }
+    weights
+}
+
+fn build(config: &NetworkConfig, shape: ImageShape) -> (Box<dyn Network>, Weights) {
+    let (network, weights) = config.build(shape, ALL, 1).unwrap();
+    (network, shaken(weights))
+}
+
+fn extra(dropout_key: Option<u64>) -> Extra<'static> {
+    Extra { labels: Some(&[2, 0]), second_time: Some(&[0.3, -0.1]), dropout_key }
+}
+
+#[test]
+fn gradients_by_the_images() {
+    for (config, shape) in [(tiny_unet(), ImageShape::new(8, 8, 2)), (tiny_mlp(), ImageShape::vector(3))] {
+        let (network, weights) = build(&config, shape);
+        let x: Images = normal_values([2, shape.height, shape.width, shape.channels], 1);
+        assert_gradient(&x, 1e-2, |g, x| network.forward(g, &weights, x, &[-0.7, 0.4], extra(None)));
+    }
+}
+
+#[test]
+fn gradients_by_every_weight() {
+    for (config, shape) in [(tiny_unet(), ImageShape::new(8, 8, 2)), (tiny_mlp(), ImageShape::vector(3))] {
+        let (network, weights) = build(&config, shape);
+        let x: Images = normal_values([2, shape.height, shape.width, shape.channels], 1);
+        let run = |g: &mut Graph, w: &Weights| network.forward(g, w, &x, &[-0.7, 0.4], extra(None));
+        let mut graph = Graph::recording();
+        let output = run(&mut graph, &weights);
+        let seed: Vec<f32> = normal_values([output.values().len()], 2).values().to_vec();
+        let gradients = weights.gradients(&mut graph.backward(&output, seed.clone()));
+        let loss = |w: &Weights| -> f64 {
+            let output = run(&mut Graph::inference(), w);
+            output.values().iter().zip(&seed).map(|(o, r)| f64::from(o * r)).sum()
+        };
+        let names: Vec<String> = weights.iter().map(|(name, _, _)| name.to_string()).collect();
+        for (index, name) in names.iter().enumerate() {
+            // One direction for each array: the sign of its gradient, so nothing cancels.
+            let direction: Vec<f32> = gradients[index].iter().map(|g| g.signum()).collect();
+            let claimed: f64 = gradients[index].iter().map(|g| f64::from(g.abs())).sum();
+            if name == "embedding.frequencies" {
+                assert_eq!(claimed, 0.0, "frequencies are not trained");
+                continue;
+            }
+            assert!(claimed > 0.0, "{name} gets no gradient");
+            let moved = |h: f32| {
+                let mut w = weights.clone();
+                let values = w.values_mut().nth(index).unwrap();
+                values.iter_mut().zip(&direction).for_each(|(v, d)| *v += h * d);
+                loss(&w)
+            };
+            let h = 2e-3 / (direction.len() as f32).sqrt();
+            let measured = (moved(h) - moved(-h)) / (2.0 * f64::from(h));
+            assert!((claimed - measured).abs() <= 0.02 * claimed, "{name}: {claimed} against {measured}");
+        }
+    }
+}
+
+#[test]
+fn a_fresh_network_returns_zero_whatever_it_sees() {
+    let shape = ImageShape::new(8, 8, 2);
+    let (network, weights) = tiny_unet().build(shape, Conditions::default(), 1).unwrap();
+    let x: Images = normal_values([2, 8, 8, 2], 1);
+    let output = network.forward(&mut Graph::inference(), &weights, &x, &[0.1, 0.2], Extra::default());
+    assert!(output.values().iter().all(|&v| v == 0.0), "the last layer begins at zero");
+}
+
+#[test]
+fn an_image_s_output_does_not_depend_on_its_batch() {
+    let shape = ImageShape::new(8, 8, 2);
+    let (network, weights) = tiny_unet().build(shape, Conditions::default(), 1).unwrap();
+    let weights = shaken(weights);
+    let x: Images = normal_values([5, 8, 8, 2], 1);
+    let levels = [0.1, -0.2, 0.3, -0.4, 0.5];
+    let all = network.forward(&mut Graph::inference(), &weights, &x, &levels, Extra::default());
+    let one = Images::constant(x.values()[3 * 128..4 * 128].to_vec(), [1, 8, 8, 2]);
+    let alone = network.forward(&mut Graph::inference(), &weights, &one, &levels[3..4], Extra::default());
+    // Not to the bit: matrix products block differently for different numbers of rows.
+    for (a, b) in alone.values().iter().zip(&all.values()[3 * 128..4 * 128]) {
+        assert!((a - b).abs() < 1e-5 * a.abs().max(1.0), "{a} {b}");
+    }
+}
+
+#[test]
+fn dropout_is_a_function_of_its_key() {
+    let config = NetworkConfig::Mlp(MlpConfig { width: 16, blocks: 2, dropout: 0.5, ..MlpConfig::default() });
+    let (network, weights) = build(&config, ImageShape::vector(3));
+    let x: Images = normal_values([2, 1, 1, 3], 1);
+    let run = |key| {
+        network.forward(&mut Graph::inference(), &weights, &x, &[0.1, 0.2], extra(key)).values().to_vec()
+    };
+    assert_eq!(run(Some(1)), run(Some(1)));
+    assert_ne!(run(Some(1)), run(Some(2)));
+    assert_ne!(run(Some(1)), run(None));
+}
+
+/// Karras et al. 2022's DDPM++ for CIFAR-10, counted from the original code: 55,732,739.
+#[test]
+fn the_default_is_the_paper_s_network_to_the_parameter() {
+    let (_, weights) =
+        NetworkConfig::default().build(ImageShape::new(32, 32, 3), Conditions::default(), 0).unwrap();
+    assert_eq!(weights.count(), 55_732_739);
+}
+
+#[test]
+fn impossible_networks_are_refused_with_the_reason() {
+    let refuse = |change: fn(&mut UNetConfig), field: &str| {
+        let mut config =
+            UNetConfig { channels: 8, multipliers: vec![1, 2], blocks: 1, ..UNetConfig::default() };
+        change(&mut config);
+        let error = NetworkConfig::UNet(config).build(ImageShape::new(8, 8, 1), Conditions::default(), 0);
+        assert!(error.err().unwrap().to_string().starts_with(field), "{field}");
+    };
+    refuse(|c| c.channels = 6, "channels");
+    refuse(|c| c.multipliers = vec![], "multipliers");
+    refuse(|c| c.multipliers = vec![1; 5], "multipliers");
+    refuse(|c| c.multipliers = vec![1; 70], "multipliers");
+    refuse(|c| c.blocks = 0, "blocks");
+    refuse(|c| c.heads = 3, "heads");
+    refuse(|c| c.dropout = 1.0, "dropout");
+    refuse(|c| c.embedding = EmbeddingConfig::Fourier(ScaleConfig { scale: 0.0 }), "embedding.scale");
+}
+
+#[test]
+fn the_classifier_s_gradient() {
+    let (classifier, weights) = Classifier::new(ImageShape::new(8, 8, 1), 10, 4, 3);
+    let x: Images = normal_values([2, 8, 8, 1], 4);
+    assert_eq!(classifier.features(), 16);
+    // ReLU has kinks: a small step, and the rounding that comes with it.
+    assert_gradient_with_step(&x, 1e-3, 3e-2, |g, x| classifier.forward(g, &weights, x).features);
+}

@@ -1,0 +1,35 @@
+//! How a teacher is trained, as data.
+
+use cm_diffusion::NoiseDistributionConfig;
+use cm_training::{DecayConfig, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, TrainConfig};
+use serde::{Deserialize, Serialize};
+
+/// EDM training of a denoiser (Karras et al. 2022).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TeacherConfig {
+    /// Batches, optimiser, learning rate, averages.
+    pub train: TrainConfig,
+    /// Which noise levels are trained.
+    pub noise: NoiseDistributionConfig,
+}
+
+impl Default for TeacherConfig {
+    fn default() -> Self {
+        Self {
+            train: TrainConfig {
+                total_images: 200_000_000, // Karras et al. 2022, Table 7, CIFAR-10
+                batch: 512,                // Karras et al. 2022, Table 7, CIFAR-10
+                optimiser: OptimiserConfig::Adam(MomentsConfig::default()), // Karras et al. 2022, Appendix F.1
+                learning_rate: LearningRateConfig {
+                    peak: 1e-3,                   // Karras et al. 2022, Table 7, CIFAR-10
+                    warmup_images: 10_000_000,    // Karras et al. 2022, Table 7
+                    decay: DecayConfig::Constant, // Karras et al. 2022, Appendix F.1
+                },
+                gradient_clip: None,                           // Karras et al. 2022: none
+                ema: vec![EmaConfig::HalfLifeImages(500_000)], // Karras et al. 2022, Table 7
+            },
+            noise: NoiseDistributionConfig::default(), // beside that type
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Denoising score matching: E[lambda(sigma) |D(y + sigma n; sigma) - y|^2], Karras et al. 2022, Equation 2.
+
+use crate::TeacherConfig;
+use crate::teacher::scaling;
+use cm_diffusion::{Edm, NoiseDistribution, Sigma, Weighting, WeightingConfig, noise};
+use cm_image::random::{Random, derive_seed};
+use cm_network::{Extra, Network};
+use cm_tensor::ops::{PairDistance, pair_distance};
+use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
+use cm_training::{
+    Batch, LearningRateConfig, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep,
+};
+
+/// The stream of a step's seed from which noise levels are drawn; images' noise uses seeds derived per image.
+const LEVELS_STREAM: u64 = 1;
+
+/// Training of a [`crate::Teacher`].
+pub struct TeacherStep<'a> {
+    network: &'a dyn Network,
+    precondition: Edm,
+    noise: Box<dyn NoiseDistribution>,
+    weighting: Box<dyn Weighting>,
+    learning_rate: LearningRateConfig,
+    state: TrainState,
+}
+
+impl<'a> TeacherStep<'a> {
+    /// Training from `weights`, which are the network's. `noise` is the built [`TeacherConfig::noise`].
+    pub fn new(
+        config: &TeacherConfig,
+        network: &'a dyn Network,
+        weights: Weights,
+        precondition: Edm,
+        noise: Box<dyn NoiseDistribution>,
+    ) -> Self {
+        Self {
+            network,
+            precondition,
+            noise,
+            // lambda = 1 / c_out^2, so that the network's own error counts the same at every level.
+            weighting: WeightingConfig::Karras.build(precondition.sigma_data),
+            learning_rate: config.train.learning_rate,
+            state: TrainState::new(&config.train, weights, false),
+        }
+    }
+
+    /// Weights and averages.
+    pub fn state(&self) -> &TrainState {
+        &self.state
+    }
+}
+
+impl TrainStep for TeacherStep<'_> {
+    fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
+        let clean = &batch.images;
+        let expected = self.network.shape();
+        if clean.shape() != expected {
+            return Err(TrainError::Shape { given: clean.shape(), expected });
+        }
+        let count = clean.count();
+        let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
+        let sigma: Vec<Sigma> = (0..count).map(|_| self.noise.draw(&mut random)).collect();
+        let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
+        let noisy = noise::perturb(clean, &sigma, &noise::batch_noise(clean.shape(), &seeds, 0));
+        let mut graph = Graph::recording();
+        let extra = Extra { dropout_key: Some(seed.dropout()), ..Extra::default() };
+        let denoised = self.network.forward_scaled(
+            &mut graph,
+            &self.state.weights,
+            &Images::from_batch(&noisy),
+            &scaling(&self.precondition, &sigma),
+            extra,
+        );
+        let errors =
+            pair_distance(&mut graph, PairDistance::SquaredL2, &denoised, &Images::from_batch(clean));
+        let weights: Vec<f32> = sigma.iter().map(|&s| self.weighting.weight(s, s) / count as f32).collect();
+        let loss: f64 =
+            errors.values().iter().zip(&weights).map(|(e, w)| f64::from(*e) * f64::from(*w)).sum();
+        let not_finite = |what| TrainError::NotFinite {
+            what,
+            step: progress.step,
+            seed: seed.noise(),
+            levels: format!("{sigma:?}"),
+        };
+        if !loss.is_finite() {
+            return Err(not_finite("loss"));
+        }
+        let gradients = self.state.weights.gradients(&mut graph.backward(&errors, weights));
+        let gradient_norm = TrainState::norm(&gradients);
+        if !gradient_norm.is_finite() {
+            return Err(not_finite("gradient"));
+        }
+        let learning_rate = self.learning_rate.at(progress);
+        self.state.update(&gradients, gradient_norm, learning_rate, 0.0);
+        Ok(StepReport {
+            step: progress.step + 1,
+            images: progress.images + count as u64,
+            loss,
+            gradient_norm,
+            learning_rate,
+            scalars: Vec::new(),
+        })
+    }
+
+    fn save(&self, file: &mut TensorFile) {
+        self.state.save(file);
+    }
+
+    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
+        self.state.load(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Teacher;
+    use cm_diffusion::{Denoiser, NoiseDistributionConfig};
+    use cm_image::{ImageBatch, ImageShape};
+    use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
+    use cm_training::{Control, DecayConfig, EmaConfig, TrainConfig, train};
+
+    fn config(total_images: u64) -> TeacherConfig {
+        TeacherConfig {
+            train: TrainConfig {
+                total_images,
+                batch: 128,
+                learning_rate: LearningRateConfig {
+                    peak: 3e-3,
+                    warmup_images: 1000,
+                    decay: DecayConfig::Cosine,
+                },
+                ema: vec![EmaConfig::PerStep(0.98)],
+                ..TeacherConfig::default().train
+            },
+            ..TeacherConfig::default()
+        }
+    }
+
+    fn network() -> (Box<dyn Network>, Weights) {
+        let config = MlpConfig {
+            width: 64,
+            blocks: 2,
+            embedding: EmbeddingConfig::Fourier(ScaleConfig { scale: 0.5 }),
+            ..MlpConfig::default()
+        };
+        NetworkConfig::Mlp(config).build(ImageShape::vector(1), Conditions::default(), 0).unwrap()
+    }
+
+    /// Two points at -1 and 1: the exact denoiser is tanh(x / sigma^2).
+    fn two_points(step: u64, batch: usize) -> Batch {
+        let mut random = Random::with_stream(9, step);
+        let images = ImageBatch::from_fn(ImageShape::vector(1), batch, |_, v| {
+            v[0] = if random.below(2) == 0 { -1.0 } else { 1.0 };
+        });
+        Batch { images, labels: vec![] }
+    }
+
+    fn trained(total_images: u64) -> TrainState {
+        let (network, weights) = network();
+        let config = config(total_images);
+        let noise = NoiseDistributionConfig::default().build().unwrap();
+        let mut step = TeacherStep::new(&config, network.as_ref(), weights, Edm { sigma_data: 1.0 }, noise);
+        let end: Result<_, TrainError> = train(
+            &mut step,
+            &config.train,
+            0,
+            (1, 2),
+            |k| Ok(two_points(k, 128)),
+            |_, _| Ok(Control::Continue),
+        );
+        assert_eq!(end.unwrap(), Control::Continue);
+        step.state
+    }
+
+    #[test]
+    fn training_finds_the_exact_denoiser_of_two_points() {
+        let state = trained(250_000);
+        let (network, _) = network();
+        let teacher = Teacher::new(network.as_ref(), state.averages[0].clone(), Edm { sigma_data: 1.0 });
+        let mut random = Random::new(4);
+        let (mut squares, mut untrained_squares, n) = (0.0, 0.0, 2_000);
+        for _ in 0..n {
+            // Where the data puts its points: elsewhere nothing was learnt, and nothing is asked.
+            let sigma = 0.2 + 2.0 * random.uniform();
+            let x = if random.below(2) == 0 { -1.0 } else { 1.0 } + sigma * random.normal();
+            let noisy = ImageBatch::new(ImageShape::vector(1), vec![x]).unwrap();
+            let learnt = teacher.denoise(&noisy, &[Sigma::new(sigma).unwrap()]).unwrap().values()[0];
+            let exact = (x / (sigma * sigma)).tanh();
+            squares += (learnt - exact).powi(2) / n as f32;
+            untrained_squares += (x / (sigma * sigma + 1.0) - exact).powi(2) / n as f32;
+        }
+        let (error, untrained) = (squares.sqrt(), untrained_squares.sqrt());
+        assert!(error < 0.25 * untrained, "RMS error {error}; of an untrained network {untrained}");
+        assert!(untrained > 0.2, "{untrained}");
+    }
+
+    #[test]
+    fn the_same_seeds_give_the_same_weights() {
+        let arrays = |state: TrainState| {
+            let mut file = TensorFile::default();
+            state.save(&mut file);
+            file
+        };
+        assert_eq!(arrays(trained(2_000)), arrays(trained(2_000)));
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_stops_before_the_update() {
+        let (network, weights) = network();
+        let config = config(1_000);
+        let noise = NoiseDistributionConfig::default().build().unwrap();
+        let mut step = TeacherStep::new(&config, network.as_ref(), weights, Edm { sigma_data: 1.0 }, noise);
+        let images = ImageBatch::new(ImageShape::vector(1), vec![f32::NAN; 4]).unwrap();
+        let progress = Progress { step: 7, images: 0, total_images: 1_000 };
+        let error =
+            step.step(&Batch { images, labels: vec![] }, progress, StepSeed::new(0, 0, 7)).unwrap_err();
+        assert!(matches!(error, TrainError::NotFinite { what: "loss", step: 7, .. }), "{error}");
+        assert_eq!(step.state().step(), 0);
+    }
+}

@@ -1,0 +1,52 @@
+//! A trained network as a denoiser.
+
+use cm_diffusion::{Denoiser, Edm, ModelError, Precondition, Sigma};
+use cm_image::ImageBatch;
+use cm_network::{Extra, Network, Scaling};
+use cm_tensor::{Graph, Images, Weights};
+
+/// D(x; sigma) = c_skip x + c_out F(c_in x, c_noise) with EDM's coefficients.
+pub struct Teacher<'a> {
+    network: &'a dyn Network,
+    weights: Weights,
+    precondition: Edm,
+}
+
+impl<'a> Teacher<'a> {
+    /// A denoiser from a network, its weights and the preconditioning it was trained under.
+    pub fn new(network: &'a dyn Network, weights: Weights, precondition: Edm) -> Self {
+        Self { network, weights, precondition }
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+}
+
+impl Denoiser for Teacher<'_> {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+        let expected = self.network.shape();
+        if noisy.shape() != expected {
+            return Err(ModelError::Shape { given: noisy.shape(), expected });
+        }
+        if sigma.len() != noisy.count() {
+            return Err(ModelError::Count { images: noisy.count(), sigmas: sigma.len() });
+        }
+        let mut graph = Graph::inference();
+        let x = Images::from_batch(noisy);
+        let scaling = scaling(&self.precondition, sigma);
+        let output = self.network.forward_scaled(&mut graph, &self.weights, &x, &scaling, Extra::default());
+        Ok(output.to_batch())
+    }
+}
+
+/// The coefficients of each image.
+pub(crate) fn scaling(precondition: &Edm, sigma: &[Sigma]) -> Scaling {
+    let mut scaling = Scaling::default();
+    for &sigma in sigma {
+        let c = precondition.coefficients(sigma);
+        scaling.push(c.c_skip, c.c_out, c.c_in, c.c_noise);
+    }
+    scaling
+}

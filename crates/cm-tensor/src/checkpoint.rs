@@ -1,0 +1,202 @@
+//! Named arrays and text as one file: safetensors, with a checksum over the arrays in its metadata.
+//!
+//! This module turns arrays into bytes and back; whoever owns the folder writes the bytes, atomically.
+
+use crate::Weights;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::collections::{BTreeMap, HashMap};
+
+/// The version of the layout, kept under this key; a reader refuses any other.
+const FORMAT_KEY: &str = "format";
+const FORMAT: &str = "consistency-models 1";
+/// BLAKE3 over the names, extents and bytes of all arrays in order of name.
+const CHECKSUM_KEY: &str = "blake3";
+
+/// The content of a checkpoint: `f32` arrays and lines of text, each by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TensorFile {
+    /// Arrays: name, extents, values in row-major order.
+    pub arrays: Vec<(String, Vec<usize>, Vec<f32>)>,
+    /// Text by key; the keys `format` and `blake3` are this module's own.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Why bytes are not a checkpoint of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// Not safetensors, or cut short.
+    #[error("not a whole safetensors file: {0}")]
+    Damaged(#[from] safetensors::SafeTensorError),
+    /// Another program's file, or another version's.
+    #[error("the file's format is {found:?}, but this program reads {FORMAT:?}")]
+    Format {
+        /// The format the file claims, if any.
+        found: Option<String>,
+    },
+    /// The arrays are not those that were written.
+    #[error(
+        "the checksum of the arrays does not match: the file was changed or damaged after it was written"
+    )]
+    Checksum,
+    /// An array is not of `f32`.
+    #[error("array `{name}` holds {dtype}, but only F32 is read")]
+    Dtype {
+        /// Name of the array.
+        name: String,
+        /// Its element type.
+        dtype: String,
+    },
+    /// An entry that should be there is not, or does not fit.
+    #[error("the checkpoint has no usable entry `{0}`")]
+    Entry(String),
+    /// The arrays do not fit the network.
+    #[error(transparent)]
+    Weights(#[from] crate::WeightsError),
+}
+
+impl TensorFile {
+    /// Adds all arrays of `weights`, each name behind `prefix`.
+    pub fn add_weights(&mut self, prefix: &str, weights: &Weights) {
+        for (name, shape, values) in weights.iter() {
+            self.arrays.push((format!("{prefix}{name}"), shape.to_vec(), values.to_vec()));
+        }
+    }
+
+    /// Loads the arrays whose names begin with `prefix` into `weights`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Weights`] if they are not exactly the arrays of `weights`.
+    pub fn load_weights(&self, prefix: &str, weights: &mut Weights) -> Result<(), CheckpointError> {
+        let arrays: Vec<_> = self
+            .arrays
+            .iter()
+            .filter_map(|(name, shape, values)| {
+                Some((name.strip_prefix(prefix)?.to_string(), shape.clone(), values.clone()))
+            })
+            .collect();
+        Ok(weights.load(&arrays)?)
+    }
+
+    /// The text under `key`, parsed.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Entry`] if it is missing or does not parse.
+    pub fn parse<T: std::str::FromStr>(&self, key: &str) -> Result<T, CheckpointError> {
+        self.metadata
+            .get(key)
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| CheckpointError::Entry(key.to_string()))
+    }
+
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`] if two arrays share a name or an array's values do not fill its extents.
+    pub fn encode(&self) -> Result<Vec<u8>, CheckpointError> {
+        let mut metadata: HashMap<String, String> = self.metadata.clone().into_iter().collect();
+        metadata.insert(FORMAT_KEY.into(), FORMAT.into());
+        metadata.insert(CHECKSUM_KEY.into(), self.checksum());
+        let bytes: Vec<Vec<u8>> = self.arrays.iter().map(|(_, _, values)| to_bytes(values)).collect();
+        let mut views = Vec::with_capacity(self.arrays.len());
+        for ((name, shape, _), bytes) in self.arrays.iter().zip(&bytes) {
+            views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?));
+        }
+        Ok(safetensors::serialize(views, Some(metadata))?)
+    }
+
+    /// The content of a file's bytes.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] unless the bytes are a whole file of this format with the right checksum.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let (_, header) = SafeTensors::read_metadata(bytes)?;
+        let mut metadata: BTreeMap<String, String> =
+            header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let found = metadata.remove(FORMAT_KEY);
+        if found.as_deref() != Some(FORMAT) {
+            return Err(CheckpointError::Format { found });
+        }
+        let checksum = metadata.remove(CHECKSUM_KEY);
+        let file = SafeTensors::deserialize(bytes)?;
+        let mut arrays = Vec::with_capacity(file.len());
+        for (name, view) in file.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(CheckpointError::Dtype {
+                    name: name.into(),
+                    dtype: format!("{:?}", view.dtype()),
+                });
+            }
+            arrays.push((name.to_string(), view.shape().to_vec(), from_bytes(view.data())));
+        }
+        arrays.sort_by(|a, b| a.0.cmp(&b.0));
+        let content = Self { arrays, metadata };
+        if checksum.as_deref() != Some(content.checksum().as_str()) {
+            return Err(CheckpointError::Checksum);
+        }
+        Ok(content)
+    }
+
+    fn checksum(&self) -> String {
+        let mut order: Vec<_> = self.arrays.iter().collect();
+        order.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut hasher = blake3::Hasher::new();
+        for (name, shape, values) in order {
+            hasher.update(name.as_bytes()).update(&[0]);
+            shape.iter().for_each(|&extent| {
+                hasher.update(&(extent as u64).to_le_bytes());
+            });
+            hasher.update(&to_bytes(values));
+        }
+        // Text decides how a run goes on, so it is covered as well.
+        for (key, text) in &self.metadata {
+            hasher.update(key.as_bytes()).update(&[0]).update(text.as_bytes()).update(&[0]);
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+fn to_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn from_bytes(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> TensorFile {
+        TensorFile {
+            arrays: vec![
+                ("a".into(), vec![2, 2], vec![1.0, -0.0, f32::MIN_POSITIVE, 3e38]),
+                ("b".into(), vec![0], vec![]),
+            ],
+            metadata: [("step".to_string(), "12".to_string())].into(),
+        }
+    }
+
+    #[test]
+    fn a_round_trip_is_exact() {
+        let decoded = TensorFile::decode(&example().encode().unwrap()).unwrap();
+        assert_eq!(decoded, example());
+        assert_eq!(decoded.parse::<u64>("step").unwrap(), 12);
+        assert!(decoded.parse::<u64>("stop").is_err());
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_bit_is_noticed() {
+        let bytes = example().encode().unwrap();
+        for len in 0..bytes.len() {
+            assert!(TensorFile::decode(&bytes[..len]).is_err(), "cut to {len} bytes");
+        }
+        for position in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[position] ^= 1;
+            if let Ok(content) = TensorFile::decode(&bytes) {
+                assert_eq!(content, example(), "bit flipped in byte {position}");
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The bridge to dfdx: our operations on its tape, without copying.
+//!
+//! What this file relies on, and no other may:
+//! * a CPU tensor's buffer is one `Vec` in row-major order, so the address of its first element and its element
+//!   count give the whole slice;
+//! * [`dfdx::tensor::Gradients`] keeps a buffer for each tensor identity. dfdx allocates such a buffer zeroed, at
+//!   the tensor's size. We key gradients by a *slot*, an empty tensor made for the purpose, so the buffer starts
+//!   empty: the first gradient to arrive is moved in, and only further ones are added. Nothing is zeroed, and a
+//!   gradient is freed as soon as the operation that made its tensor has consumed it.
+//!
+//! To be differentiable forwards as well (JVP), an operation will gain a third method beside `forward` and
+//! `backward`; every operation here has a linear tangent rule.
+
+use cm_image::{ImageBatch, ImageShape};
+use cm_kernels::elementwise;
+use dfdx::shapes::{HasShape, Shape};
+use dfdx::tensor::{OwnedTape, PutTape, Tape, Tensor, TensorFromVec};
+use dfdx::tensor_ops::Backward;
+
+/// The device all tensors live on.
+pub type Dev = dfdx::tensor::Cpu;
+
+/// Images, NHWC.
+pub type Images = Var<[usize; 4]>;
+/// Rows of values.
+pub type Matrix = Var<[usize; 2]>;
+/// One value for each image, or a parameter.
+pub type Vector = Var<[usize; 1]>;
+
+type Slot = Tensor<[usize; 1], f32, Dev>;
+type DfdxGradients = dfdx::tensor::Gradients<f32, Dev>;
+
+/// A tensor and, if a gradient may flow to it, where that gradient is collected. Cloning shares both.
+#[derive(Clone, Debug)]
+pub struct Var<S: Shape> {
+    tensor: Tensor<S, f32, Dev>,
+    slot: Option<Slot>,
+}
+
+impl<S: Shape> Var<S> {
+    /// A tensor to which no gradient flows. The values are moved, not copied.
+    ///
+    /// # Panics
+    /// If the number of values is not that of the shape.
+    pub fn constant(values: Vec<f32>, shape: S) -> Self {
+        assert_eq!(values.len(), shape.num_elements(), "values do not fill {shape:?}");
+        Self { tensor: Dev::default().tensor_from_vec(values, shape), slot: None }
+    }
+
+    /// A tensor to which gradients flow: a parameter, or an input whose gradient is wanted.
+    ///
+    /// # Panics
+    /// If the number of values is not that of the shape.
+    pub fn tracked(values: Vec<f32>, shape: S) -> Self {
+        Self { slot: Some(new_slot()), ..Self::constant(values, shape) }
+    }
+
+    /// The same values, sharing memory until one is written to, with a gradient of its own or none.
+    pub fn detached(&self, tracked: bool) -> Self {
+        Self { tensor: self.tensor.clone(), slot: tracked.then(new_slot) }
+    }
+
+    /// The extents of the tensor.
+    pub fn shape(&self) -> S::Concrete {
+        self.tensor.shape().concrete()
+    }
+
+    /// All values in row-major order.
+    pub fn values(&self) -> &[f32] {
+        let len = self.tensor.shape().num_elements();
+        if len == 0 {
+            return &[];
+        }
+        let first: *const f32 = &self.tensor[S::Concrete::default()];
+        // SAFETY: every tensor here was made by `tensor_from_vec`, so its strides are row-major and its `len`
+        // elements lie in one `Vec` that begins at element zero; the borrow of `self` keeps it alive and unwritten.
+        #[expect(unsafe_code, reason = "the zero-copy view this file exists for")]
+        unsafe {
+            std::slice::from_raw_parts(first, len)
+        }
+    }
+
+    /// All values, to be changed in place; copied first if they are shared.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        let len = self.tensor.shape().num_elements();
+        if len == 0 {
+            return &mut [];
+        }
+        // dfdx makes the buffer unique (`Arc::make_mut`) before it hands out the reference.
+        let first: *mut f32 = &mut self.tensor[S::Concrete::default()];
+        // SAFETY: as in `values`; the buffer is unshared and `self` is borrowed mutably.
+        #[expect(unsafe_code, reason = "the zero-copy view this file exists for")]
+        unsafe {
+            std::slice::from_raw_parts_mut(first, len)
+        }
+    }
+}
+
+impl Images {
+    /// The images of a batch; no gradient flows to them.
+    pub fn from_batch(batch: &ImageBatch) -> Self {
+        let ImageShape { height, width, channels } = batch.shape();
+        Self::constant(batch.values().to_vec(), [batch.count(), height, width, channels])
+    }
+
+    /// A batch with copies of these images.
+    ///
+    /// # Panics
+    /// If a dimension other than the count is 0.
+    pub fn to_batch(&self) -> ImageBatch {
+        let [_, height, width, channels] = self.shape();
+        ImageBatch::new(ImageShape::new(height, width, channels), self.values().to_vec())
+            .expect("a tensor holds whole images")
+    }
+}
+
+/// Each image times its own factor; no gradient flows through.
+///
+/// # Panics
+/// If there is not one factor for each image.
+pub fn scaled_rows(x: &Images, factors: &[f32]) -> Images {
+    assert_eq!(x.shape()[0], factors.len(), "one factor for each image");
+    let scale = |out: &mut [f32]| elementwise::rows_scale(factors.len(), factors, x.values(), out);
+    Images::constant(cm_kernels::buffer::written_by(x.values().len(), scale), x.shape())
+}
+
+/// What an operation may take: a [`Var`] of any rank.
+pub trait Operand {
+    /// All values in row-major order.
+    fn values(&self) -> &[f32];
+    #[doc(hidden)]
+    fn slot(&self) -> Option<&Slot>;
+    #[doc(hidden)]
+    fn keep(&self) -> Box<dyn Operand>;
+}
+
+impl<S: Shape> Operand for Var<S> {
+    fn values(&self) -> &[f32] {
+        Var::values(self)
+    }
+
+    fn slot(&self) -> Option<&Slot> {
+        self.slot.as_ref()
+    }
+
+    fn keep(&self) -> Box<dyn Operand> {
+        Box::new(self.clone())
+    }
+}
+
+/// An operation with its derivative.
+pub trait CustomOp: 'static {
+    /// Writes all of `output` from the inputs; returns what the backward pass needs besides inputs and output.
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32>;
+
+    /// Whether the backward pass reads this input's values.
+    fn keeps_input(&self, index: usize) -> bool;
+
+    /// Whether the backward pass reads the output's values.
+    fn keeps_output(&self) -> bool {
+        false
+    }
+
+    /// Multiplications and additions of the forward pass, where they are worth counting.
+    fn flops(&self) -> u64 {
+        0
+    }
+
+    /// The gradient for each input, `None` where [`BackwardContext::wanted`] is false.
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>>;
+}
+
+/// What an operation's backward pass sees.
+pub struct BackwardContext<'a> {
+    /// The inputs' values; empty for those not kept.
+    pub inputs: &'a [&'a [f32]],
+    /// The output's values; empty if not kept.
+    pub output: &'a [f32],
+    /// What the forward pass returned.
+    pub saved: &'a [f32],
+    /// Gradient of the loss by the output; may be moved out and handed on.
+    pub gradient: Vec<f32>,
+    /// Which inputs need a gradient.
+    pub wanted: &'a [bool],
+}
+
+/// A forward pass: records operations for a backward pass, or does not.
+pub struct Graph {
+    tape: Option<OwnedTape<f32, Dev>>,
+    flops: u64,
+}
+
+impl Graph {
+    /// A pass that can be differentiated.
+    pub fn recording() -> Self {
+        Self { tape: Some(OwnedTape::default()), flops: 0 }
+    }
+
+    /// A pass of which only the result is wanted.
+    pub fn inference() -> Self {
+        Self { tape: None, flops: 0 }
+    }
+
+    /// Whether this pass can be differentiated: then dropout drops.
+    pub fn is_recording(&self) -> bool {
+        self.tape.is_some()
+    }
+
+    /// Multiplications and additions of convolutions, affine maps and attention so far.
+    pub fn flops(&self) -> u64 {
+        self.flops
+    }
+
+    /// Runs `op` and, if the pass records and a gradient may flow to an input, remembers how to go back.
+    pub fn apply<Op: CustomOp, S: Shape>(&mut self, op: Op, inputs: &[&dyn Operand], shape: S) -> Var<S> {
+        let mut buffer = cm_kernels::buffer::unwritten(shape.num_elements());
+        let values: Vec<&[f32]> = inputs.iter().map(|input| input.values()).collect();
+        let saved = op.forward(&values, &mut buffer);
+        self.flops += op.flops();
+        let mut output = Var::constant(buffer, shape);
+        let slots: Vec<Option<Slot>> = inputs.iter().map(|input| input.slot().cloned()).collect();
+        let Some(tape) = self.tape.as_mut().filter(|_| slots.iter().any(Option::is_some)) else {
+            return output;
+        };
+        let output_slot = new_slot();
+        let kept_inputs: Vec<Option<Box<dyn Operand>>> =
+            inputs.iter().enumerate().map(|(i, input)| op.keeps_input(i).then(|| input.keep())).collect();
+        let kept_output = op.keeps_output().then(|| output.keep());
+        output.slot = Some(output_slot.clone());
+        tape.add_backward_op(move |gradients| {
+            let gradient = std::mem::take(&mut **gradients.get_or_alloc_mut(&output_slot)?);
+            let output = kept_output.as_ref().map_or(&[][..], |output| output.values());
+            if gradient.is_empty() {
+                return Ok(()); // the loss does not depend on this output
+            }
+            let inputs: Vec<&[f32]> = kept_inputs
+                .iter()
+                .map(|input| input.as_ref().map_or(&[][..], |input| input.values()))
+                .collect();
+            let wanted: Vec<bool> = slots.iter().map(Option::is_some).collect();
+            let context =
+                BackwardContext { inputs: &inputs, output, saved: &saved, gradient, wanted: &wanted };
+            let parts = op.backward(context);
+            debug_assert_eq!(parts.len(), slots.len(), "one gradient for each input");
+            for (slot, part) in slots.iter().zip(parts) {
+                if let (Some(slot), Some(part)) = (slot, part) {
+                    accumulate(gradients, slot, part)?;
+                }
+            }
+            Ok(())
+        });
+        output
+    }
+
+    /// Gradients of sum(`seed` x `output`) for everything tracked that `output` depends on.
+    ///
+    /// # Panics
+    /// If the pass did not record, or `seed` has not one value for each of `output`.
+    pub fn backward<S: Shape>(self, output: &Var<S>, seed: Vec<f32>) -> Gradients {
+        let mut tape = self.tape.expect("only a recording pass can go backwards");
+        assert_eq!(seed.len(), output.values().len(), "one seed for each value of the output");
+        if let Some(slot) = output.slot.clone() {
+            tape.add_backward_op(move |gradients| accumulate(gradients, &slot, seed));
+        }
+        // dfdx starts from a scalar; ours carries the tape and nothing else.
+        let start: Tensor<(), f32, Dev> = Dev::default().tensor_from_vec(vec![0.0], ());
+        let gradients = start.put_tape(tape).try_backward().expect("the CPU device fails only on allocation");
+        Gradients(gradients)
+    }
+}
+
+/// The result of a backward pass.
+pub struct Gradients(DfdxGradients);
+
+impl Gradients {
+    /// Moves out the gradient of a tracked tensor; `None` if the loss does not depend on it or it is not tracked.
+    pub fn take<S: Shape>(&mut self, var: &Var<S>) -> Option<Vec<f32>> {
+        let slot = var.slot.as_ref()?;
+        let buffer = self.0.get_or_alloc_mut(slot).expect("an empty buffer can always be made");
+        let values = std::mem::take(&mut **buffer);
+        (!values.is_empty()).then_some(values)
+    }
+}
+
+fn new_slot() -> Slot {
+    Dev::default().tensor_from_vec(Vec::new(), [0])
+}
+
+fn accumulate(
+    gradients: &mut DfdxGradients,
+    slot: &Slot,
+    values: Vec<f32>,
+) -> Result<(), <Dev as dfdx::tensor::HasErr>::Err> {
+    let buffer = gradients.get_or_alloc_mut(slot)?;
+    if buffer.is_empty() {
+        **buffer = values;
+    } else {
+        elementwise::add_assign(buffer, &values);
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! Element-wise non-linearities.
+
+use crate::{BackwardContext, CustomOp, Graph, Var};
+use cm_kernels::{activation, buffer::written_by};
+use dfdx::shapes::Shape;
+
+struct Silu;
+
+impl CustomOp for Silu {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        activation::silu(inputs[0], output);
+        Vec::new()
+    }
+
+    fn keeps_input(&self, _: usize) -> bool {
+        true
+    }
+
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+        let x = context.inputs[0];
+        vec![Some(written_by(x.len(), |grad| activation::silu_backward(x, &context.gradient, grad)))]
+    }
+}
+
+/// x sigmoid(x), also called swish (Hendrycks and Gimpel 2016).
+pub fn silu<S: Shape<Concrete = S>>(graph: &mut Graph, x: &Var<S>) -> Var<S> {
+    graph.apply(Silu, &[x], x.shape())
+}
+
+struct Relu;
+
+impl CustomOp for Relu {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        activation::relu(inputs[0], output);
+        Vec::new()
+    }
+
+    fn keeps_input(&self, _: usize) -> bool {
+        true
+    }
+
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+        let x = context.inputs[0];
+        vec![Some(written_by(x.len(), |grad| activation::relu_backward(x, &context.gradient, grad)))]
+    }
+}
+
+/// max(x, 0).
+pub fn relu<S: Shape<Concrete = S>>(graph: &mut Graph, x: &Var<S>) -> Var<S> {
+    graph.apply(Relu, &[x], x.shape())
+}

@@ -1,0 +1,55 @@
+//! Self-attention over the pixels of an image.
+
+use crate::{BackwardContext, CustomOp, Graph, Images};
+use cm_kernels::attention::{self, AttentionShape};
+use cm_kernels::buffer::{unwritten, written_by};
+
+struct Attention(AttentionShape);
+
+impl CustomOp for Attention {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        let AttentionShape { batch, tokens, heads, .. } = self.0;
+        let mut log_sum_exp = unwritten(batch * heads * tokens);
+        attention::forward(&self.0, inputs[0], output, &mut log_sum_exp);
+        log_sum_exp
+    }
+
+    fn keeps_input(&self, _: usize) -> bool {
+        true
+    }
+
+    fn keeps_output(&self) -> bool {
+        true
+    }
+
+    fn flops(&self) -> u64 {
+        let AttentionShape { batch, tokens, heads, dim } = self.0;
+        4 * (batch * heads * tokens * tokens * dim) as u64
+    }
+
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+        let qkv = context.inputs[0];
+        vec![Some(written_by(qkv.len(), |grad| {
+            attention::backward(&self.0, qkv, context.output, context.saved, &context.gradient, grad);
+        }))]
+    }
+}
+
+/// softmax(Q K^T / sqrt(d)) V for each image and head.
+///
+/// # Shapes
+/// `qkv`: [N, H, W, 3C], all of Q, then K, then V, each of `heads` x d channels; result: [N, H, W, C].
+///
+/// # Panics
+/// If the channels are not 3 x `heads` x d.
+pub fn attention(graph: &mut Graph, qkv: &Images, heads: usize) -> Images {
+    let [batch, height, width, channels] = qkv.shape();
+    assert_eq!(
+        channels % (3 * heads),
+        0,
+        "{channels} channels are not queries, keys and values of {heads} heads"
+    );
+    let dim = channels / (3 * heads);
+    let shape = AttentionShape { batch, tokens: height * width, heads, dim };
+    graph.apply(Attention(shape), &[qkv], [batch, height, width, heads * dim])
+}

@@ -1,0 +1,65 @@
+//! The affine map.
+
+use crate::{BackwardContext, CustomOp, Graph, Matrix, Vector};
+use cm_kernels::{
+    buffer::{unwritten, written_by},
+    gemm,
+};
+
+struct Linear {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl CustomOp for Linear {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        let bias = inputs.get(2).copied();
+        gemm::linear(self.rows, self.inputs, self.outputs, inputs[0], inputs[1], bias, output);
+        Vec::new()
+    }
+
+    fn keeps_input(&self, index: usize) -> bool {
+        index < 2
+    }
+
+    fn flops(&self) -> u64 {
+        2 * (self.rows * self.inputs * self.outputs) as u64
+    }
+
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+        let Self { rows, inputs, outputs } = *self;
+        let (x, weight, gradient) = (context.inputs[0], context.inputs[1], &context.gradient);
+        let grad_x = context.wanted[0].then(|| {
+            written_by(rows * inputs, |out| {
+                gemm::linear_backward_data(rows, inputs, outputs, weight, gradient, out);
+            })
+        });
+        if !context.wanted[1] {
+            return std::iter::once(grad_x).chain(context.wanted[1..].iter().map(|_| None)).collect();
+        }
+        let mut grad_weight = unwritten(inputs * outputs);
+        let mut grad_bias = (context.wanted.len() == 3).then(|| unwritten(outputs));
+        let bias = grad_bias.as_deref_mut();
+        gemm::linear_backward_weight(rows, inputs, outputs, x, gradient, &mut grad_weight, bias);
+        [grad_x, Some(grad_weight)].into_iter().chain(grad_bias.map(Some)).collect()
+    }
+}
+
+/// x W + b, or x W.
+///
+/// # Shapes
+/// `x`: [N, in]; `weight`: [in, out]; `bias`: [out]; result: [N, out].
+///
+/// # Panics
+/// If the weight does not fit.
+pub fn linear(graph: &mut Graph, x: &Matrix, weight: &Vector, bias: Option<&Vector>) -> Matrix {
+    let ([rows, inputs], [values]) = (x.shape(), weight.shape());
+    assert!(inputs > 0 && values % inputs == 0, "a weight of {values} values for {inputs} inputs");
+    let outputs = values / inputs;
+    let op = Linear { rows, inputs, outputs };
+    match bias {
+        Some(bias) => graph.apply(op, &[x, weight, bias], [rows, outputs]),
+        None => graph.apply(op, &[x, weight], [rows, outputs]),
+    }
+}

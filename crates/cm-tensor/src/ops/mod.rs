@@ -1,0 +1,29 @@
+//! The differentiable operations, one concept a file. Arithmetic is in `cm-kernels`; here are shapes and gradients.
+//!
+//! Shapes that do not fit are a mistake in a network's code, not in anybody's input: operations panic on them.
+
+mod activation;
+mod attention;
+mod combine;
+mod conv2d;
+mod cross_entropy;
+mod distance;
+mod group_norm;
+mod linear;
+mod pool;
+mod resample;
+mod reshape;
+#[cfg(test)]
+mod tests;
+
+pub use activation::{relu, silu};
+pub use attention::attention;
+pub use combine::{add, blend, concat, dropout};
+pub use conv2d::{Conv2d, conv2d};
+pub use cross_entropy::cross_entropy;
+pub use distance::{PairDistance, feature_distance, pair_distance};
+pub use group_norm::group_norm;
+pub use linear::linear;
+pub use pool::global_average;
+pub use resample::{average_down, nearest_up};
+pub use reshape::{as_images, as_matrix};

@@ -1,0 +1,23 @@
+//! What teacher, student and classifier training share: the loop, the state that a resumed run needs, learning
+//! rates, the fused update of weights and their averages.
+//!
+//! A [`TrainStep`] turns one [`Batch`] into one update; [`train`] calls it step by step and tells its caller, who
+//! logs, checkpoints and may stop. Everything a step draws is a pure function of the run's seed and the step's
+//! number, so a stopped run resumes to the bit from [`TrainState`] alone.
+//!
+//! Deliberately absent: losses and noise levels (`cm-teacher`, `cm-consistency`), data sets (batches are handed
+//! in), files, printing. May know `cm-tensor`, `cm-kernels` and `cm-image`.
+
+mod config;
+mod schedule;
+mod state;
+mod train_loop;
+mod train_step;
+
+pub use config::{
+    DecayConfig, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, RangeError, TrainConfig,
+};
+pub use schedule::Schedule;
+pub use state::TrainState;
+pub use train_loop::{Control, train};
+pub use train_step::{Batch, Progress, StepReport, StepSeed, TrainError, TrainStep};

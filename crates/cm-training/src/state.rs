@@ -1,0 +1,212 @@
+//! The state of a training run: weights, moments, averages, step.
+
+use crate::{OptimiserConfig, TrainConfig};
+use cm_kernels::elementwise::sum_squares;
+use cm_kernels::update::{self, Rule, Slices};
+use cm_tensor::{CheckpointError, TensorFile, Weights};
+
+/// Weights in training with everything that changes beside them.
+#[derive(Clone, Debug)]
+pub struct TrainState {
+    /// The weights themselves.
+    pub weights: Weights,
+    /// The averages of [`TrainConfig::ema`], in its order.
+    pub averages: Vec<Weights>,
+    /// A further average with a decay given at each update, if the method has one: the target network.
+    pub target: Option<Weights>,
+    first_moments: Vec<Vec<f32>>,
+    second_moments: Vec<Vec<f32>>,
+    optimiser: OptimiserConfig,
+    decays: Vec<f32>,
+    gradient_clip: Option<f32>,
+    step: u64,
+}
+
+impl TrainState {
+    /// A run that begins with `weights`; averages begin there as well, and the target if there is one.
+    pub fn new(config: &TrainConfig, weights: Weights, with_target: bool) -> Self {
+        let zeros = || weights.iter().map(|(_, _, values)| vec![0.0; values.len()]).collect::<Vec<_>>();
+        Self {
+            averages: config.ema.iter().map(|_| weights.clone()).collect(),
+            target: with_target.then(|| weights.clone()),
+            first_moments: zeros(),
+            second_moments: zeros(),
+            optimiser: config.optimiser,
+            decays: config.ema.iter().map(|ema| ema.decay(config.batch)).collect(),
+            gradient_clip: config.gradient_clip,
+            step: 0,
+            weights,
+        }
+    }
+
+    /// Updates taken.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Norm of a whole gradient.
+    pub fn norm(gradients: &[Vec<f32>]) -> f64 {
+        gradients.iter().map(|gradient| sum_squares(gradient)).sum::<f64>().sqrt()
+    }
+
+    /// One update by `gradients`, whose norm is `norm`; all averages follow the new weights in the same pass, the
+    /// target with decay `target_decay`.
+    ///
+    /// # Panics
+    /// If the gradients are not those of the weights.
+    pub fn update(&mut self, gradients: &[Vec<f32>], norm: f64, learning_rate: f32, target_decay: f32) {
+        self.step += 1;
+        let step = self.step;
+        let rule = match self.optimiser {
+            OptimiserConfig::Adam(m) => Rule::Adam {
+                lr: learning_rate,
+                beta1: m.beta1,
+                beta2: m.beta2,
+                eps: m.eps,
+                weight_decay: m.weight_decay,
+                step,
+            },
+            OptimiserConfig::RAdam(m) => Rule::RAdam {
+                lr: learning_rate,
+                beta1: m.beta1,
+                beta2: m.beta2,
+                eps: m.eps,
+                weight_decay: m.weight_decay,
+                step,
+            },
+        };
+        let scale = match self.gradient_clip {
+            Some(clip) if norm > f64::from(clip) => (f64::from(clip) / norm) as f32,
+            _ => 1.0,
+        };
+        let decays = self.decays.iter().copied().chain(self.target.is_some().then_some(target_decay));
+        let mut followers: Vec<(_, f32)> =
+            self.averages.iter_mut().chain(&mut self.target).map(Weights::values_mut).zip(decays).collect();
+        let moments = self.first_moments.iter_mut().zip(&mut self.second_moments);
+        for ((parameter, gradient), (first_moment, second_moment)) in
+            self.weights.values_mut().zip(gradients).zip(moments)
+        {
+            let mut averages: Vec<(&mut [f32], f32)> = followers
+                .iter_mut()
+                .map(|(arrays, decay)| (arrays.next().expect("averages have the weights' arrays"), *decay))
+                .collect();
+            let slices = Slices { parameter, gradient, first_moment, second_moment, averages: &mut averages };
+            update::apply(&rule, scale, slices);
+        }
+    }
+
+    /// Writes everything into `file`.
+    pub fn save(&self, file: &mut TensorFile) {
+        file.metadata.insert("step".into(), self.step.to_string());
+        file.add_weights("weights/", &self.weights);
+        for (index, average) in self.averages.iter().enumerate() {
+            file.add_weights(&format!("average.{index}/"), average);
+        }
+        if let Some(target) = &self.target {
+            file.add_weights("target/", target);
+        }
+        for (prefix, moments) in
+            [("first_moment/", &self.first_moments), ("second_moment/", &self.second_moments)]
+        {
+            for ((name, shape, _), values) in self.weights.iter().zip(moments) {
+                file.arrays.push((format!("{prefix}{name}"), shape.to_vec(), values.clone()));
+            }
+        }
+    }
+
+    /// Restores what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if `file` is not of a run with this network and these averages; then the state may be
+    /// half-restored and must be dropped.
+    pub fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
+        let step = file.parse("step")?;
+        file.load_weights("weights/", &mut self.weights)?;
+        for (index, average) in self.averages.iter_mut().enumerate() {
+            file.load_weights(&format!("average.{index}/"), average)?;
+        }
+        if let Some(target) = &mut self.target {
+            file.load_weights("target/", target)?;
+        }
+        for (prefix, moments) in
+            [("first_moment/", &mut self.first_moments), ("second_moment/", &mut self.second_moments)]
+        {
+            let mut arrays = self.weights.clone();
+            file.load_weights(prefix, &mut arrays)?;
+            *moments = arrays.iter().map(|(_, _, values)| values.to_vec()).collect();
+        }
+        self.step = step;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EmaConfig, MomentsConfig};
+
+    fn state() -> TrainState {
+        let mut weights = Weights::new();
+        weights.add("a", &[2], vec![1.0, -2.0]);
+        weights.add("b", &[1], vec![0.5]);
+        let config = TrainConfig {
+            optimiser: OptimiserConfig::Adam(MomentsConfig::default()),
+            ema: vec![EmaConfig::None, EmaConfig::PerStep(0.9)],
+            gradient_clip: Some(1.0),
+            batch: 4,
+            ..TrainConfig::default()
+        };
+        TrainState::new(&config, weights, true)
+    }
+
+    fn values(weights: &Weights) -> Vec<f32> {
+        weights.iter().flat_map(|(_, _, values)| values.to_vec()).collect()
+    }
+
+    #[test]
+    fn the_first_adam_step_is_the_learning_rate_and_averages_follow() {
+        let mut state = state();
+        let gradients = vec![vec![3.0, -4.0], vec![0.0]];
+        state.update(&gradients, TrainState::norm(&gradients), 0.1, 0.5);
+        let new = values(&state.weights);
+        for (new, expected) in new.iter().zip([0.9, -1.9, 0.5]) {
+            assert!((new - expected).abs() < 1e-6, "{new} {expected}");
+        }
+        assert_eq!(values(&state.averages[0]), new, "no average is the weights themselves");
+        assert!((values(&state.averages[1])[0] - 0.99).abs() < 1e-6);
+        assert!((values(state.target.as_ref().unwrap())[0] - 0.95).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_restored_state_goes_on_to_the_bit() {
+        let step = |state: &mut TrainState, k: f32| {
+            let gradients = vec![vec![k, -0.3 * k], vec![0.1 * k * k]];
+            state.update(&gradients, TrainState::norm(&gradients), 0.01, 0.9);
+        };
+        let mut straight = state();
+        (1..6).for_each(|k| step(&mut straight, k as f32));
+        let mut first = state();
+        (1..4).for_each(|k| step(&mut first, k as f32));
+        let mut file = TensorFile::default();
+        first.save(&mut file);
+        let file = TensorFile::decode(&file.encode().unwrap()).unwrap();
+        let mut second = state();
+        second.load(&file).unwrap();
+        (4..6).for_each(|k| step(&mut second, k as f32));
+        let (mut a, mut b) = (TensorFile::default(), TensorFile::default());
+        straight.save(&mut a);
+        second.save(&mut b);
+        assert_eq!(a, b);
+        assert_eq!(second.step(), 5);
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_network_is_refused() {
+        let mut file = TensorFile::default();
+        state().save(&mut file);
+        let mut weights = Weights::new();
+        weights.add("c", &[1], vec![0.0]);
+        let mut other = TrainState::new(&TrainConfig::default(), weights, false);
+        assert!(matches!(other.load(&file), Err(CheckpointError::Weights(_))));
+    }
+}

@@ -1,0 +1,121 @@
+//! One step of training, and what it is told.
+
+use cm_image::{ImageBatch, random::derive_seed};
+use cm_tensor::{CheckpointError, TensorFile};
+
+/// Images and, where the data set has them, their labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The images.
+    pub images: ImageBatch,
+    /// A class for each image, or nothing.
+    pub labels: Vec<u32>,
+}
+
+/// How far a run is, before the step it is given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps taken so far: the number of this step, from 0.
+    pub step: u64,
+    /// Images seen so far.
+    pub images: u64,
+    /// Images of the whole run.
+    pub total_images: u64,
+}
+
+impl Progress {
+    /// The share of the run that is done, in [0, 1].
+    pub fn fraction(&self) -> f64 {
+        if self.total_images == 0 { 1.0 } else { (self.images as f64 / self.total_images as f64).min(1.0) }
+    }
+}
+
+/// From which everything a step draws is derived: a pure function of the run's seed and the step's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepSeed {
+    noise: u64,
+    dropout: u64,
+}
+
+impl StepSeed {
+    /// The seed of step `step` of a run with the given seeds.
+    pub fn new(noise_seed: u64, dropout_seed: u64, step: u64) -> Self {
+        Self { noise: derive_seed(noise_seed, step), dropout: derive_seed(dropout_seed, step) }
+    }
+
+    /// For noise levels and noise.
+    pub fn noise(self) -> u64 {
+        self.noise
+    }
+
+    /// For dropout masks; student and target of a pair share it.
+    pub fn dropout(self) -> u64 {
+        self.dropout
+    }
+}
+
+/// What a step did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepReport {
+    /// Steps taken, this one included.
+    pub step: u64,
+    /// Images seen, this step's included.
+    pub images: u64,
+    /// The mean weighted loss of the batch, before the update.
+    pub loss: f64,
+    /// The norm of the whole gradient, before clipping.
+    pub gradient_norm: f64,
+    /// The learning rate of the update.
+    pub learning_rate: f32,
+    /// What else the method finds worth a curve: name and value.
+    pub scalars: Vec<(&'static str, f64)>,
+}
+
+/// Why training cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The loss or its gradient is infinite or NaN; the weights have not been touched.
+    #[error(
+        "the {what} is not finite at step {step} (noise seed {seed:#018x}; noise levels {levels}): \
+         lower the learning rate or clip the gradient"
+    )]
+    NotFinite {
+        /// The loss or the gradient.
+        what: &'static str,
+        /// The step, from 0.
+        step: u64,
+        /// The step's noise seed.
+        seed: u64,
+        /// The noise levels of the batch, or what stands for them.
+        levels: String,
+    },
+    /// A model used by the step failed.
+    #[error("{0}")]
+    Model(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A batch does not fit the network.
+    #[error("a batch of {given} does not fit a network for {expected}")]
+    Shape {
+        /// Shape of the batch's images.
+        given: cm_image::ImageShape,
+        /// Shape the network was made for.
+        expected: cm_image::ImageShape,
+    },
+}
+
+/// A method of training.
+pub trait TrainStep {
+    /// Takes one step: draws what it needs from `seed`, updates its weights and averages.
+    ///
+    /// # Errors
+    /// [`TrainError`]; then weights and averages are as before the step.
+    fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError>;
+
+    /// All that a resumed run needs.
+    fn save(&self, file: &mut TensorFile);
+
+    /// Restores what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the file is not of this method and network.
+    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError>;
+}

@@ -1,0 +1,1 @@
+//! The tests of the whole workspace, run against the built binary.
