@@ -1,3 +1,116 @@
-//! The binary `cm`.
+//! The binary `cm`: parse the arguments, call `cm-experiment`, print, exit.
+//!
+//! Exit codes: 0 success, 1 the run failed or was stopped, 2 the input is wrong. Results go to standard output;
+//! progress and errors go to standard error. Deliberately absent: everything else; this crate knows `cm-experiment`
+//! only.
 
-fn main() {}
+mod args;
+mod progress;
+
+use args::{Args, Command, Threads};
+use clap::Parser;
+use cm_experiment::{InputErrors, RunError, RunOutcome, StopFlag};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// The run failed or was stopped.
+const FAILED: u8 = 1;
+/// The input is wrong.
+const WRONG_INPUT: u8 = 2;
+
+fn main() -> ExitCode {
+    match perform(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Ending { message, code }) => {
+            // Nothing is left to do about an error that cannot be told.
+            drop(writeln!(std::io::stderr(), "{message}"));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Why the program ends without success.
+struct Ending {
+    message: String,
+    code: u8,
+}
+
+impl From<InputErrors> for Ending {
+    fn from(errors: InputErrors) -> Self {
+        Self { message: errors.render(std::io::stderr().is_terminal()), code: WRONG_INPUT }
+    }
+}
+
+impl From<RunError> for Ending {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Input(errors) => errors.into(),
+            other => {
+                let code = if other.is_input() { WRONG_INPUT } else { FAILED };
+                Self { message: format!("error: {other}"), code }
+            }
+        }
+    }
+}
+
+fn perform(command: Command) -> Result<(), Ending> {
+    match command {
+        Command::Run { file, out, threads } => {
+            let stop = prepare(threads)?;
+            let study = cm_experiment::load(&file)?;
+            let mut progress = progress::to_stderr();
+            study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
+            conclude(cm_experiment::run(&study, &out, &stop, progress.as_mut())?)
+        }
+        Command::Resume { run_dir, threads } => {
+            let stop = prepare(threads)?;
+            conclude(cm_experiment::resume(&run_dir, &stop, progress::to_stderr().as_mut())?)
+        }
+        Command::Plan { file } => {
+            let study = cm_experiment::load(&file)?;
+            let notes: String = study.notes.iter().map(|note| format!("// note: {note}\n")).collect();
+            print(&(notes + &study.plan.describe()))
+        }
+        Command::Table { run_dir } => print(&cm_experiment::report_of(&run_dir)?),
+    }
+}
+
+/// Sets the number of threads, and makes Ctrl-C and SIGTERM ask for a stop; the second one kills.
+fn prepare(Threads { threads }: Threads) -> Result<StopFlag, Ending> {
+    let failed = |message: String| Ending { message: format!("error: {message}"), code: FAILED };
+    if let Some(threads) = threads {
+        cm_experiment::use_threads(usize::from(threads)).map_err(|error| failed(error.to_string()))?;
+    }
+    let stop = StopFlag::new();
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: the first signal finds the flag unset, sets it, and only the next one ends the process.
+        signal_hook::flag::register_conditional_shutdown(signal, FAILED.into(), stop.shared())
+            .and_then(|_| signal_hook::flag::register(signal, stop.shared()))
+            .map_err(|error| failed(format!("cannot listen to signals: {error}")))?;
+    }
+    Ok(stop)
+}
+
+fn conclude(outcome: RunOutcome) -> Result<(), Ending> {
+    match outcome {
+        RunOutcome::Finished { dir, table } => print(&format!("{table}\nresults: {}\n", dir.display())),
+        RunOutcome::AlreadyFinished { dir, table } => {
+            print(&format!("{table}\nthis very plan was run before; results: {}\n", dir.display()))
+        }
+        RunOutcome::Stopped { dir } => Err(Ending {
+            message: format!("stopped; continue with: cm resume {}", dir.display()),
+            code: FAILED,
+        }),
+    }
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+fn print(text: &str) -> Result<(), Ending> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Ending { message: format!("error: cannot write the result: {error}"), code: FAILED })
+        }
+        _ => Ok(()),
+    }
+}

@@ -29,7 +29,7 @@ pub use evaluate::{
     Details, EvaluationError, EvaluationReport, ExactEndpoint, ExactModes, Judges, Reference, draw, evaluate,
     floor, image_seeds,
 };
-pub use features::{Classifier, FeatureError, FeatureExtractor, FeatureMatrix, Pixels};
+pub use features::{Classifier, FeatureError, FeatureExtractor, FeatureMatrix, NetworkJudge, Pixels};
 pub use metric::{FeatureScaling, MetricConfig, MetricConfigError, MetricError, MetricKind, Needs};
 pub use report::{Score, Summary, summarise};
 pub use self_consistency::{Spread, SpreadError, trajectory_spread};

@@ -276,6 +276,10 @@ mod tests {
         let statistics = Statistics::of(&features).unwrap();
         assert_close(statistics.mean(), &mean, 1e-14);
         assert_close(statistics.covariance(), &covariance, 1e-13);
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert_eq!(pool.install(|| Statistics::of(&features).unwrap()), statistics, "{threads} threads");
+        }
     }
 
     #[test]

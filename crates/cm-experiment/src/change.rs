@@ -4,7 +4,8 @@
 //! messages) and its assignment.
 
 use crate::config::{
-    EvaluationConfig, ExperimentConfig, MethodConfig, StudentSamplerConfig, TeacherSamplerConfig, TeacherSource,
+    EvaluationConfig, ExperimentConfig, MethodConfig, StudentSamplerConfig, TeacherSamplerConfig,
+    TeacherSource,
 };
 use cm_consistency::{CurriculumConfig, DistanceConfig, InitConfig, TargetConfig};
 use cm_datasets::DatasetConfig;

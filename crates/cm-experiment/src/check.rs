@@ -57,9 +57,14 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mixture = matches!(experiment.dataset, DatasetConfig::GaussianMixture(_));
     if experiment.teacher == TeacherSource::Exact && !mixture {
         let message = "only a Gaussian mixture has an exact teacher";
-        problems.push(Problem::new("teacher", message, "teacher: Trained(..), or dataset: GaussianMixture(..)"));
+        problems.push(Problem::new(
+            "teacher",
+            message,
+            "teacher: Trained(..), or dataset: GaussianMixture(..)",
+        ));
     }
-    if experiment.teacher == TeacherSource::None && matches!(experiment.method, MethodConfig::Distillation(_)) {
+    if experiment.teacher == TeacherSource::None && matches!(experiment.method, MethodConfig::Distillation(_))
+    {
         let message = "distillation needs a teacher";
         problems.push(Problem::new("teacher", message, "Trained(..), Exact; or method: Training"));
     }
@@ -67,9 +72,15 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
         let message = "the student is to start from a teacher's weights, but there are none";
         problems.push(Problem::new("consistency.init", message, "Random, or teacher: Trained(..)"));
     }
-    if matches!(experiment.consistency.distance, DistanceConfig::Features(_)) && !has_classes(&experiment.dataset) {
+    if matches!(experiment.consistency.distance, DistanceConfig::Features(_))
+        && !has_classes(&experiment.dataset)
+    {
         let message = "feature distances need a classifier, and these data have no classes to learn";
-        problems.push(Problem::new("consistency.distance", message, "dataset: Digits(), or another distance"));
+        problems.push(Problem::new(
+            "consistency.distance",
+            message,
+            "dataset: Digits(), or another distance",
+        ));
     }
     problems
 }
@@ -84,13 +95,11 @@ fn has_classes(dataset: &DatasetConfig) -> bool {
 
 fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let EvaluationConfig { samples, batch, student, teacher, metrics, metric, every_images } = &experiment.evaluation;
+    let EvaluationConfig { samples, student, teacher, metrics, metric, every_images } =
+        &experiment.evaluation;
     let mut say = |path: &str, message: String, allowed: &str| {
         problems.push(Problem::new(format!("evaluation.{path}"), message, allowed));
     };
-    if *batch == 0 {
-        say("batch", "batch is 0".into(), "at least 1 image");
-    }
     if *every_images == Some(0) {
         say("every_images", "every_images is 0".into(), "at least 1 image, or None");
     }
@@ -111,16 +120,24 @@ fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
                 let levels = &experiment.consistency.discretisation;
                 let inside = |t: f32| levels.sigma_min < t && t < levels.sigma_max;
                 if times.is_empty() {
-                    say(&format!("{path}.times"), "times is empty".into(), "at least one noise level, or OneStep");
+                    say(
+                        &format!("{path}.times"),
+                        "times is empty".into(),
+                        "at least one noise level, or OneStep",
+                    );
                 }
                 for (place, &time) in times.iter().enumerate() {
                     let path = format!("{path}.times[{place}]");
                     if !inside(time) {
-                        let allowed = format!("between sigma_min {} and sigma_max {}", levels.sigma_min, levels.sigma_max);
+                        let allowed = format!(
+                            "between sigma_min {} and sigma_max {}",
+                            levels.sigma_min, levels.sigma_max
+                        );
                         say(&path, format!("time {time} is outside the model's noise levels"), &allowed);
                     }
                     if place > 0 && time >= times[place - 1] {
-                        let message = format!("time {time} is not below the one before it ({})", times[place - 1]);
+                        let message =
+                            format!("time {time} is not below the one before it ({})", times[place - 1]);
                         say(&path, message, "strictly falling noise levels");
                     }
                 }
@@ -149,7 +166,11 @@ fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
         }
         let fewest = kind.min_images(metric);
         if *samples < fewest {
-            say("samples", format!("{samples} samples are too few for metric {kind:?}"), &format!("at least {fewest}"));
+            say(
+                "samples",
+                format!("{samples} samples are too few for metric {kind:?}"),
+                &format!("at least {fewest}"),
+            );
         }
         if test_len < fewest {
             let message = format!("metric {kind:?} needs {fewest} test images, but there are {test_len}");
@@ -177,5 +198,6 @@ fn logging(logging: &LoggingConfig) -> Vec<Problem> {
         ("grid", grid as u64),
     ];
     let zero = intervals.into_iter().filter(|&(_, images)| images == 0);
-    zero.map(|(field, _)| Problem::new(format!("logging.{field}"), format!("{field} is 0"), "at least 1")).collect()
+    zero.map(|(field, _)| Problem::new(format!("logging.{field}"), format!("{field} is 0"), "at least 1"))
+        .collect()
 }

@@ -7,8 +7,8 @@ use cm_network::feature_net::Classifier;
 use cm_network::{CheckpointError, Graph, Images, TensorFile, Weights};
 use cm_tensor::ops::cross_entropy;
 use cm_training::{
-    Batch, Control, DecayConfig, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, Progress, Schedule,
-    StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep, train,
+    Batch, Control, DecayConfig, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, Progress,
+    Schedule, StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep, train,
 };
 
 /// Why there is no classifier.
@@ -52,7 +52,11 @@ pub fn train_classifier(
         (seed, seed),
         |k| {
             let (images, labels) = loader.batch_at(k)?;
-            if labels.len() == images.count() { Ok(Batch { images, labels }) } else { Err(ClassifierError::NoLabels) }
+            if labels.len() == images.count() {
+                Ok(Batch { images, labels })
+            } else {
+                Err(ClassifierError::NoLabels)
+            }
         },
         |_, _| Ok(Control::Continue),
     )?;
@@ -105,7 +109,12 @@ impl TrainStep for ClassifierStep<'_> {
         let gradient_norm = TrainState::norm(&gradients);
         if !(loss.is_finite() && gradient_norm.is_finite()) {
             let levels = "none: a classifier".into();
-            return Err(TrainError::NotFinite { what: "loss", step: progress.step, seed: seed.noise(), levels });
+            return Err(TrainError::NotFinite {
+                what: "loss",
+                step: progress.step,
+                seed: seed.noise(),
+                levels,
+            });
         }
         let learning_rate = self.learning_rate.at(progress);
         self.state.update(&gradients, gradient_norm, learning_rate, 0.0);
@@ -160,7 +169,8 @@ mod tests {
 
     #[test]
     fn points_have_no_classes() {
-        let points = DatasetConfig::SwissRoll(cm_datasets::SwissRollConfig::default()).build(Split::Train).unwrap();
+        let points =
+            DatasetConfig::SwissRoll(cm_datasets::SwissRollConfig::default()).build(Split::Train).unwrap();
         assert!(matches!(train_classifier(points.as_ref(), 8, 64, 0), Err(ClassifierError::NoLabels)));
     }
 }

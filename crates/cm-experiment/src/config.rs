@@ -148,8 +148,6 @@ pub struct DistillationConfig {
 pub struct EvaluationConfig {
     /// Images drawn from each sampler; part of every score's name.
     pub samples: usize,
-    /// Images drawn at a time; does not change them.
-    pub batch: usize,
     /// The samplers of the student.
     pub student: Vec<StudentSamplerConfig>,
     /// The sampler of the teacher.
@@ -165,13 +163,12 @@ pub struct EvaluationConfig {
 impl Default for EvaluationConfig {
     fn default() -> Self {
         Self {
-            samples: 50_000,                                   // Song et al. 2023, Section 6: FID of 50,000 samples
-            batch: 250,                                        // ours: does not change a result
-            student: vec![StudentSamplerConfig::OneStep],      // Song et al. 2023, Table 1
-            teacher: TeacherSamplerConfig::default(),          // beside that type
+            samples: 50_000, // Song et al. 2023, Section 6: FID of 50,000 samples
+            student: vec![StudentSamplerConfig::OneStep], // Song et al. 2023, Table 1
+            teacher: TeacherSamplerConfig::default(), // beside that type
             metrics: vec![MetricKind::Frechet, MetricKind::Recognised], // ours: the default data are digits
-            metric: MetricConfig::default(),                   // beside that type
-            every_images: None,                                // ours: samples cost time
+            metric: MetricConfig::default(), // beside that type
+            every_images: None, // ours: samples cost time
         }
     }
 }

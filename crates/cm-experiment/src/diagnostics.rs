@@ -73,8 +73,7 @@ impl InputErrors {
                             .path(path.as_str())
                             .annotation(AnnotationKind::Primary.span(place.clone())),
                     ),
-                    None => Group::with_title(title)
-                        .element(annotate_snippets::Origin::path(path.as_str())),
+                    None => Group::with_title(title).element(annotate_snippets::Origin::path(path.as_str())),
                 };
                 if !problem.allowed.is_empty() {
                     group = group.element(Level::HELP.message(format!("allowed: {}", problem.allowed)));

@@ -35,7 +35,9 @@ pub enum FolderError {
         path: PathBuf,
     },
     /// It is not a study's folder.
-    #[error("{path} is not the folder of a study: it holds no readable plan.ron ({reason}); expected a folder such as runs/smoke")]
+    #[error(
+        "{path} is not the folder of a study: it holds no readable plan.ron ({reason}); expected a folder such as runs/smoke"
+    )]
     NoStudy {
         /// The folder.
         path: PathBuf,

@@ -150,7 +150,8 @@ pub(crate) mod reader {
     /// (step, tag, value) of every scalar of a folder's files as TensorBoard shows them, that is without what a later
     /// session replaces.
     pub(crate) fn scalars(folder: &Path) -> Vec<(u64, String, f32)> {
-        let mut paths: Vec<std::path::PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut paths: Vec<std::path::PathBuf> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with(PREFIX));
         paths.sort();
         let mut scalars: Vec<(u64, String, f32)> = Vec::new();
@@ -205,7 +206,8 @@ mod tests {
         let mut second = EventFile::create(folder.path(), 6).unwrap();
         (6..8).for_each(|step| second.scalar(step, "a", 100.0).unwrap());
         second.sync().unwrap();
-        let values: Vec<f32> = reader::scalars(folder.path()).into_iter().map(|(_, _, value)| value).collect();
+        let values: Vec<f32> =
+            reader::scalars(folder.path()).into_iter().map(|(_, _, value)| value).collect();
         assert_eq!(values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 100.0, 100.0]);
     }
 

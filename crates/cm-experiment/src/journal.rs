@@ -119,8 +119,11 @@ impl Journal {
     /// [`JournalError`] if it has neither one nor three channels, or cannot be written.
     pub fn picture(&mut self, step: u64, name: &str, picture: &ImageBatch) -> Result<(), JournalError> {
         let mut png = Vec::new();
-        cm_image::write_png(picture, &mut png)
-            .map_err(|source| JournalError::Picture { name: name.to_owned(), step, source })?;
+        cm_image::write_png(picture, &mut png).map_err(|source| JournalError::Picture {
+            name: name.to_owned(),
+            step,
+            source,
+        })?;
         let samples = self.folder.join("samples");
         std::fs::create_dir_all(&samples).map_err(at(&samples))?;
         let path = samples.join(format!("{}-{step:08}.png", name.replace('/', "-")));
@@ -137,7 +140,8 @@ impl Journal {
     /// [`JournalError::File`] if it cannot be written.
     pub fn timing(&mut self, step: u64, what: &str, seconds: f64) -> Result<(), JournalError> {
         let what = serde_json::Value::from(what);
-        self.timing.write(&format!("{{\"step\":{step},\"what\":{what},\"seconds\":{}}}\n", json_number(seconds)))
+        self.timing
+            .write(&format!("{{\"step\":{step},\"what\":{what},\"seconds\":{}}}\n", json_number(seconds)))
     }
 
     /// Brings everything to the disk. To be called before a checkpoint is written, and at the end.

@@ -27,9 +27,12 @@
 //! Deliberately absent: printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper.
 //! Nothing below this crate reads or writes RON.
 
+mod assemble;
 mod change;
 mod check;
+mod classifier;
 mod config;
+mod cost;
 mod diagnostics;
 mod durable;
 mod error;
@@ -37,20 +40,25 @@ mod event_file;
 mod journal;
 mod load;
 mod parse;
+mod phase;
 mod plan;
 mod progress;
 mod provenance;
+mod run;
 mod run_dir;
 mod seed;
 mod source_map;
 mod stop;
 mod table;
+mod threads;
 
 pub use change::{Change, ChangeError};
+pub use classifier::{ClassifierError, accuracy, train_classifier};
 pub use config::{
-    ArmConfig, ArmsConfig, DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig,
-    MultistepConfig, StudentSamplerConfig, StudyConfig, TeacherSamplerConfig, TeacherSource,
+    ArmConfig, ArmsConfig, DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig,
+    MethodConfig, MultistepConfig, StudentSamplerConfig, StudyConfig, TeacherSamplerConfig, TeacherSource,
 };
+pub use cost::{ArmCost, TrainingCost};
 pub use diagnostics::{Diagnostic, InputErrors};
 pub use error::{FolderError, RunError, RunOutcome};
 pub use event_file::EventFile;
@@ -59,7 +67,9 @@ pub use load::{Study, check, load};
 pub use plan::{Checked, Plan, PlannedArm, PlannedRun, Problem};
 pub use progress::{Progress, Silent};
 pub use provenance::Provenance;
+pub use run::{resume, run};
 pub use run_dir::{Opened, RunDir, StudyDir, TeacherKey, report_of};
 pub use seed::NamedSeeds;
 pub use stop::StopFlag;
 pub use table::{REPORT_HEADER, ReportError, ReportRow};
+pub use threads::{ThreadsError, use_threads};

@@ -56,7 +56,9 @@ pub fn check(path: &Path, text: &str) -> Result<Checked, InputErrors> {
     let mut problems = std::mem::take(&mut reading.problems);
     match outcome {
         Some(Ok(checked)) if problems.is_empty() => return Ok(checked),
-        Some(Err(found)) => problems.extend(found.into_iter().filter_map(|problem| locate(&reading, problem))),
+        Some(Err(found)) => {
+            problems.extend(found.into_iter().filter_map(|problem| locate(&reading, problem)))
+        }
         Some(Ok(_)) | None => {}
     }
     Err(InputErrors::new(path, text, problems))
@@ -67,4 +69,51 @@ fn locate(reading: &Reading<StudyConfig>, problem: Problem) -> Option<Diagnostic
     let Problem { path, message, allowed } = problem;
     let path = parts(&path);
     (!reading.is_stand_in(&path)).then(|| Diagnostic { message, place: reading.place(&path), allowed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `line:column message` of each problem of a text.
+    fn problems(text: &str) -> Vec<String> {
+        let errors = check(Path::new("f.ron"), text).err().expect("the text is wrong");
+        let show = |problem: &Diagnostic| {
+            let (line, column) = errors.position(problem).expect("it has a place");
+            format!("{line}:{column} {}", problem.message)
+        };
+        errors.problems().iter().map(show).collect()
+    }
+
+    #[test]
+    fn problems_of_spelling_range_and_combination_are_reported_together() {
+        let text = "(
+    base: (
+        dataset: GaussianMixture(),
+        network: Mlp(widht: 16),
+        teacher: Exact,
+        consistency: (init: Random, train: (batch: 0)),
+        evaluation: (metrics: [SlicedWasserstein, Recognised]),
+    ),
+    arms: Star([
+        (name: \"a\", changes: [Distance(PseudoHuber(c: -1)), Weighting(Karas)]),
+    ]),
+)";
+        let expected = [
+            "4:22 no field is called `widht` here: did you mean `width`?",
+            "6:52 train.batch is 0",
+            "7:51 metric Recognised needs a classifier, which these data do not have",
+            "10:57 distance.c is -1",
+            "10:73 no choice is called `Karas` here: did you mean `Karras`?",
+        ];
+        assert_eq!(problems(text), expected);
+    }
+
+    #[test]
+    fn a_default_in_place_of_something_misspelt_is_not_complained_about() {
+        // The default network does not fit points of a plane, but that is not what is wrong here.
+        let text = "(base: (dataset: GaussianMixture(), teacher: Exact, consistency: (init: Random),
+            network: Mpl(width: 8), evaluation: (metrics: [])))";
+        assert_eq!(problems(text), ["2:22 no choice is called `Mpl` here: did you mean `Mlp`?"]);
+    }
 }

@@ -49,12 +49,15 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Reading<T> {
         let token = start + rest.len() - rest.trim_start().len();
         let closes = reading.text[token..].starts_with([')', ']', '}', ',']);
         let item = reading.tree.as_ref().and_then(|tree| {
-            tree.around(if closes { start } else { token }).last().map(|item| (item.span(), item.value.span.clone()))
+            tree.around(if closes { start } else { token })
+                .last()
+                .map(|item| (item.span(), item.value.span.clone()))
         });
         let consequence = closes
             && blanked.iter().any(|gap| gap.end <= token && reading.text[gap.end..token].trim().is_empty());
         if !consequence {
-            let place = place(&error.code, start..end, token, item.as_ref().map(|(_, value)| value), &reading.text);
+            let place =
+                place(&error.code, start..end, token, item.as_ref().map(|(_, value)| value), &reading.text);
             reading.problems.push(describe(&error.code, place, text));
         }
         let Some((span, _)) = item else { break };
@@ -106,7 +109,9 @@ fn place(
     text: &str,
 ) -> Range<usize> {
     let names_a_word = match error {
-        Error::NoSuchStructField { .. } | Error::NoSuchEnumVariant { .. } | Error::DuplicateStructField { .. } => true,
+        Error::NoSuchStructField { .. }
+        | Error::NoSuchEnumVariant { .. }
+        | Error::DuplicateStructField { .. } => true,
         _ => span.len() > 1,
     };
     if names_a_word && !text[span.clone()].trim().is_empty() && !text[span.clone()].contains('\n') {
@@ -140,7 +145,9 @@ fn describe(error: &Error, place: Range<usize>, text: &str) -> Diagnostic {
     let (message, allowed) = match error {
         Error::NoSuchStructField { expected, found, .. } => unknown("field", found, expected),
         Error::NoSuchEnumVariant { expected, found, .. } => unknown("choice", found, expected),
-        Error::DuplicateStructField { field, .. } => (format!("field `{field}` is given twice"), "each field once".into()),
+        Error::DuplicateStructField { field, .. } => {
+            (format!("field `{field}` is given twice"), "each field once".into())
+        }
         Error::InvalidIntegerDigit { .. } | Error::ExpectedInteger | Error::UnderscoreAtBeginning => {
             (format!("`{written}` is not a whole number"), "digits, as in 200000 or 200_000".into())
         }
@@ -148,24 +155,42 @@ fn describe(error: &Error, place: Range<usize>, text: &str) -> Diagnostic {
         Error::ExpectedComma if written.parse::<f64>().is_ok() => {
             (format!("`{written}` is not a whole number"), "digits, as in 200000 or 200_000".into())
         }
-        Error::IntegerOutOfBounds => (format!("`{written}` does not fit here"), "whole numbers that are not negative".into()),
+        Error::IntegerOutOfBounds => {
+            (format!("`{written}` does not fit here"), "whole numbers that are not negative".into())
+        }
         Error::ExpectedFloat | Error::FloatUnderscore => {
             (format!("`{written}` is not a number"), "numbers such as 0.5 or 1e-4".into())
         }
         Error::ExpectedBoolean => (format!("`{written}` is neither true nor false"), "true, false".into()),
-        Error::ExpectedString => (format!("`{written}` is not a text"), "text in quotes, as in \"l1\"".into()),
-        Error::ExpectedArray => (format!("`{written}` is not a list"), "a list in square brackets, as in [0, 1]".into()),
+        Error::ExpectedString => {
+            (format!("`{written}` is not a text"), "text in quotes, as in \"l1\"".into())
+        }
+        Error::ExpectedArray => {
+            (format!("`{written}` is not a list"), "a list in square brackets, as in [0, 1]".into())
+        }
+        Error::ExpectedStructLike | Error::ExpectedNamedStructLike(_) if written.trim().is_empty() => (
+            "the file holds nothing but white space and comments".into(),
+            "values in round brackets: ( .. )".into(),
+        ),
         Error::ExpectedStructLike | Error::ExpectedNamedStructLike(_) => (
             format!("`{written}` lacks its settings"),
             "settings in round brackets, as in (channels: 24), or () for the defaults".into(),
         ),
-        Error::ExpectedComma => (format!("`{written}` is not expected here"), "a comma or the closing bracket".into()),
-        Error::ExpectedIdentifier => (format!("`{written}` is not a name"), "the name of a field or of a choice".into()),
-        Error::TrailingCharacters => (format!("`{written}` stands behind the end"), "nothing behind the last bracket".into()),
+        Error::ExpectedComma => {
+            (format!("`{written}` is not expected here"), "a comma or the closing bracket".into())
+        }
+        Error::ExpectedIdentifier => {
+            (format!("`{written}` is not a name"), "the name of a field or of a choice".into())
+        }
+        Error::TrailingCharacters => {
+            (format!("`{written}` stands behind the end"), "nothing behind the last bracket".into())
+        }
         Error::ExceededRecursionLimit => {
             ("brackets are nested too deeply".into(), "fewer than 128 brackets inside one another".into())
         }
-        Error::Eof => ("the file ends in the middle".into(), "as many closing brackets as opening ones".into()),
+        Error::Eof => {
+            ("the file ends in the middle".into(), "as many closing brackets as opening ones".into())
+        }
         other => (lower_first(&other.to_string()), String::new()),
     };
     Diagnostic { message, place: Some(place), allowed }
@@ -255,7 +280,8 @@ mod tests {
 
     #[test]
     fn defaults_fill_what_is_not_written() {
-        let reading = read::<Study>("(base: (network: UNet(), clip: 3), arms: [(changes: [Network(None), Rate(1)])])");
+        let reading =
+            read::<Study>("(base: (network: UNet(), clip: 3), arms: [(changes: [Network(None), Rate(1)])])");
         assert!(reading.problems.is_empty());
         let study = reading.value.unwrap();
         assert_eq!(study.base.clip, Some(3.0));
@@ -279,12 +305,17 @@ mod tests {
         one("(seeds: 3)", "1:9 [3] `3` is not a list");
         one("(seeds: [1, \"a\", 3])", "1:13 [\"a\"] `\"a\"` is not a whole number");
         one("(base: (images: 1, images: 2))", "1:20 [images] field `images` is given twice");
-        one("(arms: [(changes: [Network(Nun)])])", "1:28 [Nun] no choice is called `Nun` here: did you mean `None`?");
+        one(
+            "(arms: [(changes: [Network(Nun)])])",
+            "1:28 [Nun] no choice is called `Nun` here: did you mean `None`?",
+        );
     }
 
     #[test]
     fn what_does_not_close_is_one_problem() {
-        for text in ["(base: (rate: 1, images: 3)", "(seeds: [1,2)", "", "  // only this\n", "(question: \"a)", "(]"] {
+        for text in
+            ["(base: (rate: 1, images: 3)", "(seeds: [1,2)", "", "  // only this\n", "(question: \"a)", "(]"]
+        {
             assert_eq!(problems(text).len(), 1, "{text}: {:?}", problems(text));
         }
         let deep = format!("(seeds: {}", "[".repeat(100_000));

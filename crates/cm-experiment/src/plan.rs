@@ -79,7 +79,10 @@ impl Plan {
 /// Pretty RON with the options with which this crate reads it.
 pub(crate) fn to_ron(value: &impl Serialize) -> String {
     let pretty = ron::ser::PrettyConfig::new().compact_arrays(true);
-    crate::parse::options().to_string_pretty(value, pretty).expect("configurations are plain structs and enums") + "\n"
+    crate::parse::options()
+        .to_string_pretty(value, pretty)
+        .expect("configurations are plain structs and enums")
+        + "\n"
 }
 
 /// One thing wrong with a study, before it has a place in a file.
@@ -94,7 +97,11 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(path: impl Into<String>, message: impl Into<String>, allowed: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        path: impl Into<String>,
+        message: impl Into<String>,
+        allowed: impl Into<String>,
+    ) -> Self {
         Self { path: path.into(), message: message.into(), allowed: allowed.into() }
     }
 }
@@ -115,7 +122,6 @@ impl StudyConfig {
     /// Every problem of the study.
     pub fn build(&self) -> Result<Checked, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut notes = Vec::new();
         for (index, seed) in self.seeds.iter().enumerate() {
             if self.seeds[..index].contains(seed) {
                 let message = format!("seed {seed} is given twice");
@@ -129,7 +135,7 @@ impl StudyConfig {
         let base_problems = check::problems(&self.base);
         let mut planned: Vec<PlannedArm> = Vec::new();
         for arm in &arms {
-            let experiment = resolve(&self.base, arm, &mut problems, &mut notes);
+            let experiment = resolve(&self.base, arm, &mut problems);
             for problem in check::problems(&experiment) {
                 let path = if base_problems.contains(&problem) {
                     format!("base.{}", problem.path)
@@ -154,14 +160,19 @@ impl StudyConfig {
             return Err(unique);
         }
         let plan = Plan { question: self.question.clone(), seeds: self.seeds.clone(), arms: planned };
-        Ok(Checked { plan, notes })
+        Ok(Checked { plan, notes: idle_knobs(&self.base, &arms) })
     }
 
     /// The arms with their changes and where those stand in the file.
     fn combine<'a>(&'a self, problems: &mut Vec<Problem>) -> Vec<Arm<'a>> {
         let written = |arm: &'a ArmConfig, path: String| Arm {
             name: arm.name.clone(),
-            changes: arm.changes.iter().enumerate().map(|(i, c)| (format!("{path}.changes[{i}]"), c)).collect(),
+            changes: arm
+                .changes
+                .iter()
+                .enumerate()
+                .map(|(i, c)| (format!("{path}.changes[{i}]"), c))
+                .collect(),
             paths: vec![path],
         };
         let axes: Vec<Vec<Arm<'a>>> = match &self.arms {
@@ -241,7 +252,11 @@ fn check_names(axis: &[Arm<'_>], problems: &mut Vec<Problem>) {
             problems.push(Problem::new(&path, message, ALLOWED));
         }
         if axis[..index].iter().any(|other| other.name == arm.name) {
-            problems.push(Problem::new(path, format!("two arms are called `{}`", arm.name), "each name once"));
+            problems.push(Problem::new(
+                path,
+                format!("two arms are called `{}`", arm.name),
+                "each name once",
+            ));
         }
     }
 }
@@ -254,25 +269,186 @@ pub(crate) fn is_file_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
-fn resolve(
-    base: &ExperimentConfig,
-    arm: &Arm<'_>,
-    problems: &mut Vec<Problem>,
-    notes: &mut Vec<String>,
-) -> ExperimentConfig {
+fn resolve(base: &ExperimentConfig, arm: &Arm<'_>, problems: &mut Vec<Problem>) -> ExperimentConfig {
     let mut experiment = base.clone();
     for (index, (place, change)) in arm.changes.iter().enumerate() {
-        let before = experiment.clone();
         if let Err(error) = change.apply(&mut experiment) {
             problems.push(Problem::new(place, error.to_string(), "changes that fit the arm's method"));
-        } else if experiment == before {
-            let what = change.path();
-            notes.push(format!("arm `{}`: its change of `{what}` is what the base already has", arm.name));
         }
-        if let Some((_, later)) = arm.changes[index + 1..].iter().find(|(_, later)| later.path() == change.path()) {
-            let message = format!("a later change of `{}` undoes this one", later.path());
+        let later = arm.changes[index + 1..].iter().find(|(_, later)| later.path() == change.path());
+        if later.is_some() {
+            let message = format!("a later change of `{}` undoes this one", change.path());
             problems.push(Problem::new(place, message, "each knob once in an arm"));
         }
     }
     experiment
+}
+
+/// A note for each knob that arms turn but that stands where the base has it in all of them. One arm that repeats the
+/// base beside others that do not is a comparison, and no mistake.
+fn idle_knobs(base: &ExperimentConfig, arms: &[Arm<'_>]) -> Vec<String> {
+    let mut knobs: Vec<(&str, bool)> = Vec::new();
+    for arm in arms {
+        let mut experiment = base.clone();
+        for (_, change) in &arm.changes {
+            let before = experiment.clone();
+            let moved = change.apply(&mut experiment).is_ok() && experiment != before;
+            match knobs.iter_mut().find(|(path, _)| *path == change.path()) {
+                Some((_, some)) => *some |= moved,
+                None => knobs.push((change.path(), moved)),
+            }
+        }
+    }
+    let idle = knobs.into_iter().filter(|(_, moved)| !moved);
+    idle.map(|(path, _)| format!("the arms change `{path}` to what the base already has")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{MethodConfig, TeacherSource};
+    use cm_consistency::{DistanceConfig, InitConfig};
+    use cm_diffusion::SolverConfig;
+    use cm_network::{NetworkConfig, UNetConfig};
+
+    /// The paper's defaults but for a network that fits the digits.
+    fn study(arms: ArmsConfig) -> StudyConfig {
+        let unet = UNetConfig {
+            channels: 8,
+            multipliers: vec![1],
+            blocks: 1,
+            attention: vec![],
+            ..Default::default()
+        };
+        let base = ExperimentConfig { network: NetworkConfig::UNet(unet), ..Default::default() };
+        StudyConfig { base, arms, ..Default::default() }
+    }
+
+    fn arm(name: &str, changes: &[Change]) -> ArmConfig {
+        ArmConfig { name: name.into(), changes: changes.to_vec() }
+    }
+
+    fn problems(study: &StudyConfig) -> Vec<(String, String)> {
+        let problems = study.build().err().unwrap_or_default();
+        problems.into_iter().map(|problem| (problem.path, problem.message)).collect()
+    }
+
+    fn names(study: &StudyConfig) -> Vec<String> {
+        study.build().unwrap().plan.arms.into_iter().map(|arm| arm.name).collect()
+    }
+
+    #[test]
+    fn a_study_without_arms_is_its_base() {
+        let study = study(ArmsConfig::default());
+        let plan = study.build().unwrap().plan;
+        assert_eq!(plan.arms, [PlannedArm { name: "base".into(), experiment: study.base.clone() }]);
+        assert_eq!(plan.runs().map(|run| run.name()).collect::<Vec<_>>(), ["base/seed-0"]);
+    }
+
+    #[test]
+    fn a_grid_has_every_combination() {
+        let distance = [DistanceConfig::L1, DistanceConfig::L2].map(Change::Distance);
+        let solver = [SolverConfig::Euler, SolverConfig::Heun].map(Change::Solver);
+        let study = study(ArmsConfig::Grid(vec![
+            vec![arm("l1", &distance[..1]), arm("l2", &distance[1..])],
+            vec![arm("euler", &solver[..1]), arm("heun", &solver[1..])],
+        ]));
+        assert_eq!(names(&study), ["l1_euler", "l1_heun", "l2_euler", "l2_heun"]);
+        let arm = &study.build().unwrap().plan.arms[1].experiment;
+        assert_eq!(arm.consistency.distance, DistanceConfig::L1);
+        assert!(matches!(&arm.method, MethodConfig::Distillation(d) if d.solver == SolverConfig::Heun));
+    }
+
+    #[test]
+    fn plans_are_read_back_as_they_were_written() {
+        let study = study(ArmsConfig::Star(vec![
+            arm("a", &[Change::GradientClip(Some(1.0)), Change::Dropout(0.1)]),
+            arm("b", &[Change::TotalImages(1 << 40)]),
+        ]));
+        let plan = study.build().unwrap().plan;
+        assert_eq!(Plan::from_ron(&plan.to_ron()).unwrap(), plan);
+    }
+
+    #[test]
+    fn problems_point_at_the_change_that_made_them_or_at_the_base() {
+        let mut study = study(ArmsConfig::Star(vec![
+            arm("a", &[Change::Dropout(0.1), Change::BatchSize(0)]),
+            arm("b", &[Change::Method(MethodConfig::Training), Change::Solver(SolverConfig::Euler)]),
+        ]));
+        study.base.logging.grid = 0;
+        let found = problems(&study);
+        let paths: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["arms[0].changes[1]", "base.logging.grid", "arms[1].changes[1]"], "{found:?}");
+    }
+
+    #[test]
+    fn a_problem_of_the_base_that_every_arm_mends_is_none() {
+        let mut study = study(ArmsConfig::Star(vec![arm("a", &[Change::BatchSize(64)])]));
+        study.base.consistency.train.batch = 0;
+        assert_eq!(problems(&study), []);
+    }
+
+    #[test]
+    fn arms_must_differ_and_have_names_of_folders() {
+        let l1 = Change::Distance(DistanceConfig::L1);
+        let twins = study(ArmsConfig::Star(vec![
+            arm("a", std::slice::from_ref(&l1)),
+            arm("a", &[Change::Distance(DistanceConfig::L2)]),
+            arm("b/c", &[Change::Distance(DistanceConfig::L2), l1.clone()]),
+        ]));
+        let found: Vec<String> = problems(&twins).into_iter().map(|(_, message)| message).collect();
+        let expected = [
+            "two arms are called `a`",
+            "the name `b/c` does not make a folder",
+            "a later change of `consistency.distance` undoes this one",
+            "arm `b/c` is the same experiment as arm `a`",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_knob_that_no_arm_turns_is_a_note() {
+        let l2 = Change::Distance(DistanceConfig::default());
+        let batch = |batch| Change::BatchSize(batch);
+        let idle = study(ArmsConfig::Star(vec![
+            arm("a", &[l2.clone(), batch(8)]),
+            arm("b", &[l2.clone(), batch(ExperimentConfig::default().consistency.train.batch)]),
+        ]));
+        let expected = ["the arms change `consistency.distance` to what the base already has"];
+        assert_eq!(idle.build().unwrap().notes, expected);
+        let compared = study(ArmsConfig::Star(vec![
+            arm("l2", &[l2]),
+            arm("l1", &[Change::Distance(DistanceConfig::L1)]),
+        ]));
+        assert!(compared.build().unwrap().notes.is_empty());
+    }
+
+    #[test]
+    fn methods_teachers_and_data_must_fit() {
+        let mut exact = study(ArmsConfig::default());
+        exact.base.teacher = TeacherSource::Exact;
+        let messages: Vec<String> = problems(&exact).into_iter().map(|(_, message)| message).collect();
+        assert_eq!(
+            messages,
+            [
+                "only a Gaussian mixture has an exact teacher",
+                "the student is to start from a teacher's weights, but there are none",
+            ]
+        );
+        let mut none = study(ArmsConfig::default());
+        none.base.teacher = TeacherSource::None;
+        none.base.consistency.init = InitConfig::Random;
+        assert_eq!(problems(&none), [("base.teacher".to_owned(), "distillation needs a teacher".to_owned())]);
+        none.base.method = MethodConfig::Training;
+        assert_eq!(problems(&none), []);
+    }
+
+    #[test]
+    fn seeds_are_given_and_each_once() {
+        let mut study = study(ArmsConfig::default());
+        study.seeds = vec![3, 4, 3];
+        assert_eq!(problems(&study), [("seeds[2]".to_owned(), "seed 3 is given twice".to_owned())]);
+        study.seeds.clear();
+        assert_eq!(problems(&study), [("seeds".to_owned(), "no seed is given".to_owned())]);
+    }
 }

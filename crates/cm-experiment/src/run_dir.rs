@@ -70,7 +70,8 @@ impl StudyDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(FolderError::NotWritable { path, source }.into()),
         }
-        fs::create_dir_all(&path).map_err(|source| FolderError::NotWritable { path: path.clone(), source })?;
+        fs::create_dir_all(&path)
+            .map_err(|source| FolderError::NotWritable { path: path.clone(), source })?;
         let lock = lock(&path)?;
         let others = fs::read_dir(&path).map_err(RunError::file(&path))?;
         for entry in others {
@@ -93,7 +94,8 @@ impl StudyDir {
     /// [`FolderError`] if it is no study's folder, cannot be written, or another process works there.
     pub fn reopen(path: &Path) -> Result<(Self, Study), RunError> {
         let no_study = |reason: String| FolderError::NoStudy { path: path.to_owned(), reason };
-        let read = |name: &str| fs::read_to_string(path.join(name)).map_err(|error| no_study(error.to_string()));
+        let read =
+            |name: &str| fs::read_to_string(path.join(name)).map_err(|error| no_study(error.to_string()));
         let plan = Plan::from_ron(&read("plan.ron")?).map_err(|error| no_study(error.to_string()))?;
         let text = read("study.ron")?;
         let full = fs::canonicalize(path).map_err(|error| no_study(error.to_string()))?;
@@ -144,7 +146,7 @@ impl StudyDir {
         let table = table::markdown(rows);
         let title = if question.is_empty() { "Report" } else { question };
         let text = format!(
-            "# {title}\n\n{table}\nMean and standard deviation over seeds; every metric carries its number of samples.\n"
+            "# {title}\n\n{table}\nMean and, over several seeds, standard deviation. Scores of different numbers of samples do not compare.\n"
         );
         let path = self.path.join("report.md");
         durable::write(&path, text.as_bytes()).map_err(RunError::file(&path))?;
@@ -277,5 +279,89 @@ impl TeacherKey {
             }
             TeacherSource::Exact | TeacherSource::None => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ArmConfig, ArmsConfig, StudyConfig};
+    use cm_network::{MlpConfig, NetworkConfig};
+
+    fn study(seeds: &[u64]) -> Study {
+        let base =
+            ExperimentConfig { network: NetworkConfig::Mlp(MlpConfig::default()), ..Default::default() };
+        let arms = ArmsConfig::Star(vec![ArmConfig { name: "a".into(), changes: vec![] }]);
+        let config = StudyConfig { seeds: seeds.to_vec(), base, arms, ..Default::default() };
+        let plan = config.build().unwrap().plan;
+        Study { path: "s.ron".into(), name: "s".into(), text: "( )".into(), plan, notes: vec![] }
+    }
+
+    fn new(opened: Opened) -> StudyDir {
+        match opened {
+            Opened::New(dir) => dir,
+            Opened::Finished { path, .. } => panic!("{} is finished", path.display()),
+        }
+    }
+
+    fn row(seed: u64) -> ReportRow {
+        let text = |text: &str| text.to_owned();
+        ReportRow {
+            arm: text("a"),
+            seed,
+            model: text("student"),
+            sampler: text("one-step"),
+            nfe: 1,
+            metric: text("frechet-10"),
+            value: 0.5,
+            samples: 10,
+        }
+    }
+
+    #[test]
+    fn a_study_is_created_interrupted_reopened_and_finished() {
+        let out = tempfile::tempdir().unwrap();
+        let study = study(&[0, 1]);
+        let dir = new(StudyDir::create(&study, out.path()).unwrap());
+        let busy = StudyDir::create(&study, out.path()).err().unwrap();
+        assert!(matches!(busy, RunError::Folder(FolderError::Busy { .. })), "{busy}");
+        let run = study.plan.runs().next().unwrap();
+        let run_dir = dir.run_dir(&run).unwrap();
+        assert!(run_dir.scores().unwrap().is_none());
+        run_dir.write_scores(&[row(0)]).unwrap();
+        drop(dir);
+
+        let unfinished = StudyDir::create(&study, out.path()).err().unwrap();
+        assert!(matches!(unfinished, RunError::Folder(FolderError::Unfinished { .. })), "{unfinished}");
+        let path = out.path().join("s");
+        assert!(report_of(&path).unwrap().contains("0.5000"), "the results so far");
+        let (dir, reopened) = StudyDir::reopen(&path).unwrap();
+        assert_eq!((&reopened.plan, &reopened.name, &reopened.text), (&study.plan, &study.name, &study.text));
+        assert_eq!(dir.run_dir(&run).unwrap().scores().unwrap().unwrap(), [row(0)]);
+        let table = dir.write_report("", &[row(0), row(1)]).unwrap();
+        drop(dir);
+        let finished = StudyDir::create(&study, out.path()).unwrap();
+        assert!(matches!(finished, Opened::Finished { table: found, .. } if found == table));
+    }
+
+    #[test]
+    fn another_plan_is_not_mixed_in() {
+        let out = tempfile::tempdir().unwrap();
+        drop(StudyDir::create(&study(&[0]), out.path()).unwrap());
+        let other = StudyDir::create(&study(&[1]), out.path()).err().unwrap();
+        assert!(matches!(other, RunError::Folder(FolderError::OtherPlan { .. })), "{other}");
+        assert!(other.is_input());
+    }
+
+    #[test]
+    fn runs_with_the_same_teacher_share_its_folder() {
+        let mut experiment = study(&[0]).plan.arms.remove(0).experiment;
+        let key = TeacherKey::of(&experiment).unwrap();
+        experiment.consistency.train.batch += 1;
+        assert_eq!(TeacherKey::of(&experiment).unwrap(), key, "the student does not decide the teacher");
+        experiment.teacher_seed += 1;
+        assert_ne!(TeacherKey::of(&experiment).unwrap().hash, key.hash);
+        experiment.teacher = TeacherSource::None;
+        assert_eq!(TeacherKey::of(&experiment), None);
     }
 }

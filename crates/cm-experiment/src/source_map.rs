@@ -186,7 +186,13 @@ impl Scanner<'_> {
         }
         let start = self.at;
         if self.literal()? {
-            return Some(Node { span: start..self.at, items: vec![], bracketed: false, list: false, pruned: false });
+            return Some(Node {
+                span: start..self.at,
+                items: vec![],
+                bracketed: false,
+                list: false,
+                pruned: false,
+            });
         }
         let word = self
             .rest()
@@ -204,7 +210,8 @@ impl Scanner<'_> {
             Some('{') if word == 0 => '}',
             _ => {
                 self.at = end;
-                let node = Node { span: start..end, items: vec![], bracketed: false, list: false, pruned: false };
+                let node =
+                    Node { span: start..end, items: vec![], bracketed: false, list: false, pruned: false };
                 return (word > 0).then_some(node);
             }
         };

@@ -33,8 +33,9 @@ pub struct ReportRow {
 pub struct ReportError(#[from] csv::Error);
 
 /// The rows as CSV, with [`REPORT_HEADER`].
-pub fn to_csv(rows: &[ReportRow]) -> String {
-    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(format!("{REPORT_HEADER}\n").into_bytes());
+pub(crate) fn to_csv(rows: &[ReportRow]) -> String {
+    let mut writer =
+        csv::WriterBuilder::new().has_headers(false).from_writer(format!("{REPORT_HEADER}\n").into_bytes());
     for row in rows {
         writer.serialize(row).expect("a row has no nested fields and memory does not fail");
     }
@@ -46,29 +47,39 @@ pub fn to_csv(rows: &[ReportRow]) -> String {
 ///
 /// # Errors
 /// [`ReportError`] if the text is something else.
-pub fn from_csv(text: &str) -> Result<Vec<ReportRow>, ReportError> {
+pub(crate) fn from_csv(text: &str) -> Result<Vec<ReportRow>, ReportError> {
     Ok(csv::Reader::from_reader(text.as_bytes()).deserialize().collect::<Result<_, _>>()?)
 }
 
-/// What a line of the table stands for.
-type Line = (String, String, String, usize);
+/// What a line of the table stands for: arm, model, sampler, evaluations, samples.
+type Line = (String, String, String, usize, usize);
+
+impl ReportRow {
+    fn line(&self) -> Line {
+        (self.arm.clone(), self.model.clone(), self.sampler.clone(), self.nfe, self.samples)
+    }
+
+    /// The metric's name without the number of samples, which has a column of its own in the table.
+    fn stem(&self) -> &str {
+        self.metric.strip_suffix(&format!("-{}", self.samples)).unwrap_or(&self.metric)
+    }
+}
 
 /// The table of a study: floor and teacher first, then the arms in their order; one column for each metric, holding
 /// the mean over seeds and, if there are several, the sample standard deviation. Valid Markdown, and aligned for the
-/// terminal. Lines of the floor or a teacher that all arms have in common appear once.
-pub fn markdown(rows: &[ReportRow]) -> String {
+/// terminal. Lines of the floor or a teacher that several arms have in common appear once.
+pub(crate) fn markdown(rows: &[ReportRow]) -> String {
     let mut metrics: Vec<&str> = Vec::new();
     let mut lines: Vec<Line> = Vec::new();
     let mut values: BTreeMap<(Line, &str), Vec<f64>> = BTreeMap::new();
     for row in rows {
-        let line = (row.arm.clone(), row.model.clone(), row.sampler.clone(), row.nfe);
-        if !metrics.contains(&row.metric.as_str()) {
-            metrics.push(&row.metric);
+        if !metrics.contains(&row.stem()) {
+            metrics.push(row.stem());
         }
-        if !lines.contains(&line) {
-            lines.push(line.clone());
+        if !lines.contains(&row.line()) {
+            lines.push(row.line());
         }
-        values.entry((line, &row.metric)).or_default().push(row.value);
+        values.entry((row.line(), row.stem())).or_default().push(row.value);
     }
     // Stable: within each rank the order of appearance stays.
     lines.sort_by_key(|(_, model, ..)| match model.as_str() {
@@ -76,17 +87,16 @@ pub fn markdown(rows: &[ReportRow]) -> String {
         "teacher" => 1,
         _ => 2,
     });
-    let mut table = vec![["arm", "model", "sampler", "NFE"].map(str::to_owned).to_vec()];
+    let mut table = vec![["arm", "model", "sampler", "NFE", "samples"].map(str::to_owned).to_vec()];
     table[0].extend(metrics.iter().map(|&metric| metric.to_owned()));
     for line in lines {
-        let (arm, model, sampler, nfe) = line.clone();
-        let mut cells = vec![arm, model, sampler, nfe.to_string()];
-        cells.extend(metrics.iter().map(|&metric| values.get(&(line.clone(), metric)).map_or("-".to_owned(), |v| cell(v))));
-        let shared = table.iter_mut().find(|other| {
-            ["floor", "teacher"].contains(&cells[1].as_str()) && other[1..] == cells[1..]
-        });
-        match shared {
-            Some(other) => other[0] = "all".to_owned(),
+        let (arm, model, sampler, nfe, samples) = line.clone();
+        let mut cells = vec![arm, model, sampler, nfe.to_string(), samples.to_string()];
+        let value = |metric| values.get(&(line.clone(), metric));
+        cells.extend(metrics.iter().map(|&metric| value(metric).map_or("-".to_owned(), |v| cell(v))));
+        let common = ["floor", "teacher"].contains(&cells[1].as_str());
+        match table.iter_mut().find(|other| common && other[1..] == cells[1..]) {
+            Some(other) => "-".clone_into(&mut other[0]),
             None => table.push(cells),
         }
     }
@@ -129,7 +139,8 @@ fn align(table: &[Vec<String>]) -> String {
         text += "|\n";
         if index == 0 {
             for (column, &width) in widths.iter().enumerate() {
-                text += &if column < 3 { format!("|:{:-<width$}-", "") } else { format!("|-{:-<width$}:", "") };
+                text +=
+                    &if column < 3 { format!("|:{:-<width$}-", "") } else { format!("|-{:-<width$}:", "") };
             }
             text += "|\n";
         }
@@ -157,7 +168,10 @@ mod tests {
 
     #[test]
     fn csv_is_read_back_and_has_the_agreed_header() {
-        let rows = [row("a, \"b\"", 3, "student", "one-step", "frechet-1000", 0.1), row("b", 4, "floor", "-", "kid", -1e-17)];
+        let rows = [
+            row("a, \"b\"", 3, "student", "one-step", "frechet-1000", 0.1),
+            row("b", 4, "floor", "-", "kid", -1e-17),
+        ];
         let text = to_csv(&rows);
         assert!(text.starts_with("arm,seed,model,sampler,nfe,metric,value,samples\n"));
         assert_eq!(from_csv(&text).unwrap(), rows);
@@ -177,19 +191,20 @@ mod tests {
         }
         rows.push(row("l2", 0, "student", "one-step", "recognised-1000", 0.911));
         let expected = "\
-| arm | model   | sampler  | NFE |    frechet-1000 | recognised-1000 |
-|:----|:--------|:---------|----:|----------------:|----------------:|
-| all | floor   | -        |   0 | 0.3900 ± 0.0000 |               - |
-| all | teacher | heun-18  |   1 | 0.1710 ± 0.0000 |               - |
-| l1  | student | one-step |   1 |   2.000 ± 1.414 |               - |
-| l2  | student | one-step |   1 |   2.000 ± 1.414 |          0.9110 |
+| arm | model   | sampler  | NFE | samples |         frechet | recognised |
+|:----|:--------|:---------|----:|--------:|----------------:|-----------:|
+| -   | floor   | -        |   0 |    1000 | 0.3900 ± 0.0000 |          - |
+| -   | teacher | heun-18  |   1 |    1000 | 0.1710 ± 0.0000 |          - |
+| l1  | student | one-step |   1 |    1000 |   2.000 ± 1.414 |          - |
+| l2  | student | one-step |   1 |    1000 |   2.000 ± 1.414 |     0.9110 |
 ";
         assert_eq!(markdown(&rows), expected);
     }
 
     #[test]
     fn numbers_have_four_significant_digits() {
-        let shown = [0.0, 0.00123456, 12.3456, 123_456.7, 1e-9, 2e12, f64::NAN].map(|value| number(value, value));
+        let shown =
+            [0.0, 0.00123456, 12.3456, 123_456.7, 1e-9, 2e12, f64::NAN].map(|value| number(value, value));
         assert_eq!(shown, ["0.000", "0.001235", "12.35", "123457", "1.000e-9", "2.000e12", "NaN"]);
     }
 }

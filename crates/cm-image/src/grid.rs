@@ -9,6 +9,9 @@ pub enum GridError {
     /// Only grey (1 channel) and colour (3 channels) images can be shown.
     #[error("images of {0} cannot be drawn: a picture has 1 or 3 channels")]
     Channels(ImageShape),
+    /// Only points of the plane can be scattered.
+    #[error("images of {0} are not points of the plane")]
+    Plane(ImageShape),
     /// Nothing to draw.
     #[error("no images to draw")]
     Empty,
@@ -44,6 +47,35 @@ pub fn contact_sheet(batch: &ImageBatch, columns: usize, zoom: usize) -> Result<
                     let to = ((top + y) * sheet.width + left + x) * shape.channels;
                     out[to..to + shape.channels].copy_from_slice(&image[from..from + shape.channels]);
                 }
+            }
+        }
+    }))
+}
+
+/// Points of the plane as dots on white: a square of `size` x `size` pixels that shows [-`extent`, `extent`]^2, y
+/// upwards. Dots that coincide darken. Returned as a batch of one grey image.
+///
+/// # Errors
+/// [`GridError::Empty`] without points or pixels; [`GridError::Plane`] unless points have two coordinates.
+pub fn scatter_plot(points: &ImageBatch, extent: f32, size: usize) -> Result<ImageBatch, GridError> {
+    let shape = points.shape();
+    if shape.len() != 2 {
+        return Err(GridError::Plane(shape));
+    }
+    if points.count() == 0 || size == 0 {
+        return Err(GridError::Empty);
+    }
+    Ok(ImageBatch::from_fn(ImageShape::new(size, size, 1), 1, |_, out| {
+        out.fill(1.0);
+        let pixel = |coordinate: f32| {
+            let at = ((coordinate / extent + 1.0) * 0.5 * size as f32).floor();
+            (at >= 0.0 && at < size as f32).then_some(at as usize)
+        };
+        for point in points.images() {
+            // A point outside (or NaN) is not drawn.
+            if let (Some(x), Some(y)) = (pixel(point[0]), pixel(-point[1])) {
+                let dot = &mut out[y * size + x];
+                *dot = (*dot - 0.7).max(-1.0);
             }
         }
     }))
@@ -91,6 +123,16 @@ mod tests {
         assert_eq!(pixels[3 * 21 + 3], 0, "the first image is black");
         assert_eq!(pixels[3 * 21 + 12], 128, "the second image is grey");
         assert_eq!(pixels[12 * 21 + 3], 255, "the third image is white");
+    }
+
+    #[test]
+    fn points_are_drawn_where_they_are() {
+        let points = ImageBatch::new(ImageShape::vector(2), vec![-0.9, 0.9, 5.0, 0.0, f32::NAN, 0.0]).unwrap();
+        let plot = scatter_plot(&points, 1.0, 10).unwrap();
+        let dark: Vec<usize> = (0..100).filter(|&i| plot.values()[i] < 1.0).collect();
+        assert_eq!(dark, [0], "left and up is the first pixel; points outside are left out");
+        let images = ImageBatch::zeros(ImageShape::vector(3), 1);
+        assert!(matches!(scatter_plot(&images, 1.0, 10), Err(GridError::Plane(_))));
     }
 
     #[test]

@@ -12,6 +12,6 @@ pub mod random;
 mod shape;
 
 pub use batch::{BatchError, ImageBatch};
-pub use grid::{GridError, contact_sheet, write_png};
+pub use grid::{GridError, contact_sheet, scatter_plot, write_png};
 pub use quantise::{from_u8, to_u8};
 pub use shape::ImageShape;

@@ -1,8 +1,6 @@
 //! Attention at the sizes of the real networks. The throughput counts floating-point operations: two products of
 //! the score matrix's size forward, five backward.
 
-#![expect(missing_docs, reason = "the functions that criterion's macros make cannot be documented")]
-
 use std::hint::black_box;
 
 use cm_kernels::attention::{AttentionShape, backward, forward};

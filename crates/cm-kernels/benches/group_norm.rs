@@ -1,8 +1,6 @@
 //! GroupNorm with SiLU at the sizes of the real networks, forward and backward. The throughput counts two reads and
 //! a write of the tensor forward, three reads and a write backward: what a perfect cache would leave.
 
-#![expect(missing_docs, reason = "the functions that criterion's macros make cannot be documented")]
-
 use std::hint::black_box;
 
 use cm_kernels::group_norm::{Affine, Grads, GroupNormShape, backward, forward};

@@ -2,7 +2,7 @@
 //!
 //! The arithmetic is the `gemm` crate's, one thread per product; this module adds checked shapes and the cutting
 //! into pieces. The pieces depend on the sizes alone, so results are the same for any number of threads.
-//! Deliberately absent: batched products (loop over [`gemm`], or see [`crate::attention`]) and epilogues.
+//! Deliberately absent: batched products (see [`crate::attention`]) and epilogues.
 
 use ::gemm::Parallelism;
 
@@ -228,23 +228,136 @@ pub fn linear_backward_weight(
     }
 }
 
-/// `sums[c]` = the sum of column `c` of the row-major matrix `data` with rows of `sums.len()` values.
-/// Rows are added in f32 within runs of [`SUM_RUN`] rows and the runs in f64.
+/// `sums[c]` = the sum of column `c` of the row-major matrix `data` with rows of `columns` values. Rows are added in
+/// single precision within runs of [`SUM_RUN`], the runs in double precision.
 pub(crate) fn column_sums(data: &[f32], columns: usize, sums: &mut [f32]) {
+    assert_eq!(sums.len(), columns, "one sum per column");
     if columns == 0 {
         return;
     }
-    let mut totals = vec![0.0f64; columns];
-    let mut run = vec![0.0f32; columns];
-    for rows in data.chunks(columns * SUM_RUN) {
-        run.fill(0.0);
-        for row in rows.chunks_exact(columns) {
-            run.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
+    let piece_len = (SUM_PIECE / columns).max(1).next_multiple_of(SUM_RUN) * columns;
+    let pieces = data.len().div_ceil(piece_len).max(1);
+    let mut totals = vec![0.0f64; pieces * columns];
+    let shared = SharedMut::new(&mut totals);
+    for_each_piece(pieces, |piece| {
+        // SAFETY: each piece has its own sums.
+        let totals = unsafe { shared.slice(piece * columns, columns) };
+        let mut run = vec![0.0f32; columns];
+        for rows in data[piece * piece_len..data.len().min((piece + 1) * piece_len)].chunks(columns * SUM_RUN)
+        {
+            run.fill(0.0);
+            for row in rows.chunks_exact(columns) {
+                run.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
+            }
+            totals.iter_mut().zip(&run).for_each(|(total, &sum)| *total += f64::from(sum));
         }
-        totals.iter_mut().zip(&run).for_each(|(total, &sum)| *total += f64::from(sum));
+    });
+    for (c, sum) in sums.iter_mut().enumerate() {
+        *sum = totals.iter().skip(c).step_by(columns).sum::<f64>() as f32;
     }
-    sums.iter_mut().zip(&totals).for_each(|(sum, &total)| *sum = total as f32);
 }
 
 /// Rows that [`column_sums`] adds in single precision before it changes to double.
 const SUM_RUN: usize = 32;
+
+/// Values that [`column_sums`] adds in one piece.
+const SUM_PIECE: usize = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fixed numbers in [-1, 1).
+    fn numbers(seed: usize, len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+    }
+
+    /// `alpha a b + beta out` by definition, in double precision.
+    fn exact(a: Matrix, b: Matrix, alpha: f32, beta: f32, out: &[f32]) -> Vec<f64> {
+        let at = |m: &Matrix, r: usize, c: usize| f64::from(m.data[r * m.row_stride + c * m.col_stride]);
+        let mut result = vec![0.0; a.rows * b.cols];
+        for (i, value) in result.iter_mut().enumerate() {
+            let (r, c) = (i / b.cols, i % b.cols);
+            let sum: f64 = (0..a.cols).map(|k| at(&a, r, k) * at(&b, k, c)).sum();
+            *value =
+                f64::from(alpha) * sum + if beta == 0.0 { 0.0 } else { f64::from(beta) * f64::from(out[i]) };
+        }
+        result
+    }
+
+    fn assert_close(got: &[f32], exact: &[f64]) {
+        assert_eq!(got.len(), exact.len());
+        let scale = exact.iter().fold(1e-30, |max: f64, v| max.max(v.abs()));
+        for (g, e) in got.iter().zip(exact) {
+            assert!((f64::from(*g) - e).abs() <= 2e-6 * scale, "{g} is not {e}");
+        }
+    }
+
+    #[test]
+    fn products_agree_with_the_definition_for_all_orders_and_factors() {
+        // The last two are cut into pieces, by rows and by columns.
+        for (m, n, k) in [
+            (0, 3, 2),
+            (3, 0, 2),
+            (2, 3, 0),
+            (1, 1, 1),
+            (7, 5, 3),
+            (16, 17, 33),
+            (200, 90, 130),
+            (90, 200, 130),
+        ] {
+            let (a, b, old) = (numbers(1, m * k), numbers(2, k * n), numbers(3, m * n));
+            let lefts = [Matrix::row_major(&a, m, k), Matrix::row_major(&a, k, m).transposed()];
+            let rights = [Matrix::row_major(&b, k, n), Matrix::row_major(&b, n, k).transposed()];
+            for (left, right) in lefts.into_iter().zip(rights) {
+                for (alpha, beta) in [(1.0, 0.0), (0.5, 1.0), (-2.0, 0.25)] {
+                    let mut out = if beta == 0.0 { vec![f32::NAN; m * n] } else { old.clone() };
+                    gemm(left, right, alpha, beta, &mut out);
+                    assert_close(&out, &exact(left, right, alpha, beta, &old));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_linear_layer_and_its_gradients_agree_with_the_definition() {
+        // The last one has its sum cut into parts.
+        for (m, k, n) in [(0, 2, 3), (1, 1, 1), (5, 3, 4), (128, 24, 96), (9000, 24, 24)] {
+            let (x, w, bias, grad_out) =
+                (numbers(1, m * k), numbers(2, k * n), numbers(3, n), numbers(4, m * n));
+            let (x_m, w_m, g_m) = (
+                Matrix::row_major(&x, m, k),
+                Matrix::row_major(&w, k, n),
+                Matrix::row_major(&grad_out, m, n),
+            );
+            let tiled: Vec<f32> = bias.iter().copied().cycle().take(m * n).collect();
+            let mut out = vec![f32::NAN; m * n];
+            linear(m, k, n, &x, &w, Some(&bias), &mut out);
+            assert_close(&out, &exact(x_m, w_m, 1.0, 1.0, &tiled));
+            let mut grad_x = vec![f32::NAN; m * k];
+            linear_backward_data(m, k, n, &w, &grad_out, &mut grad_x);
+            assert_close(&grad_x, &exact(g_m, w_m.transposed(), 1.0, 0.0, &[]));
+            let (mut grad_w, mut grad_bias) = (vec![f32::NAN; k * n], vec![f32::NAN; n]);
+            linear_backward_weight(m, k, n, &x, &grad_out, &mut grad_w, Some(&mut grad_bias));
+            assert_close(&grad_w, &exact(x_m.transposed(), g_m, 1.0, 0.0, &[]));
+            let ones = vec![1.0; m];
+            assert_close(&grad_bias, &exact(Matrix::row_major(&ones, 1, m), g_m, 1.0, 0.0, &[]));
+        }
+    }
+
+    #[test]
+    fn results_are_the_same_for_any_number_of_threads() {
+        let (m, k, n) = (9000, 24, 40);
+        let (x, w, grad_out) = (numbers(1, m * k), numbers(2, k * n), numbers(3, m * n));
+        let results = [1, 2, 3].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let (mut out, mut grad_w, mut grad_bias) = (vec![0.0; m * n], vec![0.0; k * n], vec![0.0; n]);
+                linear(m, k, n, &x, &w, None, &mut out);
+                linear_backward_weight(m, k, n, &x, &grad_out, &mut grad_w, Some(&mut grad_bias));
+                [out, grad_w, grad_bias].concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+            })
+        });
+        assert!(results[0] == results[1] && results[0] == results[2]);
+    }
+}

@@ -61,7 +61,6 @@ impl<'a, T> SharedMut<'a, T> {
     ///
     /// # Panics
     /// If the range is out of bounds.
-    #[expect(clippy::mut_from_ref, reason = "the caller promises disjoint ranges; that is the point of the type")]
     pub unsafe fn slice(&self, from: usize, len: usize) -> &'a mut [T] {
         assert!(from.checked_add(len).is_some_and(|end| end <= self.len), "piece out of bounds");
         // SAFETY: in bounds by the assertion, unaliased by the caller's promise, alive for 'a by construction.

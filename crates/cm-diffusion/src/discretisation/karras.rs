@@ -117,10 +117,15 @@ mod tests {
 
     #[test]
     fn crowded_levels_still_fall_strictly() {
-        let max = (0..9).fold(1.0f32, |level, _| level.next_up());
-        let crowded = levels(10, 1.0, max, 7.0);
-        assert_eq!((crowded[0], crowded[9]), (max, 1.0));
-        assert!(crowded.windows(2).all(|pair| pair[0] > pair[1]));
+        // Numbers lie twice as far apart above 2 as below it, so even levels collide above.
+        let min = (0..8).fold(2.0f32, |level, _| level.next_down());
+        let max = (0..4).fold(2.0f32, |level, _| level.next_up());
+        let every: Vec<f32> =
+            (0..13).scan(max, |next, _| Some(std::mem::replace(next, next.next_down()))).collect();
+        assert_eq!(levels(13, min, max, 7.0), every);
+        let most = levels(11, min, max, 7.0);
+        assert_eq!((most[0], most[10]), (max, min));
+        assert!(most.windows(2).all(|pair| pair[0] > pair[1]));
     }
 
     proptest! {

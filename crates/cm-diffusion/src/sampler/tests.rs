@@ -1,10 +1,10 @@
 use super::*;
 use crate::analytic::{ExactConsistency, GaussianMixture, MixtureConfig};
 use crate::{
-    ConsistencyFunction, Denoiser, Discretisation, DiscretisationConfig, Heun, NoiseLevels, NumLevels,
+    ConsistencyFunction, Denoiser, Discretisation, DiscretisationConfig, Euler, Heun, NoiseLevels, NumLevels,
     QuantityError, SigmaRange, SolverConfig,
 };
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 fn sigma(value: f32) -> Sigma {
     Sigma::new(value).unwrap()
@@ -179,6 +179,46 @@ fn intermediate_endpoints_are_clipped_only_if_asked() {
     };
     // At t = sigma_min no noise is added.
     assert_eq!((end(false), end(true)), (7.0, 1.0));
+}
+
+/// Every draw of an image's noise is a new one: what the models are given is known to the bit.
+#[test]
+fn later_noise_is_not_the_starting_noise() {
+    /// Denoises to 0, and remembers the batches it is given.
+    struct Zero(RefCell<Vec<ImageBatch>>);
+    impl Denoiser for Zero {
+        fn denoise(&self, noisy: &ImageBatch, _: &[Sigma]) -> Result<ImageBatch, ModelError> {
+            self.0.borrow_mut().push(noisy.clone());
+            Ok(ImageBatch::zeros(noisy.shape(), noisy.count()))
+        }
+    }
+    impl ConsistencyFunction for Zero {
+        fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+            self.denoise(noisy, sigma)
+        }
+    }
+    let (shape, seeds) = (ImageShape::new(2, 2, 1), [11, 12]);
+    let z = [0, 1, 2].map(|draw| batch_noise(shape, &seeds, draw));
+
+    let model = Zero(RefCell::default());
+    let range = SigmaRange::new(3.0, 10.0).unwrap();
+    Multistep::new(&model, shape, range, vec![sigma(5.0), sigma(3.0)], false)
+        .unwrap()
+        .sample(&seeds)
+        .unwrap();
+    // sqrt(5^2 - 3^2) = 4.
+    let given =
+        [z[0].clone().map(|z| 10.0 * z), z[1].clone().map(|z| 4.0 * z), z[2].clone().map(|z| 0.0 * z)];
+    assert_eq!(*model.0.borrow(), given);
+
+    let denoiser = Zero(RefCell::default());
+    let levels = NoiseLevels::new([4.0, 1.0]).unwrap();
+    // gamma = 0.5 / 2, from 4 to 5 with noise of std 3 at the first level only.
+    let churn = Churn { amount: 0.5, sigma_min: 2.0, sigma_max: 50.0, noise: 1.0 };
+    Stochastic::new(&denoiser, &Euler, shape, &levels, churn).unwrap().sample(&seeds).unwrap();
+    let mut first = z[0].clone().map(|z| 4.0 * z);
+    first.values_mut().iter_mut().zip(z[1].values()).for_each(|(x, z)| *x += 3.0 * z);
+    assert_eq!(denoiser.0.borrow()[0], first);
 }
 
 #[test]

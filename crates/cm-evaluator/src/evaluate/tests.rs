@@ -145,6 +145,17 @@ fn an_exact_sampler_reaches_the_floor() {
 }
 
 #[test]
+fn every_image_has_a_seed_of_its_own_that_no_count_changes() {
+    let seeds = image_seeds(3, 100);
+    assert_eq!(image_seeds(3, 40), seeds[..40]);
+    assert_eq!(seeds[17], derive_seed(3, 17));
+    let mut both = [seeds, image_seeds(4, 100)].concat();
+    both.sort_unstable();
+    both.dedup();
+    assert_eq!(both.len(), 200);
+}
+
+#[test]
 fn a_collapsed_sampler_is_precise_but_covers_nothing() {
     let bench = Bench::new();
     let reference = bench.reference(&MetricConfig::default());

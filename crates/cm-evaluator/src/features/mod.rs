@@ -1,9 +1,11 @@
 //! What images are compared by: rows of numbers, one row for each image, and the traits that make them.
 //!
-//! Deliberately absent: training. A trained classifier comes from elsewhere and appears here as a trait.
+//! Deliberately absent: training. A classifier arrives with its weights, or appears as a trait.
 
+mod network;
 mod pixels;
 
+pub use network::NetworkJudge;
 pub use pixels::Pixels;
 
 use cm_diffusion::ModelError;

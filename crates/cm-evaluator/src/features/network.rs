@@ -36,7 +36,8 @@ impl NetworkJudge {
     /// [`CheckpointError`] if the bytes are not such a file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let file = TensorFile::decode(bytes)?;
-        let shape = ImageShape::new(file.parse("height")?, file.parse("width")?, file.parse("image_channels")?);
+        let shape =
+            ImageShape::new(file.parse("height")?, file.parse("width")?, file.parse("image_channels")?);
         let (classes, channels) = (file.parse("classes")?, file.parse("channels")?);
         let (network, mut weights) = feature_net::Classifier::new(shape, classes, channels, 0);
         file.load_weights("", &mut weights)?;

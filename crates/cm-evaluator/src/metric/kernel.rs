@@ -154,6 +154,8 @@ mod tests {
             let (a, b) = (gaussian(1, n, dim, 0.0), gaussian(2, m, dim, 0.3));
             let distance = kernel_distance(&a, &b, groups, 5).unwrap();
             assert!((distance.value - naive(&a, &b)).abs() < 1e-12 * (1.0 + distance.value.abs()));
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+            assert_eq!(pool.install(|| kernel_distance(&a, &b, groups, 5).unwrap()), distance, "3 threads");
         }
     }
 

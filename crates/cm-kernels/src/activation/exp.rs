@@ -5,7 +5,7 @@
 
 /// Adding this rounds an `f32` of moderate size to an integer, which then sits in the low bits.
 const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
-const LN2_HIGH: f32 = 0.693_359_375;
+const LN2_HIGH: f32 = 355.0 / 512.0;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
 /// e^x: 0 below -104, infinity above 88.73, NaN for NaN, subnormal results rounded correctly enough.

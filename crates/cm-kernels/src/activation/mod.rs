@@ -121,7 +121,8 @@ mod tests {
                 let exact: Vec<f64> = wide(&x).into_iter().map(silu_naive).collect();
                 assert_close(&y, &exact, 2e-7, &(isa, n));
                 let dx = written_by(n, |out| silu_backward_on(isa, &x, &g, out));
-                let exact: Vec<f64> = wide(&x).iter().zip(wide(&g)).map(|(&x, g)| g * silu_slope_naive(x)).collect();
+                let exact: Vec<f64> =
+                    wide(&x).iter().zip(wide(&g)).map(|(&x, g)| g * silu_slope_naive(x)).collect();
                 assert_close(&dx, &exact, 3e-7, &(isa, n));
             }
         }

@@ -1,6 +1,7 @@
 //! Attention of one image by bands of rows of the score matrix.
 
 use super::AttentionShape;
+use super::product::{Operand, Place, product};
 use crate::activation::exp::exp;
 use crate::dispatch::Isa;
 use crate::elementwise::multiversion::multiversion;
@@ -14,82 +15,13 @@ pub(super) struct Work {
     shape: AttentionShape,
     scores: Vec<f32>,
     grad_scores: Vec<f32>,
-}
-
-/// A matrix inside a slice: where it starts and how far its rows are apart; its columns are adjacent.
-#[derive(Clone, Copy)]
-struct Place {
-    start: usize,
-    row_stride: usize,
-}
-
-/// A matrix operand: a slice, a place in it, and whether it is read transposed.
-#[derive(Clone, Copy)]
-struct Operand<'a> {
-    data: &'a [f32],
-    place: Place,
-    transposed: bool,
-}
-
-impl<'a> Operand<'a> {
-    fn new(data: &'a [f32], place: Place) -> Self {
-        Self { data, place, transposed: false }
-    }
-
-    fn t(self) -> Self {
-        Self { transposed: !self.transposed, ..self }
-    }
-
-    /// (row stride, column stride) of the matrix as it is read, after checking that `rows` by `cols` of it exist.
-    fn strides(&self, rows: usize, cols: usize) -> (isize, isize) {
-        let (stored_rows, stored_cols) = if self.transposed { (cols, rows) } else { (rows, cols) };
-        assert_inside(self.data.len(), self.place, stored_rows, stored_cols);
-        let stride = self.place.row_stride as isize;
-        if self.transposed { (1, stride) } else { (stride, 1) }
-    }
-}
-
-fn assert_inside(len: usize, place: Place, rows: usize, cols: usize) {
-    assert!(cols <= place.row_stride, "rows of a matrix overlap");
-    assert!(rows == 0 || place.start + (rows - 1) * place.row_stride + cols <= len, "matrix out of bounds");
-}
-
-/// out = alpha a b, plus the old out if `add`; a is \[m, k\], b is \[k, n\].
-fn product(m: usize, n: usize, k: usize, alpha: f32, a: Operand, b: Operand, add: bool, out: &mut [f32], at: Place) {
-    let (a_row, a_col) = a.strides(m, k);
-    let (b_row, b_col) = b.strides(k, n);
-    assert_inside(out.len(), at, m, n);
-    // SAFETY: the three matrices lie inside their slices as asserted; `out` is borrowed mutably, so it cannot
-    // overlap the others.
-    unsafe {
-        ::gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr().add(at.start),
-            1,
-            at.row_stride as isize,
-            add,
-            a.data.as_ptr().add(a.place.start),
-            a_col,
-            a_row,
-            b.data.as_ptr().add(b.place.start),
-            b_col,
-            b_row,
-            1.0,
-            alpha,
-            false,
-            false,
-            false,
-            ::gemm::Parallelism::None,
-        );
-    }
+    turned: Vec<f32>,
 }
 
 impl Work {
     pub(super) fn new(shape: &AttentionShape) -> Self {
         let band = BAND.min(shape.tokens) * shape.tokens;
-        Self { shape: *shape, scores: vec![0.0; band], grad_scores: vec![0.0; band] }
+        Self { shape: *shape, scores: vec![0.0; band], grad_scores: vec![0.0; band], turned: Vec::new() }
     }
 
     /// Output and log-sum-exp of one image.
@@ -108,11 +40,26 @@ impl Work {
                 let rows = BAND.min(tokens - from);
                 let queries = Operand::new(qkv, place(0, from));
                 let band = Place { start: 0, row_stride: tokens };
-                let scores = &mut self.scores[..rows * tokens];
-                product(rows, tokens, dim, scale, queries, keys.t(), false, scores, band);
-                softmax_band(isa, tokens, scores, &mut lse[head * tokens + from..head * tokens + from + rows]);
+                let (scores, turned) = (&mut self.scores[..rows * tokens], &mut self.turned);
+                product(isa, (rows, tokens, dim), scale, queries, keys.t(), false, scores, band, turned);
+                softmax_band(
+                    isa,
+                    tokens,
+                    scores,
+                    &mut lse[head * tokens + from..head * tokens + from + rows],
+                );
                 let at = Place { start: from * width + head * dim, row_stride: width };
-                product(rows, dim, tokens, 1.0, Operand::new(scores, band), values, false, out, at);
+                product(
+                    isa,
+                    (rows, dim, tokens),
+                    1.0,
+                    Operand::new(scores, band),
+                    values,
+                    false,
+                    out,
+                    at,
+                    turned,
+                );
             }
         }
     }
@@ -145,8 +92,19 @@ impl Work {
                 let grad_rows = Operand::new(grad_out, row);
                 let scores = &mut self.scores[..rows * tokens];
                 let grad_scores = &mut self.grad_scores[..rows * tokens];
-                product(rows, tokens, dim, scale, queries, keys.t(), false, scores, band);
-                product(rows, tokens, dim, 1.0, grad_rows, values.t(), false, grad_scores, band);
+                let turned = &mut self.turned;
+                product(isa, (rows, tokens, dim), scale, queries, keys.t(), false, scores, band, turned);
+                product(
+                    isa,
+                    (rows, tokens, dim),
+                    1.0,
+                    grad_rows,
+                    values.t(),
+                    false,
+                    grad_scores,
+                    band,
+                    turned,
+                );
                 let mut dots = [0.0_f32; BAND];
                 for (r, dot) in dots[..rows].iter_mut().enumerate() {
                     let range = row.start + r * width..row.start + r * width + dim;
@@ -156,24 +114,61 @@ impl Work {
                 softmax_band_backward(isa, tokens, lse, &dots[..rows], scores, grad_scores);
                 let (probs, grad_scores) = (Operand::new(scores, band), Operand::new(grad_scores, band));
                 let later = from > 0;
-                product(rows, dim, tokens, scale, grad_scores, keys, false, grad_qkv, place(0, from));
-                product(tokens, dim, rows, scale, grad_scores.t(), queries, later, grad_qkv, place(1, 0));
-                product(tokens, dim, rows, 1.0, probs.t(), grad_rows, later, grad_qkv, place(2, 0));
+                product(
+                    isa,
+                    (rows, dim, tokens),
+                    scale,
+                    grad_scores,
+                    keys,
+                    false,
+                    grad_qkv,
+                    place(0, from),
+                    turned,
+                );
+                product(
+                    isa,
+                    (tokens, dim, rows),
+                    scale,
+                    grad_scores.t(),
+                    queries,
+                    later,
+                    grad_qkv,
+                    place(1, 0),
+                    turned,
+                );
+                product(
+                    isa,
+                    (tokens, dim, rows),
+                    1.0,
+                    probs.t(),
+                    grad_rows,
+                    later,
+                    grad_qkv,
+                    place(2, 0),
+                    turned,
+                );
             }
         }
     }
 }
 
 multiversion! {
-    /// Scores to probabilities, row by row, and the logarithm of each row's sum of exponentials.
+    /// Scores to probabilities, and the logarithm of each row's sum of exponentials.
     fn softmax_band(tokens: usize, scores: &mut [f32], lse: &mut [f32]) {
         for (row, lse) in scores.chunks_exact_mut(tokens).zip(lse.iter_mut()) {
             let max = row_max(row);
-            for v in row.iter_mut() {
-                *v = exp(*v - max);
+            *lse = max;
+            for v in row {
+                *v -= max;
             }
+        }
+        // One long loop, because rows may be short.
+        for v in scores.iter_mut() {
+            *v = exp(*v);
+        }
+        for (row, lse) in scores.chunks_exact_mut(tokens).zip(lse) {
             let sum = row_sum(row);
-            *lse = max + sum.ln();
+            *lse += sum.ln();
             let inverse = 1.0 / sum;
             for v in row {
                 *v *= inverse;

@@ -10,6 +10,7 @@
 mod blocked;
 #[cfg(test)]
 mod naive;
+mod product;
 #[cfg(test)]
 mod tests;
 

@@ -61,11 +61,12 @@ pub(super) fn backward<F: Real>(shape: &AttentionShape, qkv: &[F], grad_out: &[F
                 let mean = probs.iter().zip(&of_prob).fold(zero, |s, (&p, &o)| s + p * o);
                 for u in 0..tokens {
                     let of_score = probs[u] * (of_prob[u] - mean) * scale;
-                    for d in 0..dim {
-                        let (q, k, v) = (at(shape, n, t, 0, h) + d, at(shape, n, u, 1, h) + d, at(shape, n, u, 2, h) + d);
+                    for (d, &g) in g.iter().enumerate() {
+                        let (q, k, v) =
+                            (at(shape, n, t, 0, h) + d, at(shape, n, u, 1, h) + d, at(shape, n, u, 2, h) + d);
                         grad[q] += of_score * qkv[k];
                         grad[k] += of_score * qkv[q];
-                        grad[v] += probs[u] * g[d];
+                        grad[v] += probs[u] * g;
                     }
                 }
             }

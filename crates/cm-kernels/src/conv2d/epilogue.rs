@@ -66,7 +66,14 @@ impl Epilogue<'_> {
     /// # Safety
     /// As for [`Self::biases`]; `at + count` is at most the size of the output, and these values nobody else's.
     #[inline(always)]
-    pub(super) unsafe fn finish<V: Vector>(&self, sums: V, biases: V, out: *mut f32, at: usize, count: usize) {
+    pub(super) unsafe fn finish<V: Vector>(
+        &self,
+        sums: V,
+        biases: V,
+        out: *mut f32,
+        at: usize,
+        count: usize,
+    ) {
         // SAFETY: in bounds by the caller's promise.
         unsafe {
             let mut values = sums.add(biases);

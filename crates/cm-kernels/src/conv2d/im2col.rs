@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::product::{Left, Right, product};
+use super::product::{Depth, Left, Out, Right, product};
 use super::vector::{Kernel, Vector, lanes, run};
 use super::weight::{pack, turn};
 use super::{Conv2dShape, Epilogue, scratch};
@@ -93,9 +93,10 @@ impl Kernel for Forward<'_> {
         // SAFETY: the buffers hold the block's patches and sums; blocks write different pixels of `out`.
         unsafe {
             let start = patches::<V>(shape, range.clone(), self.x, self.patches);
-            let left = Left { start, row_step: depth, depth_step: 1 };
-            let right = Right::Panels(self.packed.as_ptr());
-            product::<V>((range.len(), depth, padded / V::LANES), left, right, sums, padded, false);
+            let sizes = (range.len(), Depth::whole(depth), padded / V::LANES);
+            let right = Right::packed::<V>(self.packed.as_ptr(), depth);
+            let to = Out::rows::<V>(sums, padded);
+            product::<V>(sizes, Left::rows(start, depth), right, to, false);
             let pixels = shape.out_pixels();
             for (row, pixel) in range.enumerate() {
                 let mut channel = 0;
@@ -113,7 +114,12 @@ impl Kernel for Forward<'_> {
 
 /// The patches of the output pixels `range`: unfolded into `buffer`, or in place if they are the image.
 #[inline(always)]
-unsafe fn patches<V: Vector>(s: &Conv2dShape, range: Range<usize>, x: &[f32], buffer: &mut [f32]) -> *const f32 {
+unsafe fn patches<V: Vector>(
+    s: &Conv2dShape,
+    range: Range<usize>,
+    x: &[f32],
+    buffer: &mut [f32],
+) -> *const f32 {
     if s.is_pointwise() {
         return x[range.start * s.in_channels..].as_ptr();
     }
@@ -143,11 +149,11 @@ unsafe fn unfold<V: Vector>(s: &Conv2dShape, range: Range<usize>, x: &[f32], to:
                 if h < s.height && inside > 0 {
                     let w = ow * s.stride + left - s.padding;
                     let from = x.as_ptr().add(((n * s.height + h) * s.width + w) * channels);
-                    fill_zero(to, left * channels);
+                    fill_zero::<V>(to, left * channels);
                     copy::<V>(from, to.add(left * channels), inside);
-                    fill_zero(to.add(right * channels), line - right * channels);
+                    fill_zero::<V>(to.add(right * channels), line - right * channels);
                 } else {
-                    fill_zero(to, line);
+                    fill_zero::<V>(to, line);
                 }
                 to = to.add(line);
             }
@@ -171,11 +177,15 @@ unsafe fn copy<V: Vector>(from: *const f32, to: *mut f32, len: usize) {
     }
 }
 
-/// Sets `len` floats to zero.
+/// Sets `len` floats, of which there are usually few, to zero.
 #[inline(always)]
-unsafe fn fill_zero(to: *mut f32, len: usize) {
-    // SAFETY: the caller's; all bits zero is the float 0.
-    unsafe { std::ptr::write_bytes(to, 0, len) };
+unsafe fn fill_zero<V: Vector>(to: *mut f32, len: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        for at in (0..len).step_by(V::LANES) {
+            V::splat(0.0).store_first(to.add(at), V::LANES.min(len - at));
+        }
+    }
 }
 
 /// The gradient with respect to the input, for any stride and padding.
@@ -221,16 +231,12 @@ impl Kernel for Fold<'_> {
         grad_x.fill(0.0);
         for start in (0..pixels).step_by(step) {
             let rows = step.min(pixels - start);
-            let left = Left {
-                start: self.grad_out[start * channels..].as_ptr(),
-                row_step: channels,
-                depth_step: 1,
-            };
-            let right = Right::Panels(self.packed.as_ptr());
+            let left = Left::rows(self.grad_out[start * channels..].as_ptr(), channels);
+            let right = Right::packed::<V>(self.packed.as_ptr(), channels);
+            let to = Out::rows::<V>(patches.as_mut_ptr(), padded);
             // SAFETY: the buffer holds `step` rows of `padded` floats, the panels are `[channels, padded]`.
             unsafe {
-                let sizes = (rows, channels, padded / V::LANES);
-                product::<V>(sizes, left, right, patches.as_mut_ptr(), padded, false);
+                product::<V>((rows, Depth::whole(channels), padded / V::LANES), left, right, to, false);
             }
             for (row, patch) in patches.chunks_exact(padded).take(rows).enumerate() {
                 let (oh, ow) = ((start + row) / shape.out_width(), (start + row) % shape.out_width());
@@ -330,14 +336,14 @@ impl Kernel for Gradient<'_> {
                 for (row, values) in grad_out.chunks_exact(channels).enumerate() {
                     let to = gradients[row * padded..][..padded].as_mut_ptr();
                     copy::<V>(values.as_ptr(), to, channels);
-                    fill_zero(to.add(channels), padded - channels);
+                    fill_zero::<V>(to.add(channels), padded - channels);
                 }
                 gradients.as_ptr()
             };
-            let left = Left { start, row_step: 1, depth_step: depth };
-            let sizes = (depth, range.len(), padded / V::LANES);
-            let right = Right::Rows(gradients, padded);
-            product::<V>(sizes, left, right, self.sums.as_mut_ptr(), padded, self.add);
+            let sizes = (depth, Depth::whole(range.len()), padded / V::LANES);
+            let right = Right::rows::<V>(gradients, padded);
+            let to = Out::rows::<V>(self.sums.as_mut_ptr(), padded);
+            product::<V>(sizes, Left::columns(start, depth), right, to, self.add);
         }
     }
 }

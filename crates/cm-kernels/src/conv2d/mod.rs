@@ -3,6 +3,9 @@
 //! `x` is `[batch, height, width, in]`, `weight` is `[kernel, kernel, in, out]`, the output is
 //! `[batch, out_height, out_width, out]`, all row-major. Padding is with zeros, the same on each side; kernels are
 //! square; the stride is the same in both directions. Deliberately absent: dilation, groups, asymmetric padding.
+//!
+//! How a convolution is done is chosen by its sizes (see `Variant::of`); the choice never depends on the data or on
+//! the number of threads.
 
 mod epilogue;
 mod im2col;
@@ -31,9 +34,9 @@ pub struct Conv2dShape {
     pub height: usize,
     /// Width of the input in pixels.
     pub width: usize,
-    /// Channels of the input.
+    /// Channels of the input, at least 1.
     pub in_channels: usize,
-    /// Channels of the output.
+    /// Channels of the output, at least 1.
     pub out_channels: usize,
     /// Side of the square kernel, at least 1.
     pub kernel: usize,
@@ -88,9 +91,10 @@ impl Conv2dShape {
         (turned.input_len() > 0 && turned.output_len() == self.input_len()).then_some(turned)
     }
 
-    /// Panics unless kernel and stride are at least 1.
+    /// Panics unless kernel, stride and channels are at least 1.
     fn check(&self) {
-        assert!(self.kernel >= 1 && self.stride >= 1, "kernel and stride are at least 1: {self:?}");
+        let least = self.kernel.min(self.stride).min(self.in_channels).min(self.out_channels);
+        assert!(least >= 1, "kernel, stride and channels are at least 1: {self:?}");
     }
 }
 
@@ -120,7 +124,7 @@ pub fn backward_data(shape: &Conv2dShape, weight: &[f32], grad_out: &[f32], grad
 /// If a slice does not have the size that `shape` demands.
 pub fn backward_weight(shape: &Conv2dShape, x: &[f32], grad_out: &[f32], grad_weight: &mut [f32]) {
     check_sizes(shape, x.len(), grad_weight.len(), grad_out.len());
-    backward_weight_by(Variant::of(shape), isa(), shape, x, grad_out, grad_weight);
+    backward_weight_by(Variant::of_gradient(shape), isa(), shape, x, grad_out, grad_weight);
 }
 
 /// The gradient with respect to the bias: `grad_bias[o]` = the sum of `grad_out` over images and pixels.
@@ -141,7 +145,11 @@ pub fn backward_bias(shape: &Conv2dShape, grad_out: &[f32], grad_bias: &mut [f32
 pub fn backward_image_bias(shape: &Conv2dShape, grad_out: &[f32], grad_image_bias: &mut [f32]) {
     shape.check();
     assert_eq!(grad_out.len(), shape.output_len(), "the output gradient of {shape:?}");
-    assert_eq!(grad_image_bias.len(), shape.batch * shape.out_channels, "the image bias gradient of {shape:?}");
+    assert_eq!(
+        grad_image_bias.len(),
+        shape.batch * shape.out_channels,
+        "the image bias gradient of {shape:?}"
+    );
     let (image, channels) = (shape.out_pixels() * shape.out_channels, shape.out_channels);
     let shared = crate::threads::SharedMut::new(grad_image_bias);
     let step = (crate::threads::PIECE * 4 / image.max(1)).max(1);
@@ -176,8 +184,10 @@ enum Variant {
 }
 
 impl Variant {
+    #[cfg(test)]
     const ALL: [Variant; 4] = [Variant::Im2col, Variant::Narrow, Variant::Winograd2, Variant::Winograd4];
 
+    #[cfg(test)]
     /// Whether this variant can do the convolution `shape`.
     fn supports(self, shape: &Conv2dShape) -> bool {
         match self {
@@ -187,12 +197,14 @@ impl Variant {
         }
     }
 
-    /// The fastest, as measured.
+    /// The fastest for the forward pass, as measured.
     fn of(shape: &Conv2dShape) -> Self {
-        if let Some(v) = std::env::var("CV").ok() { let v = match v.as_str() {"i"=>Variant::Im2col,"n"=>Variant::Narrow,"2"=>Variant::Winograd2,_=>Variant::Winograd4}; if v.supports(shape) {return v;} }
-        if Variant::Narrow.supports(shape) {
-            Variant::Narrow
-        } else if !winograd::supports(shape) {
+        if narrow::supports(shape) { Variant::Narrow } else { Self::of_gradient(shape) }
+    }
+
+    /// The fastest for the gradient with respect to the weight, as measured.
+    fn of_gradient(shape: &Conv2dShape) -> Self {
+        if !winograd::supports(shape) || winograd::tiles(shape) < MIN_TILES {
             Variant::Im2col
         } else if winograd::products::<F2>(shape) < winograd::products::<F4>(shape) {
             Variant::Winograd2
@@ -201,6 +213,9 @@ impl Variant {
         }
     }
 }
+
+/// Tiles below which transforming the weight costs more than it saves.
+const MIN_TILES: usize = 8;
 
 fn forward_by(
     variant: Variant,
@@ -254,8 +269,7 @@ fn backward_weight_by(
     grad_weight: &mut [f32],
 ) {
     match variant {
-        Variant::Im2col => im2col::backward_weight(isa, shape, x, grad_out, grad_weight),
-        Variant::Narrow => narrow::backward_weight(isa, shape, x, grad_out, grad_weight),
+        Variant::Im2col | Variant::Narrow => im2col::backward_weight(isa, shape, x, grad_out, grad_weight),
         Variant::Winograd2 => winograd::backward_weight::<F2>(isa, shape, x, grad_out, grad_weight),
         Variant::Winograd4 => winograd::backward_weight::<F4>(isa, shape, x, grad_out, grad_weight),
     }

@@ -1,10 +1,16 @@
-//! A small single-threaded matrix product whose right factor lies in panels: the inner loop of every variant.
+//! A small single-threaded matrix product whose factors lie in the order they are read: the inner loop of every
+//! variant.
 //!
-//! Beside the `gemm` crate because a convolution makes both factors itself and can make them in the order in which
-//! they are read: the right one in panels (columns padded to whole vectors), the left one row by row. So nothing
-//! is packed, which for the few channels and few tiles of small networks is most of the time of a product.
+//! Beside the `gemm` crate because a convolution makes both factors itself and can make them in the right order,
+//! so that nothing is packed; for the few channels and few tiles of small networks packing is half of the time.
+//! Measured on one core: 160 to 170 GFLOP/s for depths of 24 to 128, where the crate reaches 120 on large squares.
+
+#![expect(clippy::needless_range_loop, reason = "small matrices: indices name rows and columns, and unroll")]
 
 use super::vector::Vector;
+
+/// Rows that lie together: the largest register block.
+pub(super) const GROUP: usize = 8;
 
 /// Most vectors across a panel.
 const PANEL: usize = 3;
@@ -20,73 +26,154 @@ pub(super) fn panels(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// The left factor: element `(row, k)` is `start[row * row_step + k * depth_step]`.
+/// The length of the sums of a product, in runs: `runs - 1` of `run` terms and one of `last`.
+#[derive(Clone, Copy)]
+pub(super) struct Depth {
+    runs: usize,
+    run: usize,
+    last: usize,
+}
+
+impl Depth {
+    /// `terms >= 1` terms in runs of `run`.
+    pub(super) fn in_runs(terms: usize, run: usize) -> Self {
+        let runs = terms.div_ceil(run);
+        Self { runs, run, last: terms - (runs - 1) * run }
+    }
+
+    /// One run.
+    pub(super) fn whole(terms: usize) -> Self {
+        Self::in_runs(terms, terms)
+    }
+}
+
+/// The left factor: the element of row `r` and term `t` of run `d` is
+/// `start[r / GROUP * group + r % GROUP * row + d * run + t * term]`.
 #[derive(Clone, Copy)]
 pub(super) struct Left {
     pub(super) start: *const f32,
-    pub(super) row_step: usize,
-    pub(super) depth_step: usize,
+    pub(super) group: usize,
+    pub(super) row: usize,
+    pub(super) run: usize,
+    pub(super) term: usize,
 }
 
-/// The right factor, `[depth, vectors * LANES]`.
+impl Left {
+    /// A row-major matrix of rows `row` floats apart.
+    pub(super) fn rows(start: *const f32, row: usize) -> Self {
+        Self { start, group: GROUP * row, row, run: 0, term: 1 }
+    }
+
+    /// The transpose of a row-major matrix of rows `row` floats apart.
+    pub(super) fn columns(start: *const f32, row: usize) -> Self {
+        Self { start, group: GROUP, row: 1, run: 0, term: row }
+    }
+}
+
+/// The right factor, as many whole vectors wide as the output.
 #[derive(Clone, Copy)]
 pub(super) enum Right {
-    /// One panel after another, each `[depth, width * LANES]`.
-    Panels(*const f32),
-    /// Row by row, rows so many floats apart.
-    Rows(*const f32, usize),
+    /// Panels; that of `width` vectors from vector `v` on has the vectors of term `t` of run `d` one after another
+    /// at `start[v * column + width * (offset + d * run + t * LANES)]`.
+    Panels { start: *const f32, column: usize, offset: usize, run: usize },
+    /// Vector `v` of term `t` of run `d` is at `start[v * vector + d * run + t * term]`.
+    Vectors { start: *const f32, vector: usize, run: usize, term: usize },
 }
 
-/// `out = left right`, or `out += left right`; `out` has `rows` rows of `vectors` whole vectors, `out_step` floats
-/// apart. The order of the additions depends on nothing but `depth`.
+impl Right {
+    /// A matrix of `depth` rows packed by [`super::weight::pack`].
+    pub(super) fn packed<V: Vector>(start: *const f32, depth: usize) -> Self {
+        Self::Panels { start, column: depth * V::LANES, offset: 0, run: 0 }
+    }
+
+    /// A row-major matrix of rows `row` floats apart.
+    pub(super) fn rows<V: Vector>(start: *const f32, row: usize) -> Self {
+        Self::Vectors { start, vector: V::LANES, run: 0, term: row }
+    }
+}
+
+/// The output: vector `v` of row `r` is at `start[r / GROUP * group + r % GROUP * row + v * vector]`.
+#[derive(Clone, Copy)]
+pub(super) struct Out {
+    pub(super) start: *mut f32,
+    pub(super) group: usize,
+    pub(super) row: usize,
+    pub(super) vector: usize,
+}
+
+impl Out {
+    /// A row-major matrix of rows `row` floats apart.
+    pub(super) fn rows<V: Vector>(start: *mut f32, row: usize) -> Self {
+        Self { start, group: GROUP * row, row, vector: V::LANES }
+    }
+}
+
+/// `out = left right`, or `out += left right`, for `rows` rows and `vectors` whole vectors. The order of the
+/// additions depends on nothing but `depth`.
 ///
 /// # Safety
 /// The instruction set of `V`; all elements so described readable, those of `out` writable and nobody else's.
 #[inline(always)]
 pub(super) unsafe fn product<V: Vector>(
-    (rows, depth, vectors): (usize, usize, usize),
+    (rows, depth, vectors): (usize, Depth, usize),
     left: Left,
     right: Right,
-    out: *mut f32,
-    out_step: usize,
+    out: Out,
     add: bool,
 ) {
-    for (from, width) in panels(vectors) {
-        // SAFETY: the panel's columns are inside the matrices.
+    for (first, width) in panels(vectors) {
+        // SAFETY: the panel's vectors are inside the matrices.
         unsafe {
-            let (panel, step) = match right {
-                Right::Panels(start) => (start.add(from * V::LANES * depth), width * V::LANES),
-                Right::Rows(start, step) => (start.add(from * V::LANES), step),
+            let panel = match right {
+                Right::Panels { start, column, offset, run } => Panel {
+                    start: start.add(first * column + width * offset),
+                    vector: V::LANES,
+                    run: width * run,
+                    term: width * V::LANES,
+                },
+                Right::Vectors { start, vector, run, term } => {
+                    Panel { start: start.add(first * vector), vector, run, term }
+                }
             };
-            let out = out.add(from * V::LANES);
+            let out = Out { start: out.start.add(first * out.vector), ..out };
             match width {
-                1 => panel_rows::<V, 1>(rows, depth, left, panel, step, out, out_step, add),
-                2 => panel_rows::<V, 2>(rows, depth, left, panel, step, out, out_step, add),
-                _ => panel_rows::<V, 3>(rows, depth, left, panel, step, out, out_step, add),
+                1 => panel_rows::<V, 1>(rows, depth, left, panel, out, add),
+                2 => panel_rows::<V, 2>(rows, depth, left, panel, out, add),
+                _ => panel_rows::<V, 3>(rows, depth, left, panel, out, add),
             }
         }
     }
+}
+
+/// A panel of the right factor: vector `v` of term `t` of run `d` is at `start[v * vector + d * run + t * term]`.
+#[derive(Clone, Copy)]
+struct Panel {
+    start: *const f32,
+    vector: usize,
+    run: usize,
+    term: usize,
 }
 
 /// All rows of one panel, in register blocks of 8, 4 and 1 rows.
 #[inline(always)]
 unsafe fn panel_rows<V: Vector, const C: usize>(
     rows: usize,
-    depth: usize,
+    depth: Depth,
     left: Left,
-    right: *const f32,
-    right_step: usize,
-    out: *mut f32,
-    out_step: usize,
+    panel: Panel,
+    out: Out,
     add: bool,
 ) {
     let mut row = 0;
-    // SAFETY: each block's rows are inside `rows`.
+    // SAFETY: each block's rows are inside `rows` and inside one group.
     unsafe {
         macro_rules! block {
             ($size:literal) => {
-                let left = Left { start: left.start.add(row * left.row_step), ..left };
-                block::<V, $size, C>(depth, left, right, right_step, out.add(row * out_step), out_step, add);
+                let left =
+                    Left { start: left.start.add(row / GROUP * left.group + row % GROUP * left.row), ..left };
+                let out =
+                    Out { start: out.start.add(row / GROUP * out.group + row % GROUP * out.row), ..out };
+                block::<V, $size, C>(depth, left, panel, out, add);
                 row += $size;
             };
         }
@@ -107,42 +194,44 @@ unsafe fn panel_rows<V: Vector, const C: usize>(
 /// One register block of `R` rows and `C` vectors.
 #[inline(always)]
 unsafe fn block<V: Vector, const R: usize, const C: usize>(
-    depth: usize,
+    depth: Depth,
     left: Left,
-    right: *const f32,
-    right_step: usize,
-    out: *mut f32,
-    out_step: usize,
+    panel: Panel,
+    out: Out,
     add: bool,
 ) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's; addresses past the last term are formed but not read.
     unsafe {
         let mut sums = [[V::splat(0.0); C]; R];
         if add {
             for r in 0..R {
                 for c in 0..C {
-                    sums[r][c] = V::load(out.add(r * out_step + c * V::LANES));
+                    sums[r][c] = V::load(out.start.add(r * out.row + c * out.vector));
                 }
             }
         }
-        let (mut a, mut b) = (left.start, right);
-        for _ in 0..depth {
-            let mut columns = [V::splat(0.0); C];
-            for c in 0..C {
-                columns[c] = V::load(b.add(c * V::LANES));
-            }
-            for r in 0..R {
-                let factor = V::splat(*a.add(r * left.row_step));
+        for run in 0..depth.runs {
+            let terms = if run + 1 < depth.runs { depth.run } else { depth.last };
+            let mut a = left.start.wrapping_add(run * left.run);
+            let mut b = panel.start.wrapping_add(run * panel.run);
+            for _ in 0..terms {
+                let mut vectors = [V::splat(0.0); C];
                 for c in 0..C {
-                    sums[r][c] = columns[c].mul_add(factor, sums[r][c]);
+                    vectors[c] = V::load(b.add(c * panel.vector));
                 }
+                for r in 0..R {
+                    let factor = V::splat(*a.add(r * left.row));
+                    for c in 0..C {
+                        sums[r][c] = vectors[c].mul_add(factor, sums[r][c]);
+                    }
+                }
+                a = a.wrapping_add(left.term);
+                b = b.wrapping_add(panel.term);
             }
-            a = a.wrapping_add(left.depth_step);
-            b = b.wrapping_add(right_step);
         }
         for r in 0..R {
             for c in 0..C {
-                sums[r][c].store(out.add(r * out_step + c * V::LANES));
+                sums[r][c].store(out.start.add(r * out.row + c * out.vector));
             }
         }
     }

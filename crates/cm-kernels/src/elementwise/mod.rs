@@ -285,7 +285,10 @@ pub fn sum(x: &[f32]) -> f64 {
 /// If a size does not fit.
 pub fn concat_channels(pixels: usize, ca: usize, a: &[f32], cb: usize, b: &[f32], out: &mut [f32]) {
     let c = ca + cb;
-    assert!(a.len() == pixels * ca && b.len() == pixels * cb, "inputs are [{pixels}, {ca}] and [{pixels}, {cb}]");
+    assert!(
+        a.len() == pixels * ca && b.len() == pixels * cb,
+        "inputs are [{pixels}, {ca}] and [{pixels}, {cb}]"
+    );
     assert_eq!(out.len(), pixels * c, "output is [{pixels}, {c}]");
     let shared = SharedMut::new(out);
     for_each_range(pixels, items_per_piece(c), |first, count| {
@@ -305,7 +308,10 @@ pub fn concat_channels(pixels: usize, ca: usize, a: &[f32], cb: usize, b: &[f32]
 /// If a size does not fit.
 pub fn split_channels(pixels: usize, ca: usize, cb: usize, joined: &[f32], a: &mut [f32], b: &mut [f32]) {
     let c = ca + cb;
-    assert!(a.len() == pixels * ca && b.len() == pixels * cb, "outputs are [{pixels}, {ca}] and [{pixels}, {cb}]");
+    assert!(
+        a.len() == pixels * ca && b.len() == pixels * cb,
+        "outputs are [{pixels}, {ca}] and [{pixels}, {cb}]"
+    );
     assert_eq!(joined.len(), pixels * c, "input is [{pixels}, {c}]");
     let (a, b) = (SharedMut::new(a), SharedMut::new(b));
     for_each_range(pixels, items_per_piece(c), |first, count| {

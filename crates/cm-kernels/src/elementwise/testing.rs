@@ -46,7 +46,9 @@ real!(f64);
 pub(crate) fn values(len: usize, seed: u64) -> Vec<f32> {
     (0..len as u64)
         .map(|i| {
-            let mut z = (seed + 1).wrapping_mul(0xD134_2543_DE82_EF95).wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let mut z = (seed + 1)
+                .wrapping_mul(0xD134_2543_DE82_EF95)
+                .wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
             ((z >> 40) as f32) * (4.0 / 16_777_216.0) - 2.0

@@ -93,7 +93,8 @@ fn dropout_masks_are_repeatable_and_unrelated_between_keys_and_places() {
     let ones = vec![1.0; n];
     let mask = |key| written_by(n, |out| dropout(key, 0.5, &ones, out));
     assert_eq!(mask(3), mask(3));
-    let agreement = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64;
+    let agreement =
+        |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64;
     // Five standard deviations of a fair coin.
     let near_half = |share: f64, n: usize| (share - 0.5).abs() < 2.5 / (n as f64).sqrt();
     let (a, b) = (mask(3), mask(4));

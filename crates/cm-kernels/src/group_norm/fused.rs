@@ -1,7 +1,7 @@
 //! One image of a group normalisation, vectorised over *lanes*.
 //!
 //! Channels alone make poor vectors (24 of them, say), so an image is read as rows of `lanes` values: as many
-//! pixels as make the row a multiple of 16 long and not short. A lane always holds the same channel; coefficients
+//! pixels as make the row whole vectors long and not short. A lane always holds the same channel; coefficients
 //! are repeated to the length of a row, and sums over a lane are folded to channels at the end.
 
 use super::{Affine, GroupNormShape};
@@ -10,10 +10,13 @@ use crate::dispatch::Isa;
 use crate::elementwise::multiversion::multiversion;
 
 /// Rows summed in single precision before the sums go to double precision.
-const CHUNK_ROWS: usize = 128;
+const CHUNK_ROWS: usize = 64;
 
 /// A row has at least this many lanes, so that a loop over it is worth starting.
-const MIN_LANES: usize = 96;
+const MIN_LANES: usize = 192;
+
+/// A row is a multiple of this many lanes: four AVX-512 vectors, the step of an unrolled loop.
+const STEP: usize = 64;
 
 /// Scratch space for one image, reused for the images of one piece.
 pub(super) struct Work {
@@ -27,10 +30,9 @@ pub(super) struct Work {
     coefficients: [Vec<f32>; 4],
 }
 
-/// Pixels per row: the least that makes rows a multiple of 16 and at least [`MIN_LANES`] long.
+/// Pixels per row: rows become a multiple of [`STEP`] and at least [`MIN_LANES`] long.
 fn pixels_per_row(channels: usize) -> usize {
-    let whole_vectors = 16 >> channels.trailing_zeros().min(4);
-    let mut pixels = whole_vectors;
+    let mut pixels = STEP >> channels.trailing_zeros().min(STEP.trailing_zeros());
     while pixels * channels < MIN_LANES {
         pixels *= 2;
     }
@@ -131,12 +133,12 @@ impl Work {
         for g in 0..shape.groups {
             let rstd = f64::from(stats[g * 2 + 1]);
             let (mut mean_grad, mut mean_grad_x) = (0.0_f64, 0.0_f64);
-            for c in g * per_group..(g + 1) * per_group {
+            for (c, sums) in sums.iter_mut().enumerate().skip(g * per_group).take(per_group) {
                 let gain = f64::from(affine.gamma[c]) * modulation(affine, n, channels, c).0;
                 let times_x = self.wide_square[c] * rstd;
                 mean_grad += gain * self.wide_sum[c];
                 mean_grad_x += gain * times_x;
-                sums[c] = [self.wide_sum[c] as f32, times_x as f32];
+                *sums = [self.wide_sum[c] as f32, times_x as f32];
                 self.coefficients[1][c] = (gain * rstd) as f32;
             }
             for c in g * per_group..(g + 1) * per_group {
@@ -300,12 +302,26 @@ multiversion! {
     }
 }
 
-/// Calls `$body` for each row of `$x` and `$out`, the last of which may be short, with a loop index.
+/// Sets each element of `$out` to `$value`, an expression of the loop index, row by row of `$x`. The last row may be
+/// short. All coefficients are cut to the row's length, so that the loop has no bounds checks to stop the vectoriser.
 macro_rules! rows {
-    ($lanes:expr, $x:ident, $out:ident, |$i:ident| $value:expr) => {
-        for ($x, $out) in $x.chunks($lanes).zip($out.chunks_mut($lanes)) {
+    ($x:ident, $out:ident, [$($coefficient:ident),*], |$i:ident| $value:expr) => {
+        let lanes = [$($coefficient.len()),*][0];
+        for ($x, $out) in $x.chunks(lanes).zip($out.chunks_mut(lanes)) {
             let n = $x.len();
             let $out = &mut $out[..n];
+            $(let $coefficient = &$coefficient[..n];)*
+            for $i in 0..n {
+                $out[$i] = $value;
+            }
+        }
+    };
+    ($x:ident, $grad:ident, $out:ident, [$($coefficient:ident),*], |$i:ident| $value:expr) => {
+        let lanes = [$($coefficient.len()),*][0];
+        for (($x, $grad), $out) in $x.chunks(lanes).zip($grad.chunks(lanes)).zip($out.chunks_mut(lanes)) {
+            let n = $x.len();
+            let ($grad, $out) = (&$grad[..n], &mut $out[..n]);
+            $(let $coefficient = &$coefficient[..n];)*
             for $i in 0..n {
                 $out[$i] = $value;
             }
@@ -315,32 +331,22 @@ macro_rules! rows {
 
 multiversion! {
     fn affine_plain(x: &[f32], mean: &[f32], slope: &[f32], offset: &[f32], out: &mut [f32]) {
-        let lanes = mean.len();
-        let (slope, offset) = (&slope[..lanes], &offset[..lanes]);
-        rows!(lanes, x, out, |i| (x[i] - mean[i]) * slope[i] + offset[i]);
+        rows!(x, out, [mean, slope, offset], |i| (x[i] - mean[i]) * slope[i] + offset[i]);
     }
 }
 
 multiversion! {
     fn affine_silu(x: &[f32], mean: &[f32], slope: &[f32], offset: &[f32], out: &mut [f32]) {
-        let lanes = mean.len();
-        let (slope, offset) = (&slope[..lanes], &offset[..lanes]);
-        rows!(lanes, x, out, |i| silu_at((x[i] - mean[i]) * slope[i] + offset[i]));
+        rows!(x, out, [mean, slope, offset], |i| silu_at((x[i] - mean[i]) * slope[i] + offset[i]));
     }
 }
 
 multiversion! {
     /// out = grad * slope of SiLU at the pre-activation.
     fn silu_gradient(x: &[f32], grad: &[f32], mean: &[f32], slope: &[f32], offset: &[f32], out: &mut [f32]) {
-        let lanes = mean.len();
-        let (slope, offset) = (&slope[..lanes], &offset[..lanes]);
-        for ((x, g), out) in x.chunks(lanes).zip(grad.chunks(lanes)).zip(out.chunks_mut(lanes)) {
-            let n = x.len();
-            let (g, out) = (&g[..n], &mut out[..n]);
-            for i in 0..n {
-                out[i] = g[i] * silu_slope_at((x[i] - mean[i]) * slope[i] + offset[i]);
-            }
-        }
+        rows!(x, grad, out, [mean, slope, offset], |i| {
+            grad[i] * silu_slope_at((x[i] - mean[i]) * slope[i] + offset[i])
+        });
     }
 }
 
@@ -348,10 +354,9 @@ multiversion! {
     /// Adds up grad and grad (x - mean) over rows, the last of which may be short.
     fn gradient_moments(x: &[f32], grad: &[f32], mean: &[f32], sum: &mut [f32], product: &mut [f32]) {
         let lanes = mean.len();
-        let (sum, product) = (&mut sum[..lanes], &mut product[..lanes]);
         for (x, g) in x.chunks(lanes).zip(grad.chunks(lanes)) {
             let n = x.len();
-            let g = &g[..n];
+            let (g, mean, sum, product) = (&g[..n], &mean[..n], &mut sum[..n], &mut product[..n]);
             for i in 0..n {
                 sum[i] += g[i];
                 product[i] += g[i] * (x[i] - mean[i]);
@@ -370,15 +375,9 @@ multiversion! {
         of_x: &[f32],
         out: &mut [f32],
     ) {
-        let lanes = mean.len();
-        let (of_grad, constant, of_x) = (&of_grad[..lanes], &constant[..lanes], &of_x[..lanes]);
-        for ((x, g), out) in x.chunks(lanes).zip(grad.chunks(lanes)).zip(out.chunks_mut(lanes)) {
-            let n = x.len();
-            let (g, out) = (&g[..n], &mut out[..n]);
-            for i in 0..n {
-                out[i] = g[i] * of_grad[i] + constant[i] + (x[i] - mean[i]) * of_x[i];
-            }
-        }
+        rows!(x, grad, out, [mean, of_grad, constant, of_x], |i| {
+            grad[i] * of_grad[i] + constant[i] + (x[i] - mean[i]) * of_x[i]
+        });
     }
 }
 
@@ -392,8 +391,8 @@ multiversion! {
         of_x: &[f32],
         out: &mut [f32],
     ) {
-        let lanes = mean.len();
-        let (of_grad, constant, of_x) = (&of_grad[..lanes], &constant[..lanes], &of_x[..lanes]);
-        rows!(lanes, x, out, |i| out[i] * of_grad[i] + constant[i] + (x[i] - mean[i]) * of_x[i]);
+        rows!(x, out, [mean, of_grad, constant, of_x], |i| {
+            out[i] * of_grad[i] + constant[i] + (x[i] - mean[i]) * of_x[i]
+        });
     }
 }

@@ -94,11 +94,17 @@ fn check(shape: &GroupNormShape, x: &[f32], affine: &Affine, stats: &[f32]) {
         "{channels} channels do not make {groups} equal groups"
     );
     assert_eq!(x.len(), shape.len(), "input is [{batch}, {pixels}, {channels}]");
-    assert!(affine.gamma.len() == channels && affine.beta.len() == channels, "gamma and beta are [{channels}]");
+    assert!(
+        affine.gamma.len() == channels && affine.beta.len() == channels,
+        "gamma and beta are [{channels}]"
+    );
     assert_eq!(stats.len(), shape.stats_len(), "statistics are [{batch}, {groups}, 2]");
     if let Some(film) = affine.film {
         let wanted = batch * channels;
-        assert!(film.scale.len() == wanted && film.shift.len() == wanted, "scale and shift are [{batch}, {channels}]");
+        assert!(
+            film.scale.len() == wanted && film.shift.len() == wanted,
+            "scale and shift are [{batch}, {channels}]"
+        );
     }
 }
 
@@ -139,9 +145,8 @@ fn forward_on(
         let mut work = fused::Work::new(shape);
         for n in first..first + count {
             // SAFETY: each image is visited once.
-            let (out, stats) = unsafe {
-                (out.slice(n * image, image), stats.slice(n * shape.groups * 2, shape.groups * 2))
-            };
+            let (out, stats) =
+                unsafe { (out.slice(n * image, image), stats.slice(n * shape.groups * 2, shape.groups * 2)) };
             work.forward(isa, shape, &x[n * image..(n + 1) * image], &affine, n, silu, out, stats);
         }
     });
@@ -175,7 +180,10 @@ fn backward_on(
 ) {
     check(shape, x, &affine, stats);
     let (image, channels) = (shape.image(), shape.channels);
-    assert!(grad_out.len() == x.len() && grads.grad_x.len() == x.len(), "gradient lengths differ from the input's");
+    assert!(
+        grad_out.len() == x.len() && grads.grad_x.len() == x.len(),
+        "gradient lengths differ from the input's"
+    );
     assert!(
         grads.grad_gamma.len() == channels && grads.grad_beta.len() == channels,
         "gradients of gamma and beta are [{channels}]"
@@ -193,7 +201,18 @@ fn backward_on(
                 let (grad_x, sums) =
                     unsafe { (grad_x.slice(range.start, image), shared_sums.slice(n * channels, channels)) };
                 let stats = &stats[n * shape.groups * 2..(n + 1) * shape.groups * 2];
-                work.backward(isa, shape, &x[range.clone()], &affine, n, silu, stats, &grad_out[range], grad_x, sums);
+                work.backward(
+                    isa,
+                    shape,
+                    &x[range.clone()],
+                    &affine,
+                    n,
+                    silu,
+                    stats,
+                    &grad_out[range],
+                    grad_x,
+                    sums,
+                );
             }
         });
     }
@@ -210,7 +229,10 @@ fn backward_on(
     }
     if let Some((scale, shift)) = grads.film {
         let wanted = sums.len();
-        assert!(scale.len() == wanted && shift.len() == wanted, "gradients of scale and shift are [batch, channels]");
+        assert!(
+            scale.len() == wanted && shift.len() == wanted,
+            "gradients of scale and shift are [batch, channels]"
+        );
         for (i, [plain, times_x]) in sums.into_iter().enumerate() {
             let c = i % channels;
             scale[i] = affine.gamma[c] * times_x + affine.beta[c] * plain;

@@ -35,7 +35,9 @@ fn group<F: Real>(shape: &GroupNormShape, x: &[F], n: usize, g: usize) -> (F, F,
 /// Value before the activation, from the normalised one.
 fn modulated<F: Real>(parameters: &Parameters<F>, channels: usize, n: usize, c: usize, normal: F) -> F {
     let v = normal * parameters.gamma[c] + parameters.beta[c];
-    parameters.film.map_or(v, |(scale, shift)| v * (F::of(1.0) + scale[n * channels + c]) + shift[n * channels + c])
+    parameters
+        .film
+        .map_or(v, |(scale, shift)| v * (F::of(1.0) + scale[n * channels + c]) + shift[n * channels + c])
 }
 
 fn sigmoid<F: Real>(v: F) -> F {

@@ -123,10 +123,12 @@ pub fn max_pool(shape: &PoolShape, x: &[f32], out: &mut [f32], argmax: &mut [u32
         for n in first..first + count {
             let x = &x[n * in_image..(n + 1) * in_image];
             // SAFETY: each image is visited once.
-            let (out, argmax) = unsafe { (out.slice(n * out_image, out_image), argmax.slice(n * out_image, out_image)) };
+            let (out, argmax) =
+                unsafe { (out.slice(n * out_image, out_image), argmax.slice(n * out_image, out_image)) };
             shape.for_each_window(|o, window| {
                 let (out, argmax) = (&mut out[o * c..(o + 1) * c], &mut argmax[o * c..(o + 1) * c]);
-                let start = window.next().expect("padding is at most half the window, so no window lies outside");
+                let start =
+                    window.next().expect("padding is at most half the window, so no window lies outside");
                 out.copy_from_slice(&x[start * c..(start + 1) * c]);
                 argmax.fill(start as u32);
                 for pixel in window {

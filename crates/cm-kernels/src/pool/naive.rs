@@ -13,11 +13,15 @@ fn windows(shape: &PoolShape) -> Vec<Vec<Option<usize>>> {
                     let mut window = Vec::new();
                     for ky in 0..shape.kernel {
                         for kx in 0..shape.kernel {
-                            let y = (oy * shape.stride + ky).checked_sub(shape.padding).filter(|&y| y < shape.height);
-                            let x = (ox * shape.stride + kx).checked_sub(shape.padding).filter(|&x| x < shape.width);
-                            window.push(
-                                y.zip(x).map(|(y, x)| ((n * shape.height + y) * shape.width + x) * shape.channels + c),
-                            );
+                            let y = (oy * shape.stride + ky)
+                                .checked_sub(shape.padding)
+                                .filter(|&y| y < shape.height);
+                            let x = (ox * shape.stride + kx)
+                                .checked_sub(shape.padding)
+                                .filter(|&x| x < shape.width);
+                            window.push(y.zip(x).map(|(y, x)| {
+                                ((n * shape.height + y) * shape.width + x) * shape.channels + c
+                            }));
                         }
                     }
                     all.push(window);

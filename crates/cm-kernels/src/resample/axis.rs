@@ -11,7 +11,11 @@ pub(super) struct Axis {
 
 impl Axis {
     /// From the taps of each output; taps outside `0..inputs` read zeros and are dropped.
-    fn new<I: IntoIterator<Item = (isize, f32)>>(inputs: usize, outputs: usize, of: impl Fn(usize) -> I) -> Self {
+    fn new<I: IntoIterator<Item = (isize, f32)>>(
+        inputs: usize,
+        outputs: usize,
+        of: impl Fn(usize) -> I,
+    ) -> Self {
         let (mut rows, mut taps) = (vec![0], Vec::new());
         for o in 0..outputs {
             taps.extend(of(o).into_iter().filter_map(|(i, w)| {

@@ -87,10 +87,24 @@ multiversion! {
     }
 }
 
-fn apply_on(isa: Isa, batch: usize, channels: usize, rows: &Axis, columns: &Axis, x: &[f32], out: &mut [f32]) {
+fn apply_on(
+    isa: Isa,
+    batch: usize,
+    channels: usize,
+    rows: &Axis,
+    columns: &Axis,
+    x: &[f32],
+    out: &mut [f32],
+) {
     let (in_row, out_row) = (columns.inputs * channels, columns.outputs() * channels);
     let (in_image, out_image) = (rows.inputs * in_row, rows.outputs() * out_row);
-    assert_eq!(x.len(), batch * in_image, "input is [{batch}, {}, {}, {channels}]", rows.inputs, columns.inputs);
+    assert_eq!(
+        x.len(),
+        batch * in_image,
+        "input is [{batch}, {}, {}, {channels}]",
+        rows.inputs,
+        columns.inputs
+    );
     assert_eq!(
         out.len(),
         batch * out_image,
@@ -110,7 +124,9 @@ fn apply_on(isa: Isa, batch: usize, channels: usize, rows: &Axis, columns: &Axis
             // SAFETY: each output row is visited once.
             let out = unsafe { out.slice(index * out_row, out_row) };
             match rows.taps(o) {
-                [(i, 1.0)] => combine_columns(isa, columns, channels, &image[i * in_row..(i + 1) * in_row], out),
+                [(i, 1.0)] => {
+                    combine_columns(isa, columns, channels, &image[i * in_row..(i + 1) * in_row], out);
+                }
                 taps => {
                     combine_rows(isa, taps, image, &mut row);
                     combine_columns(isa, columns, channels, &row, out);
@@ -237,6 +253,7 @@ pub fn bilinear_backward(
     grad_out: &[f32],
     grad_x: &mut [f32],
 ) {
-    let (rows, columns) = (Axis::bilinear(from.0, to.0).transposed(), Axis::bilinear(from.1, to.1).transposed());
+    let (rows, columns) =
+        (Axis::bilinear(from.0, to.0).transposed(), Axis::bilinear(from.1, to.1).transposed());
     apply_on(isa(), batch, channels, &rows, &columns, grad_out, grad_x);
 }

@@ -43,7 +43,10 @@ pub(super) fn avg_down2<F: Real>(image: &Images<F>) -> Images<F> {
     let [n, h, w, c] = image.size;
     Images::from([n, h / 2, w / 2, c], |n, y, x, c| {
         let (y, x) = (2 * y as isize, 2 * x as isize);
-        (image.at(n, y, x, c) + image.at(n, y, x + 1, c) + image.at(n, y + 1, x, c) + image.at(n, y + 1, x + 1, c))
+        (image.at(n, y, x, c)
+            + image.at(n, y, x + 1, c)
+            + image.at(n, y + 1, x, c)
+            + image.at(n, y + 1, x + 1, c))
             / F::of(4.0)
     })
 }
@@ -53,7 +56,11 @@ pub(super) fn avg_down2<F: Real>(image: &Images<F>) -> Images<F> {
 fn upfirdn<F: Real>(image: &Images<F>, up: usize, down: usize, pad: (usize, usize), gain: f64) -> Images<F> {
     let [n, h, w, c] = image.size;
     let stuffed = Images::from([n, up * h, up * w, c], |n, y, x, c| {
-        if y % up == 0 && x % up == 0 { image.at(n, (y / up) as isize, (x / up) as isize, c) } else { F::of(0.0) }
+        if y % up == 0 && x % up == 0 {
+            image.at(n, (y / up) as isize, (x / up) as isize, c)
+        } else {
+            F::of(0.0)
+        }
     });
     let size = |s: usize| (up * s + pad.0 + pad.1 - 4) / down + 1;
     let taps = [1.0, 3.0, 3.0, 1.0];
@@ -61,7 +68,8 @@ fn upfirdn<F: Real>(image: &Images<F>, up: usize, down: usize, pad: (usize, usiz
         let mut sum = F::of(0.0);
         for (ky, ty) in taps.iter().enumerate() {
             for (kx, tx) in taps.iter().enumerate() {
-                let (y, x) = ((y * down + ky) as isize - pad.0 as isize, (x * down + kx) as isize - pad.0 as isize);
+                let (y, x) =
+                    ((y * down + ky) as isize - pad.0 as isize, (x * down + kx) as isize - pad.0 as isize);
                 sum += stuffed.at(n, y, x, c) * F::of(ty * tx / 64.0 * gain);
             }
         }
@@ -83,14 +91,17 @@ pub(super) fn fir_smooth<F: Real>(image: &Images<F>) -> Images<F> {
 
 pub(super) fn bilinear<F: Real>(image: &Images<F>, to: (usize, usize)) -> Images<F> {
     let [n, h, w, c] = image.size;
-    let place = |o: usize, from: usize, to: usize| ((o as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, from as f64 - 1.0);
+    let place = |o: usize, from: usize, to: usize| {
+        ((o as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, from as f64 - 1.0)
+    };
     Images::from([n, to.0, to.1, c], |n, y, x, c| {
         let (fy, fx) = (place(y, h, to.0), place(x, w, to.1));
         let mut sum = F::of(0.0);
         for yy in 0..h {
             for xx in 0..w {
                 // The tent of bilinear interpolation around every pixel.
-                let weight = (1.0 - (fy - yy as f64).abs()).max(0.0) * (1.0 - (fx - xx as f64).abs()).max(0.0);
+                let weight =
+                    (1.0 - (fy - yy as f64).abs()).max(0.0) * (1.0 - (fx - xx as f64).abs()).max(0.0);
                 sum += image.at(n, yy as isize, xx as isize, c) * F::of(weight);
             }
         }

@@ -59,7 +59,14 @@ fn factors_of_two_have_the_right_gradients() {
 
 #[test]
 fn bilinear_agrees_with_the_naive_twin_both_ways() {
-    for (from, to) in [((1, 1), (3, 2)), ((2, 2), (4, 4)), ((4, 5), (7, 3)), ((8, 6), (3, 4)), ((5, 5), (5, 5)), ((3, 3), (0, 2))] {
+    for (from, to) in [
+        ((1, 1), (3, 2)),
+        ((2, 2), (4, 4)),
+        ((4, 5), (7, 3)),
+        ((8, 6), (3, 4)),
+        ((5, 5), (5, 5)),
+        ((3, 3), (0, 2)),
+    ] {
         for (batch, channels) in [(0, 2), (2, 1), (1, 16), (2, 17)] {
             let size = [batch, from.0, from.1, channels];
             let len: usize = size.iter().product();

@@ -9,19 +9,30 @@ use crate::elementwise::multiversion::multiversion;
 use crate::elementwise::{for_each_range, items_per_piece};
 use crate::threads::SharedMut;
 
-/// The largest value of a row; NaN if the row holds one.
+/// The largest value of a row, NaN passed over: the exponentials that follow bring it back.
 #[inline(always)]
 pub(crate) fn row_max(row: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
     let mut lanes = [f32::NEG_INFINITY; 16];
     let chunks = row.chunks_exact(16);
     let rest = chunks.remainder();
     for chunk in chunks {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            // The negated comparison lets NaN in and keeps it.
-            *lane = if *lane >= v { *lane } else if lane.is_nan() { *lane } else { v };
+            *lane = larger(v, *lane);
         }
     }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &v| if m >= v || m.is_nan() { m } else { v })
+    rest.iter().fold(halved(lanes, larger), |m, &v| larger(v, m))
+}
+
+/// Sixteen values made one by halving their number four times.
+#[inline(always)]
+fn halved(mut lanes: [f32; 16], combine: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] = combine(lanes[i], lanes[i + half]);
+        }
+    }
+    lanes[0]
 }
 
 /// The sum of a row, in sixteen lanes and then in order.
@@ -35,7 +46,7 @@ pub(crate) fn row_sum(row: &[f32]) -> f32 {
             *lane += v;
         }
     }
-    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
+    halved(lanes, |a, b| a + b) + rest.iter().sum::<f32>()
 }
 
 /// ln sum e^x of a row as `max + above`.
@@ -169,9 +180,17 @@ pub fn log_softmax(rows: usize, cols: usize, x: &[f32], out: &mut [f32]) {
 ///
 /// # Panics
 /// If `cols` is 0 or a size does not fit.
-pub fn log_softmax_backward(rows: usize, cols: usize, log_probs: &[f32], grad_out: &[f32], grad_x: &mut [f32]) {
+pub fn log_softmax_backward(
+    rows: usize,
+    cols: usize,
+    log_probs: &[f32],
+    grad_out: &[f32],
+    grad_x: &mut [f32],
+) {
     let isa = isa();
-    row_pieces2(rows, cols, log_probs, grad_out, grad_x, |l, g, out| log_softmax_backward_rows(isa, cols, l, g, out));
+    row_pieces2(rows, cols, log_probs, grad_out, grad_x, |l, g, out| {
+        log_softmax_backward_rows(isa, cols, l, g, out);
+    });
 }
 
 /// losses\[r\] = -ln of the probability of `labels[r]`, and the probabilities, from logits \[rows, cols\].
@@ -189,7 +208,9 @@ pub fn cross_entropy(
     assert_eq!(labels.len(), rows, "one label per row is wanted");
     assert_eq!(losses.len(), rows, "one loss per row is wanted");
     let sums = softmax_on(isa(), rows, cols, logits, probs);
-    for (((loss, logits), &label), sum) in losses.iter_mut().zip(logits.chunks_exact(cols)).zip(labels).zip(&sums) {
+    for (((loss, logits), &label), sum) in
+        losses.iter_mut().zip(logits.chunks_exact(cols)).zip(labels).zip(&sums)
+    {
         *loss = sum.above - (logits[label as usize] - sum.max);
     }
 }

@@ -155,11 +155,15 @@ fn apply_on(isa: Isa, rule: &Rule, gradient_scale: f32, slices: Slices) {
         slices.first_moment.len() == n && slices.second_moment.len() == n,
         "moments and parameter differ in length"
     );
-    assert!(slices.averages.iter().all(|(average, _)| average.len() == n), "average and parameter differ in length");
+    assert!(
+        slices.averages.iter().all(|(average, _)| average.len() == n),
+        "average and parameter differ in length"
+    );
     let coefficients = Coefficients::new(rule, gradient_scale);
     let parameter = SharedMut::new(slices.parameter);
     let (first, second) = (SharedMut::new(slices.first_moment), SharedMut::new(slices.second_moment));
-    let averages: Vec<_> = slices.averages.iter_mut().map(|(average, decay)| (SharedMut::new(average), *decay)).collect();
+    let averages: Vec<_> =
+        slices.averages.iter_mut().map(|(average, decay)| (SharedMut::new(average), *decay)).collect();
     for_each_range(n, PIECE, |from, len| {
         // SAFETY: ranges of different pieces are disjoint.
         let (parameter, first, second) =

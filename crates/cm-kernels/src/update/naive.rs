@@ -20,7 +20,8 @@ fn power<F: Real>(x: F, k: u64) -> F {
 pub(super) fn step<F: Real>(rule: &Rule, gradient: F, decay: F, state: &mut State<F>) {
     let (Rule::Adam { lr, beta1, beta2, eps, weight_decay, step }
     | Rule::RAdam { lr, beta1, beta2, eps, weight_decay, step }) = *rule;
-    let [lr, beta1, beta2, eps, weight_decay] = [lr, beta1, beta2, eps, weight_decay].map(|v| F::of(f64::from(v)));
+    let [lr, beta1, beta2, eps, weight_decay] =
+        [lr, beta1, beta2, eps, weight_decay].map(|v| F::of(f64::from(v)));
     let (one, two, four) = (F::of(1.0), F::of(2.0), F::of(4.0));
     state.first = beta1 * state.first + (one - beta1) * gradient;
     state.second = beta2 * state.second + (one - beta2) * gradient * gradient;

@@ -41,9 +41,16 @@ fn agrees_with_the_naive_twin_before_and_after_the_threshold() {
                     let mut state = State { parameter: p, first: 0.0, second: 0.0, average: p };
                     for step in 1..=steps {
                         let gradient = 0.5 * f64::from(values(n, step)[i]);
-                        naive::step(&rule(rectified, weight_decay, step), gradient, f64::from(0.95_f32), &mut state);
+                        naive::step(
+                            &rule(rectified, weight_decay, step),
+                            gradient,
+                            f64::from(0.95_f32),
+                            &mut state,
+                        );
                     }
-                    for (list, v) in exact.iter_mut().zip([state.parameter, state.first, state.second, state.average]) {
+                    for (list, v) in
+                        exact.iter_mut().zip([state.parameter, state.first, state.second, state.average])
+                    {
                         list.push(v);
                     }
                 }
@@ -62,7 +69,8 @@ fn agrees_with_the_naive_twin_before_and_after_the_threshold() {
 #[test]
 fn the_single_precision_twin_agrees_too() {
     let mut narrow = State { parameter: 0.3_f32, first: 0.0, second: 0.0, average: 0.3 };
-    let mut wide = State { parameter: f64::from(0.3_f32), first: 0.0, second: 0.0, average: f64::from(0.3_f32) };
+    let mut wide =
+        State { parameter: f64::from(0.3_f32), first: 0.0, second: 0.0, average: f64::from(0.3_f32) };
     for step in 1..=20 {
         let g = (step as f32).sin();
         naive::step(&rule(true, 0.0, step), g, 0.9, &mut narrow);

@@ -41,7 +41,9 @@ pub(in crate::conv2d) trait Algorithm: Copy + Send + Sync {
 #[derive(Clone, Copy)]
 pub(in crate::conv2d) struct F2;
 
-/// F(4x4,3x3): 36 products for 16 outputs, interpolation points 0, 1, -1, 2, -2 and infinity.
+/// F(4x4,3x3): 36 products for 16 outputs, interpolation points 0, a, -a, b, -b and infinity with a = 5/8 and b = 3/2.
+/// Measured largest errors are a quarter of those with the textbook's a = 1 and b = 2, and a, b and their squares are
+/// exact in binary.
 #[derive(Clone, Copy)]
 pub(in crate::conv2d) struct F4;
 
@@ -87,41 +89,50 @@ impl Algorithm for F2 {
     }
 }
 
+/// The inner and outer interpolation points of [`F4`], a and b, and their squares.
+const A: f32 = 0.625;
+const B: f32 = 1.5;
+const A2: f32 = A * A;
+const B2: f32 = B * B;
+
+/// The denominators of the Lagrange polynomials at 0, at a and -a, and at b and -b.
+const N0: f32 = A2 * B2;
+const NA: f32 = 2.0 * A2 * (A2 - B2);
+const NB: f32 = 2.0 * B2 * (B2 - A2);
+
 impl Algorithm for F4 {
     const TILE: usize = 4;
 
-    // Rows of B^T: 4 0 -5 0 1 0 | 0 -4 -4 1 1 0 | 0 4 -4 -1 1 0 | 0 -2 -1 2 1 0 | 0 2 -1 -2 1 0 | 0 4 0 -5 0 1.
+    // Row of B^T for a point: coefficients of the product of (x - q) over the other points q, infinity left out.
     #[inline(always)]
     unsafe fn input<V: Vector>(d: [V; 6]) -> [V; 6] {
         // SAFETY: the instruction set, promised by the caller.
         unsafe {
-            let even4 = d[2].scaled_plus(-4.0, d[4]);
-            let odd4 = d[1].scaled_plus(-4.0, d[3]);
-            let even1 = d[4].sub(d[2]);
-            let odd1 = d[3].sub(d[1]);
+            let (even_a, odd_a) = (d[2].scaled_plus(-B2, d[4]), d[1].scaled_plus(-B2, d[3]));
+            let (even_b, odd_b) = (d[2].scaled_plus(-A2, d[4]), d[1].scaled_plus(-A2, d[3]));
             [
-                d[0].scaled_plus(4.0, d[2].scaled_plus(-5.0, d[4])),
-                even4.add(odd4),
-                even4.sub(odd4),
-                odd1.scaled_plus(2.0, even1),
-                odd1.scaled_plus(-2.0, even1),
-                d[1].scaled_plus(4.0, d[3].scaled_plus(-5.0, d[5])),
+                d[0].scaled_plus(N0, d[2].scaled_plus(-(A2 + B2), d[4])),
+                odd_a.scaled_plus(A, even_a),
+                odd_a.scaled_plus(-A, even_a),
+                odd_b.scaled_plus(B, even_b),
+                odd_b.scaled_plus(-B, even_b),
+                d[1].scaled_plus(N0, d[3].scaled_plus(-(A2 + B2), d[5])),
             ]
         }
     }
 
-    // Rows of A^T: 1 1 1 1 1 0 | 0 1 -1 2 -2 0 | 0 1 1 4 4 0 | 0 1 -1 8 -8 1.
+    // Row i of A^T: the points to the power i; infinity counts in the last.
     #[inline(always)]
     unsafe fn output<V: Vector>(m: [V; 6]) -> [V; 4] {
         // SAFETY: the instruction set, promised by the caller.
         unsafe {
-            let (even1, odd1) = (m[1].add(m[2]), m[1].sub(m[2]));
-            let (even2, odd2) = (m[3].add(m[4]), m[3].sub(m[4]));
+            let (even_a, odd_a) = (m[1].add(m[2]), m[1].sub(m[2]));
+            let (even_b, odd_b) = (m[3].add(m[4]), m[3].sub(m[4]));
             [
-                m[0].add(even1).add(even2),
-                odd2.scaled_plus(2.0, odd1),
-                even2.scaled_plus(4.0, even1),
-                odd2.scaled_plus(8.0, odd1).add(m[5]),
+                m[0].add(even_a).add(even_b),
+                odd_b.scaled_plus(B, odd_a.mul(V::splat(A))),
+                even_b.scaled_plus(B2, even_a.mul(V::splat(A2))),
+                odd_b.scaled_plus(B2 * B, odd_a.scaled_plus(A2 * A, m[5])),
             ]
         }
     }
@@ -130,35 +141,32 @@ impl Algorithm for F4 {
     unsafe fn grad_output<V: Vector>(y: [V; 4]) -> [V; 6] {
         // SAFETY: the instruction set, promised by the caller.
         unsafe {
-            let (even1, odd1) = (y[0].add(y[2]), y[1].add(y[3]));
-            let even2 = y[2].scaled_plus(4.0, y[0]);
-            let odd2 = y[3].scaled_plus(4.0, y[1]);
+            let (even_a, odd_a) = (y[2].scaled_plus(A2, y[0]), y[3].scaled_plus(A2, y[1]));
+            let (even_b, odd_b) = (y[2].scaled_plus(B2, y[0]), y[3].scaled_plus(B2, y[1]));
             [
                 y[0],
-                even1.add(odd1),
-                even1.sub(odd1),
-                odd2.scaled_plus(2.0, even2),
-                odd2.scaled_plus(-2.0, even2),
+                odd_a.scaled_plus(A, even_a),
+                odd_a.scaled_plus(-A, even_a),
+                odd_b.scaled_plus(B, even_b),
+                odd_b.scaled_plus(-B, even_b),
                 y[3],
             ]
         }
     }
 
-    // Rows of G: 1/4 0 0 | -1/6 -1/6 -1/6 | -1/6 1/6 -1/6 | 1/24 1/12 1/6 | 1/24 -1/12 1/6 | 0 0 1.
+    // Row of G for a point p: 1, p, p^2 by the point's denominator; 0 0 1 for infinity.
     #[inline(always)]
     unsafe fn weight<V: Vector>(g: [V; 3]) -> [V; 6] {
         // SAFETY: the instruction set, promised by the caller.
         unsafe {
-            let even1 = g[0].add(g[2]).mul(V::splat(-1.0 / 6.0));
-            let odd1 = g[1].mul(V::splat(1.0 / 6.0));
-            let even2 = g[0].scaled_plus(1.0 / 24.0, g[2].mul(V::splat(1.0 / 6.0)));
-            let odd2 = g[1].mul(V::splat(1.0 / 12.0));
+            let even_a = g[2].scaled_plus(A2 / NA, g[0].mul(V::splat(1.0 / NA)));
+            let even_b = g[2].scaled_plus(B2 / NB, g[0].mul(V::splat(1.0 / NB)));
             [
-                g[0].mul(V::splat(0.25)),
-                even1.sub(odd1),
-                even1.add(odd1),
-                even2.add(odd2),
-                even2.sub(odd2),
+                g[0].mul(V::splat(1.0 / N0)),
+                g[1].scaled_plus(A / NA, even_a),
+                g[1].scaled_plus(-A / NA, even_a),
+                g[1].scaled_plus(B / NB, even_b),
+                g[1].scaled_plus(-B / NB, even_b),
                 g[2],
             ]
         }
@@ -168,12 +176,12 @@ impl Algorithm for F4 {
     unsafe fn grad_weight<V: Vector>(u: [V; 6]) -> [V; 3] {
         // SAFETY: the instruction set, promised by the caller.
         unsafe {
-            let (even1, odd1) = (u[1].add(u[2]).mul(V::splat(-1.0 / 6.0)), u[2].sub(u[1]));
-            let (even2, odd2) = (u[3].add(u[4]), u[3].sub(u[4]));
+            let (even_a, odd_a) = (u[1].add(u[2]), u[1].sub(u[2]));
+            let (even_b, odd_b) = (u[3].add(u[4]), u[3].sub(u[4]));
             [
-                u[0].scaled_plus(0.25, even2.scaled_plus(1.0 / 24.0, even1)),
-                odd1.scaled_plus(1.0 / 6.0, odd2.mul(V::splat(1.0 / 12.0))),
-                even2.scaled_plus(1.0 / 6.0, even1).add(u[5]),
+                u[0].scaled_plus(1.0 / N0, even_a.scaled_plus(1.0 / NA, even_b.mul(V::splat(1.0 / NB)))),
+                odd_a.scaled_plus(A / NA, odd_b.mul(V::splat(B / NB))),
+                even_a.scaled_plus(A2 / NA, even_b.scaled_plus(B2 / NB, u[5])),
             ]
         }
     }

@@ -4,10 +4,11 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::algorithm::Algorithm;
-use super::tiles::Tiles;
-use super::transform::{self, Slots};
 use super::block_tiles;
-use crate::conv2d::product::{Left, Right, product};
+use super::layout::{Grouped, Panelled};
+use super::tiles::Tiles;
+use super::transform;
+use crate::conv2d::product::{Depth, GROUP, product};
 use crate::conv2d::vector::{Kernel, Vector, lanes, run};
 use crate::conv2d::weight::turn;
 use crate::conv2d::{Conv2dShape, Epilogue, scratch};
@@ -57,21 +58,22 @@ fn convolve<A: Algorithm>(
 ) {
     let (depth, channels) = (shape.in_channels, shape.out_channels);
     let tiles = Tiles::new::<A>(shape);
-    let padded = channels.next_multiple_of(lanes(isa));
-    let weight_slots = Slots::new(depth, padded);
-    let step = block_tiles::<A>(tiles.count(), depth + padded, depth * padded);
-    let zeros = depth.next_multiple_of(lanes(isa));
-    scratch::with(weight_slots.len::<A>() + zeros, |shared| {
-        let (transformed, zeros) = shared.split_at_mut(weight_slots.len::<A>());
+    let lanes = lanes(isa);
+    let (input_layout, output_layout) = (Grouped::new(depth, lanes), Grouped::new(channels, lanes));
+    let weight_layout = Panelled::new(depth, channels, lanes);
+    let (weight_len, zeros_len) = (weight_layout.len::<A>(), depth.next_multiple_of(lanes));
+    let step = block_tiles::<A>(tiles.count(), depth, channels);
+    scratch::with(weight_len + zeros_len, |shared| {
+        let (transformed, zeros) = shared.split_at_mut(weight_len);
         zeros.fill(0.0);
-        transform_weight::<A>(isa, (depth, channels), weight, transformed, weight_slots);
+        transform_weight::<A>(isa, (depth, channels), weight, (transformed, weight_layout));
         let (transformed, zeros) = (&*transformed, &*zeros);
         let out = SharedMut::new(out);
-        let (input_slots, output_slots) = (Slots::new(step, depth), Slots::new(step, padded));
         for_each_piece(tiles.count().div_ceil(step), |block| {
             let range = block * step..(block * step + step).min(tiles.count());
-            scratch::with(input_slots.len::<A>() + output_slots.len::<A>(), |buffer| {
-                let (input, output) = buffer.split_at_mut(input_slots.len::<A>());
+            let input_len = input_layout.len::<A>(step);
+            scratch::with(input_len + output_layout.len::<A>(step), |buffer| {
+                let (input, output) = buffer.split_at_mut(input_len);
                 let block = Block::<A> {
                     tiles,
                     range,
@@ -79,9 +81,9 @@ fn convolve<A: Algorithm>(
                     channels,
                     x,
                     zeros,
-                    weight: (transformed, weight_slots),
-                    input: (input, input_slots),
-                    output: (output, output_slots),
+                    weight: (transformed, weight_layout),
+                    input: (input, input_layout),
+                    output: (output, output_layout),
                     epilogue,
                     out,
                     algorithm: PhantomData,
@@ -102,9 +104,9 @@ struct Block<'a, A> {
     channels: usize,
     x: &'a [f32],
     zeros: &'a [f32],
-    weight: (&'a [f32], Slots),
-    input: (&'a mut [f32], Slots),
-    output: (&'a mut [f32], Slots),
+    weight: (&'a [f32], Panelled),
+    input: (&'a mut [f32], Grouped),
+    output: (&'a mut [f32], Grouped),
     epilogue: &'a Epilogue<'a>,
     out: SharedMut<'a, f32>,
     algorithm: PhantomData<A>,
@@ -114,23 +116,23 @@ impl<A: Algorithm> Kernel for Block<'_, A> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
         let Self { tiles, range, depth, channels, .. } = self;
-        let (input, input_slots) = (self.input.0.as_mut_ptr(), self.input.1);
-        let (output, output_slots) = (self.output.0.as_mut_ptr(), self.output.1);
-        let (weight, weight_slots) = (self.weight.0.as_ptr(), self.weight.1);
-        // SAFETY: the buffers were made with these slots, `x` and `out` with the shape of `tiles`; blocks write
+        let (input, input_layout) = (self.input.0.as_mut_ptr(), self.input.1);
+        let (output, output_layout) = (self.output.0.as_mut_ptr(), self.output.1);
+        let (weight, weight_layout) = (self.weight.0.as_ptr(), self.weight.1);
+        // Whole groups of tiles: rows past the last tile are there, and what is in them is not used.
+        let rows = range.len().next_multiple_of(GROUP);
+        let sizes = (rows, Depth::in_runs(depth, V::LANES), output_layout.vectors);
+        // SAFETY: the buffers were made with these layouts, `x` and `out` with the shape of `tiles`; blocks write
         // different pixels of `out`.
         unsafe {
             let x = (self.x.as_ptr(), depth, self.zeros.as_ptr());
-            transform::input::<V, A>(&tiles, range.clone(), x, input, input_slots);
+            transform::input::<V, A>(&tiles, range.clone(), x, (input, input_layout));
             for slot in 0..A::SLOTS {
-                let left =
-                    Left { start: input.add(slot * input_slots.step), row_step: depth, depth_step: 1 };
-                let right = Right::Panels(weight.add(slot * weight_slots.step));
-                let out = output.add(slot * output_slots.step);
-                let sizes = (range.len(), depth, output_slots.row / V::LANES);
-                product::<V>(sizes, left, right, out, output_slots.row, false);
+                let left = input_layout.left::<A>(input, slot);
+                let right = weight_layout.right::<A>(weight, slot);
+                product::<V>(sizes, left, right, output_layout.out::<A>(output, slot, 0), false);
             }
-            let from = (output.cast_const(), output_slots);
+            let from = (output.cast_const(), output_layout);
             transform::output::<V, A>(&tiles, range, from, self.epilogue, (self.out.pointer(), channels));
         }
     }
@@ -146,16 +148,15 @@ fn transform_weight<A: Algorithm>(
     isa: Isa,
     (depth, channels): (usize, usize),
     weight: Weight,
-    to: &mut [f32],
-    slots: Slots,
+    (to, layout): (&mut [f32], Panelled),
 ) {
     let to = SharedMut::new(to);
     let step = if depth * channels < WEIGHT_PAIRS { depth } else { WEIGHT_ROWS };
     for_each_piece(depth.div_ceil(step), |piece| {
         let range = piece * step..(piece * step + step).min(depth);
         let transform = |from: &[f32], tap_step: usize, range: Range<usize>| {
-            let source = (from, tap_step);
-            run(isa, Piece::<A> { range, source, depth, channels, to, slots, algorithm: PhantomData });
+            let (source, to) = ((from, tap_step), (to, layout));
+            run(isa, Piece::<A> { range, source, channels, to, algorithm: PhantomData });
         };
         match weight {
             Weight::Forward(weight) => {
@@ -174,10 +175,8 @@ struct Piece<'a, A> {
     range: Range<usize>,
     /// Rows of the range, tap by tap, and the floats from tap to tap.
     source: (&'a [f32], usize),
-    depth: usize,
     channels: usize,
-    to: SharedMut<'a, f32>,
-    slots: Slots,
+    to: (SharedMut<'a, f32>, Panelled),
     algorithm: PhantomData<A>,
 }
 
@@ -186,6 +185,6 @@ impl<A: Algorithm> Kernel for Piece<'_, A> {
     unsafe fn call<V: Vector>(self) {
         let from = (self.source.0.as_ptr(), self.source.1, self.channels);
         // SAFETY: the sizes are those of the weight; pieces write different rows.
-        unsafe { transform::weight::<V, A>(self.range, from, (self.to.pointer(), self.slots, self.depth)) }
+        unsafe { transform::weight::<V, A>(self.range, from, (self.to.0.pointer(), self.to.1)) }
     }
 }

@@ -7,18 +7,20 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::algorithm::Algorithm;
-use super::tiles::Tiles;
-use super::transform::{self, Slots};
 use super::block_tiles;
-use crate::conv2d::product::{Left, Right, product};
+use super::layout::Grouped;
+use super::tiles::Tiles;
+use super::transform;
+use crate::conv2d::product::{Depth, GROUP, product};
 use crate::conv2d::vector::{Kernel, Vector, lanes, run};
 use crate::conv2d::{Conv2dShape, scratch};
 use crate::dispatch::Isa;
 use crate::threads::{SharedMut, for_each_piece};
 
-/// Most groups, and least tiles of a group.
+/// Most groups, least tiles of a group, and most floats of all groups' sums (but two groups there may always be).
 const MAX_GROUPS: usize = 8;
 const GROUP_TILES: usize = 64;
+const SUMS_FLOATS: usize = 5 << 20;
 
 /// Rows of the weight that one piece transforms back.
 const ROWS: usize = 8;
@@ -36,25 +38,26 @@ pub(in crate::conv2d) fn backward_weight<A: Algorithm>(
         grad_weight.fill(0.0);
         return;
     }
-    let padded = channels.next_multiple_of(lanes(isa));
-    let step = block_tiles::<A>(tiles.count(), depth + padded, depth * padded);
+    let step = block_tiles::<A>(tiles.count(), depth, channels);
     let blocks = tiles.count().div_ceil(step);
-    let per_group = blocks.div_ceil((tiles.count() / GROUP_TILES).clamp(1, MAX_GROUPS));
+    let affordable = (SUMS_FLOATS / (A::SLOTS * depth * channels)).clamp(2, MAX_GROUPS);
+    let per_group = blocks.div_ceil((tiles.count() / GROUP_TILES).clamp(1, affordable));
     let groups = blocks.div_ceil(per_group);
-    let (x_slots, grad_slots) = (Slots::new(step, depth), Slots::new(step, padded));
-    let sum_slots = Slots::new(depth, padded);
-    let sum_len = sum_slots.len::<A>();
-    let zeros = depth.next_multiple_of(lanes(isa));
-    scratch::with(groups * sum_len + zeros, |shared| {
-        let (sums, zeros) = shared.split_at_mut(groups * sum_len);
+    let (x_layout, grad_layout) = (Grouped::new(depth, lanes(isa)), Grouped::new(channels, lanes(isa)));
+    // The sums have a row per input channel, but are made a vector of input channels at a time.
+    let sums_len = grad_layout.len::<A>(depth.next_multiple_of(lanes(isa)));
+    let zeros_len = depth.next_multiple_of(lanes(isa));
+    scratch::with(groups * sums_len + zeros_len, |shared| {
+        let (sums, zeros) = shared.split_at_mut(groups * sums_len);
         zeros.fill(0.0);
         let zeros = &*zeros;
         let shared = SharedMut::new(sums);
         for_each_piece(groups, |group| {
             // SAFETY: each group has its own sums.
-            let sums = unsafe { shared.slice(group * sum_len, sum_len) };
-            scratch::with(x_slots.len::<A>() + grad_slots.len::<A>(), |buffer| {
-                let (x_buffer, grad_buffer) = buffer.split_at_mut(x_slots.len::<A>());
+            let sums = unsafe { shared.slice(group * sums_len, sums_len) };
+            let x_len = x_layout.len::<A>(step);
+            scratch::with(x_len + grad_layout.len::<A>(step), |buffer| {
+                let (x_buffer, grad_buffer) = buffer.split_at_mut(x_len);
                 let first = group * per_group * step;
                 let last = (first + per_group * step).min(tiles.count());
                 for start in (first..last).step_by(step) {
@@ -66,9 +69,9 @@ pub(in crate::conv2d) fn backward_weight<A: Algorithm>(
                         x,
                         zeros,
                         grad_out,
-                        x_buffer: (x_buffer, x_slots),
-                        grad_buffer: (grad_buffer, grad_slots),
-                        sums: (sums, sum_slots),
+                        x_buffer: (x_buffer, x_layout),
+                        grad_buffer: (grad_buffer, grad_layout),
+                        sums,
                         add: start > first,
                         algorithm: PhantomData,
                     };
@@ -79,7 +82,7 @@ pub(in crate::conv2d) fn backward_weight<A: Algorithm>(
         let grad_weight = SharedMut::new(grad_weight);
         for_each_piece(depth.div_ceil(ROWS), |piece| {
             let range = piece * ROWS..(piece * ROWS + ROWS).min(depth);
-            let sums = (&*sums, sum_slots, groups);
+            let sums = (&*sums, grad_layout, groups);
             let to = (grad_weight, depth, channels);
             run(isa, Rows::<A> { range, sums, to, algorithm: PhantomData });
         });
@@ -97,9 +100,10 @@ struct Block<'a, A> {
     x: &'a [f32],
     zeros: &'a [f32],
     grad_out: &'a [f32],
-    x_buffer: (&'a mut [f32], Slots),
-    grad_buffer: (&'a mut [f32], Slots),
-    sums: (&'a mut [f32], Slots),
+    x_buffer: (&'a mut [f32], Grouped),
+    grad_buffer: (&'a mut [f32], Grouped),
+    /// In the layout of the output gradient.
+    sums: &'a mut [f32],
     /// Whether to add to the sums or to start them.
     add: bool,
     algorithm: PhantomData<A>,
@@ -109,21 +113,26 @@ impl<A: Algorithm> Kernel for Block<'_, A> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
         let Self { tiles, range, depth, channels, .. } = self;
-        let (x_buffer, x_slots) = (self.x_buffer.0.as_mut_ptr(), self.x_buffer.1);
-        let (grad_buffer, grad_slots) = (self.grad_buffer.0.as_mut_ptr(), self.grad_buffer.1);
-        let (sums, sum_slots) = (self.sums.0.as_mut_ptr(), self.sums.1);
-        // SAFETY: the buffers were made with these slots, `x` and `grad_out` with the shape of `tiles`.
+        let (x_buffer, x_layout) = (self.x_buffer.0.as_mut_ptr(), self.x_buffer.1);
+        let (grad_buffer, grad_layout) = (self.grad_buffer.0.as_mut_ptr(), self.grad_buffer.1);
+        let sums = self.sums.as_mut_ptr();
+        // SAFETY: the buffers were made with these layouts, `x` and `grad_out` with the shape of `tiles`.
         unsafe {
             let x = (self.x.as_ptr(), depth, self.zeros.as_ptr());
-            transform::input::<V, A>(&tiles, range.clone(), x, x_buffer, x_slots);
+            transform::input::<V, A>(&tiles, range.clone(), x, (x_buffer, x_layout));
             let grad_out = (self.grad_out.as_ptr(), channels);
-            transform::grad_output::<V, A>(&tiles, range.clone(), grad_out, grad_buffer, grad_slots);
+            transform::grad_output::<V, A>(&tiles, range.clone(), grad_out, (grad_buffer, grad_layout));
             for slot in 0..A::SLOTS {
-                // The transformed input is read transposed: its channels are the rows of the product.
-                let left = Left { start: x_buffer.add(slot * x_slots.step), row_step: 1, depth_step: depth };
-                let right = Right::Rows(grad_buffer.add(slot * grad_slots.step), grad_slots.row);
-                let sizes = (depth, range.len(), sum_slots.row / V::LANES);
-                product::<V>(sizes, left, right, sums.add(slot * sum_slots.step), sum_slots.row, self.add);
+                for vector in 0..x_layout.vectors {
+                    // The transformed input is read transposed: its channels are the rows of the product. Channels
+                    // past the last are 0.
+                    let left = x_layout.left_transposed::<A>(x_buffer, slot, vector);
+                    let right = grad_layout.right::<A>(grad_buffer, slot);
+                    let rows = V::LANES.min(depth - vector * V::LANES).next_multiple_of(V::ROWS);
+                    let sizes = (rows, Depth::in_runs(range.len(), GROUP), grad_layout.vectors);
+                    let to = grad_layout.out::<A>(sums, slot, vector * V::LANES);
+                    product::<V>(sizes, left, right, to, self.add);
+                }
             }
         }
     }
@@ -133,7 +142,7 @@ impl<A: Algorithm> Kernel for Block<'_, A> {
 struct Rows<'a, A> {
     range: Range<usize>,
     /// The groups' sums, their layout, and how many there are.
-    sums: (&'a [f32], Slots, usize),
+    sums: (&'a [f32], Grouped, usize),
     to: (SharedMut<'a, f32>, usize, usize),
     algorithm: PhantomData<A>,
 }
@@ -141,10 +150,11 @@ struct Rows<'a, A> {
 impl<A: Algorithm> Kernel for Rows<'_, A> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
-        let (sums, slots, groups) = self.sums;
+        let (sums, layout, groups) = self.sums;
         let (to, depth, channels) = self.to;
         let to = (to.pointer(), depth, channels);
+        let parts = (groups, sums.len() / groups);
         // SAFETY: the sizes are those of the weight; pieces write different rows.
-        unsafe { transform::grad_weight::<V, A>(self.range, (sums.as_ptr(), slots, groups), to) };
+        unsafe { transform::grad_weight::<V, A>(self.range, (sums.as_ptr(), layout), parts, to) };
     }
 }

@@ -8,6 +8,7 @@
 mod algorithm;
 mod convolve;
 mod gradient;
+mod layout;
 mod tiles;
 mod transform;
 
@@ -23,23 +24,25 @@ pub(super) fn supports(shape: &Conv2dShape) -> bool {
     shape.kernel == 3 && shape.stride == 1 && shape.padding == 1
 }
 
+/// Number of 4x4 tiles.
+pub(super) fn tiles(shape: &Conv2dShape) -> usize {
+    Tiles::new::<F4>(shape).count()
+}
+
 /// Products per pair of channels: what to compare with `pixels * 9` of the direct way.
 pub(super) fn products<A: Algorithm>(shape: &Conv2dShape) -> usize {
     Tiles::new::<A>(shape).count() * A::SLOTS
 }
 
-/// Floats of transformed input and output that a block may have: they should fit into the L2 cache.
-const BLOCK_FLOATS: usize = 320 * 1024;
-
-/// Least and most tiles of a block: enough rows for the matrix product, and no more than give the cache reuse.
-const BLOCK_TILES: std::ops::RangeInclusive<usize> = 16..=128;
+/// Most tiles of a block: enough for each pass over the weight, and no more than the L2 cache holds of them.
+const BLOCK_TILES: usize = 64;
 
 /// Multiply-adds below which a block is not worth a task.
 const BLOCK_WORK: usize = 1 << 20;
 
-/// Tiles per block, a multiple of 8: bounded by the cache, and small enough for 8 blocks if those have enough work.
-fn block_tiles<A: Algorithm>(tiles: usize, floats_per_tile: usize, work_per_tile: usize) -> usize {
-    let cache = BLOCK_FLOATS / (A::SLOTS * floats_per_tile).max(1);
-    let work = (BLOCK_WORK / (A::SLOTS * work_per_tile).max(1)).max(tiles.div_ceil(8));
-    cache.clamp(*BLOCK_TILES.start(), *BLOCK_TILES.end()).min(work.next_multiple_of(8)).next_multiple_of(8)
+/// Tiles per block, a multiple of 8: few enough for a multiple of 4 blocks if those have enough work.
+fn block_tiles<A: Algorithm>(tiles: usize, depth: usize, channels: usize) -> usize {
+    let work = BLOCK_WORK / (A::SLOTS * depth * channels);
+    let blocks = tiles.div_ceil(BLOCK_TILES).next_multiple_of(4);
+    tiles.div_ceil(blocks.max(1)).max(work).clamp(1, BLOCK_TILES).next_multiple_of(8)
 }

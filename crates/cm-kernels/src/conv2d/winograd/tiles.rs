@@ -14,13 +14,8 @@ pub(super) struct Tiles {
     tile: usize,
 }
 
-/// One tile: its image and the first pixel of its outputs.
-#[derive(Clone, Copy)]
-pub(super) struct Tile {
-    pub(super) image: usize,
-    row: usize,
-    col: usize,
-}
+/// An offset of no pixel.
+const OUTSIDE: usize = usize::MAX;
 
 impl Tiles {
     pub(super) fn new<A: Algorithm>(shape: &Conv2dShape) -> Self {
@@ -34,17 +29,52 @@ impl Tiles {
         self.batch * self.rows * self.cols
     }
 
+    /// The image of a tile, and the row and column of its first output.
     #[inline(always)]
-    pub(super) fn get(&self, index: usize) -> Tile {
+    fn locate(&self, index: usize) -> (usize, usize, usize) {
         let (row_index, col) = (index / self.cols, index % self.cols);
-        let (image, row) = (row_index / self.rows, row_index % self.rows);
-        Tile { image, row: row * self.tile, col: col * self.tile }
+        (row_index / self.rows, row_index % self.rows * self.tile, col * self.tile)
     }
 
-    /// Index of the pixel `(row, col)` of a tile's image within the batch.
+    /// The image of a tile.
     #[inline(always)]
-    fn pixel(&self, tile: Tile, row: usize, col: usize) -> usize {
-        (tile.image * self.height + row) * self.width + col
+    pub(super) fn image(&self, index: usize) -> usize {
+        index / (self.rows * self.cols)
+    }
+
+    /// The square of `side` pixels of which the first is `margin` above and left of a tile's first output: the floats
+    /// from the start of the batch to each pixel of `channels` floats, `outside` for those outside the image.
+    #[inline(always)]
+    fn square<const N: usize, T: Copy>(
+        &self,
+        index: usize,
+        (side, margin): (usize, usize),
+        channels: usize,
+        outside: T,
+        inside: impl Fn(usize) -> T,
+    ) -> [[T; N]; N] {
+        let (image, row, col) = self.locate(index);
+        let base = image * self.height * self.width * channels;
+        let (mut rows, mut cols) = ([OUTSIDE; N], [OUTSIDE; N]);
+        for i in 0..side {
+            // Wrapped below 0, which is past every size.
+            let (r, c) = ((row + i).wrapping_sub(margin), (col + i).wrapping_sub(margin));
+            if r < self.height {
+                rows[i] = base + r * self.width * channels;
+            }
+            if c < self.width {
+                cols[i] = c * channels;
+            }
+        }
+        let mut square = [[outside; N]; N];
+        for r in 0..side {
+            for c in 0..side {
+                if rows[r] != OUTSIDE && cols[c] != OUTSIDE {
+                    square[r][c] = inside(rows[r] + cols[c]);
+                }
+            }
+        }
+        square
     }
 
     /// Addresses of the pixels under a tile's input, one pixel wider on each side than its output; `outside` for
@@ -52,37 +82,21 @@ impl Tiles {
     #[inline(always)]
     pub(super) fn inputs<A: Algorithm>(
         &self,
-        tile: Tile,
+        index: usize,
         pixels: *const f32,
         channels: usize,
         outside: *const f32,
     ) -> [[*const f32; MAX_SIDE]; MAX_SIDE] {
-        let mut addresses = [[outside; MAX_SIDE]; MAX_SIDE];
-        for r in 0..A::SIDE {
-            // The input starts one row above and one column left of the output: wrapped below 0, past every size.
-            let row = (tile.row + r).wrapping_sub(1);
-            for c in 0..A::SIDE {
-                let col = (tile.col + c).wrapping_sub(1);
-                if row < self.height && col < self.width {
-                    addresses[r][c] = pixels.wrapping_add(self.pixel(tile, row, col) * channels);
-                }
-            }
-        }
-        addresses
+        self.square(index, (A::SIDE, 1), channels, outside, |at| pixels.wrapping_add(at))
     }
 
-    /// Indices of the pixels of a tile's output; `None` for those outside the image.
+    /// Offsets of the pixels of a tile's output; `None` for those outside the image.
     #[inline(always)]
-    pub(super) fn outputs<A: Algorithm>(&self, tile: Tile) -> [[Option<usize>; MAX_TILE]; MAX_TILE] {
-        let mut pixels = [[None; MAX_TILE]; MAX_TILE];
-        for r in 0..A::TILE {
-            for c in 0..A::TILE {
-                let (row, col) = (tile.row + r, tile.col + c);
-                if row < self.height && col < self.width {
-                    pixels[r][c] = Some(self.pixel(tile, row, col));
-                }
-            }
-        }
-        pixels
+    pub(super) fn outputs<A: Algorithm>(
+        &self,
+        index: usize,
+        channels: usize,
+    ) -> [[Option<usize>; MAX_TILE]; MAX_TILE] {
+        self.square(index, (A::TILE, 0), channels, None, Some)
     }
 }

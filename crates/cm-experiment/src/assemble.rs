@@ -1,0 +1,153 @@
+//! From configuration to parts: the only place where a variant becomes a `Box<dyn Trait>`. Each match names every
+//! variant, so a new one does not compile until it is assembled here.
+
+use crate::classifier::train_classifier;
+use crate::config::{MethodConfig, StudentSamplerConfig};
+use crate::error::RunError;
+use cm_consistency::{
+    ClassifierFeatures, Distance, DistanceConfig, KnownNoise, Pixels, PseudoHuberConfig, TeacherStep,
+    Trajectory,
+};
+use cm_datasets::{Dataset, DatasetConfig, Split, sigma_data};
+use cm_diffusion::analytic::{ExactConsistency, GaussianMixture};
+use cm_diffusion::{
+    ConsistencyFunction, Denoiser, Multistep, OneStep, QuantityError, Sampler, Sigma, SigmaRange,
+};
+use cm_evaluator::{ExactEndpoint, ExactModes, Judges, NetworkJudge};
+use cm_image::{ImageBatch, ImageShape};
+use cm_tensor::ops::PairDistance;
+
+/// A data set with what a run needs to know of it.
+pub(crate) struct Data {
+    pub(crate) train: Box<dyn Dataset>,
+    pub(crate) train_images: ImageBatch,
+    pub(crate) test_images: ImageBatch,
+    pub(crate) sigma_data: f32,
+    /// The law of the data, where it is known.
+    pub(crate) mixture: Option<GaussianMixture>,
+}
+
+impl Data {
+    pub(crate) fn new(config: &DatasetConfig) -> Result<Self, RunError> {
+        let failed = |error| RunError::failed("reading the data set", error);
+        let build = |split| config.build(split).map_err(failed);
+        let (train, test) = (build(Split::Train)?, build(Split::Test)?);
+        let mixture = match config {
+            DatasetConfig::GaussianMixture(config) => {
+                Some(config.build(Split::Train).map_err(failed)?.mixture().clone())
+            }
+            DatasetConfig::Digits(_) | DatasetConfig::SwissRoll(_) => None,
+        };
+        Ok(Self {
+            train_images: train.all_images().map_err(failed)?,
+            test_images: test.all_images().map_err(failed)?,
+            sigma_data: sigma_data(train.as_ref()).map_err(failed)?,
+            train,
+            mixture,
+        })
+    }
+
+    pub(crate) fn shape(&self) -> ImageShape {
+        self.train.shape()
+    }
+}
+
+/// What judges the samples of a data set.
+pub(crate) struct Judge {
+    network: Option<NetworkJudge>,
+    pixels: cm_evaluator::Pixels,
+    exact: Option<ExactConsistency>,
+    range: SigmaRange,
+}
+
+impl Judge {
+    pub(crate) fn new(config: &DatasetConfig, data: &Data, range: SigmaRange) -> Result<Self, RunError> {
+        let network = match config {
+            DatasetConfig::Digits(_) => Some(
+                NetworkJudge::digits()
+                    .map_err(|error| RunError::failed("loading the digits' judge", error))?,
+            ),
+            DatasetConfig::GaussianMixture(_) | DatasetConfig::SwissRoll(_) => None,
+        };
+        let exact = data.mixture.clone().map(|mixture| ExactConsistency { mixture, sigma_min: range.min() });
+        Ok(Self { network, pixels: cm_evaluator::Pixels { shape: data.shape() }, exact, range })
+    }
+
+    pub(crate) fn judges(&self) -> Judges<'_> {
+        match &self.network {
+            Some(network) => {
+                Judges { extractor: Some(network), classifier: Some(network), endpoint: None, modes: None }
+            }
+            None => Judges {
+                extractor: Some(&self.pixels),
+                classifier: None,
+                endpoint: self
+                    .exact
+                    .as_ref()
+                    .map(|function| ExactEndpoint { function, sigma_max: self.range.max() }),
+                modes: self
+                    .exact
+                    .as_ref()
+                    .map(|exact| ExactModes { mixture: &exact.mixture, sigma_min: Sigma::ZERO }),
+            },
+        }
+    }
+}
+
+/// The distance of the loss. A learned one is trained here; `seed` is for that alone.
+pub(crate) fn distance(
+    config: DistanceConfig,
+    train: &dyn Dataset,
+    seed: u64,
+) -> Result<Box<dyn Distance>, RunError> {
+    let pixels = |kind| -> Box<dyn Distance> { Box::new(Pixels(kind)) };
+    Ok(match config {
+        DistanceConfig::L1 => pixels(PairDistance::L1),
+        DistanceConfig::L2 => pixels(PairDistance::L2),
+        DistanceConfig::SquaredL2 => pixels(PairDistance::SquaredL2),
+        DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => {
+            // Song and Dhariwal 2024, Section 3.3.
+            let c = c.unwrap_or_else(|| 0.00054 * (train.shape().len() as f32).sqrt());
+            pixels(PairDistance::PseudoHuber { c })
+        }
+        DistanceConfig::Features(features) => {
+            let (network, weights) = train_classifier(train, features.channels, features.train_images, seed)
+                .map_err(|error| {
+                    RunError::failed("training the classifier of the feature distance", error)
+                })?;
+            Box::new(ClassifierFeatures::new(network, &weights))
+        }
+    })
+}
+
+/// Where the lower point of a pair comes from. Plans with distillation and no teacher are refused before this.
+pub(crate) fn trajectory<'a>(
+    method: &MethodConfig,
+    teacher: Option<&'a dyn Denoiser>,
+) -> Result<Box<dyn Trajectory + 'a>, RunError> {
+    match (method, teacher) {
+        (MethodConfig::Distillation(config), Some(denoiser)) => {
+            Ok(Box::new(TeacherStep { denoiser, solver: config.solver.build() }))
+        }
+        (MethodConfig::Distillation(_), None) => {
+            Err(RunError::failed("assembling the student", "distillation without a teacher"))
+        }
+        (MethodConfig::Training, _) => Ok(Box::new(KnownNoise)),
+    }
+}
+
+/// A sampler of a consistency function.
+pub(crate) fn student_sampler<'a>(
+    config: &StudentSamplerConfig,
+    model: &'a dyn ConsistencyFunction,
+    shape: ImageShape,
+    range: SigmaRange,
+) -> Result<Box<dyn Sampler + 'a>, QuantityError> {
+    Ok(match config {
+        StudentSamplerConfig::OneStep => Box::new(OneStep { model, shape, sigma_max: range.max() }),
+        StudentSamplerConfig::Multistep(config) => {
+            let times = config.times.iter().map(|&time| Sigma::new(time)).collect::<Result<_, _>>()?;
+            Box::new(Multistep::new(model, shape, range, times, config.clip)?)
+        }
+    })
+}

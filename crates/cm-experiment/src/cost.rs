@@ -1,0 +1,95 @@
+//! What a plan will cost, before anything is done: images, steps, parameters, arithmetic.
+
+use crate::config::{ExperimentConfig, MethodConfig, TeacherSource};
+use crate::plan::{Plan, to_ron};
+use crate::run_dir::TeacherKey;
+use cm_datasets::Split;
+use cm_network::Conditions;
+use cm_training::TrainConfig;
+
+/// What one training costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingCost {
+    /// Images seen.
+    pub images: u64,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Multiplications and additions in all; a backward pass counts as two forward passes.
+    pub flops: f64,
+}
+
+/// What one arm costs for one seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArmCost {
+    /// The arm.
+    pub arm: String,
+    /// Trainable numbers of the network.
+    pub parameters: usize,
+    /// The teacher's training, which runs with the same teacher share; `None` if none is trained.
+    pub teacher: Option<TrainingCost>,
+    /// The student's training.
+    pub student: TrainingCost,
+}
+
+impl Plan {
+    /// What each arm costs for one seed. Arms whose data or network cannot be built are left out; a checked plan has
+    /// none.
+    pub fn cost(&self) -> Vec<ArmCost> {
+        self.arms.iter().filter_map(|arm| arm_cost(&arm.name, &arm.experiment)).collect()
+    }
+
+    /// The cost as comment lines and the plan as RON, for people to read before they run it.
+    pub fn describe(&self) -> String {
+        let costs = self.cost();
+        let runs = self.seeds.len() * self.arms.len();
+        let mut text = format!("// {runs} runs: {} arms x {} seeds\n", self.arms.len(), self.seeds.len());
+        for cost in &costs {
+            let ArmCost { arm, parameters, student, .. } = cost;
+            text += &format!("// arm {arm}: {parameters} parameters; student {}\n", training(student));
+        }
+        let mut teachers: Vec<TeacherKey> = Vec::new();
+        let mut total: f64 = costs.iter().map(|cost| cost.student.flops * self.seeds.len() as f64).sum();
+        for (arm, cost) in self.arms.iter().zip(&costs) {
+            let (Some(key), Some(cost)) = (TeacherKey::of(&arm.experiment), &cost.teacher) else { continue };
+            if !teachers.contains(&key) {
+                text += &format!("// teacher {}: {}\n", key.hash, training(cost));
+                total += cost.flops;
+                teachers.push(key);
+            }
+        }
+        text += &format!("// training in all: {total:.2e} floating-point operations\n");
+        text + &to_ron(self)
+    }
+}
+
+fn training(cost: &TrainingCost) -> String {
+    format!("{} images in {} steps, {:.2e} operations", cost.images, cost.steps, cost.flops)
+}
+
+fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
+    let ExperimentConfig { dataset, network, teacher, method, consistency, .. } = experiment;
+    let shape = dataset.build(Split::Train).ok()?.shape();
+    let (_, weights) = network.build(shape, Conditions::default(), 0).ok()?;
+    let forward = network.flops_per_image(shape, Conditions::default()).ok()? as f64;
+    let cost = |train: &TrainConfig, forward_passes: f64| {
+        let images = train.steps() * train.batch as u64;
+        TrainingCost { images, steps: train.steps(), flops: images as f64 * forward * forward_passes }
+    };
+    // The student forward and backward, and its target; in distillation also the teacher's step.
+    let of_teacher = match (method, teacher) {
+        (MethodConfig::Distillation(config), TeacherSource::Trained(_)) => {
+            config.solver.build().evaluations(false)
+        }
+        (MethodConfig::Distillation(_), TeacherSource::Exact | TeacherSource::None)
+        | (MethodConfig::Training, _) => 0,
+    };
+    Some(ArmCost {
+        arm: name.to_owned(),
+        parameters: weights.count(),
+        teacher: match teacher {
+            TeacherSource::Trained(teacher) => Some(cost(&teacher.train, 3.0)),
+            TeacherSource::Exact | TeacherSource::None => None,
+        },
+        student: cost(&consistency.train, 4.0 + of_teacher as f64),
+    })
+}

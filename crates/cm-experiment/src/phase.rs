@@ -1,0 +1,189 @@
+//! One piece of training inside a run: batches, journal, checkpoints, stopping, going on.
+
+use crate::config::LoggingConfig;
+use crate::durable;
+use crate::error::RunError;
+use crate::journal::Journal;
+use crate::progress::Progress;
+use crate::run_dir::RunDir;
+use crate::seed::NamedSeeds;
+use crate::stop::StopFlag;
+use cm_datasets::{Dataset, DatasetError, Loader};
+use cm_tensor::{CheckpointError, TensorFile};
+use cm_training::{Batch, Control, StepReport, TrainConfig, TrainError, TrainStep, train};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What does not change while it trains.
+pub(crate) struct Phase<'a> {
+    /// What people call it: `l1/seed-0: student`.
+    pub(crate) name: String,
+    /// First part of its curves' names: `student`.
+    pub(crate) prefix: &'static str,
+    pub(crate) folder: &'a RunDir,
+    pub(crate) config: &'a TrainConfig,
+    pub(crate) logging: &'a LoggingConfig,
+    pub(crate) seeds: NamedSeeds,
+    pub(crate) data: &'a dyn Dataset,
+    pub(crate) stop: &'a StopFlag,
+}
+
+impl Phase<'_> {
+    /// Trains `method` from its last checkpoint, or from the start, to the end, or until it is asked to stop. `look`
+    /// sees the method after every step, and may draw and record.
+    ///
+    /// The journal is brought to the disk before the checkpoint that stands for it, so after a crash it holds at
+    /// least what the checkpoint has seen, and what is beyond is cut off when the run goes on.
+    pub(crate) fn train<S: TrainStep>(
+        &self,
+        method: &mut S,
+        progress: &mut dyn Progress,
+        mut look: impl FnMut(&S, &StepReport, &mut Journal, &mut dyn Progress) -> Result<(), RunError>,
+    ) -> Result<Control, RunError> {
+        let path = self.folder.checkpoints().join("state.safetensors");
+        let steps = self.config.steps();
+        let batch = self.config.batch as u64;
+        let done = match read(&path)? {
+            Some(file) => {
+                let damaged = |error: CheckpointError| damaged(&path, &error);
+                method.load(&file).map_err(damaged)?;
+                Some(file.parse::<u64>("step").map_err(damaged)?)
+            }
+            None => None,
+        };
+        let first_step = done.unwrap_or(0);
+        if first_step >= steps {
+            return Ok(Control::Continue);
+        }
+        let mut journal = Journal::open(self.folder.path(), done)?;
+        let loader = Loader::new(self.data, self.config.batch, self.seeds.shuffle)
+            .map_err(|error| self.failed(error))?;
+        progress.phase(&self.name, steps * batch);
+        if first_step > 0 {
+            progress.advance(first_step * batch, None);
+            progress.note(&format!("{}: going on after step {first_step} of {steps}", self.name));
+        }
+        let mut since = (Instant::now(), first_step * batch);
+        let end = train(
+            method,
+            self.config,
+            first_step,
+            (self.seeds.noise, self.seeds.dropout),
+            |step| {
+                let (images, labels) = loader.batch_at(step)?;
+                Ok(Batch { images, labels })
+            },
+            |report, method| -> Result<Control, PhaseError> {
+                progress.advance(batch, Some(report.loss));
+                let last = report.step == steps;
+                let due = |every: u64| last || is_due(report.images, batch, every);
+                if due(self.logging.record_images) {
+                    self.record(&mut journal, report)?;
+                    let (start, images) = std::mem::replace(&mut since, (Instant::now(), report.images));
+                    let rate = (report.images - images) as f64 / start.elapsed().as_secs_f64();
+                    journal.timing(report.step, "images_per_second", rate).map_err(RunError::from)?;
+                }
+                look(method, report, &mut journal, progress)?;
+                let stop = self.stop.is_requested();
+                if stop || due(self.logging.checkpoint_images) {
+                    journal.sync().map_err(RunError::from)?;
+                    write(&path, method)?;
+                }
+                Ok(if stop { Control::Stop } else { Control::Continue })
+            },
+        )
+        .map_err(|error| match error {
+            PhaseError::Run(error) => error,
+            PhaseError::Train(error) => self.failed(error),
+            PhaseError::Data(error) => self.failed(error),
+        })?;
+        progress.finish_phase();
+        Ok(end)
+    }
+
+    fn record(&self, journal: &mut Journal, report: &StepReport) -> Result<(), RunError> {
+        let name = |part: &str| format!("{}/{part}", self.prefix);
+        let mut values = vec![
+            (name("loss"), report.loss),
+            (name("gradient_norm"), report.gradient_norm),
+            (name("learning_rate"), f64::from(report.learning_rate)),
+        ];
+        values.extend(report.scalars.iter().map(|&(part, value)| (name(part), value)));
+        let values: Vec<(&str, f64)> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        Ok(journal.record(report.step, report.images, &values)?)
+    }
+
+    fn failed(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RunError {
+        RunError::failed(format!("training {}", self.name), error)
+    }
+}
+
+/// Whether a multiple of `every` lies in the `batch` images that end with image `images`.
+pub(crate) fn is_due(images: u64, batch: u64, every: u64) -> bool {
+    images / every > (images - batch) / every
+}
+
+enum PhaseError {
+    Run(RunError),
+    Train(TrainError),
+    Data(DatasetError),
+}
+
+impl From<RunError> for PhaseError {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<TrainError> for PhaseError {
+    fn from(error: TrainError) -> Self {
+        Self::Train(error)
+    }
+}
+
+impl From<DatasetError> for PhaseError {
+    fn from(error: DatasetError) -> Self {
+        Self::Data(error)
+    }
+}
+
+/// The content of a checkpoint or model file; `None` if there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<TensorFile>, RunError> {
+    match fs::read(path) {
+        Ok(bytes) => TensorFile::decode(&bytes).map(Some).map_err(|error| damaged(path, &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(RunError::File { path: path.to_owned(), source }),
+    }
+}
+
+/// Writes a checkpoint or model file in one step.
+pub(crate) fn write_file(path: &Path, file: &TensorFile) -> Result<(), RunError> {
+    let bytes = file.encode().map_err(|error| RunError::failed("encoding a checkpoint", error))?;
+    durable::write(path, &bytes).map_err(RunError::file(path))
+}
+
+fn write<S: TrainStep>(path: &PathBuf, method: &S) -> Result<(), RunError> {
+    let mut file = TensorFile::default();
+    method.save(&mut file);
+    write_file(path, &file)
+}
+
+/// A file that is not what this program wrote there.
+pub(crate) fn damaged(path: &Path, error: &CheckpointError) -> RunError {
+    RunError::Damaged { path: path.to_owned(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn something_is_due_once_for_each_interval() {
+        let due: Vec<u64> =
+            (1..=10).map(|step| step * 64).filter(|&images| is_due(images, 64, 100)).collect();
+        assert_eq!(due, [128, 256, 320, 448, 512, 640]);
+        assert!((1..=5).all(|step| is_due(step * 64, 64, 1)));
+    }
+}

@@ -1,0 +1,500 @@
+//! A study from its first step to its report: teacher, student, samples, scores, for each arm and seed.
+
+use crate::assemble::{Data, Judge, distance, student_sampler, trajectory};
+use crate::config::{ExperimentConfig, TeacherSource};
+use crate::error::{RunError, RunOutcome};
+use crate::load::Study;
+use crate::phase::{Phase, damaged, is_due, read, write_file};
+use crate::plan::{Plan, PlannedRun, to_ron};
+use crate::progress::Progress;
+use crate::run_dir::{Opened, RunDir, StudyDir, TeacherKey};
+use crate::seed::NamedSeeds;
+use crate::stop::StopFlag;
+use crate::table::ReportRow;
+use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts};
+use cm_diffusion::{
+    Boundary, Denoiser, Discretisation, Edm, Karras, NumLevels, ProbabilityFlow, Sampler, SigmaRange,
+};
+use cm_evaluator::{EvaluationReport, Reference, evaluate, floor};
+use cm_image::{ImageBatch, contact_sheet, scatter_plot};
+use cm_network::{Conditions, Network, TensorFile, Weights};
+use cm_teacher::{Teacher, TeacherStep};
+use cm_training::{Control, StepReport};
+use std::path::Path;
+
+/// Runs a study in a new folder under `out`.
+///
+/// # Errors
+/// [`RunError`]; for an input error nothing has been written but, at most, an empty folder.
+pub fn run(
+    study: &Study,
+    out: &Path,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    match StudyDir::create(study, out)? {
+        Opened::Finished { path, table } => Ok(RunOutcome::AlreadyFinished { dir: path, table }),
+        Opened::New(dir) => execute(&dir, &study.plan, stop, progress),
+    }
+}
+
+/// Goes on with the study in `study_dir` after its last checkpoint.
+///
+/// # Errors
+/// [`RunError`].
+pub fn resume(
+    study_dir: &Path,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    let (dir, study) = StudyDir::reopen(study_dir)?;
+    if dir.path().join("report.csv").exists() {
+        let table = crate::run_dir::report_of(study_dir)?;
+        return Ok(RunOutcome::AlreadyFinished { dir: study_dir.to_owned(), table });
+    }
+    execute(&dir, &study.plan, stop, progress)
+}
+
+/// A value, or word that the run was asked to stop.
+enum Reached<T> {
+    End(T),
+    Stopped,
+}
+
+fn execute(
+    dir: &StudyDir,
+    plan: &Plan,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    let mut rows = Vec::new();
+    // Arms that share data, teacher and evaluation share the lines of floor and teacher.
+    let mut baselines: Vec<(String, Vec<ReportRow>)> = Vec::new();
+    for planned in plan.runs() {
+        let run = Run { dir, planned: &planned, stop };
+        let folder = dir.run_dir(&planned)?;
+        let key = run.baseline_key();
+        let known = baselines.iter().any(|(other, _)| *other == key);
+        let scores = folder.scores()?;
+        if !known || scores.is_none() {
+            let Reached::End(context) = run.prepare(progress)? else {
+                return Ok(RunOutcome::Stopped { dir: dir.path().to_owned() });
+            };
+            if !known {
+                baselines.push((key, run.baselines(&context, progress)?));
+            }
+            if scores.is_none() {
+                let Reached::End(scored) = run.student(&context, &folder, progress)? else {
+                    return Ok(RunOutcome::Stopped { dir: dir.path().to_owned() });
+                };
+                rows.extend(scored);
+                continue;
+            }
+        }
+        rows.extend(scores.into_iter().flatten());
+    }
+    let shared = baselines.len() == 1;
+    let mut all: Vec<ReportRow> = baselines.into_iter().flat_map(|(_, rows)| rows).collect();
+    if shared {
+        // They belong to no arm.
+        all.iter_mut().for_each(|row| row.arm = "-".into());
+    }
+    all.extend(rows);
+    let table = dir.write_report(&plan.question, &all)?;
+    Ok(RunOutcome::Finished { dir: dir.path().to_owned(), table })
+}
+
+/// One run and where it works.
+struct Run<'a> {
+    dir: &'a StudyDir,
+    planned: &'a PlannedRun,
+    stop: &'a StopFlag,
+}
+
+/// What a run's student and baselines both need.
+struct Context {
+    data: Data,
+    judge: Judge,
+    range: SigmaRange,
+    karras: Karras,
+    network: Box<dyn Network>,
+    /// Fresh weights of this run's seed.
+    fresh: Weights,
+    /// The trained teacher's averaged weights.
+    teacher: Option<Weights>,
+}
+
+impl Context {
+    /// The teacher as a denoiser, whatever it is.
+    fn denoiser(&self, source: &TeacherSource) -> Option<Box<dyn Denoiser + '_>> {
+        match source {
+            TeacherSource::Trained(_) => self.teacher.as_ref().map(|weights| -> Box<dyn Denoiser> {
+                let edm = Edm { sigma_data: self.data.sigma_data };
+                Box::new(Teacher::new(self.network.as_ref(), weights.clone(), edm))
+            }),
+            TeacherSource::Exact => {
+                self.data.mixture.clone().map(|mixture| -> Box<dyn Denoiser> { Box::new(mixture) })
+            }
+            TeacherSource::None => None,
+        }
+    }
+
+    fn reference<'a>(&'a self, experiment: &ExperimentConfig) -> Result<Reference<'a>, RunError> {
+        let evaluation = &experiment.evaluation;
+        Reference::new(
+            &evaluation.metrics,
+            &evaluation.metric,
+            self.data.train_images.clone(),
+            self.judge.judges(),
+        )
+        .map_err(|error| RunError::failed("preparing the evaluation", error))
+    }
+
+    fn boundary(&self) -> Boundary {
+        Boundary { sigma_data: self.data.sigma_data, sigma_min: self.range.min().get() }
+    }
+}
+
+impl Run<'_> {
+    fn experiment(&self) -> &ExperimentConfig {
+        &self.planned.experiment
+    }
+
+    /// What decides floor and teacher's scores.
+    fn baseline_key(&self) -> String {
+        let e = self.experiment();
+        let evaluation =
+            (&e.evaluation.samples, &e.evaluation.teacher, &e.evaluation.metrics, &e.evaluation.metric);
+        to_ron(&(
+            &e.dataset,
+            &e.network,
+            &e.teacher,
+            &e.teacher_seed,
+            &e.consistency.discretisation,
+            evaluation,
+        ))
+    }
+
+    fn failed<E>(&self, what: &str) -> impl FnOnce(E) -> RunError
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let what = format!("{what} of {}", self.planned.name());
+        |error| RunError::failed(what, error)
+    }
+
+    /// Data, judge, network, and the teacher if there is one to train.
+    fn prepare(&self, progress: &mut dyn Progress) -> Result<Reached<Context>, RunError> {
+        let experiment = self.experiment();
+        let data = Data::new(&experiment.dataset)?;
+        let karras =
+            experiment.consistency.discretisation.build().map_err(self.failed("the noise levels"))?;
+        let range = karras.range();
+        let judge = Judge::new(&experiment.dataset, &data, range)?;
+        let seeds = NamedSeeds::of(self.planned.seed);
+        let (network, fresh) = experiment
+            .network
+            .build(data.shape(), Conditions::default(), seeds.init)
+            .map_err(self.failed("the network"))?;
+        let mut context = Context { data, judge, range, karras, network, fresh, teacher: None };
+        if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
+            match self.teacher(&context, &key, progress)? {
+                Reached::End(weights) => context.teacher = Some(weights),
+                Reached::Stopped => return Ok(Reached::Stopped),
+            }
+        }
+        Ok(Reached::End(context))
+    }
+
+    /// The averaged weights of the teacher: read if they are there, trained if not.
+    fn teacher(
+        &self,
+        context: &Context,
+        key: &TeacherKey,
+        progress: &mut dyn Progress,
+    ) -> Result<Reached<Weights>, RunError> {
+        let experiment = self.experiment();
+        let TeacherSource::Trained(config) = &experiment.teacher else {
+            return Err(RunError::failed("the teacher", "the plan has none to train"));
+        };
+        let folder = self.dir.teacher_dir(key)?;
+        let path = folder.path().join("model.safetensors");
+        let seeds = NamedSeeds::of(key.seed);
+        let conditions = Conditions::default();
+        let (_, mut weights) = experiment
+            .network
+            .build(context.data.shape(), conditions, seeds.init)
+            .map_err(self.failed("the teacher's network"))?;
+        if let Some(file) = read(&path)? {
+            file.load_weights("average.0/", &mut weights).map_err(|error| damaged(&path, &error))?;
+            return Ok(Reached::End(weights));
+        }
+        let edm = Edm { sigma_data: context.data.sigma_data };
+        let noise = config.noise.build().map_err(self.failed("the teacher's noise levels"))?;
+        let mut step = TeacherStep::new(config, context.network.as_ref(), weights, edm, noise);
+        let phase = Phase {
+            name: "teacher".into(),
+            prefix: "teacher",
+            folder: &folder,
+            config: &config.train,
+            logging: &experiment.logging,
+            seeds,
+            data: context.data.train.as_ref(),
+            stop: self.stop,
+        };
+        let last = config.train.steps();
+        let draw =
+            |step: &TeacherStep, report: &StepReport, journal: &mut crate::Journal, _: &mut dyn Progress| {
+                if report.step != last && !self.picture_is_due(report, config.train.batch) {
+                    return Ok(());
+                }
+                let teacher = Teacher::new(context.network.as_ref(), step.state().averages[0].clone(), edm);
+                let picture = self.teacher_picture(context, &teacher, seeds)?;
+                picture.map_or(Ok(()), |picture| Ok(journal.picture(report.step, "teacher", &picture)?))
+            };
+        if phase.train(&mut step, progress, draw)? == Control::Stop {
+            return Ok(Reached::Stopped);
+        }
+        let state = step.state();
+        let averages: Vec<_> = state.averages.iter().collect();
+        write_file(&path, &self.model_file(context, &averages))?;
+        Ok(Reached::End(state.averages[0].clone()))
+    }
+
+    /// The weights that sampling needs, with the plan they come from.
+    fn model_file(&self, context: &Context, averages: &[&Weights]) -> TensorFile {
+        let mut file = TensorFile::default();
+        for (index, average) in averages.iter().enumerate() {
+            file.add_weights(&format!("average.{index}/"), average);
+        }
+        file.metadata.insert("plan".into(), to_ron(self.planned));
+        file.metadata.insert("sigma_data".into(), context.data.sigma_data.to_string());
+        file
+    }
+
+    /// Scores of held-out data and of the teacher.
+    fn baselines(&self, context: &Context, progress: &mut dyn Progress) -> Result<Vec<ReportRow>, RunError> {
+        let experiment = self.experiment();
+        let evaluation = &experiment.evaluation;
+        let reference = context.reference(experiment)?;
+        let scored = floor(&reference, context.data.test_images.clone()).map_err(self.failed("the floor"))?;
+        let mut rows = self.rows(&scored, "floor", "-", 0, self.planned.seed);
+        if let Some(denoiser) = context.denoiser(&experiment.teacher) {
+            let levels = self.teacher_levels(context)?;
+            let solver = evaluation.teacher.solver.build();
+            let sampler = ProbabilityFlow {
+                denoiser: denoiser.as_ref(),
+                solver: solver.as_ref(),
+                shape: context.data.shape(),
+                levels: &levels,
+            };
+            let seed = NamedSeeds::of(experiment.teacher_seed).sample;
+            let scored = self.score(&reference, &sampler, seed, "teacher", progress)?;
+            let name = evaluation.teacher.name();
+            rows.extend(self.rows(&scored, "teacher", &name, sampler.evaluations(), experiment.teacher_seed));
+        }
+        Ok(rows)
+    }
+
+    fn teacher_levels(&self, context: &Context) -> Result<cm_diffusion::NoiseLevels, RunError> {
+        let levels = NumLevels::new(self.experiment().evaluation.teacher.levels);
+        Ok(context.karras.noise_levels(levels.map_err(self.failed("the teacher's sampler"))?))
+    }
+
+    /// Trains and scores the student.
+    fn student(
+        &self,
+        context: &Context,
+        folder: &RunDir,
+        progress: &mut dyn Progress,
+    ) -> Result<Reached<Vec<ReportRow>>, RunError> {
+        let experiment = self.experiment();
+        let config = &experiment.consistency;
+        let seeds = NamedSeeds::of(self.planned.seed);
+        let denoiser = context.denoiser(&experiment.teacher);
+        let weights = match (config.init, &context.teacher) {
+            (InitConfig::Teacher, Some(weights)) => weights.clone(),
+            // An exact teacher has no weights to start from.
+            (InitConfig::Teacher, None) | (InitConfig::Random, _) => context.fresh.clone(),
+        };
+        let parts = Parts {
+            trajectory: trajectory(&experiment.method, denoiser.as_deref())?,
+            discretisation: Box::new(context.karras),
+            distance: distance(config.distance, context.data.train.as_ref(), seeds.features)?,
+            weighting: config.weighting.build(context.data.sigma_data),
+        };
+        let mut step =
+            ConsistencyStep::new(config, context.network.as_ref(), weights, context.boundary(), parts);
+        let phase = Phase {
+            name: format!("{}: student", self.planned.name()),
+            prefix: "student",
+            folder,
+            config: &config.train,
+            logging: &experiment.logging,
+            seeds,
+            data: context.data.train.as_ref(),
+            stop: self.stop,
+        };
+        let reference = context.reference(experiment)?;
+        let last = config.train.steps();
+        let look = |step: &ConsistencyStep,
+                    report: &StepReport,
+                    journal: &mut crate::Journal,
+                    progress: &mut dyn Progress| {
+            let model = |weights: &Weights| {
+                ConsistencyModel::new(context.network.as_ref(), weights.clone(), context.boundary())
+            };
+            let batch = config.train.batch as u64;
+            let score_due =
+                experiment.evaluation.every_images.is_some_and(|n| is_due(report.images, batch, n));
+            if score_due && report.step != last {
+                let rows = self.student_scores(context, &reference, &step.state().averages, progress)?;
+                let values: Vec<(String, f64)> = rows
+                    .iter()
+                    .map(|row| (format!("{}/{}/{}", row.model, row.sampler, row.metric), row.value))
+                    .collect();
+                let values: Vec<(&str, f64)> = values.iter().map(|(name, v)| (name.as_str(), *v)).collect();
+                journal.record(report.step, report.images, &values)?;
+            }
+            if report.step != last && !self.picture_is_due(report, config.train.batch) {
+                return Ok(());
+            }
+            for sampler in &experiment.evaluation.student {
+                let model = model(&step.state().averages[0]);
+                let name = sampler.name();
+                let sampler = student_sampler(sampler, &model, context.data.shape(), context.range)
+                    .map_err(self.failed("the sampler"))?;
+                if let Some(picture) = self.picture(sampler.as_ref(), seeds)? {
+                    journal.picture(report.step, &name, &picture)?;
+                }
+            }
+            Ok(())
+        };
+        if phase.train(&mut step, progress, look)? == Control::Stop {
+            return Ok(Reached::Stopped);
+        }
+        let averages = &step.state().averages;
+        let file = self.model_file(context, &averages.iter().collect::<Vec<_>>());
+        write_file(&folder.path().join("model.safetensors"), &file)?;
+        let rows = self.student_scores(context, &reference, averages, progress)?;
+        folder.write_scores(&rows)?;
+        Ok(Reached::End(rows))
+    }
+
+    /// Scores of each average by each sampler.
+    fn student_scores(
+        &self,
+        context: &Context,
+        reference: &Reference<'_>,
+        averages: &[Weights],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<ReportRow>, RunError> {
+        let experiment = self.experiment();
+        let seed = NamedSeeds::of(self.planned.seed).sample;
+        let mut rows = Vec::new();
+        for (average, ema) in averages.iter().zip(&experiment.consistency.train.ema) {
+            let model = ConsistencyModel::new(context.network.as_ref(), average.clone(), context.boundary());
+            let name = if averages.len() == 1 { "student".into() } else { format!("student-{}", ema.name()) };
+            for config in &experiment.evaluation.student {
+                let sampler = student_sampler(config, &model, context.data.shape(), context.range)
+                    .map_err(self.failed("the sampler"))?;
+                let what = format!("{} {}", self.planned.name(), config.name());
+                let scored = self.score(reference, sampler.as_ref(), seed, &what, progress)?;
+                rows.extend(self.rows(
+                    &scored,
+                    &name,
+                    &config.name(),
+                    sampler.evaluations(),
+                    self.planned.seed,
+                ));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn score(
+        &self,
+        reference: &Reference<'_>,
+        sampler: &dyn Sampler,
+        seed: u64,
+        what: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<EvaluationReport, RunError> {
+        let samples = self.experiment().evaluation.samples;
+        progress.phase(&format!("{what}: samples"), samples as u64);
+        let mut before = 0;
+        let report = evaluate(reference, sampler, samples, seed, &mut |drawn, _| {
+            progress.advance((drawn - before) as u64, None);
+            before = drawn;
+        })
+        .map_err(self.failed("the evaluation"))?;
+        progress.finish_phase();
+        Ok(report)
+    }
+
+    fn rows(
+        &self,
+        report: &EvaluationReport,
+        model: &str,
+        sampler: &str,
+        nfe: usize,
+        seed: u64,
+    ) -> Vec<ReportRow> {
+        let row = |score: &cm_evaluator::Score| ReportRow {
+            arm: self.planned.arm.clone(),
+            seed,
+            model: model.into(),
+            sampler: sampler.into(),
+            nfe,
+            metric: score.metric.clone(),
+            value: score.value,
+            samples: score.samples,
+        };
+        report.scores.iter().map(row).collect()
+    }
+
+    fn picture_is_due(&self, report: &StepReport, batch: usize) -> bool {
+        let every = self.experiment().logging.picture_images;
+        every.is_some_and(|every| is_due(report.images, batch as u64, every))
+    }
+
+    fn teacher_picture(
+        &self,
+        context: &Context,
+        teacher: &dyn Denoiser,
+        seeds: NamedSeeds,
+    ) -> Result<Option<ImageBatch>, RunError> {
+        let levels = self.teacher_levels(context)?;
+        let solver = self.experiment().evaluation.teacher.solver.build();
+        let sampler = ProbabilityFlow {
+            denoiser: teacher,
+            solver: solver.as_ref(),
+            shape: context.data.shape(),
+            levels: &levels,
+        };
+        self.picture(&sampler, seeds)
+    }
+
+    /// A contact sheet of images, a scatter plot of points in the plane; nothing for what cannot be drawn.
+    fn picture(&self, sampler: &dyn Sampler, seeds: NamedSeeds) -> Result<Option<ImageBatch>, RunError> {
+        let shape = sampler.shape();
+        let plane = shape.height == 1 && shape.width == 1 && shape.channels == 2;
+        if !plane && shape.channels != 1 && shape.channels != 3 {
+            return Ok(None);
+        }
+        let grid = self.experiment().logging.grid;
+        // A cloud of points wants more of them than a sheet has images.
+        let count = if plane { grid * 32 } else { grid };
+        let seeds = cm_evaluator::image_seeds(seeds.sample, count);
+        let images = sampler.sample(&seeds).map_err(self.failed("the picture"))?;
+        let picture = if plane {
+            scatter_plot(&images, 1.6, 320)
+        } else {
+            // Small images are enlarged until a sheet is a few hundred pixels wide.
+            let columns = (grid as f64).sqrt().ceil() as usize;
+            let zoom = (400 / (columns * shape.width).max(1)).clamp(1, 8);
+            contact_sheet(&images, columns, zoom)
+        };
+        picture.map(Some).map_err(self.failed("the picture"))
+    }
+}

@@ -1,0 +1,141 @@
+//! The walls between the crates, held by tests: a new edge is a line to be reviewed here.
+
+use crate::util::root;
+use cargo_metadata::{DependencyKind, MetadataCommand, Package};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each crate and the crates of this workspace that it may depend on.
+const ALLOWED: [(&str, &[&str]); 12] = [
+    ("cm-kernels", &[]),
+    ("cm-image", &[]),
+    ("cm-diffusion", &["cm-image"]),
+    ("cm-tensor", &["cm-kernels", "cm-image"]),
+    ("cm-network", &["cm-tensor", "cm-image"]),
+    ("cm-training", &["cm-tensor", "cm-kernels", "cm-image"]),
+    ("cm-datasets", &["cm-diffusion", "cm-image"]),
+    ("cm-teacher", &["cm-diffusion", "cm-network", "cm-training", "cm-tensor", "cm-image"]),
+    ("cm-consistency", &["cm-diffusion", "cm-network", "cm-training", "cm-tensor", "cm-image"]),
+    ("cm-evaluator", &["cm-diffusion", "cm-network", "cm-image"]),
+    (
+        "cm-experiment",
+        &[
+            "cm-consistency",
+            "cm-datasets",
+            "cm-diffusion",
+            "cm-evaluator",
+            "cm-image",
+            "cm-kernels",
+            "cm-network",
+            "cm-teacher",
+            "cm-tensor",
+            "cm-training",
+        ],
+    ),
+    ("cm-cli", &["cm-experiment"]),
+];
+
+/// External crates that only these may name directly.
+const RESERVED: [(&str, &[&str]); 5] = [
+    ("dfdx", &["cm-tensor"]),
+    ("ron", &["cm-experiment"]),
+    ("clap", &["cm-cli"]),
+    ("indicatif", &["cm-cli"]),
+    ("signal-hook", &["cm-cli"]),
+];
+
+fn packages() -> Vec<Package> {
+    let mut command = MetadataCommand::new();
+    command.manifest_path(root().join("Cargo.toml")).no_deps().other_options(vec!["--offline".to_owned()]);
+    command.exec().unwrap().packages
+}
+
+/// What a crate is built with: what its tests use is no edge.
+fn dependencies(package: &Package) -> Vec<&str> {
+    let built =
+        package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
+    built.map(|dependency| dependency.name.as_str()).collect()
+}
+
+/// The Rust files below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn crates_know_only_whom_they_may() {
+    let packages = packages();
+    let mut names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let mut expected = ALLOWED.map(|(name, _)| name);
+    names.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(names, expected, "a crate without a line in the table");
+    for package in &packages {
+        let (_, allowed) = ALLOWED.iter().find(|(name, _)| *name == package.name.as_str()).unwrap();
+        for dependency in dependencies(package).into_iter().filter(|name| name.starts_with("cm-")) {
+            assert!(allowed.contains(&dependency), "{} must not depend on {dependency}", package.name);
+        }
+    }
+}
+
+#[test]
+fn some_external_crates_belong_to_one_crate() {
+    for package in packages() {
+        for dependency in dependencies(&package) {
+            if let Some((_, owners)) = RESERVED.iter().find(|(name, _)| *name == dependency) {
+                assert!(
+                    owners.contains(&package.name.as_str()),
+                    "{} must not name {dependency}",
+                    package.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_crate_says_what_it_is_for() {
+    for (name, _) in ALLOWED {
+        let source = root().join("crates").join(name).join("src");
+        let library = source.join("lib.rs");
+        let entry = if library.exists() { library } else { source.join("main.rs") };
+        let text = fs::read_to_string(&entry).unwrap();
+        assert!(text.starts_with("//! "), "{} does not begin with its purpose", entry.display());
+        let header = text.lines().take_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join(" ");
+        let header = header.to_lowercase();
+        let bounded = header.contains("absent") || header.contains("there are no ");
+        assert!(bounded, "{} does not say what it does not do", entry.display());
+    }
+}
+
+#[test]
+fn autograd_stops_at_the_trainers() {
+    for name in ["cm-diffusion", "cm-datasets", "cm-evaluator", "cm-experiment"] {
+        for file in sources(&root().join("crates").join(name)) {
+            let text = fs::read_to_string(&file).unwrap();
+            let tape = text.split(|c: char| !c.is_alphanumeric()).any(|word| word == "Tape");
+            assert!(!tape && !text.contains("dfdx::"), "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_is_where_it_was_allowed() {
+    let allowed = |file: &Path| {
+        file.starts_with(root().join("crates/cm-kernels"))
+            || file.ends_with("crates/cm-tensor/src/custom_op.rs")
+    };
+    for file in sources(&root().join("crates")).into_iter().filter(|file| !allowed(file)) {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("unsafe {") && !text.contains("unsafe fn"), "{}", file.display());
+    }
+}

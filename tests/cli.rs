@@ -1,0 +1,174 @@
+//! The command line as a contract: exit codes, help, what is written where, stopping and going on.
+
+use crate::util::{cm, ring, scratch};
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    cm(folder).args(arguments).output().unwrap()
+}
+
+/// Standard output and error of a command that ended with `code`.
+fn expect(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
+    let output = run(folder, arguments);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
+    (stdout, stderr)
+}
+
+fn entries(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let folder = scratch("");
+    let (help, _) = expect(folder.path(), &["--help"], 0);
+    let commands: Vec<&str> = (help.lines())
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(["run", "plan", "resume", "table"].iter().all(|command| commands.contains(command)), "{help}");
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        let (help, _) = expect(folder.path(), &[command, "--help"], 0);
+        assert!(help.contains(&format!("Example:\n  cm {command} ")), "{help}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_wrong_input() {
+    let folder = scratch(&ring(64, ""));
+    for arguments in [&["fly"][..], &["run"], &["plan", "a", "b"], &["run", "study.ron", "--threads", "0"]] {
+        expect(folder.path(), arguments, 2);
+    }
+}
+
+#[test]
+fn a_plan_is_printed_and_nothing_is_touched() {
+    let folder = scratch(&ring(320, "seeds: [0, 1], arms: Star([(name: \"l1\", changes: [Distance(L1)])]),"));
+    let (plan, _) = expect(folder.path(), &["plan", "study.ron"], 0);
+    assert!(plan.starts_with("// 2 runs: 1 arms x 2 seeds\n// arm l1: "), "{plan}");
+    assert!(plan.contains("320 images in 10 steps"), "{plan}");
+    assert!(plan.contains("distance: L1") && plan.contains("rho: 7.0"), "every value is written out: {plan}");
+    assert_eq!(entries(folder.path()), 1);
+}
+
+#[test]
+fn a_run_leaves_a_folder_that_explains_itself() {
+    let folder = scratch(&ring(320, "seeds: [3],"));
+    let (table, progress) = expect(folder.path(), &["run", "study.ron", "--out", "results"], 0);
+    assert!(table.contains("| student |") && table.contains("results/study"), "{table}");
+    assert!(progress.contains("base/seed-3"), "{progress}");
+    let study = folder.path().join("results/study");
+    let run = study.join("base/seed-3");
+    for file in ["study.ron", "plan.ron", "report.csv", "report.md"] {
+        assert!(study.join(file).is_file(), "{file}");
+    }
+    for file in ["plan.ron", "provenance.ron", "metrics.jsonl", "curves.csv", "timing.jsonl", "scores.csv"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    assert!(run.join("events.out.tfevents.0000000000").is_file());
+    let report = fs::read_to_string(study.join("report.csv")).unwrap();
+    assert!(report.starts_with("arm,seed,model,sampler,nfe,metric,value,samples\n"), "{report}");
+    let mut rows = csv::Reader::from_reader(report.as_bytes());
+    let rows: Vec<csv::StringRecord> = rows.records().collect::<Result<_, _>>().unwrap();
+    assert!(rows.iter().all(|row| row[6].parse::<f64>().unwrap().is_finite()));
+    for line in fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(row["step"].is_u64() && row["images"].is_u64(), "{line}");
+    }
+    let provenance = fs::read_to_string(run.join("provenance.ron")).unwrap();
+    assert!(provenance.contains("seed: 3") && provenance.contains("threads:"), "{provenance}");
+
+    // Run again: the same plan is not repeated, another one is not mixed in.
+    let (again, _) = expect(folder.path(), &["run", "study.ron", "--out", "results"], 0);
+    assert!(again.contains("was run before") && again.contains("| student |"), "{again}");
+    let (printed, _) = expect(folder.path(), &["table", "results/study"], 0);
+    assert!(table.starts_with(&printed), "{printed}");
+    fs::write(folder.path().join("study.ron"), ring(352, "seeds: [3],")).unwrap();
+    let (_, error) = expect(folder.path(), &["run", "study.ron", "--out", "results"], 2);
+    assert!(error.contains("--out"), "{error}");
+}
+
+#[test]
+fn the_same_plan_gives_the_same_numbers_with_one_thread_and_two() {
+    let folder = scratch(&ring(320, ""));
+    expect(folder.path(), &["run", "study.ron", "--out", "one", "--threads", "1"], 0);
+    expect(folder.path(), &["run", "study.ron", "--out", "two", "--threads", "2"], 0);
+    for file in ["report.csv", "base/seed-0/metrics.jsonl", "base/seed-0/curves.csv"] {
+        let [one, two] =
+            ["one", "two"].map(|out| fs::read(folder.path().join(out).join("study").join(file)).unwrap());
+        assert!(one == two, "{file} differs");
+    }
+}
+
+#[test]
+fn folders_that_cannot_be_used_are_found_before_any_work() {
+    let folder = scratch(&ring(320, ""));
+    fs::write(folder.path().join("file"), "").unwrap();
+    let (_, error) = expect(folder.path(), &["run", "study.ron", "--out", "file"], 2);
+    assert!(error.contains("cannot write") && error.contains("--out"), "{error}");
+    let (_, error) = expect(folder.path(), &["resume", "nowhere"], 2);
+    assert!(error.contains("not the folder of a study"), "{error}");
+    expect(folder.path(), &["table", "."], 2);
+
+    // Something else lies there.
+    fs::create_dir_all(folder.path().join("other/study/photos")).unwrap();
+    expect(folder.path(), &["run", "study.ron", "--out", "other"], 2);
+    assert_eq!(entries(&folder.path().join("other/study/photos")), 0);
+
+    // Another process works there.
+    fs::create_dir_all(folder.path().join("busy/study")).unwrap();
+    let lock = File::create(folder.path().join("busy/study/.lock")).unwrap();
+    lock.try_lock().unwrap();
+    let (_, error) = expect(folder.path(), &["run", "study.ron", "--out", "busy"], 2);
+    assert!(error.contains("another process"), "{error}");
+}
+
+/// Starts a run, asks it to stop once it has left a checkpoint, and returns how it ended.
+fn run_and_stop(folder: &Path) -> Output {
+    let child = Command::new(env!("CARGO_BIN_EXE_cm"))
+        .current_dir(folder)
+        .args(["run", "study.ron", "--out", "stopped"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let checkpoint = folder.join("stopped/study/base/seed-0/checkpoints/state.safetensors");
+    let start = Instant::now();
+    while !checkpoint.exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no checkpoint was written");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+#[cfg(unix)]
+fn a_stopped_study_goes_on_as_if_it_had_not_been_stopped() {
+    let folder = scratch(&ring(32_000, ""));
+    let output = run_and_stop(folder.path());
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("stopped; continue with: cm resume stopped/study"), "{message}");
+    // An unfinished study is not begun again by accident.
+    let (_, error) = expect(folder.path(), &["run", "study.ron", "--out", "stopped"], 2);
+    assert!(error.contains("cm resume"), "{error}");
+    expect(folder.path(), &["resume", "stopped/study"], 0);
+    expect(folder.path(), &["run", "study.ron", "--out", "whole"], 0);
+    for file in
+        ["report.csv", "base/seed-0/metrics.jsonl", "base/seed-0/curves.csv", "base/seed-0/model.safetensors"]
+    {
+        let [stopped, whole] = ["stopped", "whole"]
+            .map(|out| fs::read(folder.path().join(out).join("study").join(file)).unwrap());
+        assert!(stopped == whole, "{file} differs");
+    }
+    let (again, _) = expect(folder.path(), &["resume", "stopped/study"], 0);
+    assert!(again.contains("was run before"), "{again}");
+}

@@ -1,0 +1,91 @@
+//! Wrong study files: the message says the file, the line, the column, and what is allowed; the exit code is 2.
+
+use crate::util::{cm, golden, ring, scratch};
+use std::fs;
+
+/// What `cm plan` says of a study; nothing goes to standard output.
+fn complaint(text: &[u8]) -> String {
+    let folder = scratch("");
+    fs::write(folder.path().join("study.ron"), text).unwrap();
+    let output = cm(folder.path()).args(["plan", "study.ron"]).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(output.stdout.is_empty());
+    message
+}
+
+fn check(name: &str, text: &str) {
+    golden(&format!("errors/{name}.txt"), &complaint(text.as_bytes()));
+}
+
+#[test]
+fn names_that_do_not_exist() {
+    check("misspelt_field", "(qestion: \"which distance?\")");
+    check(
+        "misspelt_two_levels_down",
+        "(\n    base: (\n        consistency: (train: (total_imges: 1)),\n    ),\n)",
+    );
+    check("unknown_choice", "(base: (method: Distilation(solver: Heun)))");
+    check("unknown_change", "(arms: Star([(name: \"a\", changes: [Distanse(L1)])]))");
+    check("given_twice", "(seeds: [0], seeds: [1])");
+}
+
+#[test]
+fn values_of_the_wrong_type() {
+    check("text_for_a_number", "(base: (network: UNet(channels: \"24\")))");
+    check("float_for_an_integer", "(base: (consistency: (train: (total_images: 1e6))))");
+    check("no_settings", "(base: (network: UNet))");
+    check("not_a_list", "(seeds: 3)");
+}
+
+#[test]
+fn values_out_of_range() {
+    let study = ring(320, "seeds: [1, 1],")
+        .replace("blocks: 1", "blocks: 0")
+        .replace("num_levels: 6", "num_levels: 1")
+        .replace("grid: 4", "grid: 0");
+    check("out_of_range", &study);
+}
+
+#[test]
+fn parts_that_do_not_fit_together() {
+    let study = ring(320, "").replace(
+        "metrics: [SlicedWasserstein, ModeWeights]",
+        "metrics: [Recognised], student: [OneStep, Multistep(times: [0.5, 0.7, 100.0])]",
+    );
+    check("metrics_and_times", &study);
+    check(
+        "no_exact_teacher",
+        "(base: (teacher: Exact, network: UNet(channels: 8, multipliers: [1], attention: [])))",
+    );
+    let arms = "arms: Star([
+        (name: \"ct\", changes: [Method(Training), Solver(Euler)]),
+        (name: \"ct\", changes: [Distance(PseudoHuber(c: -1.0))]),
+        (name: \"a/b\", changes: [BatchSize(64), BatchSize(32)]),
+    ]),";
+    check("arms", &ring(320, arms));
+}
+
+#[test]
+fn everything_at_once() {
+    let study = ring(320, "arms: Star([(nme: \"x\", changes: [Distance(L3)])]),")
+        .replace("question", "qestion")
+        .replace("batch: 32", "batch: 0")
+        .replace("width: 16", "widht: 16")
+        .replace("total_images: 320", "total_images: 3.2e2");
+    check("everything_at_once", &study);
+}
+
+#[test]
+fn files_that_are_no_study() {
+    check("empty", "");
+    check("only_a_comment", "// nothing yet\n");
+    check("unclosed", "(\n    base: (\n        network: UNet(),\n");
+    check("text_behind_the_end", "(seeds: [0]) (seeds: [1])");
+    check("nested_too_deeply", &format!("(base: {}", "(network: UNet(".repeat(5_000)));
+    golden("errors/not_utf8.txt", &complaint(b"(\n  question: \"\xff\",\n)"));
+    let folder = scratch("");
+    let output = cm(folder.path()).args(["plan", "missing.ron"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    golden("errors/missing_file.txt", &String::from_utf8(output.stderr).unwrap());
+}

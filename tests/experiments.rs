@@ -1,0 +1,36 @@
+//! The studies of `experiments/`: each loads and says what it asks; its resolved arms are golden files, so that a
+//! changed default shows in review.
+
+use crate::util::{golden, root};
+use cm_experiment::{Plan, load};
+use std::fs;
+use std::path::PathBuf;
+
+fn studies() -> Vec<PathBuf> {
+    let files = fs::read_dir(root().join("experiments")).unwrap().map(|entry| entry.unwrap().path());
+    let mut studies: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "ron")).collect();
+    studies.sort();
+    assert!(!studies.is_empty(), "no study is there to be tested");
+    studies
+}
+
+#[test]
+fn every_study_is_planned_and_its_plan_is_read_back() {
+    for path in studies() {
+        let study = load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+        let plan = study.plan.to_ron();
+        assert_eq!(Plan::from_ron(&plan).unwrap(), study.plan, "{}", path.display());
+        golden(&format!("plans/{}.ron", study.name), &plan);
+    }
+}
+
+#[test]
+fn every_study_has_a_question_and_a_header() {
+    for path in studies() {
+        let study = load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(study.plan.question.ends_with('?'), "{}: no question", path.display());
+        let header = study.text.lines().take_while(|line| line.starts_with("//")).count();
+        assert!(header >= 2, "{}: a header says how to run it and what it costs", path.display());
+    }
+}

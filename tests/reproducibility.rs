@@ -1,0 +1,100 @@
+//! The same plan gives the same bits: twice, with any number of threads, and stopped anywhere and resumed.
+
+use crate::util::{cm, root};
+use cm_experiment::{Progress, RunOutcome, Silent, StopFlag, load, resume, run};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// Everything of a study's folder that must not differ: weights, checkpoints, curves, scores, pictures.
+fn results(study: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, root, found);
+                continue;
+            }
+            let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+            let keeps = [".safetensors", "metrics.jsonl", ".csv", ".png", ".md"];
+            if keeps.iter().any(|end| name.ends_with(end)) {
+                found.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(study, study, &mut found);
+    found
+}
+
+fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>, what: &str) {
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>(), "{what}: other files");
+    for (name, bytes) in a {
+        assert!(*bytes == b[name], "{what}: {name} differs");
+    }
+}
+
+/// Asks to stop after so many reports of progress.
+struct StopAfter {
+    left: u32,
+    stop: StopFlag,
+}
+
+impl Progress for StopAfter {
+    fn phase(&mut self, _: &str, _: u64) {}
+    fn advance(&mut self, _: u64, _: Option<f64>) {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            self.stop.request();
+        }
+    }
+    fn note(&mut self, _: &str) {}
+    fn finish_phase(&mut self) {}
+}
+
+#[test]
+fn the_same_plan_gives_the_same_bits_with_1_2_and_3_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut all = Vec::new();
+    for (out, threads) in [("one", "1"), ("two", "2"), ("three", "3"), ("again", "2")] {
+        let out = folder.path().join(out);
+        cm(&root())
+            .args(["run", "experiments/smoke.ron", "--threads", threads, "--out"])
+            .arg(&out)
+            .assert()
+            .success();
+        all.push(results(&out.join("smoke")));
+    }
+    assert!(all[0].len() > 15, "{:?}", all[0].keys());
+    for (index, other) in all.iter().enumerate().skip(1) {
+        assert_same(&all[0], other, &format!("run {index}"));
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_anywhere_and_resumed_gives_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = load(&root().join("experiments/smoke.ron")).unwrap();
+    let straight = folder.path().join("straight");
+    run(&study, &straight, &StopFlag::new(), &mut Silent).unwrap();
+    let expected = results(&straight.join("smoke"));
+    // In the first step, in mid-teacher, in its last step, in a student, again and again.
+    for stops in [vec![1], vec![7], vec![20], vec![19, 1, 5], vec![27, 3, 11, 2]] {
+        let out = folder.path().join(format!("stopped-{stops:?}"));
+        let mut outcome = None;
+        for &left in &stops {
+            let stop = StopFlag::new();
+            let mut progress = StopAfter { left, stop: stop.clone() };
+            let dir = out.join("smoke");
+            outcome = Some(if dir.exists() {
+                resume(&dir, &stop, &mut progress).unwrap()
+            } else {
+                run(&study, &out, &stop, &mut progress).unwrap()
+            });
+        }
+        assert!(matches!(outcome, Some(RunOutcome::Stopped { .. })), "{stops:?}: {outcome:?}");
+        let end = resume(&out.join("smoke"), &StopFlag::new(), &mut Silent).unwrap();
+        assert!(matches!(end, RunOutcome::Finished { .. }), "{stops:?}: {end:?}");
+        assert_same(&expected, &results(&out.join("smoke")), &format!("stopped at {stops:?}"));
+    }
+}
