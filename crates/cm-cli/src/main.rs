@@ -57,15 +57,17 @@ impl From<RunError> for Ending {
 fn perform(command: Command) -> Result<(), Ending> {
     match command {
         Command::Run { file, out, threads } => {
-            let stop = prepare(threads)?;
+            let stop = listen()?;
             let study = cm_experiment::load(&file)?;
-            let mut progress = progress::to_stderr();
-            study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
-            conclude(cm_experiment::run(&study, &out, &stop, progress.as_mut())?)
+            work(threads, || {
+                let mut progress = progress::to_stderr();
+                study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
+                cm_experiment::run(&study, &out, &stop, progress.as_mut())
+            })
         }
         Command::Resume { run_dir, threads } => {
-            let stop = prepare(threads)?;
-            conclude(cm_experiment::resume(&run_dir, &stop, progress::to_stderr().as_mut())?)
+            let stop = listen()?;
+            work(threads, || cm_experiment::resume(&run_dir, &stop, progress::to_stderr().as_mut()))
         }
         Command::Plan { file } => {
             let study = cm_experiment::load(&file)?;
@@ -76,18 +78,27 @@ fn perform(command: Command) -> Result<(), Ending> {
     }
 }
 
-/// Sets the number of threads, and makes Ctrl-C and SIGTERM ask for a stop; the second one kills.
-fn prepare(Threads { threads }: Threads) -> Result<StopFlag, Ending> {
-    let failed = |message: String| Ending { message: format!("error: {message}"), code: FAILED };
-    if let Some(threads) = threads {
-        cm_experiment::use_threads(usize::from(threads)).map_err(|error| failed(error.to_string()))?;
-    }
+/// Does a study's work on the wanted number of threads and prints how it came out.
+fn work(
+    Threads { threads }: Threads,
+    study: impl FnOnce() -> Result<RunOutcome, RunError> + Send,
+) -> Result<(), Ending> {
+    let outcome = cm_experiment::on_threads(threads.map(usize::from), study)
+        .map_err(|error| Ending { message: format!("error: {error}"), code: FAILED })??;
+    conclude(outcome)
+}
+
+/// Makes Ctrl-C and SIGTERM ask for a stop; the second one kills.
+fn listen() -> Result<StopFlag, Ending> {
     let stop = StopFlag::new();
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the first signal finds the flag unset, sets it, and only the next one ends the process.
         signal_hook::flag::register_conditional_shutdown(signal, FAILED.into(), stop.shared())
             .and_then(|_| signal_hook::flag::register(signal, stop.shared()))
-            .map_err(|error| failed(format!("cannot listen to signals: {error}")))?;
+            .map_err(|error| Ending {
+                message: format!("error: cannot listen to signals: {error}"),
+                code: FAILED,
+            })?;
     }
     Ok(stop)
 }

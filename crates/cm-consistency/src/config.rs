@@ -86,21 +86,16 @@ impl Default for ProgressiveConfig {
 }
 
 /// The network that makes the target of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum TargetConfig {
     /// The student itself without gradient: mu = 0 (the paper's choice for CIFAR-10 distillation; iCT).
+    #[default] // Song et al. 2023, Table 3, CIFAR-10 distillation: mu = 0
     StopGradient,
     /// An average of the student with a fixed decay mu per step, in [0, 1).
     Ema(f32),
     /// An average with decay mu(k) = exp(s0 ln(mu0) / N(k)) (Song et al. 2023, Appendix C).
     Adaptive(AdaptiveConfig),
-}
-
-impl Default for TargetConfig {
-    fn default() -> Self {
-        Self::StopGradient // Song et al. 2023, Table 3, CIFAR-10 distillation: mu = 0
-    }
 }
 
 /// Constants of [`TargetConfig::Adaptive`].
@@ -120,7 +115,7 @@ impl Default for AdaptiveConfig {
 }
 
 /// The distance d(x, y) between the student's and the target's output.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum DistanceConfig {
     /// Mean of |x - y| over the values of an image (the paper's l1).
@@ -128,17 +123,12 @@ pub enum DistanceConfig {
     /// Root of the mean of (x - y)^2.
     L2,
     /// Mean of (x - y)^2: what the paper and its code call l2.
+    #[default] // Song et al. 2023, Section 6.1; their best, LPIPS, needs ImageNet weights
     SquaredL2,
     /// sqrt(|x - y|^2 + c^2) - c over the whole image (Song and Dhariwal 2024).
     PseudoHuber(PseudoHuberConfig),
     /// In the manner of LPIPS: features of a small classifier trained on the same data.
     Features(FeaturesConfig),
-}
-
-impl Default for DistanceConfig {
-    fn default() -> Self {
-        Self::SquaredL2 // Song et al. 2023, Section 6.1; their best, LPIPS, needs ImageNet weights
-    }
 }
 
 /// Constants of [`DistanceConfig::PseudoHuber`].

@@ -63,8 +63,8 @@ pub struct ArmConfig {
     pub changes: Vec<Change>,
 }
 
-/// Everything that decides a run but its seed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Everything that decides a run but its seed. Each part's default is beside its type.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExperimentConfig {
     /// What is learnt.
@@ -73,7 +73,7 @@ pub struct ExperimentConfig {
     pub network: NetworkConfig,
     /// The diffusion model that is distilled, or that the student starts from.
     pub teacher: TeacherSource,
-    /// Seed of the teacher's training. Not the run's seed: all runs share one teacher.
+    /// Seed of the teacher's training, 0 unless given. Not the run's seed: all runs share one teacher.
     pub teacher_seed: u64,
     /// Distillation or training.
     pub method: MethodConfig,
@@ -83,21 +83,6 @@ pub struct ExperimentConfig {
     pub evaluation: EvaluationConfig,
     /// What is written down while training.
     pub logging: LoggingConfig,
-}
-
-impl Default for ExperimentConfig {
-    fn default() -> Self {
-        Self {
-            dataset: DatasetConfig::default(),         // beside that type
-            network: NetworkConfig::default(),         // beside that type
-            teacher: TeacherSource::default(),         // beside that type
-            teacher_seed: 0,                           // any
-            method: MethodConfig::default(),           // beside that type
-            consistency: ConsistencyConfig::default(), // beside that type
-            evaluation: EvaluationConfig::default(),   // beside that type
-            logging: LoggingConfig::default(),         // beside that type
-        }
-    }
 }
 
 /// Where the teacher comes from.

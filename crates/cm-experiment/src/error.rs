@@ -102,8 +102,9 @@ impl RunError {
     /// Whether the user must change the input (exit code 2), rather than the run having failed (exit code 1).
     pub fn is_input(&self) -> bool {
         match self {
-            Self::Input(_) | Self::Folder(_) => true,
-            Self::File { .. } | Self::Journal(_) | Self::Damaged { .. } | Self::Failed { .. } => false,
+            // A damaged file is something the user hands over with the folder.
+            Self::Input(_) | Self::Folder(_) | Self::Damaged { .. } => true,
+            Self::File { .. } | Self::Journal(_) | Self::Failed { .. } => false,
         }
     }
 }

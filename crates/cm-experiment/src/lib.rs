@@ -4,25 +4,10 @@
 //! 1. [`load()`] reads a file into a [`StudyConfig`] (raw), checks it, and returns a [`Study`] with its [`Plan`]
 //!    (checked): one [`PlannedRun`] per arm and seed, each with a complete [`ExperimentConfig`]. All problems of a
 //!    file are reported together ([`InputErrors`]), each with file, line, column and what is allowed.
-//! 2. [`run`] does the plan in a [`StudyDir`], [`resume`] goes on with one that was stopped:
-//!
-//! ```text
-//! run.rs (with assemble.rs) provides exactly:
-//!   pub fn run(study: &Study, out: &Path, stop: &StopFlag, progress: &mut dyn Progress) -> Result<RunOutcome, RunError>;
-//!   pub fn resume(study_dir: &Path, stop: &StopFlag, progress: &mut dyn Progress) -> Result<RunOutcome, RunError>;
-//! and uses from here:
-//!   StudyDir::create(&study, out)?  -> Opened::{New(StudyDir), Finished { path, table }}
-//!   StudyDir::reopen(study_dir)?    -> (StudyDir, Study)                     both hold the folder's lock
-//!   study.plan.runs()               -> PlannedRun { arm, seed, experiment }  in the order in which to run them
-//!   study_dir.run_dir(&planned)?    -> RunDir { path(), checkpoints(), samples(), scores()? / write_scores(&rows)? }
-//!   study_dir.teacher_dir(&key)?    -> RunDir                                key = TeacherKey::of(&experiment)
-//!   study_dir.write_report(&study.plan.question, &rows)?  -> String          report.csv, report.md; the table as text
-//!   Journal::open(run_dir.path(), None | Some(checkpoint_step))?             record(step, images, &[("student/loss", x)]),
-//!                                                                            picture(step, "name", &sheet), timing(..), sync()
-//!   NamedSeeds::of(planned.seed)    -> init, noise, dropout, shuffle, sample, features: u64 each
-//!   RunOutcome::{Finished { dir, table }, Stopped { dir }, AlreadyFinished { dir, table }}
-//!   RunError::failed("training l1/seed-0", error)  (exit 1);  folder and input errors convert by `?`  (exit 2)
-//! ```
+//! 2. [`run`] does the plan in a [`StudyDir`], [`resume`] goes on with one that was stopped. What is written while a
+//!    run works is its [`Journal`]; what a user sees meanwhile goes through [`Progress`]; a [`StopFlag`] asks for an
+//!    end after a checkpoint.
+//! 3. The scores of all runs become a report of [`ReportRow`]s, as CSV and as a table.
 //!
 //! Deliberately absent: printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper.
 //! Nothing below this crate reads or writes RON.
@@ -72,4 +57,4 @@ pub use run_dir::{Opened, RunDir, StudyDir, TeacherKey, report_of};
 pub use seed::NamedSeeds;
 pub use stop::StopFlag;
 pub use table::{REPORT_HEADER, ReportError, ReportRow};
-pub use threads::{ThreadsError, use_threads};
+pub use threads::{ThreadsError, on_threads};

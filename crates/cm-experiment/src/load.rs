@@ -57,7 +57,7 @@ pub fn check(path: &Path, text: &str) -> Result<Checked, InputErrors> {
     match outcome {
         Some(Ok(checked)) if problems.is_empty() => return Ok(checked),
         Some(Err(found)) => {
-            problems.extend(found.into_iter().filter_map(|problem| locate(&reading, problem)))
+            problems.extend(found.into_iter().filter_map(|problem| locate(&reading, problem)));
         }
         Some(Ok(_)) | None => {}
     }
@@ -77,7 +77,7 @@ mod tests {
 
     /// `line:column message` of each problem of a text.
     fn problems(text: &str) -> Vec<String> {
-        let errors = check(Path::new("f.ron"), text).err().expect("the text is wrong");
+        let errors = check(Path::new("f.ron"), text).expect_err("the text is wrong");
         let show = |problem: &Diagnostic| {
             let (line, column) = errors.position(problem).expect("it has a place");
             format!("{line}:{column} {}", problem.message)
@@ -103,8 +103,8 @@ mod tests {
             "4:22 no field is called `widht` here: did you mean `width`?",
             "6:52 train.batch is 0",
             "7:51 metric Recognised needs a classifier, which these data do not have",
-            "10:57 distance.c is -1",
-            "10:73 no choice is called `Karas` here: did you mean `Karras`?",
+            "10:55 distance.c is -1",
+            "10:71 no choice is called `Karas` here: did you mean `Karras`?",
         ];
         assert_eq!(problems(text), expected);
     }

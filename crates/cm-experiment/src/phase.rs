@@ -13,7 +13,7 @@ use cm_tensor::{CheckpointError, TensorFile};
 use cm_training::{Batch, Control, StepReport, TrainConfig, TrainError, TrainStep, train};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// What does not change while it trains.
@@ -164,7 +164,7 @@ pub(crate) fn write_file(path: &Path, file: &TensorFile) -> Result<(), RunError>
     durable::write(path, &bytes).map_err(RunError::file(path))
 }
 
-fn write<S: TrainStep>(path: &PathBuf, method: &S) -> Result<(), RunError> {
+fn write<S: TrainStep>(path: &Path, method: &S) -> Result<(), RunError> {
     let mut file = TensorFile::default();
     method.save(&mut file);
     write_file(path, &file)

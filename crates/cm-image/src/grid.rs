@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn points_are_drawn_where_they_are() {
-        let points = ImageBatch::new(ImageShape::vector(2), vec![-0.9, 0.9, 5.0, 0.0, f32::NAN, 0.0]).unwrap();
+        let points =
+            ImageBatch::new(ImageShape::vector(2), vec![-0.9, 0.9, 5.0, 0.0, f32::NAN, 0.0]).unwrap();
         let plot = scatter_plot(&points, 1.0, 10).unwrap();
         let dark: Vec<usize> = (0..100).filter(|&i| plot.values()[i] < 1.0).collect();
         assert_eq!(dark, [0], "left and up is the first pixel; points outside are left out");

@@ -37,7 +37,14 @@ pub fn distance(kind: Distance, rows: usize, x: &[f32], y: &[f32], out: &mut [f3
 ///
 /// # Panics
 /// If the slices do not hold `rows` images of one size.
-pub fn distance_backward(kind: Distance, rows: usize, x: &[f32], y: &[f32], grad_out: &[f32], grad_x: &mut [f32]) {
+pub fn distance_backward(
+    kind: Distance,
+    rows: usize,
+    x: &[f32],
+    y: &[f32],
+    grad_out: &[f32],
+    grad_x: &mut [f32],
+) {
     check(rows, x, y);
     assert!(grad_out.len() == rows && grad_x.len() == x.len(), "gradients do not fit the images");
     let dim = x.len().checked_div(rows).unwrap_or(0);
@@ -85,7 +92,8 @@ pub fn unit_feature_distance(rows: usize, channels: usize, x: &[f32], y: &[f32],
             let at = row * dim + pixel * channels;
             let (x, y) = (&x[at..][..channels], &y[at..][..channels]);
             let (nx, ny) = (length(x), length(y));
-            sum += x.iter().zip(y).map(|(x, y)| (f64::from(*x) / nx - f64::from(*y) / ny).powi(2)).sum::<f64>();
+            sum +=
+                x.iter().zip(y).map(|(x, y)| (f64::from(*x) / nx - f64::from(*y) / ny).powi(2)).sum::<f64>();
         }
         out[0] = (sum / pixels as f64) as f32;
     });
@@ -177,7 +185,9 @@ mod tests {
         [Distance::L1, Distance::L2, Distance::SquaredL2, Distance::PseudoHuber { c: 0.3 }];
 
     fn values(len: usize, seed: u32) -> Vec<f32> {
-        (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed * 40_503) >> 8) as f32 / 8e6 - 1.0).collect()
+        (0..len as u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed * 40_503) >> 8) as f32 / 8e6 - 1.0)
+            .collect()
     }
 
     #[test]
@@ -219,7 +229,9 @@ mod tests {
             cases.push((
                 format!("features of {channels} channels"),
                 Box::new(move |x, out| unit_feature_distance(rows, channels, x, &y1, out)),
-                Box::new(move |x, grad| unit_feature_distance_backward(rows, channels, x, &y2, &grad_out, grad)),
+                Box::new(move |x, grad| {
+                    unit_feature_distance_backward(rows, channels, x, &y2, &grad_out, grad)
+                }),
             ));
         }
         for (name, forward, backward) in cases {

@@ -20,6 +20,7 @@ pub mod distance;
 pub mod elementwise;
 pub mod gemm;
 pub mod group_norm;
+pub mod memory;
 pub mod pool;
 pub mod resample;
 pub mod softmax;

@@ -6,10 +6,13 @@ use crate::Weights;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
 
+/// The one key of safetensors' own metadata that is used. Its value is a JSON object with sorted keys: safetensors
+/// writes its metadata in no fixed order, and the same content must give the same bytes.
+const KEY: &str = "consistency-models";
 /// The version of the layout, kept under this key; a reader refuses any other.
 const FORMAT_KEY: &str = "format";
-const FORMAT: &str = "consistency-models 1";
-/// BLAKE3 over the names, extents and bytes of all arrays in order of name.
+const FORMAT: &str = "1";
+/// BLAKE3 over the names, extents and bytes of all arrays in order of name, and over the text.
 const CHECKSUM_KEY: &str = "blake3";
 
 /// The content of a checkpoint: `f32` arrays and lines of text, each by name.
@@ -93,9 +96,11 @@ impl TensorFile {
     /// # Errors
     /// [`CheckpointError::Damaged`] if two arrays share a name or an array's values do not fill its extents.
     pub fn encode(&self) -> Result<Vec<u8>, CheckpointError> {
-        let mut metadata: HashMap<String, String> = self.metadata.clone().into_iter().collect();
+        let mut metadata = self.metadata.clone();
         metadata.insert(FORMAT_KEY.into(), FORMAT.into());
         metadata.insert(CHECKSUM_KEY.into(), self.checksum());
+        let metadata = serde_json::to_string(&metadata).expect("a map of texts is JSON");
+        let metadata = HashMap::from([(KEY.to_string(), metadata)]);
         let bytes: Vec<Vec<u8>> = self.arrays.iter().map(|(_, _, values)| to_bytes(values)).collect();
         let mut views = Vec::with_capacity(self.arrays.len());
         for ((name, shape, _), bytes) in self.arrays.iter().zip(&bytes) {
@@ -110,8 +115,9 @@ impl TensorFile {
     /// [`CheckpointError`] unless the bytes are a whole file of this format with the right checksum.
     pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
+        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
         let mut metadata: BTreeMap<String, String> =
-            header.metadata().clone().unwrap_or_default().into_iter().collect();
+            text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let found = metadata.remove(FORMAT_KEY);
         if found.as_deref() != Some(FORMAT) {
             return Err(CheckpointError::Format { found });
@@ -183,6 +189,13 @@ mod tests {
         assert_eq!(decoded, example());
         assert_eq!(decoded.parse::<u64>("step").unwrap(), 12);
         assert!(decoded.parse::<u64>("stop").is_err());
+    }
+
+    #[test]
+    fn the_same_content_gives_the_same_bytes() {
+        let mut file = example();
+        file.metadata.extend((0..20).map(|key| (key.to_string(), "text".to_string())));
+        assert_eq!(file.encode().unwrap(), file.clone().encode().unwrap());
     }
 
     #[test]
