@@ -172,3 +172,41 @@ fn a_stopped_study_goes_on_as_if_it_had_not_been_stopped() {
     let (again, _) = expect(folder.path(), &["resume", "stopped/study"], 0);
     assert!(again.contains("was run before"), "{again}");
 }
+
+#[test]
+fn a_truncated_checkpoint_is_wrong_input_and_stays_as_it_is() {
+    let folder = scratch(&ring(32_000, ""));
+    run_and_stop(folder.path());
+    let checkpoint = folder.path().join("stopped/study/base/seed-0/checkpoints/state.safetensors");
+    let bytes = fs::read(&checkpoint).unwrap();
+    for kept in [0, 7, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&checkpoint, &bytes[..kept]).unwrap();
+        let (_, error) = expect(folder.path(), &["resume", "stopped/study"], 2);
+        assert!(error.contains("state.safetensors: not a whole safetensors file"), "{error}");
+        assert_eq!(
+            fs::read(&checkpoint).unwrap().len(),
+            kept,
+            "a damaged file is left for its owner to look at"
+        );
+    }
+    let mut flipped = bytes.clone();
+    let last = flipped.len() - 1;
+    flipped[last] ^= 1;
+    fs::write(&checkpoint, flipped).unwrap();
+    let (_, error) = expect(folder.path(), &["resume", "stopped/study"], 2);
+    assert!(error.contains("checksum"), "{error}");
+    fs::write(&checkpoint, bytes).unwrap();
+    expect(folder.path(), &["resume", "stopped/study"], 0);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_fails_the_run_and_says_where() {
+    let study = ring(3_200, "").replace("batch: 32,", "batch: 32, learning_rate: (peak: 1e30),");
+    let folder = scratch(&study);
+    let (_, error) = expect(folder.path(), &["run", "study.ron"], 1);
+    assert!(
+        error.contains("training base/seed-0: student") && error.contains("is not finite at step"),
+        "{error}"
+    );
+    assert!(error.contains("noise seed") && error.contains("lower the learning rate"), "{error}");
+}

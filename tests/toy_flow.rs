@@ -56,6 +56,11 @@ fn a_mixture_s_flow_is_learnt() {
     // The ring has radius 0.8: whoever learnt nothing is that far off.
     assert!(median("long") < 0.15, "half of all endpoints are within {}", median("long"));
     assert!(median("short") > 2.0 * median("long"), "{} and {}", median("short"), median("long"));
-    assert!(wasserstein("short") > 2.0 * wasserstein("long"), "{} and {}", wasserstein("short"), wasserstein("long"));
+    assert!(
+        wasserstein("short") > 2.0 * wasserstein("long"),
+        "{} and {}",
+        wasserstein("short"),
+        wasserstein("long")
+    );
     assert!(value(&study, "long", "mode-weights") < 0.15);
 }

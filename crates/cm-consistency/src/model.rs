@@ -21,13 +21,7 @@ impl<'a> ConsistencyModel<'a> {
 
 impl ConsistencyFunction for ConsistencyModel<'_> {
     fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
-        let expected = self.network.shape();
-        if noisy.shape() != expected {
-            return Err(ModelError::Shape { given: noisy.shape(), expected });
-        }
-        if sigma.len() != noisy.count() {
-            return Err(ModelError::Count { images: noisy.count(), sigmas: sigma.len() });
-        }
+        ModelError::check(noisy, sigma, self.network.shape())?;
         let mut graph = Graph::inference();
         let x = Images::from_batch(noisy);
         let scaling = scaling(&self.precondition, sigma);

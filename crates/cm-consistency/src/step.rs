@@ -6,9 +6,7 @@ use cm_diffusion::{Boundary, Discretisation, LevelPair, NoiseLevels, Sigma, Weig
 use cm_image::random::{Random, derive_seed};
 use cm_network::{Extra, Network};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
-use cm_training::{
-    Batch, LearningRateConfig, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep,
-};
+use cm_training::{Batch, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep};
 
 /// The stream of a step's seed from which levels are drawn; images' noise uses seeds derived per image.
 const LEVELS_STREAM: u64 = 1;
@@ -31,7 +29,6 @@ pub struct ConsistencyStep<'a> {
     precondition: Boundary,
     parts: Parts<'a>,
     curriculum: Curriculum,
-    learning_rate: LearningRateConfig,
     state: TrainState,
 }
 
@@ -51,7 +48,6 @@ impl<'a> ConsistencyStep<'a> {
             precondition,
             parts,
             curriculum: Curriculum { levels: config.curriculum, target: config.target },
-            learning_rate: config.train.learning_rate,
             state: TrainState::new(&config.train, weights, with_target),
         }
     }
@@ -98,32 +94,13 @@ impl TrainStep for ConsistencyStep<'_> {
             .iter()
             .map(|pair| self.parts.weighting.weight(pair.upper, pair.lower) / count as f32)
             .collect();
-        let loss: f64 =
-            distances.values().iter().zip(&weights).map(|(d, w)| f64::from(*d) * f64::from(*w)).sum();
-        let not_finite = |what| TrainError::NotFinite {
-            what,
-            step: progress.step,
-            seed: seed.noise(),
-            levels: format!("{pairs:?}"),
-        };
-        if !loss.is_finite() {
-            return Err(not_finite("loss"));
-        }
-        let gradients = self.state.weights.gradients(&mut graph.backward(&distances, weights));
-        let gradient_norm = TrainState::norm(&gradients);
-        if !gradient_norm.is_finite() {
-            return Err(not_finite("gradient"));
-        }
-        let learning_rate = self.learning_rate.at(progress);
-        self.state.update(&gradients, gradient_norm, learning_rate, target_decay);
-        Ok(StepReport {
-            step: progress.step + 1,
-            images: progress.images + count as u64,
-            loss,
-            gradient_norm,
-            learning_rate,
-            scalars: vec![("num_levels", num_levels.get() as f64), ("target_decay", f64::from(target_decay))],
-        })
+        let mut report =
+            self.state.descend(graph, &distances, weights, (progress, seed), target_decay, || {
+                format!("{pairs:?}")
+            })?;
+        report.scalars =
+            vec![("num_levels", num_levels.get() as f64), ("target_decay", f64::from(target_decay))];
+        Ok(report)
     }
 
     fn save(&self, file: &mut TensorFile) {

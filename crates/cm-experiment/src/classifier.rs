@@ -8,7 +8,7 @@ use cm_network::{CheckpointError, Graph, Images, TensorFile, Weights};
 use cm_tensor::ops::cross_entropy;
 use cm_training::{
     Batch, Control, DecayConfig, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, Progress,
-    Schedule, StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep, train,
+    StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep, train,
 };
 
 /// Why there is no classifier.
@@ -39,11 +39,7 @@ pub fn train_classifier(
     let classes = dataset.num_classes().ok_or(ClassifierError::NoLabels)?;
     let (network, weights) = Classifier::new(dataset.shape(), classes, channels, seed);
     let config = recipe(train_images);
-    let mut step = ClassifierStep {
-        network: &network,
-        learning_rate: config.learning_rate,
-        state: TrainState::new(&config, weights, false),
-    };
+    let mut step = ClassifierStep { network: &network, state: TrainState::new(&config, weights, false) };
     let loader = Loader::new(dataset, config.batch, seed)?;
     train::<_, ClassifierError>(
         &mut step,
@@ -92,7 +88,6 @@ fn recipe(train_images: u64) -> TrainConfig {
 
 struct ClassifierStep<'a> {
     network: &'a Classifier,
-    learning_rate: LearningRateConfig,
     state: TrainState,
 }
 
@@ -103,23 +98,8 @@ impl TrainStep for ClassifierStep<'_> {
         let images = Images::from_batch(&batch.images);
         let output = self.network.forward(&mut graph, &self.state.weights, &images);
         let losses = cross_entropy(&mut graph, &output.logits, &batch.labels);
-        let loss = losses.values().iter().map(|&loss| f64::from(loss)).sum::<f64>() / count as f64;
         let weights = vec![1.0 / count as f32; count];
-        let gradients = self.state.weights.gradients(&mut graph.backward(&losses, weights));
-        let gradient_norm = TrainState::norm(&gradients);
-        if !(loss.is_finite() && gradient_norm.is_finite()) {
-            let levels = "none: a classifier".into();
-            return Err(TrainError::NotFinite {
-                what: "loss",
-                step: progress.step,
-                seed: seed.noise(),
-                levels,
-            });
-        }
-        let learning_rate = self.learning_rate.at(progress);
-        self.state.update(&gradients, gradient_norm, learning_rate, 0.0);
-        let (step, images) = (progress.step + 1, progress.images + count as u64);
-        Ok(StepReport { step, images, loss, gradient_norm, learning_rate, scalars: Vec::new() })
+        self.state.descend(graph, &losses, weights, (progress, seed), 0.0, || "none: a classifier".into())
     }
 
     fn save(&self, file: &mut TensorFile) {

@@ -230,7 +230,7 @@ mod tests {
                 format!("features of {channels} channels"),
                 Box::new(move |x, out| unit_feature_distance(rows, channels, x, &y1, out)),
                 Box::new(move |x, grad| {
-                    unit_feature_distance_backward(rows, channels, x, &y2, &grad_out, grad)
+                    unit_feature_distance_backward(rows, channels, x, &y2, &grad_out, grad);
                 }),
             ));
         }

@@ -36,6 +36,9 @@ pub struct UNetConfig {
     pub dropout: f32,
     /// How a noise level enters.
     pub embedding: EmbeddingConfig,
+    /// Whether it scales and shifts behind the second normalisation of a block (ADM's scale-shift norm), instead of
+    /// shifting before it.
+    pub film: bool,
 }
 
 impl Default for UNetConfig {
@@ -48,6 +51,7 @@ impl Default for UNetConfig {
             heads: 1,                              // Karras et al. 2022, Table 7, CIFAR-10
             dropout: 0.0,                          // Song et al. 2023, Table 3 (their EDM teacher had 0.13)
             embedding: EmbeddingConfig::default(), // beside that type
+            film: false,                           // Karras et al. 2022, Table 7: DDPM++ shifts
         }
     }
 }

@@ -18,8 +18,18 @@ fn tiny_unet() -> NetworkConfig {
     })
 }
 
+fn tiny_film() -> NetworkConfig {
+    let NetworkConfig::UNet(config) = tiny_unet() else { unreachable!("a U-Net") };
+    NetworkConfig::UNet(UNetConfig { film: true, ..config })
+}
+
 fn tiny_mlp() -> NetworkConfig {
     NetworkConfig::Mlp(MlpConfig { width: 16, blocks: 2, ..MlpConfig::default() })
+}
+
+fn networks() -> [(NetworkConfig, ImageShape); 3] {
+    let images = ImageShape::new(8, 8, 2);
+    [(tiny_unet(), images), (tiny_film(), images), (tiny_mlp(), ImageShape::vector(3))]
 }
 
 const ALL: Conditions = Conditions { classes: Some(3), second_time: true };
@@ -44,7 +54,7 @@ fn extra(dropout_key: Option<u64>) -> Extra<'static> {
 
 #[test]
 fn gradients_by_the_images() {
-    for (config, shape) in [(tiny_unet(), ImageShape::new(8, 8, 2)), (tiny_mlp(), ImageShape::vector(3))] {
+    for (config, shape) in networks() {
         let (network, weights) = build(&config, shape);
         let x: Images = normal_values([2, shape.height, shape.width, shape.channels], 1);
         assert_gradient(&x, 1e-2, |g, x| network.forward(g, &weights, x, &[-0.7, 0.4], extra(None)));
@@ -53,7 +63,7 @@ fn gradients_by_the_images() {
 
 #[test]
 fn gradients_by_every_weight() {
-    for (config, shape) in [(tiny_unet(), ImageShape::new(8, 8, 2)), (tiny_mlp(), ImageShape::vector(3))] {
+    for (config, shape) in networks() {
         let (network, weights) = build(&config, shape);
         let x: Images = normal_values([2, shape.height, shape.width, shape.channels], 1);
         let run = |g: &mut Graph, w: &Weights| network.forward(g, w, &x, &[-0.7, 0.4], extra(None));

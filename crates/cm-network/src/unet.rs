@@ -32,9 +32,9 @@ impl UNet {
         seed: u64,
     ) -> Result<(Self, Weights), NetworkConfigError> {
         check(config, shape)?;
-        let UNetConfig { channels, multipliers, blocks, attention, heads, dropout, embedding } = config;
+        let UNetConfig { channels, multipliers, blocks, attention, heads, dropout, embedding, film } = config;
         let mut b = Builder::new(seed);
-        let context = BlockContext { embedding: 4 * channels, heads: *heads, dropout: *dropout };
+        let context = BlockContext { embedding: 4 * channels, heads: *heads, dropout: *dropout, film: *film };
         let mut dropout_stream = 0;
         let mut block = |b: &mut Builder, name: String, ends: (usize, usize), resample, attends: bool| {
             dropout_stream += 1;

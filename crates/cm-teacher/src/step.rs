@@ -7,9 +7,7 @@ use cm_image::random::{Random, derive_seed};
 use cm_network::{Extra, Network};
 use cm_tensor::ops::{PairDistance, pair_distance};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
-use cm_training::{
-    Batch, LearningRateConfig, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep,
-};
+use cm_training::{Batch, Progress, StepReport, StepSeed, TrainError, TrainState, TrainStep};
 
 /// The stream of a step's seed from which noise levels are drawn; images' noise uses seeds derived per image.
 const LEVELS_STREAM: u64 = 1;
@@ -20,7 +18,6 @@ pub struct TeacherStep<'a> {
     precondition: Edm,
     noise: Box<dyn NoiseDistribution>,
     weighting: Box<dyn Weighting>,
-    learning_rate: LearningRateConfig,
     state: TrainState,
 }
 
@@ -39,7 +36,6 @@ impl<'a> TeacherStep<'a> {
             noise,
             // lambda = 1 / c_out^2, so that the network's own error counts the same at every level.
             weighting: WeightingConfig::Karras.build(precondition.sigma_data),
-            learning_rate: config.train.learning_rate,
             state: TrainState::new(&config.train, weights, false),
         }
     }
@@ -74,32 +70,7 @@ impl TrainStep for TeacherStep<'_> {
         let errors =
             pair_distance(&mut graph, PairDistance::SquaredL2, &denoised, &Images::from_batch(clean));
         let weights: Vec<f32> = sigma.iter().map(|&s| self.weighting.weight(s, s) / count as f32).collect();
-        let loss: f64 =
-            errors.values().iter().zip(&weights).map(|(e, w)| f64::from(*e) * f64::from(*w)).sum();
-        let not_finite = |what| TrainError::NotFinite {
-            what,
-            step: progress.step,
-            seed: seed.noise(),
-            levels: format!("{sigma:?}"),
-        };
-        if !loss.is_finite() {
-            return Err(not_finite("loss"));
-        }
-        let gradients = self.state.weights.gradients(&mut graph.backward(&errors, weights));
-        let gradient_norm = TrainState::norm(&gradients);
-        if !gradient_norm.is_finite() {
-            return Err(not_finite("gradient"));
-        }
-        let learning_rate = self.learning_rate.at(progress);
-        self.state.update(&gradients, gradient_norm, learning_rate, 0.0);
-        Ok(StepReport {
-            step: progress.step + 1,
-            images: progress.images + count as u64,
-            loss,
-            gradient_norm,
-            learning_rate,
-            scalars: Vec::new(),
-        })
+        self.state.descend(graph, &errors, weights, (progress, seed), 0.0, || format!("{sigma:?}"))
     }
 
     fn save(&self, file: &mut TensorFile) {
@@ -118,7 +89,7 @@ mod tests {
     use cm_diffusion::{Denoiser, NoiseDistributionConfig};
     use cm_image::{ImageBatch, ImageShape};
     use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
-    use cm_training::{Control, DecayConfig, EmaConfig, TrainConfig, train};
+    use cm_training::{Control, DecayConfig, EmaConfig, LearningRateConfig, TrainConfig, train};
 
     fn config(total_images: u64) -> TeacherConfig {
         TeacherConfig {

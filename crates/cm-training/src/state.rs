@@ -1,9 +1,11 @@
 //! The state of a training run: weights, moments, averages, step.
 
-use crate::{OptimiserConfig, TrainConfig};
+use crate::{
+    LearningRateConfig, OptimiserConfig, Progress, Schedule, StepReport, StepSeed, TrainConfig, TrainError,
+};
 use cm_kernels::elementwise::sum_squares;
 use cm_kernels::update::{self, Rule, Slices};
-use cm_tensor::{CheckpointError, TensorFile, Weights};
+use cm_tensor::{CheckpointError, Graph, TensorFile, Vector, Weights};
 
 /// Weights in training with everything that changes beside them.
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ pub struct TrainState {
     first_moments: Vec<Vec<f32>>,
     second_moments: Vec<Vec<f32>>,
     optimiser: OptimiserConfig,
+    learning_rate: LearningRateConfig,
     decays: Vec<f32>,
     gradient_clip: Option<f32>,
     step: u64,
@@ -32,6 +35,7 @@ impl TrainState {
             first_moments: zeros(),
             second_moments: zeros(),
             optimiser: config.optimiser,
+            learning_rate: config.learning_rate,
             decays: config.ema.iter().map(|ema| ema.decay(config.batch)).collect(),
             gradient_clip: config.gradient_clip,
             step: 0,
@@ -44,8 +48,44 @@ impl TrainState {
         self.step
     }
 
+    /// The end of every step: the loss sum(`weights` x `losses`), its gradient, the update. `levels` names the
+    /// noise levels of the batch for the error message.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] for an infinite or NaN loss or gradient; then nothing has been changed.
+    ///
+    /// # Panics
+    /// If `graph` did not record, or there is not one weight for each loss.
+    pub fn descend(
+        &mut self,
+        graph: Graph,
+        losses: &Vector,
+        weights: Vec<f32>,
+        (progress, seed): (Progress, StepSeed),
+        target_decay: f32,
+        levels: impl Fn() -> String,
+    ) -> Result<StepReport, TrainError> {
+        let loss: f64 =
+            losses.values().iter().zip(&weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum();
+        let not_finite =
+            |what| TrainError::NotFinite { what, step: progress.step, seed: seed.noise(), levels: levels() };
+        if !loss.is_finite() {
+            return Err(not_finite("loss"));
+        }
+        let count = weights.len() as u64;
+        let gradients = self.weights.gradients(&mut graph.backward(losses, weights));
+        let gradient_norm = Self::norm(&gradients);
+        if !gradient_norm.is_finite() {
+            return Err(not_finite("gradient"));
+        }
+        let learning_rate = self.learning_rate.at(progress);
+        self.update(&gradients, gradient_norm, learning_rate, target_decay);
+        let (step, images) = (progress.step + 1, progress.images + count);
+        Ok(StepReport { step, images, loss, gradient_norm, learning_rate, scalars: Vec::new() })
+    }
+
     /// Norm of a whole gradient.
-    pub fn norm(gradients: &[Vec<f32>]) -> f64 {
+    fn norm(gradients: &[Vec<f32>]) -> f64 {
         gradients.iter().map(|gradient| sum_squares(gradient)).sum::<f64>().sqrt()
     }
 
@@ -54,7 +94,7 @@ impl TrainState {
     ///
     /// # Panics
     /// If the gradients are not those of the weights.
-    pub fn update(&mut self, gradients: &[Vec<f32>], norm: f64, learning_rate: f32, target_decay: f32) {
+    fn update(&mut self, gradients: &[Vec<f32>], norm: f64, learning_rate: f32, target_decay: f32) {
         self.step += 1;
         let step = self.step;
         let rule = match self.optimiser {

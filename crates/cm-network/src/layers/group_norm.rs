@@ -1,7 +1,7 @@
 //! Group normalisation.
 
 use crate::init::Builder;
-use cm_tensor::{Graph, Images, ParameterId, Weights, ops};
+use cm_tensor::{Graph, Images, Matrix, ParameterId, Weights, ops};
 
 /// Up to 32 groups of at least 4 channels, as in DDPM++.
 pub(crate) struct GroupNorm {
@@ -24,6 +24,17 @@ impl GroupNorm {
     }
 
     pub(crate) fn forward(&self, g: &mut Graph, w: &Weights, x: &Images, silu: bool) -> Images {
-        ops::group_norm(g, x, w.get(self.gamma), w.get(self.beta), self.groups, EPS, silu)
+        ops::group_norm(g, x, w.get(self.gamma), w.get(self.beta), None, self.groups, EPS, silu)
+    }
+
+    /// Normalised, times 1 + scale plus shift of each image and channel, through SiLU.
+    pub(crate) fn forward_film(
+        &self,
+        g: &mut Graph,
+        w: &Weights,
+        x: &Images,
+        film: (&Matrix, &Matrix),
+    ) -> Images {
+        ops::group_norm(g, x, w.get(self.gamma), w.get(self.beta), Some(film), self.groups, EPS, true)
     }
 }

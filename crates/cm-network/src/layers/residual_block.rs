@@ -22,6 +22,8 @@ pub(crate) struct ResidualBlock {
     norm0: GroupNorm,
     conv0: Conv2d,
     affine: Linear,
+    /// With it, the embedding scales and shifts behind the second normalisation; without, it shifts before it.
+    film_scale: Option<Linear>,
     norm1: GroupNorm,
     conv1: Conv2d,
     skip: Option<Conv2d>,
@@ -37,6 +39,7 @@ pub(crate) struct BlockContext {
     pub(crate) embedding: usize,
     pub(crate) heads: usize,
     pub(crate) dropout: f32,
+    pub(crate) film: bool,
 }
 
 impl ResidualBlock {
@@ -54,6 +57,9 @@ impl ResidualBlock {
             norm0: GroupNorm::new(b, &part("norm0"), inputs),
             conv0: Conv2d::new(b, &part("conv0"), inputs, outputs, 3, 1.0),
             affine: Linear::new(b, &part("affine"), context.embedding, outputs, 1.0),
+            film_scale: context
+                .film
+                .then(|| Linear::new(b, &part("film_scale"), context.embedding, outputs, 1.0)),
             norm1: GroupNorm::new(b, &part("norm1"), outputs),
             conv1: Conv2d::new(b, &part("conv1"), outputs, outputs, 3, 0.0),
             // A resampling block projects its shortcut even if the channels stay (SongUNet, resample_proj).
@@ -77,9 +83,18 @@ impl ResidualBlock {
         let hidden = self.norm0.forward(g, w, x, true);
         let hidden = self.resampled(g, hidden);
         let shift = self.affine.forward(g, w, embedding);
-        let hidden =
-            self.conv0.forward(g, w, &hidden, Epilogue { image_bias: Some(&shift), ..Epilogue::default() });
-        let mut hidden = self.norm1.forward(g, w, &hidden, true);
+        let mut hidden = match &self.film_scale {
+            Some(film_scale) => {
+                let scale = film_scale.forward(g, w, embedding);
+                let hidden = self.conv0.forward(g, w, &hidden, Epilogue::default());
+                self.norm1.forward_film(g, w, &hidden, (&scale, &shift))
+            }
+            None => {
+                let epilogue = Epilogue { image_bias: Some(&shift), ..Epilogue::default() };
+                let hidden = self.conv0.forward(g, w, &hidden, epilogue);
+                self.norm1.forward(g, w, &hidden, true)
+            }
+        };
         if let Some(key) = extra.dropout_key.filter(|_| self.dropout > 0.0) {
             hidden = ops::dropout(g, &hidden, derive_seed(key, self.dropout_stream), self.dropout);
         }

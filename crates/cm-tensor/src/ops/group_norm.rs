@@ -1,8 +1,8 @@
 //! Group normalisation, fused with the non-linearity that nearly always follows.
 
-use crate::{BackwardContext, CustomOp, Graph, Images, Vector};
+use crate::{BackwardContext, CustomOp, Graph, Images, Matrix, Operand, Vector};
 use cm_kernels::buffer::unwritten;
-use cm_kernels::group_norm::{self as kernel, Affine, Grads, GroupNormShape};
+use cm_kernels::group_norm::{self as kernel, Affine, Film, Grads, GroupNormShape};
 
 struct GroupNorm {
     shape: GroupNormShape,
@@ -12,8 +12,7 @@ struct GroupNorm {
 impl CustomOp for GroupNorm {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         let mut stats = unwritten(self.shape.batch * self.shape.groups * 2);
-        let affine = Affine { gamma: inputs[1], beta: inputs[2], film: None };
-        kernel::forward(&self.shape, inputs[0], affine, self.silu, output, &mut stats);
+        kernel::forward(&self.shape, inputs[0], affine(inputs), self.silu, output, &mut stats);
         stats
     }
 
@@ -22,28 +21,43 @@ impl CustomOp for GroupNorm {
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
-        let [x, gamma, beta] = context.inputs else { unreachable!("three inputs were given") };
-        let (mut grad_x, mut grad_gamma, mut grad_beta) =
-            (unwritten(x.len()), unwritten(gamma.len()), unwritten(beta.len()));
+        let inputs = context.inputs;
+        let mut parts: Vec<Vec<f32>> = inputs.iter().map(|input| unwritten(input.len())).collect();
+        let [grad_x, grad_gamma, grad_beta, film @ ..] = parts.as_mut_slice() else {
+            unreachable!("at least three inputs were given")
+        };
+        let film = match film {
+            [scale, shift] => Some((scale.as_mut_slice(), shift.as_mut_slice())),
+            _ => None,
+        };
         kernel::backward(
             &self.shape,
-            x,
-            Affine { gamma, beta, film: None },
+            inputs[0],
+            affine(inputs),
             self.silu,
             context.saved,
             &context.gradient,
-            Grads { grad_x: &mut grad_x, grad_gamma: &mut grad_gamma, grad_beta: &mut grad_beta, film: None },
+            Grads { grad_x, grad_gamma, grad_beta, film },
         );
-        let parts = [grad_x, grad_gamma, grad_beta];
         parts.into_iter().zip(context.wanted).map(|(part, &wanted)| wanted.then_some(part)).collect()
     }
 }
 
+/// gamma, beta and, if given, the modulation, from the operation's inputs.
+fn affine<'a>(inputs: &[&'a [f32]]) -> Affine<'a> {
+    let film = match inputs {
+        [_, _, _, scale, shift] => Some(Film { scale, shift }),
+        _ => None,
+    };
+    Affine { gamma: inputs[1], beta: inputs[2], film }
+}
+
 /// Each group of channels of each image brought to mean 0 and variance 1, times `gamma`, plus `beta` (Wu and He
-/// 2018), and through SiLU if `silu`.
+/// 2018); then, if `film` is given, times 1 + its first plus its second (Perez et al. 2018; ADM's scale-shift norm);
+/// then through SiLU if `silu`.
 ///
 /// # Shapes
-/// `x`: [N, H, W, C]; `gamma`, `beta`: [C].
+/// `x`: [N, H, W, C]; `gamma`, `beta`: [C]; `film`: twice [N, C].
 ///
 /// # Panics
 /// If `groups` does not divide the channels.
@@ -52,11 +66,14 @@ pub fn group_norm(
     x: &Images,
     gamma: &Vector,
     beta: &Vector,
+    film: Option<(&Matrix, &Matrix)>,
     groups: usize,
     eps: f32,
     silu: bool,
 ) -> Images {
     let [batch, height, width, channels] = x.shape();
     let shape = GroupNormShape { batch, pixels: height * width, channels, groups, eps };
-    graph.apply(GroupNorm { shape, silu }, &[x, gamma, beta], x.shape())
+    let mut inputs: Vec<&dyn Operand> = vec![x, gamma, beta];
+    inputs.extend(film.into_iter().flat_map(|(scale, shift)| [scale as &dyn Operand, shift]));
+    graph.apply(GroupNorm { shape, silu }, &inputs, x.shape())
 }

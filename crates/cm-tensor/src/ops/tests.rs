@@ -13,10 +13,10 @@ fn images(shape: [usize; 4], stream: u64) -> Images {
 
 #[test]
 fn activations() {
-    assert_gradient(&images([2, 3, 3, 5], 0), TOLERANCE, |g, x| silu(g, x));
+    assert_gradient(&images([2, 3, 3, 5], 0), TOLERANCE, silu);
     let away_from_the_kink: Vec<f32> =
         images([1, 4, 4, 3], 1).values().iter().map(|v| v + 0.2 * v.signum()).collect();
-    assert_gradient(&Images::constant(away_from_the_kink, [1, 4, 4, 3]), TOLERANCE, |g, x| relu(g, x));
+    assert_gradient(&Images::constant(away_from_the_kink, [1, 4, 4, 3]), TOLERANCE, relu);
 }
 
 #[test]
@@ -92,9 +92,16 @@ fn normalisation_by_every_operand() {
     let x = images([2, 3, 3, 8], 14);
     let (gamma, beta): (Vector, Vector) = (normal_values([8], 15), normal_values([8], 16));
     for silu in [false, true] {
-        assert_gradient(&x, TOLERANCE, |g, v| group_norm(g, v, &gamma, &beta, 2, 1e-5, silu));
-        assert_gradient(&gamma, TOLERANCE, |g, v| group_norm(g, &x, v, &beta, 2, 1e-5, silu));
-        assert_gradient(&beta, TOLERANCE, |g, v| group_norm(g, &x, &gamma, v, 2, 1e-5, silu));
+        assert_gradient(&x, TOLERANCE, |g, v| group_norm(g, v, &gamma, &beta, None, 2, 1e-5, silu));
+        assert_gradient(&gamma, TOLERANCE, |g, v| group_norm(g, &x, v, &beta, None, 2, 1e-5, silu));
+        assert_gradient(&beta, TOLERANCE, |g, v| group_norm(g, &x, &gamma, v, None, 2, 1e-5, silu));
+        let (scale, shift): (Matrix, Matrix) = (normal_values([2, 8], 30), normal_values([2, 8], 31));
+        let run = |g: &mut Graph, x: &Images, scale: &Matrix, shift: &Matrix| {
+            group_norm(g, x, &gamma, &beta, Some((scale, shift)), 2, 1e-5, silu)
+        };
+        assert_gradient(&x, TOLERANCE, |g, v| run(g, v, &scale, &shift));
+        assert_gradient(&scale, TOLERANCE, |g, v| run(g, &x, v, &shift));
+        assert_gradient(&shift, TOLERANCE, |g, v| run(g, &x, &scale, v));
     }
 }
 
@@ -162,7 +169,7 @@ fn empty_batches_pass_through() {
         scale: 1.0,
     };
     let y = conv2d(&mut g, &x, conv);
-    let y = group_norm(&mut g, &y, &bias, &bias, 2, 1e-5, true);
+    let y = group_norm(&mut g, &y, &bias, &bias, None, 2, 1e-5, true);
     let y = global_average(&mut g, &y);
     assert_eq!(y.shape(), [0, 8]);
 }
