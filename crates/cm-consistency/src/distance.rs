@@ -6,7 +6,7 @@ use cm_tensor::{Graph, Images, Vector, Weights};
 
 /// d(student, target), one value for each image, differentiable in the student only.
 pub trait Distance {
-    /// The distances of a batch: [N, H, W, C] twice to [N].
+    /// The distances of a batch: `[N, H, W, C]` twice to `[N]`.
     fn distance(&self, graph: &mut Graph, student: &Images, target: &Images) -> Vector;
 }
 

@@ -185,9 +185,11 @@ mod tests {
         [Distance::L1, Distance::L2, Distance::SquaredL2, Distance::PseudoHuber { c: 0.3 }];
 
     fn values(len: usize, seed: u32) -> Vec<f32> {
-        (0..len as u32)
-            .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed * 40_503) >> 8) as f32 / 8e6 - 1.0)
-            .collect()
+        let mixed = |i: u32| {
+            let bits = i.wrapping_mul(2_654_435_761) ^ seed.wrapping_mul(2_246_822_519);
+            bits.wrapping_mul(3_266_489_917) >> 8
+        };
+        (0..len as u32).map(|i| mixed(i) as f32 / 8e6 - 1.0).collect()
     }
 
     #[test]

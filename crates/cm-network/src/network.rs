@@ -33,7 +33,7 @@ pub trait Network: Send + Sync {
     /// F with the given weights, which must be those it was built with, or a copy.
     ///
     /// # Shapes
-    /// `x`: [N, H, W, C]; `c_noise`: N numbers; result as `x`.
+    /// `x`: `[N, H, W, C]`; `c_noise`: N numbers; result as `x`.
     ///
     /// # Panics
     /// If images are not of [`shape`](Self::shape), counts disagree, or `extra` does not fit the network.

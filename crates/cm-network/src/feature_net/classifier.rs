@@ -17,11 +17,11 @@ pub struct Classifier {
 
 /// What a classifier says of a batch.
 pub struct ClassifierOutput {
-    /// The feature maps after each ReLU: [N, H, W, c], [N, H/2, W/2, 2c], [N, H/4, W/4, 4c], rounded up.
+    /// The feature maps after each ReLU: `[N, H, W, c]`, `[N, H/2, W/2, 2c]`, `[N, H/4, W/4, 4c]`, rounded up.
     pub layers: [Images; 3],
-    /// [N, 4c].
+    /// `[N, 4c]`.
     pub features: Matrix,
-    /// [N, classes].
+    /// `[N, classes]`.
     pub logits: Matrix,
 }
 
@@ -58,7 +58,7 @@ impl Classifier {
     /// Evaluates the classifier.
     ///
     /// # Shapes
-    /// `x`: [N, H, W, C].
+    /// `x`: `[N, H, W, C]`.
     ///
     /// # Panics
     /// If the images are not of [`shape`](Self::shape).

@@ -38,7 +38,7 @@ impl CustomOp for Attention {
 /// softmax(Q K^T / sqrt(d)) V for each image and head.
 ///
 /// # Shapes
-/// `qkv`: [N, H, W, 3C], all of Q, then K, then V, each of `heads` x d channels; result: [N, H, W, C].
+/// `qkv`: `[N, H, W, 3C]`, all of Q, then K, then V, each of `heads` x d channels; result: `[N, H, W, C]`.
 ///
 /// # Panics
 /// If the channels are not 3 x `heads` x d.

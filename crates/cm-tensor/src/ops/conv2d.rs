@@ -7,9 +7,9 @@ use cm_kernels::elementwise;
 
 /// What a convolution takes besides its input: scale x (conv(x, w) + bias + image_bias + residual).
 pub struct Conv2d<'a> {
-    /// [k, k, in, out].
+    /// `[k, k, in, out]`.
     pub weight: &'a Vector,
-    /// [out].
+    /// `[out]`.
     pub bias: &'a Vector,
     /// k: height and width of the kernel.
     pub kernel: usize,
@@ -19,9 +19,9 @@ pub struct Conv2d<'a> {
     pub padding: usize,
     /// The number of output channels.
     pub out_channels: usize,
-    /// One bias for each image and channel: [N, out].
+    /// One bias for each image and channel: `[N, out]`.
     pub image_bias: Option<&'a Matrix>,
-    /// Added to the result: [N, H', W', out].
+    /// Added to the result: `[N, H', W', out]`.
     pub residual: Option<&'a Images>,
     /// Factor of the whole.
     pub scale: f32,
@@ -90,7 +90,7 @@ impl CustomOp for Op {
 /// The convolution of `x` (cross-correlation, as everywhere in deep learning).
 ///
 /// # Shapes
-/// `x`: [N, H, W, in]; result: [N, (H + 2p - k) / s + 1, ..., out].
+/// `x`: `[N, H, W, in]`; result: `[N, (H + 2p - k) / s + 1, ..., out]`.
 ///
 /// # Panics
 /// If the weights do not fit the channels, or the kernel is larger than the padded image.

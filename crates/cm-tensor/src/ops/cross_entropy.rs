@@ -33,7 +33,7 @@ impl CustomOp for CrossEntropy {
 /// -ln of the probability that softmax(`logits`) gives to each image's label.
 ///
 /// # Shapes
-/// `logits`: [N, classes]; result: [N].
+/// `logits`: `[N, classes]`; result: `[N]`.
 ///
 /// # Panics
 /// If there is not one label for each row, or a label is not below the number of classes.

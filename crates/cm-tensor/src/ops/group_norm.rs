@@ -57,7 +57,7 @@ fn affine<'a>(inputs: &[&'a [f32]]) -> Affine<'a> {
 /// then through SiLU if `silu`.
 ///
 /// # Shapes
-/// `x`: [N, H, W, C]; `gamma`, `beta`: [C]; `film`: twice [N, C].
+/// `x`: `[N, H, W, C]`; `gamma`, `beta`: `[C]`; `film`: twice `[N, C]`.
 ///
 /// # Panics
 /// If `groups` does not divide the channels.

@@ -49,7 +49,7 @@ impl CustomOp for Linear {
 /// x W + b, or x W.
 ///
 /// # Shapes
-/// `x`: [N, in]; `weight`: [in, out]; `bias`: [out]; result: [N, out].
+/// `x`: `[N, in]`; `weight`: `[in, out]`; `bias`: `[out]`; result: `[N, out]`.
 ///
 /// # Panics
 /// If the weight does not fit.

@@ -27,7 +27,7 @@ impl CustomOp for GlobalAverage {
     }
 }
 
-/// The mean over all pixels: [N, H, W, C] to [N, C].
+/// The mean over all pixels: `[N, H, W, C]` to `[N, C]`.
 pub fn global_average(graph: &mut Graph, x: &Images) -> Matrix {
     let [batch, height, width, channels] = x.shape();
     graph.apply(GlobalAverage { batch, pixels: height * width, channels }, &[x], [batch, channels])

@@ -32,7 +32,7 @@ impl CustomOp for AverageDown {
     }
 }
 
-/// Means of 2x2 pixels: [N, H, W, C] to [N, H/2, W/2, C].
+/// Means of 2x2 pixels: `[N, H, W, C]` to `[N, H/2, W/2, C]`.
 ///
 /// # Panics
 /// If height or width is odd.
@@ -64,7 +64,7 @@ impl CustomOp for NearestUp {
     }
 }
 
-/// Each pixel repeated 2x2: [N, H, W, C] to [N, 2H, 2W, C].
+/// Each pixel repeated 2x2: `[N, H, W, C]` to `[N, 2H, 2W, C]`.
 pub fn nearest_up(graph: &mut Graph, x: &Images) -> Images {
     let [batch, height, width, channels] = x.shape();
     let extents = Extents { batch, height, width, channels };

@@ -19,13 +19,13 @@ impl CustomOp for Reshape {
     }
 }
 
-/// Each image as one row: [N, H, W, C] to [N, H W C].
+/// Each image as one row: `[N, H, W, C]` to `[N, H W C]`.
 pub fn as_matrix(graph: &mut Graph, x: &Images) -> Matrix {
     let [n, h, w, c] = x.shape();
     graph.apply(Reshape, &[x], [n, h * w * c])
 }
 
-/// Each row as one image: [N, H W C] to [N, H, W, C].
+/// Each row as one image: `[N, H W C]` to `[N, H, W, C]`.
 ///
 /// # Panics
 /// If a row has not as many values as an image.
