@@ -23,8 +23,6 @@ pub(crate) struct Data {
     pub(crate) train_images: ImageBatch,
     pub(crate) test_images: ImageBatch,
     pub(crate) sigma_data: f32,
-    /// Whether the data are pictures in [-1, 1], so that samples are clipped to it.
-    pub(crate) pictures: bool,
     /// The law of the data, where it is known.
     pub(crate) mixture: Option<GaussianMixture>,
 }
@@ -34,19 +32,17 @@ impl Data {
         let failed = |error| RunError::failed("reading the data set", error);
         let build = |split| config.build(split).map_err(failed);
         let (train, test) = (build(Split::Train)?, build(Split::Test)?);
-        let (pictures, mixture) = match config {
-            DatasetConfig::Digits(_) => (true, None),
+        let mixture = match config {
             DatasetConfig::GaussianMixture(config) => {
-                (false, Some(config.build(Split::Train).map_err(failed)?.mixture().clone()))
+                Some(config.build(Split::Train).map_err(failed)?.mixture().clone())
             }
-            DatasetConfig::SwissRoll(_) => (false, None),
+            DatasetConfig::Digits(_) | DatasetConfig::SwissRoll(_) => None,
         };
         Ok(Self {
             train_images: train.all_images().map_err(failed)?,
             test_images: test.all_images().map_err(failed)?,
             sigma_data: sigma_data(train.as_ref()).map_err(failed)?,
             train,
-            pictures,
             mixture,
         })
     }

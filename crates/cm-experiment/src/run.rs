@@ -13,7 +13,7 @@ use crate::stop::StopFlag;
 use crate::table::ReportRow;
 use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts};
 use cm_diffusion::{
-    Boundary, Clipped, Denoiser, Discretisation, Edm, Karras, NumLevels, ProbabilityFlow, Sampler, SigmaRange,
+    Boundary, Denoiser, Discretisation, Edm, Karras, NumLevels, ProbabilityFlow, Sampler, SigmaRange,
 };
 use cm_evaluator::{EvaluationReport, Reference, evaluate, floor};
 use cm_image::{ImageBatch, contact_sheet, scatter_plot};
@@ -289,7 +289,7 @@ impl Run<'_> {
                 levels: &levels,
             };
             let seed = NamedSeeds::of(experiment.teacher_seed).sample;
-            let scored = self.score(context, &reference, &sampler, seed, "teacher", progress)?;
+            let scored = self.score(&reference, &sampler, seed, "teacher", progress)?;
             let name = evaluation.teacher.name();
             rows.extend(self.rows(&scored, "teacher", &name, sampler.evaluations(), experiment.teacher_seed));
         }
@@ -399,7 +399,7 @@ impl Run<'_> {
                 let sampler = student_sampler(config, &model, context.data.shape(), context.range)
                     .map_err(self.failed("the sampler"))?;
                 let what = format!("{} {}", self.planned.name(), config.name());
-                let scored = self.score(context, reference, sampler.as_ref(), seed, &what, progress)?;
+                let scored = self.score(reference, sampler.as_ref(), seed, &what, progress)?;
                 rows.extend(self.rows(
                     &scored,
                     &name,
@@ -414,7 +414,6 @@ impl Run<'_> {
 
     fn score(
         &self,
-        context: &Context,
         reference: &Reference<'_>,
         sampler: &dyn Sampler,
         seed: u64,
@@ -422,8 +421,6 @@ impl Run<'_> {
         progress: &mut dyn Progress,
     ) -> Result<EvaluationReport, RunError> {
         let samples = self.experiment().evaluation.samples;
-        let clipped = Clipped { inner: sampler };
-        let sampler: &dyn Sampler = if context.data.pictures { &clipped } else { sampler };
         progress.phase(&format!("{what}: samples"), samples as u64);
         let mut before = 0;
         let report = evaluate(reference, sampler, samples, seed, &mut |drawn, _| {

@@ -4,13 +4,11 @@
 //! whatever the batch it is drawn in (as long as the model itself treats images independently). Samplers do not
 //! cut their seeds into batches: that is the caller's choice.
 
-mod clipped;
 mod multistep;
 mod one_step;
 mod probability_flow;
 mod stochastic;
 
-pub use clipped::Clipped;
 pub use multistep::Multistep;
 pub use one_step::OneStep;
 pub use probability_flow::ProbabilityFlow;
