@@ -35,7 +35,8 @@ impl CustomOp for Linear {
                 gemm::linear_backward_data(rows, inputs, outputs, weight, gradient, out);
             })
         });
-        if !context.wanted[1] {
+        // One pass gives both; where neither is wanted, as in a fixed network, there is none.
+        if !context.wanted[1..].contains(&true) {
             return std::iter::once(grad_x).chain(context.wanted[1..].iter().map(|_| None)).collect();
         }
         let mut grad_weight = unwritten(inputs * outputs);
