@@ -6,7 +6,7 @@ use cm_image::{ImageBatch, ImageShape};
 use cm_network::feature_net::{self, ClassifierOutput};
 use cm_network::{CheckpointError, Graph, Images, TensorFile, Weights};
 
-/// The weights of [`NetworkJudge::digits`], written by `cm classifier`.
+/// The weights of [`NetworkJudge::digits`], written by `cargo run --release -p cm-experiment --example digits_judge`.
 const DIGITS: &[u8] = include_bytes!("../../data/digits_classifier.safetensors");
 
 /// A classifier network with its weights.
