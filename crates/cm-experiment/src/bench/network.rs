@@ -1,0 +1,208 @@
+//! The networks that are timed.
+
+use cm_image::random::Random;
+use cm_image::{ImageBatch, ImageShape};
+use cm_network::{
+    Conditions, EmbeddingConfig, Extra, Network, NetworkConfig, NetworkConfigError, ScaleConfig, UNetConfig,
+};
+use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
+use std::path::Path;
+
+/// U-Nets of three sizes, from an exercise to the paper's CIFAR-10 network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkSize {
+    /// 8x8x1 images, 1.03 million parameters; steps of 64 images.
+    Small,
+    /// 32x32x3 images, 6.99 million parameters; steps of 32 images.
+    Medium,
+    /// 32x32x3 images, 55.7 million parameters, DDPM++ for CIFAR-10 (Song et al. 2021); steps of 4 images.
+    DdpmPp,
+}
+
+/// What may differ from a [`NetworkSize`]'s own numbers, to see how time grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Variation {
+    /// Images at a time.
+    pub batch: Option<usize>,
+    /// Channels at the highest resolution.
+    pub channels: Option<usize>,
+    /// Height and width of the images.
+    pub resolution: Option<usize>,
+}
+
+/// A network that is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BenchNetwork {
+    size: NetworkSize,
+    variation: Variation,
+}
+
+impl BenchNetwork {
+    /// A network of the given size, but for what `variation` names.
+    ///
+    /// # Errors
+    /// [`NetworkConfigError`] if the numbers make no network.
+    pub fn new(size: NetworkSize, variation: Variation) -> Result<Self, NetworkConfigError> {
+        let network = Self { size, variation };
+        if variation.batch == Some(0) {
+            let given = "0".into();
+            return Err(NetworkConfigError::Range { field: "batch", given, allowed: "at least 1".into() });
+        }
+        network.config().build(network.shape(), Conditions::default(), 0)?;
+        Ok(network)
+    }
+
+    /// What cases call it.
+    pub(super) fn name(self) -> String {
+        let Variation { channels, resolution, .. } = self.variation;
+        let size = match self.size {
+            NetworkSize::Small => "small",
+            NetworkSize::Medium => "medium",
+            NetworkSize::DdpmPp => "ddpm++",
+        };
+        let part = |what, number: Option<usize>| number.map(|n| format!("-{what}{n}")).unwrap_or_default();
+        format!("{size}{}{}", part("c", channels), part("r", resolution))
+    }
+
+    /// Images at a time.
+    pub(super) fn batch(self) -> usize {
+        self.variation.batch.unwrap_or(match self.size {
+            NetworkSize::Small => 64,
+            NetworkSize::Medium => 32,
+            NetworkSize::DdpmPp => 4,
+        })
+    }
+
+    /// The shape of its images.
+    pub(super) fn shape(self) -> ImageShape {
+        let (own, channels) = match self.size {
+            NetworkSize::Small => (8, 1),
+            NetworkSize::Medium | NetworkSize::DdpmPp => (32, 3),
+        };
+        let resolution = self.variation.resolution.unwrap_or(own);
+        ImageShape::new(resolution, resolution, channels)
+    }
+
+    fn config(self) -> NetworkConfig {
+        let unet = |own_channels, multipliers: &[usize], blocks, attention| {
+            NetworkConfig::UNet(UNetConfig {
+                channels: self.variation.channels.unwrap_or(own_channels),
+                multipliers: multipliers.to_vec(),
+                blocks,
+                attention: vec![attention],
+                dropout: 0.0,
+                embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+                ..UNetConfig::default()
+            })
+        };
+        match self.size {
+            NetworkSize::Small => unet(32, &[1, 2], 2, 4),
+            NetworkSize::Medium => unet(64, &[1, 2, 2], 2, 16),
+            NetworkSize::DdpmPp => unet(128, &[2, 2, 2], 4, 16),
+        }
+    }
+
+    /// The network, with weights none of which is zero: at their usual beginning some layers would contribute nothing.
+    pub(super) fn build(self) -> (Box<dyn Network>, Weights) {
+        let (network, mut weights) = self
+            .config()
+            .build(self.shape(), Conditions::default(), 0)
+            .expect("this network was built before");
+        let mut random = Random::new(1);
+        weights.values_mut().for_each(|values| values.iter_mut().for_each(|v| *v += 0.02 * random.normal()));
+        (network, weights)
+    }
+
+    pub(super) fn flops_per_image(self) -> u64 {
+        self.config()
+            .flops_per_image(self.shape(), Conditions::default())
+            .expect("this network was built before")
+    }
+
+    /// Standard normal images.
+    pub(super) fn images(self, count: usize) -> ImageBatch {
+        let mut random = Random::new(2);
+        ImageBatch::from_fn(self.shape(), count, |_, values| random.fill_normal(values))
+    }
+}
+
+/// Why [`export`] failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The arrays cannot be written in the format.
+    #[error("{0}")]
+    Encode(#[from] CheckpointError),
+    /// The file cannot be written.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Writes what another program needs to check that it computes the same function: `weights/...`, images `x`
+/// `[N, H, W, C]`, noise inputs `c_noise` `[N]`, the network's output `y`, and for the gradient `grad_y` of `y` those
+/// of the weights, `gradients/...`.
+///
+/// # Errors
+/// [`ExportError`] if the file cannot be written; a file that was there is then still whole.
+pub fn export(network: BenchNetwork, path: &Path) -> Result<(), ExportError> {
+    let (net, weights) = network.build();
+    let c_noise = [-1.2, 0.1, 0.9];
+    let x = network.images(c_noise.len());
+    let mut graph = Graph::recording();
+    let y = net.forward(&mut graph, &weights, &Images::from_batch(&x), &c_noise, Extra::default());
+    let mut random = Random::new(3);
+    let grad_y: Vec<f32> = y.values().iter().map(|_| random.normal()).collect();
+    let y_values = y.values().to_vec();
+    let gradients = weights.gradients(&mut graph.backward(&y, grad_y.clone()));
+
+    let mut file = TensorFile::default();
+    file.add_weights("weights/", &weights);
+    for ((name, shape, _), gradient) in weights.iter().zip(gradients) {
+        file.arrays.push((format!("gradients/{name}"), shape.to_vec(), gradient));
+    }
+    let ImageShape { height, width, channels } = network.shape();
+    let images = vec![c_noise.len(), height, width, channels];
+    file.arrays.push(("x".into(), images.clone(), x.into_values()));
+    file.arrays.push(("y".into(), images.clone(), y_values));
+    file.arrays.push(("grad_y".into(), images, grad_y));
+    file.arrays.push(("c_noise".into(), vec![c_noise.len()], c_noise.to_vec()));
+    Ok(crate::durable::write(path, &file.encode()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(size: NetworkSize) -> BenchNetwork {
+        BenchNetwork::new(size, Variation::default()).unwrap()
+    }
+
+    #[test]
+    fn the_networks_have_the_sizes_they_are_said_to_have() {
+        let sizes = [NetworkSize::Small, NetworkSize::Medium, NetworkSize::DdpmPp];
+        let parameters = sizes.map(|size| network(size).build().1.count());
+        assert_eq!(parameters, [1_032_353, 6_993_219, 55_732_739]);
+    }
+
+    #[test]
+    fn a_variation_that_makes_no_network_is_refused() {
+        let refused = |variation| BenchNetwork::new(NetworkSize::Medium, variation).unwrap_err().to_string();
+        assert!(refused(Variation { batch: Some(0), ..Variation::default() }).contains("batch"));
+        assert!(refused(Variation { channels: Some(6), ..Variation::default() }).contains("channels"));
+        assert!(refused(Variation { resolution: Some(30), ..Variation::default() }).contains("30x30"));
+    }
+
+    #[test]
+    fn an_export_holds_a_gradient_for_each_weight() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("small.safetensors");
+        export(network(NetworkSize::Small), &path).unwrap();
+        let file = TensorFile::decode(&std::fs::read(path).unwrap()).unwrap();
+        let (_, weights) = network(NetworkSize::Small).build();
+        let mut gradients = weights.clone();
+        file.load_weights("gradients/", &mut gradients).unwrap();
+        assert!(gradients.iter().all(|(_, _, values)| values.iter().any(|&v| v != 0.0)));
+        for name in ["x", "y", "grad_y", "c_noise"] {
+            assert!(file.arrays.iter().any(|(n, _, _)| n == name), "{name}");
+        }
+    }
+}

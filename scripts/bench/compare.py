@@ -1,0 +1,412 @@
+"""Times `cm` and PyTorch side by side: whole training steps, one-step sampling, and single kernels.
+
+Each round times every contender once, one after the other, so that what else happens on the machine hits all of them.
+PyTorch may choose its best of eager, eager in channels_last, and torch.compile in channels_last. Before anything is
+timed, both programs are shown to compute the same function and the same gradients from the same weights.
+
+Writes comparison.csv and comparison.md (one row a case) into --out. Run through `scripts/bench/run`.
+"""
+
+import argparse
+import copy
+import csv
+import json
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from unet import UNet
+
+NETWORKS = {
+    "small": dict(height=8, image_channels=1, channels=32, multipliers=[1, 2], blocks=2, attention=[4], scale=4.0),
+    "medium": dict(height=32, image_channels=3, channels=64, multipliers=[1, 2, 2], blocks=2, attention=[16], scale=4.0),
+    "ddpm++": dict(height=32, image_channels=3, channels=128, multipliers=[2, 2, 2], blocks=4, attention=[16], scale=4.0),
+}
+BATCH = {"small": 64, "medium": 32, "ddpm++": 4}
+SIGMA_DATA, SIGMA_MIN, SIGMA_MAX, RHO, LEVELS = 0.5, 0.002, 80.0, 7.0, 18
+
+
+def read_safetensors(path):
+    with open(path, "rb") as file:
+        length = struct.unpack("<Q", file.read(8))[0]
+        header = json.loads(file.read(length))
+        data = file.read()
+    header.pop("__metadata__", None)
+    return {
+        name: np.frombuffer(data[slice(*entry["data_offsets"])], np.float32).reshape(entry["shape"]).copy()
+        for name, entry in header.items()
+    }
+
+
+def images(network, count):
+    size = NETWORKS[network]
+    return torch.randn(count, size["image_channels"], size["height"], size["height"])
+
+
+def per_image(values):
+    return values[:, None, None, None]
+
+
+# --- the two programs compute the same ------------------------------------------------------------------------------
+
+
+def check_same_function(cm, network):
+    """The largest relative error (by the largest value) of output and gradients."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "export.safetensors"
+        subprocess.run([cm, "bench", "export", "--network", network, path], check=True)
+        arrays = read_safetensors(path)
+    part = lambda prefix: {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    net = UNet(**NETWORKS[network])
+    net.load_ours(part("weights/"))
+    nchw = lambda name: torch.from_numpy(arrays[name]).permute(0, 3, 1, 2).contiguous()
+    y = net(nchw("x"), torch.from_numpy(arrays["c_noise"]))
+    y.backward(nchw("grad_y"))
+    relative = lambda ours, theirs: float((ours - theirs).abs().max() / theirs.abs().max())
+    errors = {"output": relative(nchw("y"), y.detach())}
+    gradients = UNet(**NETWORKS[network]).requires_grad_(False)
+    gradients.load_ours(part("gradients/"))
+    errors["gradients"] = max(
+        relative(ours, parameter.grad)
+        for ours, parameter in zip(gradients.parameters(), net.parameters(), strict=True)
+    )
+    for what, error in errors.items():
+        assert error < 2e-4, f"{network}: {what} differ by {error:.1e}"
+    return errors
+
+
+# --- PyTorch's steps --------------------------------------------------------------------------------------------------
+
+
+def edm(net, x, sigma):
+    s = per_image(sigma)
+    norm = (s**2 + SIGMA_DATA**2).sqrt()
+    return (SIGMA_DATA / norm) ** 2 * x + s * SIGMA_DATA / norm * net(x / norm, 0.25 * sigma.log())
+
+
+def consistency(net, x, sigma):
+    s = per_image(sigma)
+    norm = (s**2 + SIGMA_DATA**2).sqrt()
+    skip = SIGMA_DATA**2 / ((s - SIGMA_MIN) ** 2 + SIGMA_DATA**2)
+    return skip * x + (s - SIGMA_MIN) * SIGMA_DATA / norm * net(x / norm, 0.25 * sigma.log())
+
+
+def heun(net, x, upper, lower):
+    t, s = per_image(upper), per_image(lower)
+    slope = (x - edm(net, x, upper)) / t
+    euler = x + (s - t) * slope
+    return x + (s - t) * (slope + (euler - edm(net, euler, lower)) / s) / 2
+
+
+class Contender:
+    """One way to use PyTorch."""
+
+    def __init__(self, name, channels_last=False, compiled=False):
+        self.name, self.channels_last, self.compiled = name, channels_last, compiled
+
+    def place(self, what):
+        return what.to(memory_format=torch.channels_last) if self.channels_last else what
+
+    def network(self, network):
+        torch.manual_seed(0)
+        net = self.place(UNet(**NETWORKS[network]))
+        return net, torch.compile(net) if self.compiled else net
+
+    def teacher_step(self, network):
+        net, call = self.network(network)
+        average = copy.deepcopy(net)
+        optimiser = torch.optim.RAdam(net.parameters(), lr=1e-4)
+        clean = self.place(images(network, BATCH[network]))
+
+        def work():
+            sigma = (1.2 * torch.randn(len(clean)) - 1.2).exp()
+            noisy = clean + per_image(sigma) * torch.randn_like(clean)
+            weight = per_image((sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2)
+            loss = (weight * (edm(call, noisy, sigma) - clean) ** 2).sum() / len(clean)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            with torch.no_grad():
+                torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1e-3)
+
+        return work
+
+    def distillation_step(self, network):
+        net, call = self.network(network)
+        _, teacher = self.network(network)
+        target_net, target = self.network(network)
+        average = copy.deepcopy(net)
+        optimiser = torch.optim.RAdam(net.parameters(), lr=1e-4)
+        clean = self.place(images(network, BATCH[network]))
+        ramp = torch.linspace(0, 1, LEVELS, dtype=torch.float64)
+        levels = ((SIGMA_MIN ** (1 / RHO) + ramp * (SIGMA_MAX ** (1 / RHO) - SIGMA_MIN ** (1 / RHO))) ** RHO).float()
+
+        def work():
+            index = torch.randint(LEVELS - 1, (len(clean),))
+            upper, lower = levels[index + 1], levels[index]
+            noisy = clean + per_image(upper) * torch.randn_like(clean)
+            with torch.no_grad():
+                below = heun(teacher, noisy, upper, lower)
+                wanted = consistency(target, below, lower)
+            loss = ((consistency(call, noisy, upper) - wanted) ** 2).sum() / len(clean)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            with torch.no_grad():
+                torch._foreach_lerp_(list(target_net.parameters()), list(net.parameters()), 0.05)
+                torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1e-3)
+
+        return work
+
+    def sampling(self, network, batch):
+        _, call = self.network(network)
+        noisy, sigma = self.place(80.0 * images(network, batch)), torch.full((batch,), SIGMA_MAX)
+
+        def work():
+            with torch.no_grad():
+                consistency(call, noisy, sigma)
+
+        return work
+
+    def conv(self, what, batch, size, inputs, outputs):
+        x, grad = self.place(torch.randn(batch, inputs, size, size)), self.place(torch.randn(batch, outputs, size, size))
+        weight, bias = self.place(torch.randn(outputs, inputs, 3, 3)), torch.randn(outputs)
+        if what == "forward":
+            return no_grad(lambda: F.conv2d(x, weight, bias, padding=1))
+        mask = [what == "backward_data", what == "backward_weight", False]
+        back = torch.ops.aten.convolution_backward
+        return no_grad(lambda: back(grad, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask))
+
+    def group_norm_silu(self, what, batch, pixels, channels):
+        side = int(pixels**0.5)
+        x = self.place(torch.randn(batch, channels, side, side)).requires_grad_(what == "backward")
+        weight, bias = (torch.randn(channels).requires_grad_(what == "backward") for _ in range(2))
+        groups = min(32, channels // 4)
+        call = lambda: F.silu(F.group_norm(x, groups, weight, bias, 1e-6))
+        call = torch.compile(call) if self.compiled else call
+        if what == "forward":
+            return no_grad(call)
+        y = call()
+        grad = torch.randn_like(y)
+        return lambda: torch.autograd.grad(y, [x, weight, bias], grad, retain_graph=True)
+
+    def attention(self, what, batch, tokens, dim):
+        q, k, v = (torch.randn(batch, 1, tokens, dim, requires_grad=what == "backward") for _ in range(3))
+        call = lambda: F.scaled_dot_product_attention(q, k, v)
+        if what == "forward":
+            return no_grad(call)
+        y = call()
+        grad = torch.randn_like(y)
+        return lambda: torch.autograd.grad(y, [q, k, v], grad, retain_graph=True)
+
+
+def no_grad(call):
+    def work():
+        with torch.no_grad():
+            call()
+
+    return work
+
+
+CONTENDERS = [
+    Contender("eager"),
+    Contender("channels_last", channels_last=True),
+    Contender("compile", channels_last=True, compiled=True),
+]
+
+
+def prepare(contender, bench, case):
+    """PyTorch's twin of one of our cases, by name."""
+    if bench == "step":
+        network, method = case.split("/")
+        return {"teacher": contender.teacher_step, "distillation": contender.distillation_step}[method](network)
+    if bench == "sample":
+        network, batch = case.split("/batch-")
+        return contender.sampling(network, int(batch))
+    op, size = case.split("/")
+    kind, what = op.split(".")
+    left, right = size.split("_")
+    numbers = [int(n) for n in left.split("x")]
+    if kind == "conv2d":
+        batch, height, _ = numbers
+        return contender.conv(what, batch, height, *map(int, right.split("to")))
+    return {"group_norm_silu": contender.group_norm_silu, "attention": contender.attention}[kind](
+        what, *numbers, int(right)
+    )
+
+
+# --- the race ---------------------------------------------------------------------------------------------------------
+
+
+class Ours:
+    """`cm bench ... --serve`."""
+
+    def __init__(self, cm, threads, *args):
+        self.process = subprocess.Popen(
+            [cm, "bench", *args, "--serve", "--threads", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def time(self, case, repeats):
+        self.process.stdin.write(f"{case} {repeats}\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        assert self.process.wait() == 0
+
+
+def theirs(work, repeats):
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def race(ours, bench, case, rounds, seconds):
+    """Medians over the rounds, and the smallest and largest ratio within a round."""
+    works = []
+    for contender in CONTENDERS:
+        try:
+            work = prepare(contender, bench, case)
+            theirs(work, 1)
+            works.append((contender.name, work, max(1, int(1e3 * seconds / theirs(work, 1)))))
+        except Exception as error:  # torch.compile needs a C++ compiler, which may be missing
+            print(f"note: {case}: PyTorch {contender.name} does not run here: {error!s:.200}")
+    first = ours.time(case, 1)
+    repeats = max(1, int(1e3 * seconds / first["median_ms"]))
+    mine, others, record = [], {name: [] for name, _, _ in works}, None
+    for _ in range(rounds):
+        record = ours.time(case, repeats)
+        mine.append(record["median_ms"])
+        for name, work, count in works:
+            others[name].append(theirs(work, count))
+    best = min(others, key=lambda name: statistics.median(others[name]))
+    ratios = [b / a for a, b in zip(mine, others[best], strict=True)]
+    median = statistics.median(mine)
+    return {
+        "case": case,
+        "ours_ms": median,
+        "gflops": record["gflop"] / median * 1e3,
+        "share_of_peak": record["share_of_peak"] * record["median_ms"] / median,
+        "pytorch_ms": statistics.median(others[best]),
+        "pytorch": best,
+        **{f"{name}_ms": statistics.median(times) for name, times in others.items()},
+        "ratio": statistics.median(others[best]) / median,
+        "lowest_ratio": min(ratios),
+        "highest_ratio": max(ratios),
+    }
+
+
+def peak_resident_mib():
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
+def memory_of(case):
+    """What PyTorch's process has held at most after two of its fastest kind's steps."""
+    work = prepare(CONTENDERS[1], "step", case)
+    work(), work()
+    print(json.dumps(peak_resident_mib()))
+
+
+def compare_memory(cm, network):
+    case = f"{network}/teacher"
+    command = [cm, "bench", "step", "--network", network, "--filter", "teacher", "--repeats", "2"]
+    line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    own = json.loads(line)["peak_resident_mib"]
+    line = subprocess.run(
+        [sys.executable, __file__, "--memory-of", case], check=True, capture_output=True, text=True
+    ).stdout
+    return own, float(line)
+
+
+def markdown(rows):
+    text = "| case | cm, ms | GFLOP/s | of peak | PyTorch, ms | its best | ratio | in a round |\n"
+    text += "|---|---:|---:|---:|---:|---|---:|---:|\n"
+    for row in rows:
+        text += (
+            f"| {row['case']} | {row['ours_ms']:.3g} | {row['gflops']:.0f} | {row['share_of_peak']:.0%} "
+            f"| {row['pytorch_ms']:.3g} | {row['pytorch']} | **{row['ratio']:.2f}** "
+            f"| {row['lowest_ratio']:.2f} to {row['highest_ratio']:.2f} |\n"
+        )
+    return text
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cm", default="target/release/cm", help="the binary")
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--benches", nargs="*", default=["step", "sample", "kernels"])
+    parser.add_argument("--filter", default="", help="only cases with this text in their names")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="least time of one contender in one round")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.memory_of:
+        memory_of(args.memory_of)
+        return
+
+    notes = [f"PyTorch {torch.__version__}, {args.threads} threads each, {args.rounds} rounds; ratio = PyTorch / cm."]
+    for network in args.networks:
+        errors = check_same_function(args.cm, network)
+        told = ", ".join(f"{what} {error:.1e}" for what, error in errors.items())
+        notes.append(f"{network}: the same function, largest relative differences: {told}.")
+        print(notes[-1], flush=True)
+
+    rows = []
+
+    def races(bench, cases, *arguments):
+        cases = [case for case in cases if args.filter in case]
+        if not cases:
+            return
+        ours = Ours(args.cm, args.threads, bench, *arguments)
+        for case in cases:
+            rows.append(race(ours, bench, case, args.rounds, args.seconds))
+            print(markdown(rows[-1:]).splitlines()[-1], flush=True)
+        ours.close()
+
+    if "step" in args.benches:
+        for network in args.networks:
+            races("step", [f"{network}/teacher", f"{network}/distillation"], "--network", network)
+    if "sample" in args.benches:
+        for network in args.networks:
+            races("sample", [f"{network}/batch-{BATCH[network]}", f"{network}/batch-1"], "--network", network)
+    if "kernels" in args.benches:
+        listed = subprocess.run([args.cm, "bench", "kernels", "--list"], check=True, capture_output=True, text=True)
+        races("kernels", [case for case in listed.stdout.split() if not case.startswith("gemm")])
+    if "memory" in args.benches:
+        for network in args.networks:
+            own, other = compare_memory(args.cm, network)
+            notes.append(f"{network}: peak resident memory of the teacher's step: cm {own:.0f} MiB, PyTorch {other:.0f} MiB.")
+            print(notes[-1], flush=True)
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "comparison.md").write_text("\n".join(f"* {note}" for note in notes) + "\n\n" + markdown(rows))
+    if rows:
+        fields = list(dict.fromkeys(field for row in rows for field in row))
+        with open(args.out / "comparison.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, fields)
+            writer.writeheader()
+            writer.writerows(rows)
+    print(f"results: {args.out}/comparison.md, comparison.csv")
+
+
+if __name__ == "__main__":
+    main()
