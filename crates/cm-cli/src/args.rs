@@ -1,6 +1,7 @@
 //! What can be typed.
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use cm_experiment::bench::{NetworkSize, Variation};
 use std::path::PathBuf;
 
 /// Consistency models: train a diffusion teacher, distil it or train without it into a one-step generator, and
@@ -52,6 +53,112 @@ pub(crate) enum Command {
         /// The study's folder.
         run_dir: PathBuf,
     },
+    /// Time kernels, training steps or sampling on this machine; one line of JSON for each case.
+    #[command(
+        after_help = "Example:\n  cm bench step --network small --repeats 20\n\nCompare with PyTorch: scripts/bench/run"
+    )]
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
+}
+
+/// What to time.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Convolutions, normalisations and attention, forward and backward, at the sizes of real networks.
+    #[command(after_help = "Example:\n  cm bench kernels --filter conv2d.forward")]
+    Kernels {
+        #[command(flatten)]
+        timing: Timing,
+    },
+    /// Whole training steps: the teacher's, and distillation with Heun.
+    #[command(after_help = "Example:\n  cm bench step --network medium")]
+    Step {
+        #[command(flatten)]
+        network: OfNetwork,
+        #[command(flatten)]
+        timing: Timing,
+    },
+    /// One-step sampling.
+    #[command(after_help = "Example:\n  cm bench sample --network ddpm++")]
+    Sample {
+        #[command(flatten)]
+        network: OfNetwork,
+        #[command(flatten)]
+        timing: Timing,
+    },
+    /// Write a network's weights, an input, its output and its gradients, so that another program can check that it
+    /// computes the same.
+    #[command(after_help = "Example:\n  cm bench export --network small small.safetensors")]
+    Export {
+        #[command(flatten)]
+        network: OfNetwork,
+        /// The safetensors file to write.
+        file: PathBuf,
+    },
+}
+
+/// The network that is timed.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct OfNetwork {
+    /// 8x8 images and 1.03 million parameters, 32x32 and 6.99 million, or the 55.7 million of DDPM++ for CIFAR-10.
+    #[arg(long, value_enum, default_value_t = NetworkName::Small)]
+    pub(crate) network: NetworkName,
+    /// Images at a time, if not the network's own number.
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Channels at the highest resolution, if not the network's own number.
+    #[arg(long)]
+    channels: Option<usize>,
+    /// Height and width of the images, if not the network's own.
+    #[arg(long)]
+    resolution: Option<usize>,
+}
+
+impl OfNetwork {
+    /// What differs from the network's own numbers.
+    pub(crate) fn variation(self) -> Variation {
+        Variation { batch: self.batch, channels: self.channels, resolution: self.resolution }
+    }
+}
+
+/// The names of [`NetworkSize`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum NetworkName {
+    Small,
+    Medium,
+    #[value(name = "ddpm++")]
+    DdpmPp,
+}
+
+impl From<NetworkName> for NetworkSize {
+    fn from(name: NetworkName) -> Self {
+        match name {
+            NetworkName::Small => Self::Small,
+            NetworkName::Medium => Self::Medium,
+            NetworkName::DdpmPp => Self::DdpmPp,
+        }
+    }
+}
+
+/// How often, and on what.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Timing {
+    /// How often each case is timed, after one run that is not.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeats: u32,
+    /// Only cases with this text in their names.
+    #[arg(long, default_value = "")]
+    pub(crate) filter: String,
+    /// Print the names of the cases, and time nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Time a case whenever standard input has a line `NAME REPEATS`, so that another program can take turns.
+    #[arg(long, conflicts_with = "repeats")]
+    pub(crate) serve: bool,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
 }
 
 /// How many threads.

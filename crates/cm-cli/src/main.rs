@@ -7,8 +7,9 @@
 mod args;
 mod progress;
 
-use args::{Args, Command, Threads};
+use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
 use clap::Parser;
+use cm_experiment::bench::{self, BenchError, BenchNetwork, Suite};
 use cm_experiment::{InputErrors, RunError, RunOutcome, StopFlag};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{IsTerminal, Write};
@@ -75,6 +76,51 @@ fn perform(command: Command) -> Result<(), Ending> {
             print(&(notes + &study.plan.describe()))
         }
         Command::Table { run_dir } => print(&cm_experiment::report_of(&run_dir)?),
+        Command::Bench { bench } => match bench {
+            Bench::Kernels { timing } => time(bench::kernels, timing),
+            Bench::Step { network, timing } => {
+                let network = bench_network(network)?;
+                time(|| bench::step(network), timing)
+            }
+            Bench::Sample { network, timing } => {
+                let network = bench_network(network)?;
+                time(|| bench::sample(network), timing)
+            }
+            Bench::Export { network, file } => {
+                bench::export(bench_network(network)?, &file).map_err(|error| Ending {
+                    message: format!("error: cannot write {}: {error}", file.display()),
+                    code: WRONG_INPUT,
+                })
+            }
+        },
+    }
+}
+
+fn bench_network(wanted: OfNetwork) -> Result<BenchNetwork, Ending> {
+    BenchNetwork::new(wanted.network.into(), wanted.variation())
+        .map_err(|error| Ending { message: format!("error: {error}"), code: WRONG_INPUT })
+}
+
+/// Times a suite on the wanted number of threads; results go to standard output as they come.
+fn time(suite: impl FnOnce() -> Suite + Send, timing: Timing) -> Result<(), Ending> {
+    let Timing { repeats, filter, list, serve, threads: Threads { threads } } = timing;
+    let timed = cm_experiment::on_threads(threads.map(usize::from), || {
+        let suite = suite().only(&filter)?;
+        let out = &mut std::io::stdout();
+        if list {
+            return Ok(suite.cases.iter().try_for_each(|case| writeln!(out, "{}", case.name()))?);
+        }
+        if serve { suite.serve(std::io::stdin().lock(), out) } else { suite.run(repeats as usize, out) }
+    });
+    let failed = |message: String, code| Ending { message: format!("error: {message}"), code };
+    match timed.map_err(|error| failed(error.to_string(), FAILED))? {
+        // A reader that has gone away is no error.
+        Err(BenchError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error @ BenchError::Io(_)) => Err(failed(error.to_string(), FAILED)),
+        Err(error @ (BenchError::Request { .. } | BenchError::NoCase { .. })) => {
+            Err(failed(error.to_string(), WRONG_INPUT))
+        }
+        Ok(()) => Ok(()),
     }
 }
 

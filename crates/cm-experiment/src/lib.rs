@@ -13,6 +13,7 @@
 //! Nothing below this crate reads or writes RON.
 
 mod assemble;
+pub mod bench;
 mod change;
 mod check;
 mod classifier;

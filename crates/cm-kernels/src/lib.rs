@@ -21,6 +21,7 @@ pub mod elementwise;
 pub mod gemm;
 pub mod group_norm;
 pub mod memory;
+pub mod peak;
 pub mod pool;
 pub mod resample;
 pub mod softmax;

@@ -1,4 +1,4 @@
-//! How the process's allocator treats the buffers of a training step.
+//! How the process's allocator treats the buffers of a training step, and what the process holds.
 
 /// Tells the allocator to keep freed memory for the next step instead of giving it back to the system.
 ///
@@ -30,5 +30,24 @@ pub fn keep_freed_memory() {
             // allocator as it was, which is right, if slower.
             unsafe { mallopt(parameter, value) };
         }
+    }
+}
+
+/// The most bytes of memory this process has held at once, where the system tells (Linux).
+pub fn peak_resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(1024 * kib)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #[test]
+    fn a_large_buffer_raises_the_peak() {
+        let before = super::peak_resident().unwrap();
+        let buffer = std::hint::black_box(vec![1u8; 64 << 20]);
+        assert!(super::peak_resident().unwrap() >= before.max(64 << 20));
+        drop(buffer);
     }
 }

@@ -4,7 +4,7 @@
 //! and no floating-point sum crosses pieces except through [`sum_in_order`]. So results are the same to the bit
 //! for 1, 2 or 64 threads.
 
-use rayon::prelude::*;
+mod team;
 
 /// Below this many elements, splitting costs more than it gives.
 pub const MIN_PARALLEL: usize = 16 * 1024;
@@ -13,20 +13,25 @@ pub const MIN_PARALLEL: usize = 16 * 1024;
 pub const PIECE: usize = 16 * 1024;
 
 /// Calls `work(i)` for every `i < pieces`, in any order, in parallel if there is more than one.
+///
+/// # Panics
+/// If `work` does.
 pub fn for_each_piece(pieces: usize, work: impl Fn(usize) + Sync + Send) {
-    if pieces <= 1 {
+    if pieces <= 1 || rayon::current_num_threads() == 1 {
         (0..pieces).for_each(work);
     } else {
-        (0..pieces).into_par_iter().for_each(work);
+        team::share(pieces, &work);
     }
 }
 
 /// Sums `part(i)` for `i < pieces`: parts in parallel, the sum in the order of `i`.
 pub fn sum_in_order(pieces: usize, part: impl Fn(usize) -> f64 + Sync + Send) -> f64 {
-    if pieces <= 1 {
-        return (0..pieces).map(part).sum();
-    }
-    let parts: Vec<f64> = (0..pieces).into_par_iter().map(part).collect();
+    let mut parts = vec![0.0; pieces];
+    let shared = SharedMut::new(&mut parts);
+    for_each_piece(pieces, |i| {
+        // SAFETY: piece i touches element i only.
+        unsafe { shared.slice(i, 1)[0] = part(i) };
+    });
     parts.iter().sum()
 }
 

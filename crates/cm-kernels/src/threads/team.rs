@@ -1,0 +1,169 @@
+//! Rayon's workers, kept awake between one parallel loop and the next.
+//!
+//! A training step is hundreds of parallel loops of some tens of microseconds. A rayon worker goes to sleep soon
+//! after a loop ends and has to be woken by the system for the next one, which on an 8x8 network cost a fifth of a
+//! step. So a worker that comes to help here stays and waits for the next loop, for at most [`PATIENCE`] turns; then
+//! it goes back to rayon. Loops are handed over through one slot: the caller publishes its [`Job`] there, works on
+//! it like everyone else, takes it away when no piece is left, and waits for those who are still inside.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::null_mut;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+/// Turns of waiting, of a processor's pause each (some 40 ns): about a tenth of a millisecond.
+const PATIENCE: usize = 2500;
+
+/// One parallel loop.
+struct Job<'a> {
+    work: &'a (dyn Fn(usize) + Sync),
+    pieces: usize,
+    next: AtomicUsize,
+    /// The first panic of a helper.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Job<'_> {
+    /// Does pieces until none is left.
+    fn do_pieces(&self) {
+        loop {
+            let piece = self.next.fetch_add(1, Ordering::Relaxed);
+            if piece >= self.pieces {
+                return;
+            }
+            (self.work)(piece);
+        }
+    }
+
+    /// Lets nobody begin another piece.
+    fn exhaust(&self) {
+        self.next.store(self.pieces, Ordering::Relaxed);
+    }
+}
+
+/// The loop that helpers may join, if any.
+static SLOT: AtomicPtr<Job<'static>> = AtomicPtr::new(null_mut());
+/// Helpers that may hold what they read from [`SLOT`].
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
+/// Helpers that are awake or have been sent for.
+static HELPERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Does `work(i)` for every `i < pieces` with whoever comes to help. A loop that finds another one in the slot (it is
+/// inside that one's work, or another thread was first) is done by its caller alone.
+pub(super) fn share(pieces: usize, work: &(dyn Fn(usize) + Sync)) {
+    let job = Job { work, pieces, next: AtomicUsize::new(0), panic: Mutex::new(None) };
+    let address = (&raw const job).cast_mut().cast::<Job<'static>>();
+    if SLOT.compare_exchange(null_mut(), address, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+        return job.do_pieces();
+    }
+    call_helpers(rayon::current_num_threads() - 1);
+    let own = catch_unwind(AssertUnwindSafe(|| job.do_pieces()));
+    job.exhaust();
+    SLOT.store(null_mut(), Ordering::SeqCst);
+    // Whoever read the address did so after counting itself inside; whoever counts itself from now on reads null.
+    while INSIDE.load(Ordering::SeqCst) != 0 {
+        std::hint::spin_loop();
+    }
+    if let Err(panic) = own {
+        resume_unwind(panic);
+    }
+    let panic = job.panic.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(panic) = panic {
+        resume_unwind(panic);
+    }
+}
+
+fn call_helpers(wanted: usize) {
+    while HELPERS.load(Ordering::Relaxed) < wanted {
+        HELPERS.fetch_add(1, Ordering::Relaxed);
+        rayon::spawn(|| {
+            help();
+            HELPERS.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+
+/// Works on one loop after the other until none has come for a while.
+fn help() {
+    let mut patience = PATIENCE;
+    while patience > 0 {
+        if SLOT.load(Ordering::Relaxed).is_null() || !join() {
+            patience -= 1;
+            std::hint::spin_loop();
+        } else {
+            patience = PATIENCE;
+        }
+    }
+}
+
+/// Works on the loop in the slot; whether there was one with anything left to do.
+fn join() -> bool {
+    INSIDE.fetch_add(1, Ordering::SeqCst);
+    let address = SLOT.load(Ordering::SeqCst);
+    // SAFETY: a job stays where it is until its caller has taken it out of the slot and then seen nobody inside. This
+    // helper counted itself inside before it read the slot, so a job that it sees there outlives its stay.
+    let job = unsafe { address.as_ref() };
+    let mut worked = false;
+    if let Some(job) = job {
+        worked = job.next.load(Ordering::Relaxed) < job.pieces;
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job.do_pieces())) {
+            job.exhaust();
+            job.panic.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(panic);
+        }
+    }
+    INSIDE.fetch_sub(1, Ordering::SeqCst);
+    worked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    /// Sums of many loops, from several pools at once and with loops inside loops.
+    #[test]
+    fn no_piece_is_lost_or_done_twice_when_loops_meet() {
+        let sum_of_loops = || {
+            for round in 0..500u64 {
+                let sum = AtomicU64::new(0);
+                super::super::for_each_piece(37, |i| {
+                    super::super::for_each_piece(3, |j| {
+                        sum.fetch_add(100 * i as u64 + j as u64 + round, Ordering::Relaxed);
+                    });
+                });
+                assert_eq!(sum.into_inner(), 3 * 100 * 666 + 37 * 3 + 111 * round);
+            }
+        };
+        std::thread::scope(|scope| {
+            for threads in [2, 3, 4] {
+                scope.spawn(move || {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                    pool.install(sum_of_loops);
+                });
+            }
+            scope.spawn(sum_of_loops);
+        });
+    }
+
+    #[test]
+    fn a_panic_in_any_piece_reaches_the_caller_and_the_next_loop_works() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        for guilty in 0..20 {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                pool.install(|| {
+                    super::super::for_each_piece(20, |i| {
+                        std::thread::yield_now();
+                        assert!(i != guilty, "piece {i} fails");
+                    });
+                });
+            }));
+            let message = caught.unwrap_err();
+            let message = message.downcast_ref::<String>().unwrap();
+            assert!(message.contains(&format!("piece {guilty} fails")), "{message}");
+            let done = AtomicU64::new(0);
+            pool.install(|| super::super::for_each_piece(20, |_| _ = done.fetch_add(1, Ordering::Relaxed)));
+            assert_eq!(done.into_inner(), 20);
+        }
+    }
+}
