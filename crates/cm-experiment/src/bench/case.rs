@@ -161,7 +161,11 @@ mod tests {
     }
 
     fn lines(written: &[u8]) -> Vec<serde_json::Value> {
-        std::str::from_utf8(written).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        std::str::from_utf8(written)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     #[test]

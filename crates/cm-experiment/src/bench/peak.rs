@@ -11,8 +11,7 @@ pub(super) fn gflops() -> f64 {
         let rounds = 200_000;
         let once = || {
             let start = Instant::now();
-            let flops: u64 =
-                rayon::broadcast(|_| cm_kernels::peak::multiply_adds(rounds)).into_iter().sum();
+            let flops: u64 = rayon::broadcast(|_| cm_kernels::peak::multiply_adds(rounds)).into_iter().sum();
             flops as f64 * 1e-9 / start.elapsed().as_secs_f64()
         };
         (0..8).map(|_| once()).fold(0.0, f64::max)

@@ -46,8 +46,11 @@ impl Record {
         let mut sorted = seconds.to_vec();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
-        let median =
-            if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + sorted[middle]) / 2.0 } else { sorted[middle] };
+        let median = if sorted.len().is_multiple_of(2) {
+            (sorted[middle - 1] + sorted[middle]) / 2.0
+        } else {
+            sorted[middle]
+        };
         let gflop = flops as f64 * 1e-9;
         Self {
             bench,
@@ -61,7 +64,8 @@ impl Record {
             gflop,
             gflops: gflop / median,
             share_of_peak: gflop / median / peak_gflops,
-            peak_resident_mib: cm_kernels::memory::peak_resident().map(|bytes| bytes as f64 / 1024.0 / 1024.0),
+            peak_resident_mib: cm_kernels::memory::peak_resident()
+                .map(|bytes| bytes as f64 / 1024.0 / 1024.0),
         }
     }
 

@@ -7,8 +7,8 @@ use cm_consistency::{
 use cm_diffusion::{Boundary, Denoiser, Edm, SolverConfig};
 use cm_network::Network;
 use cm_teacher::{Teacher, TeacherConfig, TeacherStep};
-use cm_tensor::ops::PairDistance;
 use cm_tensor::Weights;
+use cm_tensor::ops::PairDistance;
 use cm_training::{Batch, EmaConfig, OptimiserConfig, Progress, StepSeed, TrainConfig, TrainStep};
 
 const SIGMA_DATA: f32 = 0.5;
