@@ -4,11 +4,13 @@
 //! after a loop ends and has to be woken by the system for the next one, which on an 8x8 network cost a fifth of a
 //! step. So a worker that comes to help here stays and waits for the next loop, for at most [`PATIENCE`] turns; then
 //! it goes back to rayon. Loops are handed over through one slot: the caller publishes its [`Job`] there, works on
-//! it like everyone else, takes it away when no piece is left, and waits for those who are still inside.
+//! it like everyone else, closes the slot when no piece is left, waits for those who are still inside, and only then
+//! leaves the slot to the next. So a loop inside a piece always finds the slot taken and is done where it is: if it
+//! could be published while its own thread counts as inside, it would wait for itself.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr::null_mut;
+use std::ptr::{dangling_mut, null_mut};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -42,12 +44,17 @@ impl Job<'_> {
     }
 }
 
-/// The loop that helpers may join, if any.
+/// The loop that helpers may join, nothing, or [`closed`].
 static SLOT: AtomicPtr<Job<'static>> = AtomicPtr::new(null_mut());
 /// Helpers that may hold what they read from [`SLOT`].
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 /// Helpers that are awake or have been sent for.
 static HELPERS: AtomicUsize = AtomicUsize::new(0);
+
+/// What is in the slot while a loop waits for its helpers to leave. No job has this address: jobs lie on stacks.
+fn closed() -> *mut Job<'static> {
+    dangling_mut()
+}
 
 /// Does `work(i)` for every `i < pieces` with whoever comes to help. A loop that finds another one in the slot (it is
 /// inside that one's work, or another thread was first) is done by its caller alone.
@@ -60,11 +67,12 @@ pub(super) fn share(pieces: usize, work: &(dyn Fn(usize) + Sync)) {
     call_helpers(rayon::current_num_threads() - 1);
     let own = catch_unwind(AssertUnwindSafe(|| job.do_pieces()));
     job.exhaust();
-    SLOT.store(null_mut(), Ordering::SeqCst);
-    // Whoever read the address did so after counting itself inside; whoever counts itself from now on reads null.
+    SLOT.store(closed(), Ordering::SeqCst);
+    // Whoever read the address did so after counting itself inside; whoever counts itself from now on finds no job.
     while INSIDE.load(Ordering::SeqCst) != 0 {
         std::hint::spin_loop();
     }
+    SLOT.store(null_mut(), Ordering::SeqCst);
     if let Err(panic) = own {
         resume_unwind(panic);
     }
@@ -88,7 +96,8 @@ fn call_helpers(wanted: usize) {
 fn help() {
     let mut patience = PATIENCE;
     while patience > 0 {
-        if SLOT.load(Ordering::Relaxed).is_null() || !join() {
+        let address = SLOT.load(Ordering::Relaxed);
+        if address.is_null() || address == closed() || !join() {
             patience -= 1;
             std::hint::spin_loop();
         } else {
@@ -101,9 +110,13 @@ fn help() {
 fn join() -> bool {
     INSIDE.fetch_add(1, Ordering::SeqCst);
     let address = SLOT.load(Ordering::SeqCst);
-    // SAFETY: a job stays where it is until its caller has taken it out of the slot and then seen nobody inside. This
-    // helper counted itself inside before it read the slot, so a job that it sees there outlives its stay.
-    let job = unsafe { address.as_ref() };
+    let job = if address == closed() {
+        None
+    } else {
+        // SAFETY: a job stays where it is until its caller has closed the slot and then seen nobody inside. This
+        // helper counted itself inside before it read the slot, so a job that it sees there outlives its stay.
+        unsafe { address.as_ref() }
+    };
     let mut worked = false;
     if let Some(job) = job {
         worked = job.next.load(Ordering::Relaxed) < job.pieces;
@@ -144,6 +157,23 @@ mod tests {
             }
             scope.spawn(sum_of_loops);
         });
+    }
+
+    /// A helper whose caller had already finished published the inner loop and then waited for itself.
+    #[test]
+    fn a_loop_in_a_helpers_last_piece_ends() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let done = AtomicU64::new(0);
+        pool.install(|| {
+            for late in [0, 1].repeat(20) {
+                super::super::for_each_piece(2, |i| {
+                    let pause = if i == late { 4 } else { 1 };
+                    std::thread::sleep(std::time::Duration::from_millis(pause));
+                    super::super::for_each_piece(5, |_| _ = done.fetch_add(1, Ordering::Relaxed));
+                });
+            }
+        });
+        assert_eq!(done.into_inner(), 40 * 2 * 5);
     }
 
     #[test]
