@@ -180,7 +180,7 @@ mod tests {
     fn the_networks_have_the_sizes_they_are_said_to_have() {
         let sizes = [NetworkSize::Small, NetworkSize::Medium, NetworkSize::DdpmPp];
         let parameters = sizes.map(|size| network(size).build().1.count());
-        assert_eq!(parameters, [1_032_353, 6_993_219, 55_732_739]);
+        assert_eq!(parameters, [1_032_353, 6_989_891, 55_732_739]);
     }
 
     #[test]
