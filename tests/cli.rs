@@ -49,6 +49,33 @@ fn wrong_arguments_are_wrong_input() {
 }
 
 #[test]
+fn a_benchmark_gives_a_line_of_json_for_each_case() {
+    let folder = scratch("");
+    let (listed, _) = expect(folder.path(), &["bench", "sample", "--list"], 0);
+    assert_eq!(listed, "small/batch-64\nsmall/batch-1\n");
+    let timed = ["bench", "sample", "--filter", "batch-1", "--repeats", "2", "--threads", "1"];
+    let (line, _) = expect(folder.path(), &timed, 0);
+    assert_eq!(line.lines().count(), 1, "{line}");
+    for part in ["\"case\":\"small/batch-1\"", "\"batch\":1,", "\"threads\":1,", "\"repeats\":2,"] {
+        assert!(line.contains(part), "{line}");
+    }
+}
+
+#[test]
+fn a_benchmark_that_cannot_be_is_wrong_input() {
+    let folder = scratch("");
+    for (arguments, part) in [
+        (&["bench", "sample", "--filter", "batch-7"][..], "there are: small/batch-64, small/batch-1"),
+        (&["bench", "step", "--network", "medium", "--channels", "6"], "channels"),
+        (&["bench", "step", "--batch", "0"], "batch"),
+        (&["bench", "export", "missing/small.safetensors"], "missing/small.safetensors"),
+    ] {
+        let (_, told) = expect(folder.path(), arguments, 2);
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
 fn a_plan_is_printed_and_nothing_is_touched() {
     let folder = scratch(&ring(320, "seeds: [0, 1], arms: Star([(name: \"l1\", changes: [Distance(L1)])]),"));
     let (plan, _) = expect(folder.path(), &["plan", "study.ron"], 0);

@@ -52,16 +52,7 @@ fn convolutions(criterion: &mut Criterion) {
     });
     checked(&product);
     for (batch, size, in_channels, out_channels, kernel) in SIZES {
-        let shape = Conv2dShape {
-            batch,
-            height: size,
-            width: size,
-            in_channels,
-            out_channels,
-            kernel,
-            stride: 1,
-            padding: kernel / 2,
-        };
+        let shape = Conv2dShape::same(batch, size, in_channels, out_channels, kernel);
         let name = format!("{batch}x{size}x{size}_{in_channels}to{out_channels}_k{kernel}");
         let (x, weight) = (numbers(shape.input_len()), numbers(shape.weight_len()));
         let (bias, grad_out) = (numbers(out_channels), numbers(shape.output_len()));

@@ -28,6 +28,13 @@ impl Case {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The work, done once before any clock starts, so that buffers exist and the processor is awake.
+    fn warmed_up(&self) -> Box<dyn FnMut()> {
+        let mut work = (self.prepare)();
+        work();
+        work
+    }
 }
 
 /// Why cases were not timed.
@@ -62,9 +69,6 @@ pub struct Suite {
     pub cases: Vec<Case>,
 }
 
-/// Work done before the clock starts, so that buffers exist and the processor is awake.
-const WARM_UP: usize = 1;
-
 impl Suite {
     /// Keeps the cases whose names contain `filter`.
     ///
@@ -89,9 +93,7 @@ impl Suite {
     /// [`BenchError::Io`] if `out` cannot be written.
     pub fn run(&self, repeats: usize, out: &mut dyn Write) -> Result<(), BenchError> {
         for case in &self.cases {
-            let mut work = (case.prepare)();
-            (0..WARM_UP).for_each(|_| work());
-            self.record(case, &seconds(&mut work, repeats)).write(out)?;
+            self.record(case, &seconds(&mut case.warmed_up(), repeats)).write(out)?;
         }
         Ok(())
     }
@@ -119,11 +121,7 @@ impl Suite {
                 .position(|case| case.name == name)
                 .ok_or_else(|| wrong(format!("there is no such case; there are: {}", self.names())))?;
             let case = &self.cases[index];
-            let work = prepared[index].get_or_insert_with(|| {
-                let mut work = (case.prepare)();
-                (0..WARM_UP).for_each(|_| work());
-                work
-            });
+            let work = prepared[index].get_or_insert_with(|| case.warmed_up());
             self.record(case, &seconds(work, repeats)).write(out)?;
             out.flush()?;
         }

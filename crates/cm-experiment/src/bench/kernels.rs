@@ -48,16 +48,7 @@ fn product(size: usize) -> Case {
 }
 
 fn convolution((batch, size, in_channels, out_channels): (usize, usize, usize, usize)) -> [Case; 3] {
-    let shape = Conv2dShape {
-        batch,
-        height: size,
-        width: size,
-        in_channels,
-        out_channels,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-    };
+    let shape = Conv2dShape::same(batch, size, in_channels, out_channels, 3);
     let name = |what: &str| format!("conv2d.{what}/{batch}x{size}x{size}_{in_channels}to{out_channels}");
     let flops = (2 * 9 * batch * size * size * in_channels * out_channels) as u64;
     [

@@ -35,6 +35,7 @@ pub struct Variation {
 pub struct BenchNetwork {
     size: NetworkSize,
     variation: Variation,
+    flops_per_image: u64,
 }
 
 impl BenchNetwork {
@@ -43,13 +44,13 @@ impl BenchNetwork {
     /// # Errors
     /// [`NetworkConfigError`] if the numbers make no network.
     pub fn new(size: NetworkSize, variation: Variation) -> Result<Self, NetworkConfigError> {
-        let network = Self { size, variation };
+        let network = Self { size, variation, flops_per_image: 0 };
         if variation.batch == Some(0) {
             let given = "0".into();
             return Err(NetworkConfigError::Range { field: "batch", given, allowed: "at least 1".into() });
         }
-        network.config().build(network.shape(), Conditions::default(), 0)?;
-        Ok(network)
+        let flops_per_image = network.config().flops_per_image(network.shape(), Conditions::default())?;
+        Ok(Self { flops_per_image, ..network })
     }
 
     /// What cases call it.
@@ -113,10 +114,9 @@ impl BenchNetwork {
         (network, weights)
     }
 
+    /// Multiplications and additions of one evaluation on one image.
     pub(super) fn flops_per_image(self) -> u64 {
-        self.config()
-            .flops_per_image(self.shape(), Conditions::default())
-            .expect("this network was built before")
+        self.flops_per_image
     }
 
     /// Standard normal images.
@@ -137,7 +137,7 @@ pub enum ExportError {
     Io(#[from] std::io::Error),
 }
 
-/// Writes what another program needs to check that it computes the same function: `weights/...`, images `x`
+/// Writes what another program needs to check that it computes the same function: `weights/...`, a batch `x`
 /// `[N, H, W, C]`, noise inputs `c_noise` `[N]`, the network's output `y`, and for the gradient `grad_y` of `y` those
 /// of the weights, `gradients/...`.
 ///
@@ -145,8 +145,10 @@ pub enum ExportError {
 /// [`ExportError`] if the file cannot be written; a file that was there is then still whole.
 pub fn export(network: BenchNetwork, path: &Path) -> Result<(), ExportError> {
     let (net, weights) = network.build();
-    let c_noise = [-1.2, 0.1, 0.9];
-    let x = network.images(c_noise.len());
+    let batch = network.batch();
+    // From noise levels near 0.01 to near 30: c_noise is ln(sigma) / 4.
+    let c_noise: Vec<f32> = (0..batch).map(|i| -1.2 + 2.1 * i as f32 / batch as f32).collect();
+    let x = network.images(batch);
     let mut graph = Graph::recording();
     let y = net.forward(&mut graph, &weights, &Images::from_batch(&x), &c_noise, Extra::default());
     let mut random = Random::new(3);
@@ -160,11 +162,11 @@ pub fn export(network: BenchNetwork, path: &Path) -> Result<(), ExportError> {
         file.arrays.push((format!("gradients/{name}"), shape.to_vec(), gradient));
     }
     let ImageShape { height, width, channels } = network.shape();
-    let images = vec![c_noise.len(), height, width, channels];
+    let images = vec![batch, height, width, channels];
     file.arrays.push(("x".into(), images.clone(), x.into_values()));
     file.arrays.push(("y".into(), images.clone(), y_values));
     file.arrays.push(("grad_y".into(), images, grad_y));
-    file.arrays.push(("c_noise".into(), vec![c_noise.len()], c_noise.to_vec()));
+    file.arrays.push(("c_noise".into(), vec![batch], c_noise));
     Ok(crate::durable::write(path, &file.encode()?)?)
 }
 

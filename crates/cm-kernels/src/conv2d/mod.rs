@@ -47,6 +47,12 @@ pub struct Conv2dShape {
 }
 
 impl Conv2dShape {
+    /// Square images, stride 1, and the padding that keeps the size under an odd kernel.
+    pub fn same(batch: usize, size: usize, in_channels: usize, out_channels: usize, kernel: usize) -> Self {
+        let (height, width) = (size, size);
+        Self { batch, height, width, in_channels, out_channels, kernel, stride: 1, padding: kernel / 2 }
+    }
+
     /// Height of the output in pixels; 0 if the padded image is smaller than the kernel.
     pub fn out_height(&self) -> usize {
         self.out_size(self.height)

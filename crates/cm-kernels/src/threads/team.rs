@@ -69,8 +69,15 @@ pub(super) fn share(pieces: usize, work: &(dyn Fn(usize) + Sync)) {
     job.exhaust();
     SLOT.store(closed(), Ordering::SeqCst);
     // Whoever read the address did so after counting itself inside; whoever counts itself from now on finds no job.
+    // A helper that the system has put aside needs a core to finish, perhaps this one.
+    let mut patience = PATIENCE;
     while INSIDE.load(Ordering::SeqCst) != 0 {
-        std::hint::spin_loop();
+        if patience > 0 {
+            patience -= 1;
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
     }
     SLOT.store(null_mut(), Ordering::SeqCst);
     if let Err(panic) = own {
