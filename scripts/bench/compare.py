@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch._functorch.config
 import torch.nn.functional as F
 from unet import UNet
 
@@ -359,6 +360,8 @@ def main():
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    # A compiled backward pass may otherwise destroy what the next repeat needs.
+    torch._functorch.config.donated_buffer = False
     if args.memory_of:
         memory_of(args.memory_of)
         return
