@@ -147,6 +147,8 @@ pub struct FeaturesConfig {
     pub channels: usize,
     /// Images it is trained on, repeats counted.
     pub train_images: u64,
+    /// Times this, the mean of squared differences of the values is added; 0 for features alone.
+    pub pixels: f32,
 }
 
 impl Default for FeaturesConfig {
@@ -154,6 +156,7 @@ impl Default for FeaturesConfig {
         Self {
             channels: 16,         // our choice: a second's training on 8x8 digits
             train_images: 60_000, // our choice: 40 passes over the digits
+            pixels: 0.0,          // Song et al. 2023, Section 6.1: LPIPS alone
         }
     }
 }
@@ -209,7 +212,7 @@ impl ConsistencyConfig {
             DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => problems.extend(
                 c.and_then(|c| RangeError::unless(c > 0.0 && c.is_finite(), "distance.c", c, "above 0")),
             ),
-            DistanceConfig::Features(FeaturesConfig { channels, train_images }) => {
+            DistanceConfig::Features(FeaturesConfig { channels, train_images, pixels }) => {
                 problems.extend(RangeError::unless(
                     channels > 0,
                     "distance.channels",
@@ -221,6 +224,12 @@ impl ConsistencyConfig {
                     "distance.train_images",
                     train_images,
                     "at least 1 image",
+                ));
+                problems.extend(RangeError::unless(
+                    pixels >= 0.0 && pixels.is_finite(),
+                    "distance.pixels",
+                    pixels,
+                    "0 or above",
                 ));
             }
         }

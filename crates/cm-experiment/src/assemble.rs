@@ -115,7 +115,7 @@ pub(crate) fn distance(
                 .map_err(|error| {
                     RunError::failed("training the classifier of the feature distance", error)
                 })?;
-            Box::new(ClassifierFeatures::new(network, &weights))
+            Box::new(ClassifierFeatures::new(network, &weights, features.pixels))
         }
     })
 }

@@ -70,11 +70,14 @@ impl CustomOp for Blend {
     }
 }
 
-/// `a`\[i\] x\[i\] + `b`\[i\] y\[i\] for each image i: preconditioning.
+/// `a`\[i\] x\[i\] + `b`\[i\] y\[i\] for each image i: preconditioning, weighted sums of losses.
 ///
 /// # Panics
-/// If the shapes differ, or there is not one factor for each image.
-pub fn blend(graph: &mut Graph, a: Vec<f32>, x: &Images, b: Vec<f32>, y: &Images) -> Images {
+/// If the shapes differ, or there is not one factor for each image, that is, for each index of the first axis.
+pub fn blend<S>(graph: &mut Graph, a: Vec<f32>, x: &Var<S>, b: Vec<f32>, y: &Var<S>) -> Var<S>
+where
+    S: Shape<Concrete = S> + std::ops::Index<usize, Output = usize>,
+{
     assert_eq!(x.shape(), y.shape(), "a mixture of different shapes");
     assert!(a.len() == x.shape()[0] && b.len() == a.len(), "one factor for each image");
     graph.apply(Blend { a, b }, &[x, y], x.shape())
