@@ -66,7 +66,8 @@ mod tests {
     fn the_feature_distance_s_gradient_by_the_student() {
         let (classifier, weights) = Classifier::new(ImageShape::new(8, 8, 1), 10, 4, 1);
         let mut distance = ClassifierFeatures::new(classifier, &weights, 0.0);
-        let (student, target): (Images, Images) = (normal_values([2, 8, 8, 1], 1), normal_values([2, 8, 8, 1], 2));
+        let (student, target): (Images, Images) =
+            (normal_values([2, 8, 8, 1], 1), normal_values([2, 8, 8, 1], 2));
         for pixels in [0.0, 2.0] {
             distance.pixels = pixels;
             assert_gradient_with_step(&student, 1e-3, 3e-2, |g, x| distance.distance(g, x, &target));
@@ -79,7 +80,8 @@ mod tests {
     fn pixels_add_their_squared_differences() {
         let (classifier, weights) = Classifier::new(ImageShape::new(8, 8, 1), 10, 4, 1);
         let mut distance = ClassifierFeatures::new(classifier, &weights, 0.0);
-        let (student, target): (Images, Images) = (normal_values([2, 8, 8, 1], 1), normal_values([2, 8, 8, 1], 2));
+        let (student, target): (Images, Images) =
+            (normal_values([2, 8, 8, 1], 1), normal_values([2, 8, 8, 1], 2));
         let mut of = |pixels| {
             distance.pixels = pixels;
             distance.distance(&mut Graph::inference(), &student, &target)

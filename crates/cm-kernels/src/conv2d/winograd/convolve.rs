@@ -138,11 +138,8 @@ impl<A: Algorithm> Kernel for Block<'_, A> {
     }
 }
 
-/// Input channels whose weights are transformed as one piece.
-const WEIGHT_ROWS: usize = 32;
-
-/// Weights, in pairs of channels, below which one piece does it all.
-const WEIGHT_PAIRS: usize = 16 * 1024;
+/// Pairs of channels whose weights are transformed as one piece: some ten microseconds.
+const WEIGHT_PAIRS: usize = 512;
 
 fn transform_weight<A: Algorithm>(
     isa: Isa,
@@ -151,7 +148,7 @@ fn transform_weight<A: Algorithm>(
     (to, layout): (&mut [f32], Panelled),
 ) {
     let to = SharedMut::new(to);
-    let step = if depth * channels < WEIGHT_PAIRS { depth } else { WEIGHT_ROWS };
+    let step = (WEIGHT_PAIRS / channels).max(4).next_multiple_of(4);
     for_each_piece(depth.div_ceil(step), |piece| {
         let range = piece * step..(piece * step + step).min(depth);
         let transform = |from: &[f32], tap_step: usize, range: Range<usize>| {

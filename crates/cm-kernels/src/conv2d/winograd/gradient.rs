@@ -1,7 +1,8 @@
 //! The gradient with respect to the weight, summed over the tiles in the transformed domain.
 //!
-//! The blocks of tiles are dealt out to a few groups. A group adds its blocks in order into its own transformed
-//! gradient; the groups' gradients are added in order at the end.
+//! Many tiles: their blocks are dealt out to a few groups. A group adds its blocks in order into its own transformed
+//! gradient; the groups' gradients are added in order at the end. Few tiles: all are transformed first, and then
+//! the positions of a transformed tile are dealt out, for each has a product of its own.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -22,6 +23,13 @@ const MAX_GROUPS: usize = 8;
 const GROUP_TILES: usize = 64;
 const SUMS_FLOATS: usize = 5 << 20;
 
+/// Fewer tiles than this are few: groups of them would not keep several threads busy.
+const FEW_TILES: usize = 4 * GROUP_TILES;
+
+/// Of few tiles, how many one piece transforms, and how many positions one piece multiplies.
+const PIECE_TILES: usize = 2 * GROUP;
+const PIECE_SLOTS: usize = 4;
+
 /// Rows of the weight that one piece transforms back.
 const ROWS: usize = 8;
 
@@ -38,101 +46,168 @@ pub(in crate::conv2d) fn backward_weight<A: Algorithm>(
         grad_weight.fill(0.0);
         return;
     }
-    let step = block_tiles::<A>(tiles.count(), depth, channels);
-    let blocks = tiles.count().div_ceil(step);
-    let affordable = (SUMS_FLOATS / (A::SLOTS * depth * channels)).clamp(2, MAX_GROUPS);
-    let per_group = blocks.div_ceil((tiles.count() / GROUP_TILES).clamp(1, affordable));
-    let groups = blocks.div_ceil(per_group);
-    let (x_layout, grad_layout) = (Grouped::new(depth, lanes(isa)), Grouped::new(channels, lanes(isa)));
+    let layouts = (Grouped::new(depth, lanes(isa)), Grouped::new(channels, lanes(isa)));
     // The sums have a row per input channel, but are made a vector of input channels at a time.
-    let sums_len = grad_layout.len::<A>(depth.next_multiple_of(lanes(isa)));
-    let zeros_len = depth.next_multiple_of(lanes(isa));
-    scratch::with(groups * sums_len + zeros_len, |shared| {
-        let (sums, zeros) = shared.split_at_mut(groups * sums_len);
-        zeros.fill(0.0);
-        let zeros = &*zeros;
-        let shared = SharedMut::new(sums);
-        for_each_piece(groups, |group| {
-            // SAFETY: each group has its own sums.
-            let sums = unsafe { shared.slice(group * sums_len, sums_len) };
-            let x_len = x_layout.len::<A>(step);
-            scratch::with(x_len + grad_layout.len::<A>(step), |buffer| {
-                let (x_buffer, grad_buffer) = buffer.split_at_mut(x_len);
-                let first = group * per_group * step;
-                let last = (first + per_group * step).min(tiles.count());
-                for start in (first..last).step_by(step) {
-                    let block = Block::<A> {
-                        tiles,
-                        range: start..(start + step).min(last),
-                        depth,
-                        channels,
-                        x,
-                        zeros,
-                        grad_out,
-                        x_buffer: (x_buffer, x_layout),
-                        grad_buffer: (grad_buffer, grad_layout),
-                        sums,
-                        add: start > first,
-                        algorithm: PhantomData,
-                    };
-                    run(isa, block);
-                }
-            });
-        });
-        let grad_weight = SharedMut::new(grad_weight);
+    let sums_len = layouts.1.len::<A>(depth.next_multiple_of(lanes(isa)));
+    let zeros = vec![0.0; depth.next_multiple_of(lanes(isa))];
+    let sources = Sources::<A> {
+        tiles,
+        x: (x, depth),
+        zeros: &zeros,
+        grad_out: (grad_out, channels),
+        layouts,
+        algorithm: PhantomData,
+    };
+    let grad_weight = SharedMut::new(grad_weight);
+    let finish = |groups: usize, sums: &[f32]| {
         for_each_piece(depth.div_ceil(ROWS), |piece| {
             let range = piece * ROWS..(piece * ROWS + ROWS).min(depth);
-            let sums = (&*sums, grad_layout, groups);
+            let sums = (sums, layouts.1, groups);
             let to = (grad_weight, depth, channels);
             run(isa, Rows::<A> { range, sums, to, algorithm: PhantomData });
+        });
+    };
+    if tiles.count() < FEW_TILES {
+        scratch::with(sums_len, |sums| {
+            sums_by_slots(isa, &sources, sums);
+            finish(1, sums);
+        });
+    } else {
+        let step = block_tiles::<A>(tiles.count(), depth, channels);
+        let blocks = tiles.count().div_ceil(step);
+        let affordable = (SUMS_FLOATS / (A::SLOTS * depth * channels)).clamp(2, MAX_GROUPS);
+        let per_group = blocks.div_ceil((tiles.count() / GROUP_TILES).min(affordable));
+        let groups = blocks.div_ceil(per_group);
+        scratch::with(groups * sums_len, |sums| {
+            sums_by_groups(isa, &sources, (step, per_group * step), sums_len, sums);
+            finish(groups, sums);
+        });
+    }
+}
+
+/// The transformed gradient of each group of `per_group` tiles, in blocks of `step`.
+fn sums_by_groups<A: Algorithm>(
+    isa: Isa,
+    sources: &Sources<A>,
+    (step, per_group): (usize, usize),
+    sums_len: usize,
+    sums: &mut [f32],
+) {
+    let count = sources.tiles.count();
+    let shared = SharedMut::new(sums);
+    for_each_piece(count.div_ceil(per_group), |group| {
+        // SAFETY: each group has its own sums.
+        let sums = unsafe { shared.slice(group * sums_len, sums_len) };
+        let (x_len, grad_len) = sources.lens(step);
+        scratch::with(x_len + grad_len, |buffer| {
+            let (x, grad) = buffer.split_at_mut(x_len);
+            let first = group * per_group;
+            for start in (first..(first + per_group).min(count)).step_by(step) {
+                let range = start..(start + step).min(count);
+                run(isa, Transform { sources, range: range.clone(), x, grad });
+                let (slots, sums) = (0..A::SLOTS, SharedMut::new(sums));
+                let (tiles, add) = (range.len(), start > first);
+                run(isa, Multiply { sources, tiles, slots, x, grad, sums, add });
+            }
         });
     });
 }
 
-/// The contribution of one block of tiles to the transformed gradient.
-struct Block<'a, A> {
+/// The transformed gradient of all tiles.
+fn sums_by_slots<A: Algorithm>(isa: Isa, sources: &Sources<A>, sums: &mut [f32]) {
+    let count = sources.tiles.count();
+    let (x_len, grad_len) = sources.lens(count);
+    scratch::with(x_len + grad_len, |buffer| {
+        let (x, grad) = buffer.split_at_mut(x_len);
+        let shared = (SharedMut::new(x), SharedMut::new(grad));
+        for_each_piece(count.div_ceil(PIECE_TILES), |piece| {
+            let range = piece * PIECE_TILES..(piece * PIECE_TILES + PIECE_TILES).min(count);
+            let (x_from, grad_from) = sources.lens(range.start);
+            let (x_len, grad_len) = sources.lens(range.len());
+            // SAFETY: whole groups of rows, which no other piece has.
+            let (x, grad) = unsafe { (shared.0.slice(x_from, x_len), shared.1.slice(grad_from, grad_len)) };
+            run(isa, Transform { sources, range, x, grad });
+        });
+        let sums = SharedMut::new(sums);
+        for_each_piece(A::SLOTS.div_ceil(PIECE_SLOTS), |piece| {
+            let slots = piece * PIECE_SLOTS..(piece * PIECE_SLOTS + PIECE_SLOTS).min(A::SLOTS);
+            run(isa, Multiply { sources, tiles: count, slots, x, grad, sums, add: false });
+        });
+    });
+}
+
+/// What the gradient is made of.
+struct Sources<'a, A> {
     tiles: Tiles,
-    range: Range<usize>,
-    /// Channels of the input.
-    depth: usize,
-    /// Channels of the output.
-    channels: usize,
-    x: &'a [f32],
+    /// The convolution's input and its channels.
+    x: (&'a [f32], usize),
+    /// As many zeros as the input has channels.
     zeros: &'a [f32],
-    grad_out: &'a [f32],
-    x_buffer: (&'a mut [f32], Grouped),
-    grad_buffer: (&'a mut [f32], Grouped),
-    /// In the layout of the output gradient.
-    sums: &'a mut [f32],
-    /// Whether to add to the sums or to start them.
-    add: bool,
+    /// The gradient of its output, and its channels.
+    grad_out: (&'a [f32], usize),
+    /// How both lie when transformed.
+    layouts: (Grouped, Grouped),
     algorithm: PhantomData<A>,
 }
 
-impl<A: Algorithm> Kernel for Block<'_, A> {
+impl<A: Algorithm> Sources<'_, A> {
+    /// Floats of so many tiles of both, transformed.
+    fn lens(&self, tiles: usize) -> (usize, usize) {
+        (self.layouts.0.len::<A>(tiles), self.layouts.1.len::<A>(tiles))
+    }
+}
+
+/// Transforms the tiles `range` of both sources.
+struct Transform<'a, A> {
+    sources: &'a Sources<'a, A>,
+    range: Range<usize>,
+    x: &'a mut [f32],
+    grad: &'a mut [f32],
+}
+
+impl<A: Algorithm> Kernel for Transform<'_, A> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
-        let Self { tiles, range, depth, channels, .. } = self;
-        let (x_buffer, x_layout) = (self.x_buffer.0.as_mut_ptr(), self.x_buffer.1);
-        let (grad_buffer, grad_layout) = (self.grad_buffer.0.as_mut_ptr(), self.grad_buffer.1);
-        let sums = self.sums.as_mut_ptr();
+        let Sources { tiles, x, zeros, grad_out, layouts, .. } = self.sources;
         // SAFETY: the buffers were made with these layouts, `x` and `grad_out` with the shape of `tiles`.
         unsafe {
-            let x = (self.x.as_ptr(), depth, self.zeros.as_ptr());
-            transform::input::<V, A>(&tiles, range.clone(), x, (x_buffer, x_layout));
-            let grad_out = (self.grad_out.as_ptr(), channels);
-            transform::grad_output::<V, A>(&tiles, range.clone(), grad_out, (grad_buffer, grad_layout));
-            for slot in 0..A::SLOTS {
-                for vector in 0..x_layout.vectors {
-                    // The transformed input is read transposed: its channels are the rows of the product. Channels
-                    // past the last are 0.
-                    let left = x_layout.left_transposed::<A>(x_buffer, slot, vector);
-                    let right = grad_layout.right::<A>(grad_buffer, slot);
-                    let rows = V::LANES.min(depth - vector * V::LANES).next_multiple_of(V::ROWS);
-                    let sizes = (rows, Depth::in_runs(range.len(), GROUP), grad_layout.vectors);
-                    let to = grad_layout.out::<A>(sums, slot, vector * V::LANES);
-                    product::<V>(sizes, left, right, to, self.add);
-                }
+            let x = (x.0.as_ptr(), x.1, zeros.as_ptr());
+            transform::input::<V, A>(tiles, self.range.clone(), x, (self.x.as_mut_ptr(), layouts.0));
+            let grad_out = (grad_out.0.as_ptr(), grad_out.1);
+            transform::grad_output::<V, A>(tiles, self.range, grad_out, (self.grad.as_mut_ptr(), layouts.1));
+        }
+    }
+}
+
+/// The products of `tiles` transformed tiles at the positions `slots`.
+struct Multiply<'a, A> {
+    sources: &'a Sources<'a, A>,
+    tiles: usize,
+    slots: Range<usize>,
+    x: &'a [f32],
+    grad: &'a [f32],
+    /// In the layout of the output gradient.
+    sums: SharedMut<'a, f32>,
+    /// Whether to add to the sums or to start them.
+    add: bool,
+}
+
+impl<A: Algorithm> Kernel for Multiply<'_, A> {
+    #[inline(always)]
+    unsafe fn call<V: Vector>(self) {
+        let Sources { x: (_, depth), layouts: (x_layout, grad_layout), .. } = *self.sources;
+        for slot in self.slots {
+            for vector in 0..x_layout.vectors {
+                // The transformed input is read transposed: its channels are the rows of the product. Channels past
+                // the last are 0.
+                let left = x_layout.left_transposed::<A>(self.x.as_ptr(), slot, vector);
+                let right = grad_layout.right::<A>(self.grad.as_ptr(), slot);
+                let rows = V::LANES.min(depth - vector * V::LANES).next_multiple_of(V::ROWS);
+                let sizes = (rows, Depth::in_runs(self.tiles, GROUP), grad_layout.vectors);
+                let to = grad_layout.out::<A>(self.sums.pointer(), slot, vector * V::LANES);
+                // SAFETY: the buffers were made with these layouts, for so many tiles; nobody else has these slots
+                // of the sums.
+                unsafe { product::<V>(sizes, left, right, to, self.add) };
             }
         }
     }
