@@ -41,7 +41,7 @@ fn values_of_the_wrong_type() {
 #[test]
 fn values_out_of_range() {
     let study = ring(320, "seeds: [1, 1],")
-        .replace("blocks: 1", "blocks: 0")
+        .replace("width: 16, blocks: 1", "width: 18, blocks: 0")
         .replace("num_levels: 6", "num_levels: 1")
         .replace("grid: 4", "grid: 0");
     check("out_of_range", &study);

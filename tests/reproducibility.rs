@@ -78,8 +78,8 @@ fn a_run_that_is_stopped_anywhere_and_resumed_gives_the_same_bits() {
     let straight = folder.path().join("straight");
     run(&study, &straight, &StopFlag::new(), &mut Silent).unwrap();
     let expected = results(&straight.join("smoke"));
-    // In the first step, in mid-teacher, in its last step, in a student, again and again.
-    for stops in [vec![1], vec![7], vec![20], vec![19, 1, 5], vec![27, 3, 11, 2]] {
+    // In the first step, in mid-teacher, in its last step, while it is scored, in a student, again and again.
+    for stops in [vec![1], vec![7], vec![20], vec![21], vec![19, 1, 5], vec![27, 3, 11, 2]] {
         let out = folder.path().join(format!("stopped-{stops:?}"));
         let mut outcome = None;
         for &left in &stops {

@@ -8,7 +8,7 @@ use crate::plan::Problem;
 use cm_consistency::{DistanceConfig, InitConfig};
 use cm_datasets::{DatasetConfig, Split};
 use cm_evaluator::{MetricConfigError, MetricKind, Needs};
-use cm_network::{Conditions, NetworkConfigError};
+use cm_network::{Conditions, NetworkProblem};
 use cm_training::RangeError;
 
 /// Everything wrong with an experiment, with paths inside it. Empty if it can be run.
@@ -33,9 +33,9 @@ fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
     match experiment.dataset.build(Split::Train) {
         Ok(data) => {
             if let Err(error) = experiment.network.build(data.shape(), Conditions::default(), 0) {
-                let NetworkConfigError::Range { field, given, allowed } = error;
-                let path = format!("network.{field}");
-                problems.push(Problem::new(path, format!("{field} is {given}"), allowed));
+                problems.extend(error.0.into_iter().map(|NetworkProblem { field, given, allowed }| {
+                    Problem::new(format!("network.{field}"), format!("{field} is {given}"), allowed)
+                }));
             }
         }
         Err(error) => problems.push(Problem::new("dataset", error.to_string(), "")),

@@ -109,6 +109,20 @@ impl RunError {
     }
 }
 
+/// Why a part of a study did not come to its end.
+pub(crate) enum Halt {
+    /// It was asked to stop. What a checkpoint does not hold is done again when the study goes on.
+    Stopped,
+    /// It failed.
+    Failed(RunError),
+}
+
+impl<E: Into<RunError>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 /// How a study that did not fail came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunOutcome {

@@ -2,7 +2,7 @@
 
 use crate::config::LoggingConfig;
 use crate::durable;
-use crate::error::RunError;
+use crate::error::{Halt, RunError};
 use crate::journal::Journal;
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
@@ -31,8 +31,8 @@ pub(crate) struct Phase<'a> {
 }
 
 impl Phase<'_> {
-    /// Trains `method` from its last checkpoint, or from the start, to the end, or until it is asked to stop. `look`
-    /// sees the method after every step, and may draw and record.
+    /// Trains `method` from its last checkpoint, or from the start, to the end. `look` sees the method after every
+    /// step, and may draw and record. Asked to stop, it leaves a checkpoint; when `look` itself is, the last one stands.
     ///
     /// The journal is brought to the disk before the checkpoint that stands for it, so after a crash it holds at
     /// least what the checkpoint has seen, and what is beyond is cut off when the run goes on.
@@ -40,8 +40,8 @@ impl Phase<'_> {
         &self,
         method: &mut S,
         progress: &mut dyn Progress,
-        mut look: impl FnMut(&S, &StepReport, &mut Journal, &mut dyn Progress) -> Result<(), RunError>,
-    ) -> Result<Control, RunError> {
+        mut look: impl FnMut(&S, &StepReport, &mut Journal, &mut dyn Progress) -> Result<(), Halt>,
+    ) -> Result<(), Halt> {
         let path = self.folder.checkpoints().join("state.safetensors");
         let steps = self.config.steps();
         let batch = self.config.batch as u64;
@@ -55,7 +55,7 @@ impl Phase<'_> {
         };
         let first_step = done.unwrap_or(0);
         if first_step >= steps {
-            return Ok(Control::Continue);
+            return Ok(());
         }
         let mut journal = Journal::open(self.folder.path(), done)?;
         let loader = Loader::new(self.data, self.config.batch, self.seeds.shuffle)
@@ -95,12 +95,15 @@ impl Phase<'_> {
             },
         )
         .map_err(|error| match error {
-            PhaseError::Run(error) => error,
-            PhaseError::Train(error) => self.failed(error),
-            PhaseError::Data(error) => self.failed(error),
+            PhaseError::Halt(halt) => halt,
+            PhaseError::Train(error) => self.failed(error).into(),
+            PhaseError::Data(error) => self.failed(error).into(),
         })?;
         progress.finish_phase();
-        Ok(end)
+        match end {
+            Control::Continue => Ok(()),
+            Control::Stop => Err(Halt::Stopped),
+        }
     }
 
     fn record(&self, journal: &mut Journal, report: &StepReport) -> Result<(), RunError> {
@@ -126,14 +129,20 @@ pub(crate) fn is_due(images: u64, batch: u64, every: u64) -> bool {
 }
 
 enum PhaseError {
-    Run(RunError),
+    Halt(Halt),
     Train(TrainError),
     Data(DatasetError),
 }
 
+impl From<Halt> for PhaseError {
+    fn from(halt: Halt) -> Self {
+        Self::Halt(halt)
+    }
+}
+
 impl From<RunError> for PhaseError {
     fn from(error: RunError) -> Self {
-        Self::Run(error)
+        Self::Halt(error.into())
     }
 }
 

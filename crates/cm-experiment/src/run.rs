@@ -2,7 +2,7 @@
 
 use crate::assemble::{Data, Judge, distance, student_sampler, trajectory};
 use crate::config::{ExperimentConfig, TeacherSource};
-use crate::error::{RunError, RunOutcome};
+use crate::error::{Halt, RunError, RunOutcome};
 use crate::load::Study;
 use crate::phase::{Phase, damaged, is_due, read, write_file};
 use crate::plan::{Plan, PlannedRun, to_ron};
@@ -15,11 +15,12 @@ use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts};
 use cm_diffusion::{
     Boundary, Denoiser, Discretisation, Edm, Karras, NumLevels, ProbabilityFlow, Sampler, SigmaRange,
 };
-use cm_evaluator::{EvaluationReport, Reference, evaluate, floor};
+use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor};
 use cm_image::{ImageBatch, contact_sheet, scatter_plot};
 use cm_network::{Conditions, Network, TensorFile, Weights};
 use cm_teacher::{Teacher, TeacherStep};
-use cm_training::{Control, StepReport};
+use cm_training::StepReport;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Runs a study in a new folder under `out`.
@@ -34,7 +35,7 @@ pub fn run(
 ) -> Result<RunOutcome, RunError> {
     match StudyDir::create(study, out)? {
         Opened::Finished { path, table } => Ok(RunOutcome::AlreadyFinished { dir: path, table }),
-        Opened::New(dir) => execute(&dir, &study.plan, stop, progress),
+        Opened::New(dir) => outcome(&dir, execute(&dir, &study.plan, stop, progress)),
     }
 }
 
@@ -52,21 +53,25 @@ pub fn resume(
         let table = crate::run_dir::report_of(study_dir)?;
         return Ok(RunOutcome::AlreadyFinished { dir: study_dir.to_owned(), table });
     }
-    execute(&dir, &study.plan, stop, progress)
+    outcome(&dir, execute(&dir, &study.plan, stop, progress))
 }
 
-/// A value, or word that the run was asked to stop.
-enum Reached<T> {
-    End(T),
-    Stopped,
+fn outcome(dir: &StudyDir, table: Result<String, Halt>) -> Result<RunOutcome, RunError> {
+    let dir = dir.path().to_owned();
+    match table {
+        Ok(table) => Ok(RunOutcome::Finished { dir, table }),
+        Err(Halt::Stopped) => Ok(RunOutcome::Stopped { dir }),
+        Err(Halt::Failed(error)) => Err(error),
+    }
 }
 
+/// Does what is not done yet; the table.
 fn execute(
     dir: &StudyDir,
     plan: &Plan,
     stop: &StopFlag,
     progress: &mut dyn Progress,
-) -> Result<RunOutcome, RunError> {
+) -> Result<String, Halt> {
     let mut rows = Vec::new();
     // Arms that share data, teacher and evaluation share the lines of floor and teacher.
     let mut baselines: Vec<(String, Vec<ReportRow>)> = Vec::new();
@@ -77,17 +82,12 @@ fn execute(
         let known = baselines.iter().any(|(other, _)| *other == key);
         let scores = folder.scores()?;
         if !known || scores.is_none() {
-            let Reached::End(context) = run.prepare(progress)? else {
-                return Ok(RunOutcome::Stopped { dir: dir.path().to_owned() });
-            };
+            let context = run.prepare(progress)?;
             if !known {
                 baselines.push((key, run.baselines(&context, progress)?));
             }
             if scores.is_none() {
-                let Reached::End(scored) = run.student(&context, &folder, progress)? else {
-                    return Ok(RunOutcome::Stopped { dir: dir.path().to_owned() });
-                };
-                rows.extend(scored);
+                rows.extend(run.student(&context, &folder, progress)?);
                 continue;
             }
         }
@@ -100,8 +100,7 @@ fn execute(
         all.iter_mut().for_each(|row| row.arm = "-".into());
     }
     all.extend(rows);
-    let table = dir.write_report(&plan.question, &all)?;
-    Ok(RunOutcome::Finished { dir: dir.path().to_owned(), table })
+    Ok(dir.write_report(&plan.question, &all)?)
 }
 
 /// One run and where it works.
@@ -184,7 +183,7 @@ impl Run<'_> {
     }
 
     /// Data, judge, network, and the teacher if there is one to train.
-    fn prepare(&self, progress: &mut dyn Progress) -> Result<Reached<Context>, RunError> {
+    fn prepare(&self, progress: &mut dyn Progress) -> Result<Context, Halt> {
         let experiment = self.experiment();
         let data = Data::new(&experiment.dataset)?;
         let karras =
@@ -198,12 +197,9 @@ impl Run<'_> {
             .map_err(self.failed("the network"))?;
         let mut context = Context { data, judge, range, karras, network, fresh, teacher: None };
         if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
-            match self.teacher(&context, &key, progress)? {
-                Reached::End(weights) => context.teacher = Some(weights),
-                Reached::Stopped => return Ok(Reached::Stopped),
-            }
+            context.teacher = Some(self.teacher(&context, &key, progress)?);
         }
-        Ok(Reached::End(context))
+        Ok(context)
     }
 
     /// The averaged weights of the teacher: read if they are there, trained if not.
@@ -212,10 +208,10 @@ impl Run<'_> {
         context: &Context,
         key: &TeacherKey,
         progress: &mut dyn Progress,
-    ) -> Result<Reached<Weights>, RunError> {
+    ) -> Result<Weights, Halt> {
         let experiment = self.experiment();
         let TeacherSource::Trained(config) = &experiment.teacher else {
-            return Err(RunError::failed("the teacher", "the plan has none to train"));
+            return Err(RunError::failed("the teacher", "the plan has none to train").into());
         };
         let folder = self.dir.teacher_dir(key)?;
         let path = folder.path().join("model.safetensors");
@@ -227,7 +223,7 @@ impl Run<'_> {
             .map_err(self.failed("the teacher's network"))?;
         if let Some(file) = read(&path)? {
             file.load_weights("average.0/", &mut weights).map_err(|error| damaged(&path, &error))?;
-            return Ok(Reached::End(weights));
+            return Ok(weights);
         }
         let edm = Edm { sigma_data: context.data.sigma_data };
         let noise = config.noise.build().map_err(self.failed("the teacher's noise levels"))?;
@@ -252,13 +248,11 @@ impl Run<'_> {
                 let picture = self.teacher_picture(context, &teacher, seeds)?;
                 picture.map_or(Ok(()), |picture| Ok(journal.picture(report.step, "teacher", &picture)?))
             };
-        if phase.train(&mut step, progress, draw)? == Control::Stop {
-            return Ok(Reached::Stopped);
-        }
+        phase.train(&mut step, progress, draw)?;
         let state = step.state();
         let averages: Vec<_> = state.averages.iter().collect();
         write_file(&path, &self.model_file(context, &averages))?;
-        Ok(Reached::End(state.averages[0].clone()))
+        Ok(state.averages[0].clone())
     }
 
     /// The weights that sampling needs, with the plan they come from.
@@ -273,7 +267,7 @@ impl Run<'_> {
     }
 
     /// Scores of held-out data and of the teacher.
-    fn baselines(&self, context: &Context, progress: &mut dyn Progress) -> Result<Vec<ReportRow>, RunError> {
+    fn baselines(&self, context: &Context, progress: &mut dyn Progress) -> Result<Vec<ReportRow>, Halt> {
         let experiment = self.experiment();
         let evaluation = &experiment.evaluation;
         let reference = context.reference(experiment)?;
@@ -307,7 +301,7 @@ impl Run<'_> {
         context: &Context,
         folder: &RunDir,
         progress: &mut dyn Progress,
-    ) -> Result<Reached<Vec<ReportRow>>, RunError> {
+    ) -> Result<Vec<ReportRow>, Halt> {
         let experiment = self.experiment();
         let config = &experiment.consistency;
         let seeds = NamedSeeds::of(self.planned.seed);
@@ -370,15 +364,13 @@ impl Run<'_> {
             }
             Ok(())
         };
-        if phase.train(&mut step, progress, look)? == Control::Stop {
-            return Ok(Reached::Stopped);
-        }
+        phase.train(&mut step, progress, look)?;
         let averages = &step.state().averages;
         let file = self.model_file(context, &averages.iter().collect::<Vec<_>>());
         write_file(&folder.path().join("model.safetensors"), &file)?;
         let rows = self.student_scores(context, &reference, averages, progress)?;
         folder.write_scores(&rows)?;
-        Ok(Reached::End(rows))
+        Ok(rows)
     }
 
     /// Scores of each average by each sampler.
@@ -388,7 +380,7 @@ impl Run<'_> {
         reference: &Reference<'_>,
         averages: &[Weights],
         progress: &mut dyn Progress,
-    ) -> Result<Vec<ReportRow>, RunError> {
+    ) -> Result<Vec<ReportRow>, Halt> {
         let experiment = self.experiment();
         let seed = NamedSeeds::of(self.planned.seed).sample;
         let mut rows = Vec::new();
@@ -419,15 +411,19 @@ impl Run<'_> {
         seed: u64,
         what: &str,
         progress: &mut dyn Progress,
-    ) -> Result<EvaluationReport, RunError> {
+    ) -> Result<EvaluationReport, Halt> {
         let samples = self.experiment().evaluation.samples;
         progress.phase(&format!("{what}: samples"), samples as u64);
         let mut before = 0;
         let report = evaluate(reference, sampler, samples, seed, &mut |drawn, _| {
             progress.advance((drawn - before) as u64, None);
             before = drawn;
+            if self.stop.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
-        .map_err(self.failed("the evaluation"))?;
+        .map_err(|error| match error {
+            EvaluationError::Stopped => Halt::Stopped,
+            error => self.failed("the evaluation")(error).into(),
+        })?;
         progress.finish_phase();
         Ok(report)
     }

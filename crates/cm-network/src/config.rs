@@ -113,17 +113,52 @@ impl Default for MlpConfig {
     }
 }
 
-/// Why a network cannot be built.
+/// Why a network cannot be built: every number that is out of its range or does not fit the images, at least one.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum NetworkConfigError {
-    /// A number is out of its range.
-    #[error("{field} is {given}: {allowed}")]
-    Range {
-        /// Path of the field inside the configuration.
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct NetworkConfigError(pub Vec<NetworkProblem>);
+
+/// A number that is out of its range.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{field} is {given}: {allowed}")]
+pub struct NetworkProblem {
+    /// Path of the field inside the configuration.
+    pub field: &'static str,
+    /// The value given.
+    pub given: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+/// Collects what is wrong with a configuration.
+#[derive(Default)]
+pub(crate) struct Problems(Vec<NetworkProblem>);
+
+impl Problems {
+    /// Notes a problem unless the condition holds.
+    pub(crate) fn unless(
+        &mut self,
+        holds: bool,
         field: &'static str,
-        /// The value given.
-        given: String,
-        /// What is allowed.
-        allowed: String,
-    },
+        given: impl std::fmt::Debug,
+        allowed: impl Into<String>,
+    ) {
+        if !holds {
+            self.0.push(NetworkProblem { field, given: format!("{given:?}"), allowed: allowed.into() });
+        }
+    }
+
+    /// # Errors
+    /// If anything was noted.
+    pub(crate) fn none(self) -> Result<(), NetworkConfigError> {
+        if self.0.is_empty() { Ok(()) } else { Err(NetworkConfigError(self.0)) }
+    }
+}
+
+impl EmbeddingConfig {
+    pub(crate) fn check(self, problems: &mut Problems) {
+        let (Self::Positional(ScaleConfig { scale }) | Self::Fourier(ScaleConfig { scale })) = self;
+        let holds = scale > 0.0 && scale.is_finite();
+        problems.unless(holds, "embedding.scale", scale, "a finite number above 0");
+    }
 }

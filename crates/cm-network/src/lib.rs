@@ -18,7 +18,9 @@ mod scaled;
 mod tests;
 mod unet;
 
-pub use config::{EmbeddingConfig, MlpConfig, NetworkConfig, NetworkConfigError, ScaleConfig, UNetConfig};
+pub use config::{
+    EmbeddingConfig, MlpConfig, NetworkConfig, NetworkConfigError, NetworkProblem, ScaleConfig, UNetConfig,
+};
 pub use mlp::Mlp;
 pub use network::{Conditions, Extra, Network};
 pub use scaled::Scaling;

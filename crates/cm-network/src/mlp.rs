@@ -1,8 +1,8 @@
 //! A residual perceptron for vectors: points of the plane, small mixtures.
 
+use crate::config::Problems;
 use crate::init::Builder;
 use crate::layers::{Embedding, Linear};
-use crate::unet::check_scale;
 use crate::{Conditions, Extra, MlpConfig, Network, NetworkConfigError};
 use cm_image::{ImageShape, random::derive_seed};
 use cm_tensor::{Graph, Images, Weights, ops};
@@ -27,7 +27,7 @@ impl Mlp {
     /// The network and its initial weights.
     ///
     /// # Errors
-    /// [`NetworkConfigError`] for the first number that is out of range.
+    /// [`NetworkConfigError`] if numbers are out of range.
     pub fn new(
         config: &MlpConfig,
         shape: ImageShape,
@@ -35,17 +35,13 @@ impl Mlp {
         seed: u64,
     ) -> Result<(Self, Weights), NetworkConfigError> {
         let MlpConfig { width, blocks, dropout, embedding } = *config;
-        let range = |holds: bool, field, given: String, allowed: &str| {
-            if holds {
-                Ok(())
-            } else {
-                Err(NetworkConfigError::Range { field, given, allowed: allowed.into() })
-            }
-        };
-        range(width > 0 && width.is_multiple_of(4), "width", width.to_string(), "a multiple of 4")?;
-        range(blocks > 0, "blocks", blocks.to_string(), "at least 1")?;
-        range((0.0..1.0).contains(&dropout), "dropout", dropout.to_string(), "in [0, 1)")?;
-        check_scale(embedding)?;
+        let mut problems = Problems::default();
+        let whole = width > 0 && width.is_multiple_of(4);
+        problems.unless(whole, "width", width, "a multiple of 4, at least 4");
+        problems.unless(blocks > 0, "blocks", blocks, "at least 1");
+        problems.unless((0.0..1.0).contains(&dropout), "dropout", dropout, "in [0, 1)");
+        embedding.check(&mut problems);
+        problems.none()?;
         let mut b = Builder::new(seed);
         let embedding = Embedding::new(&mut b, embedding, width / 4, conditions);
         let input = Linear::new(&mut b, "input", shape.len(), width, 1.0);

@@ -51,7 +51,7 @@ impl NetworkConfig {
     /// The network and its initial weights, a pure function of `seed`.
     ///
     /// # Errors
-    /// [`NetworkConfigError`] for the first number that is out of range or does not fit `shape`.
+    /// [`NetworkConfigError`] if numbers are out of range or do not fit `shape`.
     pub fn build(
         &self,
         shape: ImageShape,

@@ -164,6 +164,30 @@ fn impossible_networks_are_refused_with_the_reason() {
 }
 
 #[test]
+fn everything_wrong_with_a_network_is_told_at_once() {
+    let fields = |config: NetworkConfig| -> Vec<_> {
+        let error = config.build(ImageShape::new(8, 8, 1), Conditions::default(), 0).err().unwrap();
+        error.0.into_iter().map(|problem| problem.field).collect()
+    };
+    let embedding = EmbeddingConfig::Positional(ScaleConfig { scale: f32::NAN });
+    let unet = UNetConfig {
+        channels: 0,
+        multipliers: vec![],
+        blocks: 0,
+        heads: 0,
+        dropout: 2.0,
+        embedding,
+        ..UNetConfig::default()
+    };
+    assert_eq!(
+        fields(NetworkConfig::UNet(unet)),
+        ["channels", "multipliers", "blocks", "heads", "dropout", "embedding.scale"]
+    );
+    let mlp = MlpConfig { width: 3, blocks: 0, dropout: -1.0, embedding };
+    assert_eq!(fields(NetworkConfig::Mlp(mlp)), ["width", "blocks", "dropout", "embedding.scale"]);
+}
+
+#[test]
 fn the_classifier_s_gradient() {
     let (classifier, weights) = Classifier::new(ImageShape::new(8, 8, 1), 10, 4, 3);
     let x: Images = normal_values([2, 8, 8, 1], 4);

@@ -1,5 +1,6 @@
 //! The U-Net of DDPM++ (Song et al. 2021), as Karras et al. 2022 arrange it.
 
+use crate::config::Problems;
 use crate::init::Builder;
 use crate::layers::{BlockContext, Conv2d, Embedding, Epilogue, GroupNorm, Resample, ResidualBlock};
 use crate::{Conditions, Extra, Network, NetworkConfigError, UNetConfig};
@@ -24,7 +25,7 @@ impl UNet {
     /// The network and its initial weights.
     ///
     /// # Errors
-    /// [`NetworkConfigError`] for the first number that is out of range or does not fit `shape`.
+    /// [`NetworkConfigError`] if numbers are out of range or do not fit `shape`.
     pub fn new(
         config: &UNetConfig,
         shape: ImageShape,
@@ -125,50 +126,32 @@ impl Network for UNet {
 }
 
 fn check(config: &UNetConfig, shape: ImageShape) -> Result<(), NetworkConfigError> {
-    let range = |holds: bool, field, given: String, allowed: String| {
-        if holds { Ok(()) } else { Err(NetworkConfigError::Range { field, given, allowed }) }
-    };
-    let UNetConfig { channels, multipliers, blocks, heads, dropout, .. } = config;
-    let given = |value: &dyn std::fmt::Debug| format!("{value:?}");
-    range(
+    let UNetConfig { channels, multipliers, blocks, heads, dropout, embedding, .. } = config;
+    let mut problems = Problems::default();
+    problems.unless(
         *channels > 0 && channels.is_multiple_of(4),
         "channels",
-        given(channels),
-        "a multiple of 4".into(),
-    )?;
-    range(
-        !multipliers.is_empty() && multipliers.iter().all(|&m| m > 0),
-        "multipliers",
-        given(multipliers),
-        "at least one factor, each at least 1".into(),
-    )?;
-    range(*blocks > 0, "blocks", given(blocks), "at least 1".into())?;
-    let halvings = multipliers.len() - 1;
+        channels,
+        "a multiple of 4, at least 4",
+    );
+    let some = !multipliers.is_empty() && multipliers.iter().all(|&m| m > 0);
+    problems.unless(some, "multipliers", multipliers, "at least one factor, each at least 1");
+    let halvings = multipliers.len().saturating_sub(1);
     let divides = |extent: usize| halvings < 32 && extent.is_multiple_of(1 << halvings);
-    range(
+    problems.unless(
         divides(shape.height) && divides(shape.width),
         "multipliers",
-        given(multipliers),
+        multipliers,
         format!("images of {shape} can be halved no more than their height and width divide by 2"),
-    )?;
-    range(
-        *heads > 0 && multipliers.iter().all(|m| (channels * m).is_multiple_of(*heads)),
+    );
+    problems.unless(*blocks > 0, "blocks", blocks, "at least 1");
+    problems.unless(
+        *heads > 0 && multipliers.iter().all(|m| channels.saturating_mul(*m).is_multiple_of(*heads)),
         "heads",
-        given(heads),
+        heads,
         format!("a divisor of the channels of every resolution ({channels} x {multipliers:?})"),
-    )?;
-    range((0.0..1.0).contains(dropout), "dropout", given(dropout), "in [0, 1)".into())?;
-    check_scale(config.embedding)
-}
-
-pub(crate) fn check_scale(embedding: crate::EmbeddingConfig) -> Result<(), NetworkConfigError> {
-    let (crate::EmbeddingConfig::Positional(config) | crate::EmbeddingConfig::Fourier(config)) = embedding;
-    if config.scale > 0.0 && config.scale.is_finite() {
-        return Ok(());
-    }
-    Err(NetworkConfigError::Range {
-        field: "embedding.scale",
-        given: config.scale.to_string(),
-        allowed: "a finite number above 0".into(),
-    })
+    );
+    problems.unless((0.0..1.0).contains(dropout), "dropout", dropout, "in [0, 1)");
+    embedding.check(&mut problems);
+    problems.none()
 }

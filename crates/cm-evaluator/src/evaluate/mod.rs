@@ -20,7 +20,7 @@ use cm_diffusion::noise::batch_noise;
 use cm_diffusion::{ModelError, Sampler};
 use cm_image::random::derive_seed;
 use cm_image::{ImageBatch, ImageShape};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 /// Why there are no scores.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +81,9 @@ pub enum EvaluationError {
         /// What it should have returned.
         expected: (usize, usize),
     },
+    /// Drawing was broken off.
+    #[error("stopped while samples were drawn")]
+    Stopped,
     /// A model failed.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -124,10 +127,11 @@ pub fn image_seeds(seed: u64, count: usize) -> Vec<u64> {
     (0..count as u64).map(|index| derive_seed(seed, index)).collect()
 }
 
-/// Draws one image for each seed, `batch` at a time; `progress(drawn, of)` is called after each batch.
+/// Draws one image for each seed, `batch` at a time; `progress(drawn, of)` is called after each batch and may break
+/// off.
 ///
 /// # Errors
-/// [`EvaluationError::Model`] if the sampler fails, [`EvaluationError::Answer`] if it does not return the images it
+/// [`EvaluationError::Stopped`] if it did, [`EvaluationError::Model`] if the sampler fails, [`EvaluationError::Answer`] if it does not return the images it
 /// was asked for.
 ///
 /// # Panics
@@ -136,7 +140,7 @@ pub fn draw(
     sampler: &dyn Sampler,
     seeds: &[u64],
     batch: usize,
-    progress: &mut dyn FnMut(usize, usize),
+    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<ImageBatch, EvaluationError> {
     let shape = sampler.shape();
     let mut images = ImageBatch::zeros(shape, 0);
@@ -144,12 +148,15 @@ pub fn draw(
         let drawn = sampler.sample(seeds_of_batch)?;
         check_answer("sampler", (drawn.count(), drawn.shape().len()), (seeds_of_batch.len(), shape.len()))?;
         images.append(&drawn);
-        progress(images.count(), seeds.len());
+        if progress(images.count(), seeds.len()).is_break() {
+            return Err(EvaluationError::Stopped);
+        }
     }
     Ok(images)
 }
 
-/// Draws `samples` images ([`image_seeds`] of `seed`) and scores them; `progress(drawn, of)` is called as they come.
+/// Draws `samples` images ([`image_seeds`] of `seed`) and scores them; `progress(drawn, of)` is called as they come
+/// and may break off.
 ///
 /// The same seed and number of samples give the same noise to every sampler, so that their scores compare.
 ///
@@ -160,7 +167,7 @@ pub fn evaluate(
     sampler: &dyn Sampler,
     samples: usize,
     seed: u64,
-    progress: &mut dyn FnMut(usize, usize),
+    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<EvaluationReport, EvaluationError> {
     reference.check(sampler.shape(), samples)?;
     let seeds = image_seeds(seed, samples);

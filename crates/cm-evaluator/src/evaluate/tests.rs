@@ -16,6 +16,10 @@ fn mixture() -> GaussianMixture {
     MixtureConfig { dim: 2, components: 4, radius: 1.0, std: 0.05, ..Default::default() }.build().unwrap()
 }
 
+fn go_on(_: usize, _: usize) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 fn exact() -> ExactConsistency {
     ExactConsistency { mixture: mixture(), sigma_min: sigma(SIGMA_MIN) }
 }
@@ -108,13 +112,30 @@ fn value(report: &EvaluationReport, metric: &str) -> f64 {
 }
 
 #[test]
+fn drawing_can_be_broken_off_after_any_batch() {
+    let bench = Bench::new();
+    let reference = bench.reference(&MetricConfig::default());
+    let mut batches = 0;
+    let error = evaluate(&reference, &bench.sampler(), 600, 7, &mut |_, _| {
+        batches += 1;
+        if batches == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .unwrap_err();
+    assert!(matches!(error, EvaluationError::Stopped), "{error}");
+    assert_eq!(batches, 2);
+}
+
+#[test]
 fn an_exact_sampler_reaches_the_floor() {
     let bench = Bench::new();
     let reference = bench.reference(&MetricConfig::default());
     let floor = floor(&reference, data(1, 300)).unwrap();
     let mut calls = Vec::new();
-    let report =
-        evaluate(&reference, &bench.sampler(), 300, 7, &mut |done, of| calls.push((done, of))).unwrap();
+    let report = evaluate(&reference, &bench.sampler(), 300, 7, &mut |done, of| {
+        calls.push((done, of));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
     assert_eq!(calls, [(128, 300), (256, 300), (300, 300)]);
 
     let names: Vec<_> = report.scores.iter().map(|score| score.metric.as_str()).collect();
@@ -161,7 +182,7 @@ fn a_collapsed_sampler_is_precise_but_covers_nothing() {
     let reference = bench.reference(&MetricConfig::default());
     let mode: Vec<f32> = bench.exact.mixture.means()[0].iter().map(|&x| x as f32).collect();
     let collapsed = Draw::new(bench.pixels.shape, |_, image| image.copy_from_slice(&mode));
-    let report = evaluate(&reference, &collapsed, 200, 0, &mut |_, _| ()).unwrap();
+    let report = evaluate(&reference, &collapsed, 200, 0, &mut go_on).unwrap();
     assert_eq!(value(&report, "recall-200"), 0.0);
     assert!(value(&report, "coverage-200") < 0.1);
     assert_eq!((value(&report, "precision-200"), value(&report, "recognised-200")), (1.0, 1.0));
@@ -182,7 +203,7 @@ fn a_sampler_off_by_a_known_shift_has_that_endpoint_error() {
         let exact = sampler.sample(&[seed]).unwrap();
         image.iter_mut().zip(exact.image(0)).for_each(|(out, exact)| *out = exact + 0.5);
     });
-    let report = evaluate(&reference, &shifted, 40, 3, &mut |_, _| ()).unwrap();
+    let report = evaluate(&reference, &shifted, 40, 3, &mut go_on).unwrap();
     assert!((value(&report, "endpoint-rmse-40") - 0.5).abs() < 1e-6);
     assert!((value(&report, "endpoint-median-40") - 0.5).abs() < 1e-6);
 }
@@ -196,7 +217,7 @@ fn scores_are_the_same_bits_for_any_batch_and_number_of_threads() {
             // A bench of its own on each pool: judges are not shared between threads.
             let bench = Bench::new();
             let reference = bench.reference(&MetricConfig { batch, ..Default::default() });
-            let report = evaluate(&reference, &bench.sampler(), 150, 5, &mut |_, _| ()).unwrap();
+            let report = evaluate(&reference, &bench.sampler(), 150, 5, &mut go_on).unwrap();
             report
                 .scores
                 .iter()
@@ -208,7 +229,7 @@ fn scores_are_the_same_bits_for_any_batch_and_number_of_threads() {
     assert_eq!(first, run(1, 2));
     assert_eq!(first, run(37, 4));
     let reference = bench.reference(&MetricConfig::default());
-    let other = evaluate(&reference, &bench.sampler(), 150, 6, &mut |_, _| ()).unwrap();
+    let other = evaluate(&reference, &bench.sampler(), 150, 6, &mut go_on).unwrap();
     assert_ne!(first[0].0, other.scores[0].value.to_bits(), "another seed is another draw");
 }
 
@@ -233,9 +254,9 @@ fn what_cannot_be_scored_is_refused_before_anything_is_drawn() {
     let bench = Bench::new();
     let reference = bench.reference(&MetricConfig::default());
     let never = |shape| Draw::new(shape, |_, _| unreachable!("nothing must be drawn"));
-    let error = evaluate(&reference, &never(bench.pixels.shape), 19, 0, &mut |_, _| ()).unwrap_err();
+    let error = evaluate(&reference, &never(bench.pixels.shape), 19, 0, &mut go_on).unwrap_err();
     assert_eq!(error.to_string(), "19 samples for Kid, which needs at least 20");
-    let error = evaluate(&reference, &never(ImageShape::vector(3)), 100, 0, &mut |_, _| ()).unwrap_err();
+    let error = evaluate(&reference, &never(ImageShape::vector(3)), 100, 0, &mut go_on).unwrap_err();
     assert!(matches!(error, EvaluationError::Shape { .. }), "{error}");
 
     let new = |kinds: &[MetricKind], config: &MetricConfig, count, judges| {
@@ -267,7 +288,7 @@ fn broken_samples_are_counted_and_the_first_is_named() {
     let sampler = Draw::new(bench.pixels.shape, |seed, image| {
         image[1] = if broken.contains(&seed) { f32::NAN } else { 0.5 };
     });
-    let error = evaluate(&reference, &sampler, 50, 0, &mut |_, _| ()).unwrap_err();
+    let error = evaluate(&reference, &sampler, 50, 0, &mut go_on).unwrap_err();
     assert_eq!(error.to_string(), "2 of 50 samples hold infinite or NaN values, the first is number 12");
     let infinite = data(0, 30).map(|_| f32::INFINITY);
     let error = Reference::new(&[], &MetricConfig::default(), infinite, Judges::default()).err().unwrap();
@@ -309,7 +330,7 @@ fn answers_of_the_wrong_size_are_refused() {
     let error = Reference::new(&[MetricKind::Frechet], &config, data(0, 9), judges).err().unwrap();
     assert!(matches!(error, EvaluationError::Answer { what: "feature extractor", .. }), "{error}");
     let reference = bench.reference(&config);
-    let error = evaluate(&reference, &One(bench.pixels.shape), 30, 0, &mut |_, _| ()).unwrap_err();
+    let error = evaluate(&reference, &One(bench.pixels.shape), 30, 0, &mut go_on).unwrap_err();
     assert!(matches!(error, EvaluationError::Answer { given: (1, 2), expected: (30, 2), .. }), "{error}");
     assert!(reference.score(data(0, 30), Some(&[1, 2])).is_err(), "one seed for each image");
 }

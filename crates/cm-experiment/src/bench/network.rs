@@ -3,7 +3,8 @@
 use cm_image::random::Random;
 use cm_image::{ImageBatch, ImageShape};
 use cm_network::{
-    Conditions, EmbeddingConfig, Extra, Network, NetworkConfig, NetworkConfigError, ScaleConfig, UNetConfig,
+    Conditions, EmbeddingConfig, Extra, Network, NetworkConfig, NetworkConfigError, NetworkProblem,
+    ScaleConfig, UNetConfig,
 };
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
 use std::path::Path;
@@ -46,8 +47,8 @@ impl BenchNetwork {
     pub fn new(size: NetworkSize, variation: Variation) -> Result<Self, NetworkConfigError> {
         let network = Self { size, variation, flops_per_image: 0 };
         if variation.batch == Some(0) {
-            let given = "0".into();
-            return Err(NetworkConfigError::Range { field: "batch", given, allowed: "at least 1".into() });
+            let problem = NetworkProblem { field: "batch", given: "0".into(), allowed: "at least 1".into() };
+            return Err(NetworkConfigError(vec![problem]));
         }
         let flops_per_image = network.config().flops_per_image(network.shape(), Conditions::default())?;
         Ok(Self { flops_per_image, ..network })
