@@ -2,7 +2,7 @@
 
 use cm_diffusion::{Boundary, ConsistencyFunction, ModelError, Precondition, Sigma};
 use cm_image::ImageBatch;
-use cm_network::{Extra, Network, Scaling};
+use cm_network::{Extra, Network, Scaling, check_labels};
 use cm_tensor::{Graph, Images, Weights};
 
 /// f(x, sigma) = c_skip x + c_out F(c_in x, c_noise) with f(x, sigma_min) = x: Song et al. 2023, Equation 5.
@@ -20,12 +20,19 @@ impl<'a> ConsistencyModel<'a> {
 }
 
 impl ConsistencyFunction for ConsistencyModel<'_> {
-    fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+    fn endpoint(
+        &self,
+        noisy: &ImageBatch,
+        sigma: &[Sigma],
+        labels: &[u32],
+    ) -> Result<ImageBatch, ModelError> {
         ModelError::check(noisy, sigma, self.network.shape())?;
+        let labels = check_labels(self.network, labels, noisy.count()).map_err(ModelError::other)?;
         let mut graph = Graph::inference();
         let x = Images::from_batch(noisy);
         let scaling = scaling(&self.precondition, sigma);
-        let output = self.network.forward_scaled(&mut graph, &self.weights, &x, &scaling, Extra::default());
+        let extra = Extra { labels, ..Extra::default() };
+        let output = self.network.forward_scaled(&mut graph, &self.weights, &x, &scaling, extra);
         Ok(output.to_batch())
     }
 }
@@ -57,7 +64,7 @@ mod tests {
         let model =
             ConsistencyModel::new(network.as_ref(), weights, Boundary { sigma_data: 0.5, sigma_min: 0.002 });
         let x = ImageBatch::from_fn(shape, 7, |_, v| random.fill_normal(v));
-        let at = |sigma: f32| model.endpoint(&x, &[Sigma::new(sigma).unwrap(); 7]).unwrap();
+        let at = |sigma: f32| model.endpoint(&x, &[Sigma::new(sigma).unwrap(); 7], &[]).unwrap();
         assert_eq!(at(0.002), x);
         assert_ne!(at(0.5), x);
     }
@@ -69,10 +76,10 @@ mod tests {
         let model =
             ConsistencyModel::new(network.as_ref(), weights, Boundary { sigma_data: 0.5, sigma_min: 0.002 });
         let three = ImageBatch::zeros(ImageShape::vector(3), 1);
-        assert!(matches!(model.endpoint(&three, &[Sigma::ZERO]), Err(ModelError::Shape { .. })));
+        assert!(matches!(model.endpoint(&three, &[Sigma::ZERO], &[]), Err(ModelError::Shape { .. })));
         let two = ImageBatch::zeros(ImageShape::vector(2), 2);
         assert!(matches!(
-            model.endpoint(&two, &[Sigma::ZERO]),
+            model.endpoint(&two, &[Sigma::ZERO], &[]),
             Err(ModelError::Count { images: 2, sigmas: 1 })
         ));
     }

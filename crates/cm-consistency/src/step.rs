@@ -4,7 +4,7 @@ use crate::model::scaling;
 use crate::{ConsistencyConfig, Curriculum, Distance, NoisyPair, TargetConfig, Trajectory};
 use cm_diffusion::{Boundary, Discretisation, LevelPair, NoiseLevels, Sigma, Weighting, noise};
 use cm_image::random::{Random, derive_seed};
-use cm_network::{Extra, Network};
+use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
 use cm_training::{Batch, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep};
 
@@ -66,6 +66,7 @@ impl TrainStep for ConsistencyStep<'_> {
             return Err(TrainError::Shape { given: clean.shape(), expected });
         }
         let count = clean.count();
+        let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let (num_levels, target_decay) = self.curriculum.at(progress);
         let levels = self.parts.discretisation.noise_levels(num_levels);
         let pairs = draw_pairs(&levels, count, seed);
@@ -74,12 +75,18 @@ impl TrainStep for ConsistencyStep<'_> {
         let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
         let z = noise::batch_noise(clean.shape(), &seeds, 0);
         let noisy = noise::perturb(clean, &upper, &z);
-        let pair = NoisyPair { clean, noise: &z, noisy: &noisy, upper: &upper, lower: &lower };
-        let lower_point =
-            self.parts.trajectory.lower_point(&pair).map_err(|error| TrainError::Model(error.into()))?;
+        let pair = NoisyPair {
+            clean,
+            noise: &z,
+            noisy: &noisy,
+            upper: &upper,
+            lower: &lower,
+            labels: &batch.labels,
+        };
+        let lower_point = self.parts.trajectory.lower_point(&pair).map_err(TrainError::model)?;
 
         // Student and target see the same dropout masks: the same key.
-        let extra = Extra { dropout_key: Some(seed.dropout()), ..Extra::default() };
+        let extra = Extra { labels, dropout_key: Some(seed.dropout()), ..Extra::default() };
         let evaluate = |graph: &mut Graph, weights: &Weights, x: &_, sigma: &[Sigma]| {
             let scaling = scaling(&self.precondition, sigma);
             self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra)

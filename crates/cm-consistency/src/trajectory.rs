@@ -15,6 +15,8 @@ pub struct NoisyPair<'a> {
     pub upper: &'a [Sigma],
     /// The lower level of each image.
     pub lower: &'a [Sigma],
+    /// The class of each image, or nothing.
+    pub labels: &'a [u32],
 }
 
 /// From the upper to the lower level along the (estimated) probability-flow ODE.
@@ -36,7 +38,7 @@ pub struct TeacherStep<'a> {
 
 impl Trajectory for TeacherStep<'_> {
     fn lower_point(&self, pair: &NoisyPair<'_>) -> Result<ImageBatch, ModelError> {
-        self.solver.step(self.denoiser, pair.noisy, pair.upper, pair.lower)
+        self.solver.step(self.denoiser, pair.noisy, pair.upper, pair.lower, pair.labels)
     }
 }
 

@@ -39,6 +39,11 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    /// The failure of what stands behind a model.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+
     /// Checks a model's arguments: images of the `expected` shape, one noise level for each.
     ///
     /// # Errors
@@ -56,18 +61,21 @@ impl ModelError {
 
 /// D(x; sigma): an estimate of E[x_0 | x_0 + sigma n = x]. The score is (D - x) / sigma^2.
 pub trait Denoiser {
-    /// The posterior mean of each image of `noisy` at its own level; `sigma` has one entry for each image.
+    /// The posterior mean of each image of `noisy` at its own level. `sigma` has one entry for each image; so has
+    /// `labels`, their classes, or it is empty. A model that knows no classes ignores them.
     ///
     /// # Errors
     /// [`ModelError`] if shapes or counts disagree or the model fails.
-    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError>;
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError>;
 }
 
 /// f(x, sigma): where the probability-flow ODE through (x, sigma) arrives at sigma_min.
 pub trait ConsistencyFunction {
-    /// The endpoint of each image of `noisy` from its own level; `sigma` has one entry for each image.
+    /// The endpoint of each image of `noisy` from its own level. `sigma` has one entry for each image; so has
+    /// `labels`, their classes, or it is empty. A model that knows no classes ignores them.
     ///
     /// # Errors
     /// [`ModelError`] if shapes or counts disagree or the model fails.
-    fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError>;
+    fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32])
+    -> Result<ImageBatch, ModelError>;
 }

@@ -44,13 +44,14 @@ pub enum SpreadError {
 /// The root-mean-square deviation of f from its mean along each trajectory.
 ///
 /// `points` holds for each level the batch of all trajectories' points there: image `i` of every batch lies on
-/// trajectory `i`.
+/// trajectory `i`, whose class is `labels[i]`; no labels for a model that knows no classes.
 ///
 /// # Errors
 /// [`SpreadError`] for fewer than two levels, batches of different sizes, no images, or values that are not finite.
 pub fn trajectory_spread(
     function: &dyn ConsistencyFunction,
     points: &[(Sigma, ImageBatch)],
+    labels: &[u32],
 ) -> Result<Spread, SpreadError> {
     let levels = points.len();
     let Some(((_, first), true)) = points.first().map(|first| (first, levels >= 2)) else {
@@ -65,7 +66,7 @@ pub fn trajectory_spread(
             let (given, expected) = (batch.count(), first.count());
             return Err(SpreadError::Ragged { index, given, expected, levels });
         }
-        let answer = function.endpoint(batch, &vec![*sigma; batch.count()])?;
+        let answer = function.endpoint(batch, &vec![*sigma; batch.count()], labels)?;
         if !answer.is_finite() {
             return Err(ModelError::NotFinite(*sigma).into());
         }
@@ -96,7 +97,7 @@ mod tests {
     struct Shift(f32);
 
     impl ConsistencyFunction for Shift {
-        fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+        fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma], _: &[u32]) -> Result<ImageBatch, ModelError> {
             let mut out = noisy.clone();
             for (image, sigma) in out.images_mut().zip(sigma) {
                 image.iter_mut().for_each(|value| *value += self.0 * sigma.get());
@@ -114,10 +115,10 @@ mod tests {
 
     #[test]
     fn an_exact_function_has_no_spread_and_another_a_known_one() {
-        let exact = trajectory_spread(&Shift(1.0), &points(&[0.5, 1.0, 2.0])).unwrap();
+        let exact = trajectory_spread(&Shift(1.0), &points(&[0.5, 1.0, 2.0]), &[]).unwrap();
         assert_eq!(exact, Spread { rms: 0.0, per_level: vec![0.0; 3] });
         // f = x0 + sigma at sigma 1, 2, 3: deviations -1, 0, 1.
-        let off = trajectory_spread(&Shift(2.0), &points(&[1.0, 2.0, 3.0])).unwrap();
+        let off = trajectory_spread(&Shift(2.0), &points(&[1.0, 2.0, 3.0]), &[]).unwrap();
         assert_eq!(off, Spread { rms: (2.0f64 / 3.0).sqrt(), per_level: vec![1.0, 0.0, 1.0] });
     }
 
@@ -126,8 +127,13 @@ mod tests {
         /// D(x; sigma) passed off as f.
         struct DenoiserAsEndpoint(GaussianMixture);
         impl ConsistencyFunction for DenoiserAsEndpoint {
-            fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
-                self.0.denoise(noisy, sigma)
+            fn endpoint(
+                &self,
+                noisy: &ImageBatch,
+                sigma: &[Sigma],
+                labels: &[u32],
+            ) -> Result<ImageBatch, ModelError> {
+                self.0.denoise(noisy, sigma, labels)
             }
         }
         let mixture = MixtureConfig::default().build().unwrap();
@@ -138,20 +144,20 @@ mod tests {
         let points = [10.0, 3.0, 1.0, 0.3, 0.1].map(at);
         let exact = ExactConsistency { mixture: mixture.clone(), sigma_min: level(0.002) };
         // f32 points at sigma 10 are known to 1e-6, and the flow to one of eight modes is no contraction everywhere.
-        let spread = trajectory_spread(&exact, &points).unwrap();
+        let spread = trajectory_spread(&exact, &points, &[]).unwrap();
         assert!(spread.rms < 1e-4, "{spread:?}");
-        let wrong = trajectory_spread(&DenoiserAsEndpoint(mixture), &points).unwrap();
+        let wrong = trajectory_spread(&DenoiserAsEndpoint(mixture), &points, &[]).unwrap();
         assert!(wrong.rms > 0.1, "{wrong:?}");
     }
 
     #[test]
     fn what_is_no_trajectory_is_refused() {
-        assert!(trajectory_spread(&Shift(1.0), &points(&[1.0])).is_err());
-        assert!(trajectory_spread(&Shift(1.0), &[]).is_err());
+        assert!(trajectory_spread(&Shift(1.0), &points(&[1.0]), &[]).is_err());
+        assert!(trajectory_spread(&Shift(1.0), &[], &[]).is_err());
         let mut ragged = points(&[1.0, 2.0]);
         ragged[1].1 = ragged[1].1.slice(0..2);
-        let error = trajectory_spread(&Shift(1.0), &ragged).unwrap_err();
+        let error = trajectory_spread(&Shift(1.0), &ragged, &[]).unwrap_err();
         assert!(matches!(error, SpreadError::Ragged { index: 1, given: 2, expected: 3, .. }), "{error}");
-        assert!(trajectory_spread(&Shift(f32::INFINITY), &points(&[1.0, 2.0])).is_err());
+        assert!(trajectory_spread(&Shift(f32::INFINITY), &points(&[1.0, 2.0]), &[]).is_err());
     }
 }

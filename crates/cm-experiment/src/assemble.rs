@@ -11,7 +11,7 @@ use cm_consistency::{
 use cm_datasets::{Dataset, DatasetConfig, Split, sigma_data};
 use cm_diffusion::analytic::{ExactConsistency, GaussianMixture};
 use cm_diffusion::{
-    ConsistencyFunction, Denoiser, Multistep, OneStep, QuantityError, Sampler, Sigma, SigmaRange,
+    ConsistencyFunction, Denoiser, Labels, Multistep, OneStep, QuantityError, Sampler, Sigma, SigmaRange,
 };
 use cm_evaluator::{ExactEndpoint, ExactModes, Judges, NetworkJudge};
 use cm_image::{ImageBatch, ImageShape};
@@ -142,12 +142,13 @@ pub(crate) fn student_sampler<'a>(
     model: &'a dyn ConsistencyFunction,
     shape: ImageShape,
     range: SigmaRange,
+    labels: Labels,
 ) -> Result<Box<dyn Sampler + 'a>, QuantityError> {
     Ok(match config {
-        StudentSamplerConfig::OneStep => Box::new(OneStep { model, shape, sigma_max: range.max() }),
+        StudentSamplerConfig::OneStep => Box::new(OneStep { model, shape, sigma_max: range.max(), labels }),
         StudentSamplerConfig::Multistep(config) => {
             let times = config.times.iter().map(|&time| Sigma::new(time)).collect::<Result<_, _>>()?;
-            Box::new(Multistep::new(model, shape, range, times, config.clip)?)
+            Box::new(Multistep::new(model, shape, range, times, config.clip, labels)?)
         }
     })
 }

@@ -23,6 +23,8 @@ pub enum Change {
     Dataset(DatasetConfig),
     /// The network of teacher and student.
     Network(NetworkConfig),
+    /// Whether teacher and student are told classes.
+    ClassConditional(bool),
     /// The share of values dropped in the network of teacher and student while training.
     Dropout(f32),
     /// The teacher.
@@ -77,6 +79,7 @@ impl Change {
         match self {
             Self::Dataset(_) => "dataset",
             Self::Network(_) => "network",
+            Self::ClassConditional(_) => "class_conditional",
             Self::Dropout(_) => "network.dropout",
             Self::Teacher(_) => "teacher",
             Self::Method(_) => "method",
@@ -104,10 +107,20 @@ impl Change {
     /// # Errors
     /// [`ChangeError`] if `experiment` has no such knob; it is then unchanged.
     pub fn apply(&self, experiment: &mut ExperimentConfig) -> Result<(), ChangeError> {
-        let ExperimentConfig { dataset, network, teacher, method, consistency, evaluation, .. } = experiment;
+        let ExperimentConfig {
+            dataset,
+            network,
+            class_conditional,
+            teacher,
+            method,
+            consistency,
+            evaluation,
+            ..
+        } = experiment;
         match self.clone() {
             Self::Dataset(value) => *dataset = value,
             Self::Network(value) => *network = value,
+            Self::ClassConditional(value) => *class_conditional = value,
             Self::Dropout(value) => match network {
                 NetworkConfig::UNet(config) => config.dropout = value,
                 NetworkConfig::Mlp(config) => config.dropout = value,

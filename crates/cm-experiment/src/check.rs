@@ -8,7 +8,7 @@ use crate::plan::Problem;
 use cm_consistency::{DistanceConfig, InitConfig};
 use cm_datasets::{DatasetConfig, Split};
 use cm_evaluator::{MetricConfigError, MetricKind, Needs};
-use cm_network::{Conditions, NetworkProblem};
+use cm_network::NetworkProblem;
 use cm_training::RangeError;
 
 /// Everything wrong with an experiment, with paths inside it. Empty if it can be run.
@@ -32,7 +32,11 @@ fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
     match experiment.dataset.build(Split::Train) {
         Ok(data) => {
-            if let Err(error) = experiment.network.build(data.shape(), Conditions::default(), 0) {
+            if experiment.class_conditional && data.num_classes().is_none() {
+                let message = "these data have no classes to tell the networks";
+                problems.push(Problem::new("class_conditional", message, "false, or a dataset with classes"));
+            }
+            if let Err(error) = experiment.network.build(data.shape(), experiment.conditions(&data), 0) {
                 problems.extend(error.0.into_iter().map(|NetworkProblem { field, given, allowed }| {
                     Problem::new(format!("network.{field}"), format!("{field} is {given}"), allowed)
                 }));
@@ -62,6 +66,10 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
             message,
             "teacher: Trained(..), or dataset: GaussianMixture(..)",
         ));
+    }
+    if experiment.teacher == TeacherSource::Exact && experiment.class_conditional {
+        let message = "the exact teacher knows no classes";
+        problems.push(Problem::new("class_conditional", message, "false, or teacher: Trained(..)"));
     }
     if experiment.teacher == TeacherSource::None && matches!(experiment.method, MethodConfig::Distillation(_))
     {

@@ -5,10 +5,10 @@
 
 use crate::Change;
 use cm_consistency::ConsistencyConfig;
-use cm_datasets::DatasetConfig;
+use cm_datasets::{Dataset, DatasetConfig};
 use cm_diffusion::SolverConfig;
 use cm_evaluator::{MetricConfig, MetricKind};
-use cm_network::NetworkConfig;
+use cm_network::{Conditions, NetworkConfig};
 use cm_teacher::TeacherConfig;
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,9 @@ pub struct ExperimentConfig {
     pub dataset: DatasetConfig,
     /// The network of teacher and student.
     pub network: NetworkConfig,
+    /// Whether teacher and student are told the class of each image; samples are then drawn with all classes equally
+    /// likely.
+    pub class_conditional: bool, // default false: Song et al. 2023, Section 6 on CIFAR-10 and LSUN
     /// The diffusion model that is distilled, or that the student starts from.
     pub teacher: TeacherSource,
     /// Seed of the teacher's training, 0 unless given. Not the run's seed: all runs share one teacher.
@@ -83,6 +86,14 @@ pub struct ExperimentConfig {
     pub evaluation: EvaluationConfig,
     /// What is written down while training.
     pub logging: LoggingConfig,
+}
+
+impl ExperimentConfig {
+    /// What teacher and student are told of images of `dataset`; no classes if it has none.
+    pub(crate) fn conditions(&self, dataset: &dyn Dataset) -> Conditions {
+        let classes = if self.class_conditional { dataset.num_classes() } else { None };
+        Conditions { classes, ..Conditions::default() }
+    }
 }
 
 /// Where the teacher comes from.

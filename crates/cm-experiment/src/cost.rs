@@ -4,7 +4,6 @@ use crate::config::{ExperimentConfig, MethodConfig, TeacherSource};
 use crate::plan::{Plan, to_ron};
 use crate::run_dir::TeacherKey;
 use cm_datasets::Split;
-use cm_network::Conditions;
 use cm_training::TrainConfig;
 
 /// What one training costs.
@@ -68,9 +67,10 @@ fn training(cost: &TrainingCost) -> String {
 
 fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
     let ExperimentConfig { dataset, network, teacher, method, consistency, .. } = experiment;
-    let shape = dataset.build(Split::Train).ok()?.shape();
-    let (_, weights) = network.build(shape, Conditions::default(), 0).ok()?;
-    let forward = network.flops_per_image(shape, Conditions::default()).ok()? as f64;
+    let data = dataset.build(Split::Train).ok()?;
+    let (shape, conditions) = (data.shape(), experiment.conditions(data.as_ref()));
+    let (_, weights) = network.build(shape, conditions, 0).ok()?;
+    let forward = network.flops_per_image(shape, conditions).ok()? as f64;
     let cost = |train: &TrainConfig, forward_passes: f64| {
         let images = train.steps() * train.batch as u64;
         TrainingCost { images, steps: train.steps(), flops: images as f64 * forward * forward_passes }

@@ -308,8 +308,9 @@ mod tests {
     use super::*;
     use crate::config::{MethodConfig, TeacherSource};
     use cm_consistency::{DistanceConfig, InitConfig};
+    use cm_datasets::{DatasetConfig, SwissRollConfig};
     use cm_diffusion::SolverConfig;
-    use cm_network::{NetworkConfig, UNetConfig};
+    use cm_network::{MlpConfig, NetworkConfig, UNetConfig};
 
     /// The paper's defaults but for a network that fits the digits.
     fn study(arms: ArmsConfig) -> StudyConfig {
@@ -441,6 +442,27 @@ mod tests {
         assert_eq!(problems(&none), [("base.teacher".to_owned(), "distillation needs a teacher".to_owned())]);
         none.base.method = MethodConfig::Training;
         assert_eq!(problems(&none), []);
+        none.base.class_conditional = true;
+        assert_eq!(problems(&none), []);
+        none.base.dataset = DatasetConfig::SwissRoll(SwissRollConfig::default());
+        none.base.network = NetworkConfig::Mlp(MlpConfig::default());
+        let refused = problems(&none);
+        assert!(
+            refused.contains(&(
+                "base.class_conditional".to_owned(),
+                "these data have no classes to tell the networks".to_owned()
+            )),
+            "{refused:?}"
+        );
+        exact.base.class_conditional = true;
+        let refused = problems(&exact);
+        assert!(
+            refused.contains(&(
+                "base.class_conditional".to_owned(),
+                "the exact teacher knows no classes".to_owned()
+            )),
+            "{refused:?}"
+        );
     }
 
     #[test]

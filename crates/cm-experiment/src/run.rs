@@ -13,11 +13,11 @@ use crate::stop::StopFlag;
 use crate::table::ReportRow;
 use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts};
 use cm_diffusion::{
-    Boundary, Denoiser, Discretisation, Edm, Karras, NumLevels, ProbabilityFlow, Sampler, SigmaRange,
+    Boundary, Denoiser, Discretisation, Edm, Karras, Labels, NumLevels, ProbabilityFlow, Sampler, SigmaRange,
 };
 use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor};
 use cm_image::{ImageBatch, contact_sheet, scatter_plot};
-use cm_network::{Conditions, Network, TensorFile, Weights};
+use cm_network::{Network, TensorFile, Weights};
 use cm_teacher::{Teacher, TeacherStep};
 use cm_training::StepReport;
 use std::ops::ControlFlow;
@@ -149,6 +149,14 @@ impl Context {
         .map_err(|error| RunError::failed("preparing the evaluation", error))
     }
 
+    /// The classes asked of samples.
+    fn labels(&self) -> Labels {
+        match self.network.classes() {
+            Some(classes) => Labels::Uniform { classes: classes as u32 },
+            None => Labels::None,
+        }
+    }
+
     fn boundary(&self) -> Boundary {
         Boundary { sigma_data: self.data.sigma_data, sigma_min: self.range.min().get() }
     }
@@ -167,6 +175,7 @@ impl Run<'_> {
         to_ron(&(
             &e.dataset,
             &e.network,
+            &e.class_conditional,
             &e.teacher,
             &e.teacher_seed,
             &e.consistency.discretisation,
@@ -193,7 +202,7 @@ impl Run<'_> {
         let seeds = NamedSeeds::of(self.planned.seed);
         let (network, fresh) = experiment
             .network
-            .build(data.shape(), Conditions::default(), seeds.init)
+            .build(data.shape(), experiment.conditions(data.train.as_ref()), seeds.init)
             .map_err(self.failed("the network"))?;
         let mut context = Context { data, judge, range, karras, network, fresh, teacher: None };
         if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
@@ -216,7 +225,7 @@ impl Run<'_> {
         let folder = self.dir.teacher_dir(key)?;
         let path = folder.path().join("model.safetensors");
         let seeds = NamedSeeds::of(key.seed);
-        let conditions = Conditions::default();
+        let conditions = experiment.conditions(context.data.train.as_ref());
         let (_, mut weights) = experiment
             .network
             .build(context.data.shape(), conditions, seeds.init)
@@ -281,6 +290,7 @@ impl Run<'_> {
                 solver: solver.as_ref(),
                 shape: context.data.shape(),
                 levels: &levels,
+                labels: context.labels(),
             };
             let seed = NamedSeeds::of(experiment.teacher_seed).sample;
             let scored = self.score(&reference, &sampler, seed, "teacher", progress)?;
@@ -356,8 +366,9 @@ impl Run<'_> {
             for sampler in &experiment.evaluation.student {
                 let model = model(&step.state().averages[0]);
                 let name = sampler.name();
-                let sampler = student_sampler(sampler, &model, context.data.shape(), context.range)
-                    .map_err(self.failed("the sampler"))?;
+                let sampler =
+                    student_sampler(sampler, &model, context.data.shape(), context.range, context.labels())
+                        .map_err(self.failed("the sampler"))?;
                 if let Some(picture) = self.picture(sampler.as_ref(), seeds)? {
                     journal.picture(report.step, &name, &picture)?;
                 }
@@ -388,8 +399,9 @@ impl Run<'_> {
             let model = ConsistencyModel::new(context.network.as_ref(), average.clone(), context.boundary());
             let name = if averages.len() == 1 { "student".into() } else { format!("student-{}", ema.name()) };
             for config in &experiment.evaluation.student {
-                let sampler = student_sampler(config, &model, context.data.shape(), context.range)
-                    .map_err(self.failed("the sampler"))?;
+                let sampler =
+                    student_sampler(config, &model, context.data.shape(), context.range, context.labels())
+                        .map_err(self.failed("the sampler"))?;
                 let what = format!("{} {}", self.planned.name(), config.name());
                 let scored = self.score(reference, sampler.as_ref(), seed, &what, progress)?;
                 rows.extend(self.rows(
@@ -467,6 +479,7 @@ impl Run<'_> {
             solver: solver.as_ref(),
             shape: context.data.shape(),
             levels: &levels,
+            labels: context.labels(),
         };
         self.picture(&sampler, seeds)
     }

@@ -270,10 +270,10 @@ pub struct TeacherKey {
 impl TeacherKey {
     /// The key of the teacher of an experiment; `None` if none is trained.
     pub fn of(experiment: &ExperimentConfig) -> Option<Self> {
-        let ExperimentConfig { dataset, network, teacher, teacher_seed, .. } = experiment;
+        let ExperimentConfig { dataset, network, class_conditional, teacher, teacher_seed, .. } = experiment;
         match teacher {
             TeacherSource::Trained(teacher) => {
-                let decided_by = to_ron(&(dataset, network, teacher, teacher_seed));
+                let decided_by = to_ron(&(dataset, network, class_conditional, teacher, teacher_seed));
                 let hash = blake3::hash(decided_by.as_bytes()).to_hex()[..16].to_owned();
                 Some(Self { hash, seed: *teacher_seed, decided_by })
             }

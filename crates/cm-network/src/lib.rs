@@ -22,7 +22,7 @@ pub use config::{
     EmbeddingConfig, MlpConfig, NetworkConfig, NetworkConfigError, NetworkProblem, ScaleConfig, UNetConfig,
 };
 pub use mlp::Mlp;
-pub use network::{Conditions, Extra, Network};
+pub use network::{Conditions, Extra, LabelsError, Network, check_labels};
 pub use scaled::Scaling;
 pub use unet::UNet;
 

@@ -62,6 +62,10 @@ impl Network for Mlp {
         self.shape
     }
 
+    fn classes(&self) -> Option<usize> {
+        self.embedding.classes()
+    }
+
     fn forward(&self, g: &mut Graph, w: &Weights, x: &Images, c_noise: &[f32], extra: Extra<'_>) -> Images {
         let ImageShape { height, width, channels } = self.shape;
         assert_eq!(x.shape(), [c_noise.len(), height, width, channels], "one noise level for each image");

@@ -30,6 +30,9 @@ pub trait Network: Send + Sync {
     /// The images it works on.
     fn shape(&self) -> ImageShape;
 
+    /// The number of classes it must be told one of, if any.
+    fn classes(&self) -> Option<usize>;
+
     /// F with the given weights, which must be those it was built with, or a copy.
     ///
     /// # Shapes
@@ -45,6 +48,48 @@ pub trait Network: Send + Sync {
         c_noise: &[f32],
         extra: Extra<'_>,
     ) -> Images;
+}
+
+/// Labels that do not fit a network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LabelsError {
+    /// Each image wants a label.
+    #[error("{labels} labels for {images} images, and the network wants a class for each")]
+    Count {
+        /// Images given.
+        images: usize,
+        /// Labels given.
+        labels: usize,
+    },
+    /// Classes are counted from 0.
+    #[error("label {label} for a network that knows the classes 0 to {}", .classes - 1)]
+    Class {
+        /// The label given.
+        label: u32,
+        /// The number of classes known.
+        classes: usize,
+    },
+}
+
+/// What [`Extra::labels`] must be for `network`: the labels, or nothing if it knows no classes.
+///
+/// # Errors
+/// [`LabelsError`] if it knows classes and there is not one of them for each of `count` images.
+pub fn check_labels<'a>(
+    network: &dyn Network,
+    labels: &'a [u32],
+    count: usize,
+) -> Result<Option<&'a [u32]>, LabelsError> {
+    let Some(classes) = network.classes() else {
+        return Ok(None);
+    };
+    if labels.len() != count {
+        return Err(LabelsError::Count { images: count, labels: labels.len() });
+    }
+    match labels.iter().find(|&&label| label as usize >= classes) {
+        Some(&label) => Err(LabelsError::Class { label, classes }),
+        None => Ok(Some(labels)),
+    }
 }
 
 impl NetworkConfig {

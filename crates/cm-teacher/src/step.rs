@@ -4,7 +4,7 @@ use crate::TeacherConfig;
 use crate::teacher::scaling;
 use cm_diffusion::{Edm, NoiseDistribution, Sigma, Weighting, WeightingConfig, noise};
 use cm_image::random::{Random, derive_seed};
-use cm_network::{Extra, Network};
+use cm_network::{Extra, Network, check_labels};
 use cm_tensor::ops::{PairDistance, pair_distance};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
 use cm_training::{Batch, Progress, StepReport, StepSeed, TrainError, TrainState, TrainStep};
@@ -54,12 +54,13 @@ impl TrainStep for TeacherStep<'_> {
             return Err(TrainError::Shape { given: clean.shape(), expected });
         }
         let count = clean.count();
+        let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
         let sigma: Vec<Sigma> = (0..count).map(|_| self.noise.draw(&mut random)).collect();
         let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
         let noisy = noise::perturb(clean, &sigma, &noise::batch_noise(clean.shape(), &seeds, 0));
         let mut graph = Graph::recording();
-        let extra = Extra { dropout_key: Some(seed.dropout()), ..Extra::default() };
+        let extra = Extra { labels, dropout_key: Some(seed.dropout()), ..Extra::default() };
         let denoised = self.network.forward_scaled(
             &mut graph,
             &self.state.weights,
@@ -108,27 +109,28 @@ mod tests {
         }
     }
 
-    fn network() -> (Box<dyn Network>, Weights) {
+    fn network(conditions: Conditions) -> (Box<dyn Network>, Weights) {
         let config = MlpConfig {
             width: 64,
             blocks: 2,
             embedding: EmbeddingConfig::Fourier(ScaleConfig { scale: 0.5 }),
             ..MlpConfig::default()
         };
-        NetworkConfig::Mlp(config).build(ImageShape::vector(1), Conditions::default(), 0).unwrap()
+        NetworkConfig::Mlp(config).build(ImageShape::vector(1), conditions, 0).unwrap()
     }
 
-    /// Two points at -1 and 1: the exact denoiser is tanh(x / sigma^2).
+    /// Two points at -1 and 1, labelled 0 and 1: the exact denoiser is tanh(x / sigma^2).
     fn two_points(step: u64, batch: usize) -> Batch {
         let mut random = Random::with_stream(9, step);
         let images = ImageBatch::from_fn(ImageShape::vector(1), batch, |_, v| {
             v[0] = if random.below(2) == 0 { -1.0 } else { 1.0 };
         });
-        Batch { images, labels: vec![] }
+        let labels = images.values().iter().map(|&x| u32::from(x > 0.0)).collect();
+        Batch { images, labels }
     }
 
-    fn trained(total_images: u64) -> TrainState {
-        let (network, weights) = network();
+    fn trained(total_images: u64, conditions: Conditions) -> TrainState {
+        let (network, weights) = network(conditions);
         let config = config(total_images);
         let noise = NoiseDistributionConfig::default().build().unwrap();
         let mut step = TeacherStep::new(&config, network.as_ref(), weights, Edm { sigma_data: 1.0 }, noise);
@@ -146,8 +148,8 @@ mod tests {
 
     #[test]
     fn training_finds_the_exact_denoiser_of_two_points() {
-        let state = trained(250_000);
-        let (network, _) = network();
+        let state = trained(250_000, Conditions::default());
+        let (network, _) = network(Conditions::default());
         let teacher = Teacher::new(network.as_ref(), state.averages[0].clone(), Edm { sigma_data: 1.0 });
         let mut random = Random::new(4);
         let (mut squares, mut untrained_squares, n) = (0.0, 0.0, 2_000);
@@ -156,7 +158,7 @@ mod tests {
             let sigma = 0.2 + 2.0 * random.uniform();
             let x = if random.below(2) == 0 { -1.0 } else { 1.0 } + sigma * random.normal();
             let noisy = ImageBatch::new(ImageShape::vector(1), vec![x]).unwrap();
-            let learnt = teacher.denoise(&noisy, &[Sigma::new(sigma).unwrap()]).unwrap().values()[0];
+            let learnt = teacher.denoise(&noisy, &[Sigma::new(sigma).unwrap()], &[]).unwrap().values()[0];
             let exact = (x / (sigma * sigma)).tanh();
             squares += (learnt - exact).powi(2) / n as f32;
             untrained_squares += (x / (sigma * sigma + 1.0) - exact).powi(2) / n as f32;
@@ -167,18 +169,50 @@ mod tests {
     }
 
     #[test]
+    fn told_the_class_it_draws_that_class() {
+        let two = Conditions { classes: Some(2), ..Conditions::default() };
+        let state = trained(100_000, two);
+        let (network, _) = network(two);
+        let teacher = Teacher::new(network.as_ref(), state.averages[0].clone(), Edm { sigma_data: 1.0 });
+        // Noise so strong that the image says nothing: without the class the answer would be 0.
+        let noisy = ImageBatch::zeros(ImageShape::vector(1), 2);
+        let sigma = [Sigma::new(3.0).unwrap(); 2];
+        let told = teacher.denoise(&noisy, &sigma, &[0, 1]).unwrap();
+        assert!((told.values()[0] + 1.0).abs() < 0.1 && (told.values()[1] - 1.0).abs() < 0.1, "{told:?}");
+        let untold = teacher.denoise(&noisy, &sigma, &[]).unwrap_err();
+        assert!(untold.to_string().contains("0 labels for 2 images"), "{untold}");
+        let wrong = teacher.denoise(&noisy, &sigma, &[0, 2]).unwrap_err();
+        assert!(wrong.to_string().contains("label 2"), "{wrong}");
+    }
+
+    #[test]
+    fn images_without_the_classes_a_network_wants_are_an_error() {
+        let (network, weights) = network(Conditions { classes: Some(2), ..Conditions::default() });
+        let config = config(1_000);
+        let noise = NoiseDistributionConfig::default().build().unwrap();
+        let mut step = TeacherStep::new(&config, network.as_ref(), weights, Edm { sigma_data: 1.0 }, noise);
+        let batch = Batch { labels: vec![], ..two_points(0, 4) };
+        let progress = Progress { step: 0, images: 0, total_images: 1_000 };
+        let error = step.step(&batch, progress, StepSeed::new(0, 0, 0)).unwrap_err();
+        assert!(error.to_string().contains("0 labels for 4 images"), "{error}");
+    }
+
+    #[test]
     fn the_same_seeds_give_the_same_weights() {
         let arrays = |state: TrainState| {
             let mut file = TensorFile::default();
             state.save(&mut file);
             file
         };
-        assert_eq!(arrays(trained(2_000)), arrays(trained(2_000)));
+        assert_eq!(
+            arrays(trained(2_000, Conditions::default())),
+            arrays(trained(2_000, Conditions::default()))
+        );
     }
 
     #[test]
     fn a_loss_that_is_not_finite_stops_before_the_update() {
-        let (network, weights) = network();
+        let (network, weights) = network(Conditions::default());
         let config = config(1_000);
         let noise = NoiseDistributionConfig::default().build().unwrap();
         let mut step = TeacherStep::new(&config, network.as_ref(), weights, Edm { sigma_data: 1.0 }, noise);

@@ -2,7 +2,7 @@
 
 use cm_diffusion::{Denoiser, Edm, ModelError, Precondition, Sigma};
 use cm_image::ImageBatch;
-use cm_network::{Extra, Network, Scaling};
+use cm_network::{Extra, Network, Scaling, check_labels};
 use cm_tensor::{Graph, Images, Weights};
 
 /// D(x; sigma) = c_skip x + c_out F(c_in x, c_noise) with EDM's coefficients.
@@ -25,12 +25,14 @@ impl<'a> Teacher<'a> {
 }
 
 impl Denoiser for Teacher<'_> {
-    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
         ModelError::check(noisy, sigma, self.network.shape())?;
+        let labels = check_labels(self.network, labels, noisy.count()).map_err(ModelError::other)?;
         let mut graph = Graph::inference();
         let x = Images::from_batch(noisy);
         let scaling = scaling(&self.precondition, sigma);
-        let output = self.network.forward_scaled(&mut graph, &self.weights, &x, &scaling, Extra::default());
+        let extra = Extra { labels, ..Extra::default() };
+        let output = self.network.forward_scaled(&mut graph, &self.weights, &x, &scaling, extra);
         Ok(output.to_batch())
     }
 }

@@ -102,6 +102,13 @@ pub enum TrainError {
     },
 }
 
+impl TrainError {
+    /// The failure of a model.
+    pub fn model(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Model(error.into())
+    }
+}
+
 /// A method of training.
 pub trait TrainStep {
     /// Takes one step: draws what it needs from `seed`, updates its weights and averages.

@@ -60,7 +60,7 @@ impl Empirical {
 }
 
 impl Denoiser for Empirical {
-    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], _: &[u32]) -> Result<ImageBatch, ModelError> {
         ModelError::check(noisy, sigma, self.images.shape())?;
         let mut denoised = noisy.clone();
         denoised
@@ -87,7 +87,7 @@ mod tests {
         let empirical = Empirical::new(points).unwrap();
         let x = batch_noise(ImageShape::vector(3), &[6, 7, 8, 9], 0);
         let sigma = [0.0, 1e-3, 0.3, 10.0].map(|s| Sigma::new(s).unwrap());
-        let (a, b) = (empirical.denoise(&x, &sigma).unwrap(), mixture.denoise(&x, &sigma).unwrap());
+        let (a, b) = (empirical.denoise(&x, &sigma, &[]).unwrap(), mixture.denoise(&x, &sigma, &[]).unwrap());
         for (a, b) in a.values().iter().zip(b.values()) {
             assert!((a - b).abs() < 1e-6, "{a} {b}");
         }
@@ -99,7 +99,7 @@ mod tests {
         let images = ImageBatch::new(shape, vec![-1.0, 0.0, 1.0, 0.5]).unwrap();
         let empirical = Empirical::new(images).unwrap();
         let x = ImageBatch::new(shape, vec![0.1, 0.2, 0.1, 0.2]).unwrap();
-        let denoised = empirical.denoise(&x, &[Sigma::ZERO, Sigma::new(1e6).unwrap()]).unwrap();
+        let denoised = empirical.denoise(&x, &[Sigma::ZERO, Sigma::new(1e6).unwrap()], &[]).unwrap();
         assert_eq!(denoised.image(0), [1.0, 0.5]);
         assert!((denoised.image(1)[0]).abs() < 1e-6 && (denoised.image(1)[1] - 0.25).abs() < 1e-6);
         assert_eq!(Empirical::new(ImageBatch::zeros(shape, 0)), Err(MixtureError::Empty));

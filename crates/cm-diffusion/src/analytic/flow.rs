@@ -121,7 +121,7 @@ pub struct ExactConsistency {
 }
 
 impl ConsistencyFunction for ExactConsistency {
-    fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+    fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma], _: &[u32]) -> Result<ImageBatch, ModelError> {
         self.mixture.flow(noisy, sigma, &vec![self.sigma_min; sigma.len()])
     }
 }

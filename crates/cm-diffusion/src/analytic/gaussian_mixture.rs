@@ -272,7 +272,7 @@ impl GaussianMixture {
 }
 
 impl Denoiser for GaussianMixture {
-    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], _: &[u32]) -> Result<ImageBatch, ModelError> {
         ModelError::check(noisy, sigma, self.shape())?;
         let mut denoised = noisy.clone();
         denoised.values_mut().par_chunks_exact_mut(self.dim()).zip(sigma).for_each(|(image, sigma)| {

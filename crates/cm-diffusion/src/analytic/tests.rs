@@ -139,15 +139,15 @@ fn the_denoiser_is_the_posterior_mean_image_by_image() {
     let mixture = space();
     let x = batch_noise(ImageShape::vector(3), &[1, 2, 3], 0);
     let sigma = [0.0, 0.4, 9.0].map(|s| Sigma::new(s).unwrap());
-    let denoised = mixture.denoise(&x, &sigma).unwrap();
+    let denoised = mixture.denoise(&x, &sigma, &[]).unwrap();
     for (i, level) in sigma.iter().enumerate() {
         let wide: Vec<f64> = x.image(i).iter().map(|&v| f64::from(v)).collect();
         let expected = mixture.posterior_mean(&wide, f64::from(level.get()));
         assert_eq!(denoised.image(i), expected.iter().map(|&v| v as f32).collect::<Vec<f32>>());
     }
-    assert!(matches!(mixture.denoise(&x, &sigma[..2]), Err(ModelError::Count { images: 3, sigmas: 2 })));
+    assert!(matches!(mixture.denoise(&x, &sigma[..2], &[]), Err(ModelError::Count { images: 3, sigmas: 2 })));
     let plane = ImageBatch::zeros(ImageShape::vector(2), 3);
-    assert!(matches!(mixture.denoise(&plane, &sigma), Err(ModelError::Shape { .. })));
+    assert!(matches!(mixture.denoise(&plane, &sigma, &[]), Err(ModelError::Shape { .. })));
 }
 
 mod flow {
@@ -280,11 +280,11 @@ mod flow {
         let model = ExactConsistency { mixture: mixture.clone(), sigma_min: sigma(0.002) };
         let start = batch_noise(mixture.shape(), &(0..20).collect::<Vec<u64>>(), 0).map(|z| 80.0 * z);
         let all = |level: f64| vec![sigma(level); 20];
-        let ends = model.endpoint(&start, &all(80.0)).unwrap();
-        assert_eq!(model.endpoint(&ends, &all(0.002)).unwrap(), ends);
+        let ends = model.endpoint(&start, &all(80.0), &[]).unwrap();
+        assert_eq!(model.endpoint(&ends, &all(0.002), &[]).unwrap(), ends);
         for level in [10.0, 1.0, 0.1] {
             let along = mixture.flow(&start, &all(80.0), &all(level)).unwrap();
-            let from_there = model.endpoint(&along, &all(level)).unwrap();
+            let from_there = model.endpoint(&along, &all(level), &[]).unwrap();
             for (a, b) in ends.values().iter().zip(from_there.values()) {
                 // Rounding of the point on the way, at most 40 * 6e-8, is carried along.
                 assert!((a - b).abs() < 2e-5, "from {level}: {a} {b}");

@@ -1,14 +1,16 @@
 //! Images from seeds.
 //!
 //! There is one seed for each image, and all of an image's noise comes from its own seed, so image i is the same
-//! whatever the batch it is drawn in (as long as the model itself treats images independently). Samplers do not
-//! cut their seeds into batches: that is the caller's choice.
+//! whatever the batch it is drawn in (as long as the model itself treats images independently). So does its class,
+//! where the model knows classes. Samplers do not cut their seeds into batches: that is the caller's choice.
 
+mod labels;
 mod multistep;
 mod one_step;
 mod probability_flow;
 mod stochastic;
 
+pub use labels::Labels;
 pub use multistep::Multistep;
 pub use one_step::OneStep;
 pub use probability_flow::ProbabilityFlow;

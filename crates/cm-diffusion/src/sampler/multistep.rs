@@ -1,6 +1,6 @@
 //! A consistency function, noised and evaluated again.
 
-use super::{OneStep, Sampler};
+use super::{Labels, OneStep, Sampler};
 use crate::noise::batch_noise;
 use crate::{ConsistencyFunction, ModelError, QuantityError, Sigma, SigmaRange};
 use cm_image::{ImageBatch, ImageShape};
@@ -15,6 +15,7 @@ pub struct Multistep<'a> {
     range: SigmaRange,
     times: Vec<Sigma>,
     clip: bool,
+    labels: Labels,
 }
 
 impl<'a> Multistep<'a> {
@@ -30,6 +31,7 @@ impl<'a> Multistep<'a> {
         range: SigmaRange,
         times: Vec<Sigma>,
         clip: bool,
+        labels: Labels,
     ) -> Result<Self, QuantityError> {
         for (index, &time) in times.iter().enumerate() {
             if time < range.min() || time >= range.max() {
@@ -41,7 +43,7 @@ impl<'a> Multistep<'a> {
                 return Err(QuantityError::NotFalling { index, level: time.get(), before });
             }
         }
-        Ok(Self { model, shape, range, times, clip })
+        Ok(Self { model, shape, range, times, clip, labels })
     }
 }
 
@@ -51,7 +53,13 @@ impl Sampler for Multistep<'_> {
     }
 
     fn sample(&self, seeds: &[u64]) -> Result<ImageBatch, ModelError> {
-        let first = OneStep { model: self.model, shape: self.shape, sigma_max: self.range.max() };
+        let first = OneStep {
+            model: self.model,
+            shape: self.shape,
+            sigma_max: self.range.max(),
+            labels: self.labels,
+        };
+        let labels = self.labels.of(seeds);
         let mut x = first.sample(seeds)?;
         let sigma_min = f64::from(self.range.min().get());
         for (draw, &time) in (1..).zip(&self.times) {
@@ -64,7 +72,7 @@ impl Sampler for Multistep<'_> {
             for (value, z) in x.values_mut().iter_mut().zip(noise.values()) {
                 *value += added * z;
             }
-            x = self.model.endpoint(&x, &vec![time; seeds.len()])?;
+            x = self.model.endpoint(&x, &vec![time; seeds.len()], &labels)?;
         }
         Ok(x)
     }

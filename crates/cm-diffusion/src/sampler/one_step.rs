@@ -1,6 +1,6 @@
 //! One evaluation of a consistency function.
 
-use super::{Sampler, starting_noise};
+use super::{Labels, Sampler, starting_noise};
 use crate::{ConsistencyFunction, ModelError, Sigma};
 use cm_image::{ImageBatch, ImageShape};
 
@@ -13,6 +13,8 @@ pub struct OneStep<'a> {
     pub shape: ImageShape,
     /// The paper's T.
     pub sigma_max: Sigma,
+    /// The classes asked for.
+    pub labels: Labels,
 }
 
 impl Sampler for OneStep<'_> {
@@ -22,7 +24,7 @@ impl Sampler for OneStep<'_> {
 
     fn sample(&self, seeds: &[u64]) -> Result<ImageBatch, ModelError> {
         let noise = starting_noise(self.shape, self.sigma_max, seeds);
-        self.model.endpoint(&noise, &vec![self.sigma_max; seeds.len()])
+        self.model.endpoint(&noise, &vec![self.sigma_max; seeds.len()], &self.labels.of(seeds))
     }
 
     fn evaluations(&self) -> usize {

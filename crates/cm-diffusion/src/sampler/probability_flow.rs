@@ -1,6 +1,6 @@
 //! The probability-flow ODE, solved from noise to data.
 
-use super::{Sampler, starting_noise};
+use super::{Labels, Sampler, starting_noise};
 use crate::{Denoiser, ModelError, NoiseLevels, OdeSolver, Sigma};
 use cm_image::{ImageBatch, ImageShape};
 
@@ -16,16 +16,19 @@ pub struct ProbabilityFlow<'a> {
     pub shape: ImageShape,
     /// Levels visited before 0; sampling starts from noise at the first.
     pub levels: &'a NoiseLevels,
+    /// The classes asked for.
+    pub labels: Labels,
 }
 
 impl ProbabilityFlow<'_> {
-    /// The images at sigma = 0 on the trajectories through `x` at the noisiest level.
+    /// The images at sigma = 0 on the trajectories through `x` at the noisiest level; `labels` are their classes, or
+    /// empty.
     ///
     /// # Errors
     /// [`ModelError`] if the denoiser fails.
-    pub fn integrate(&self, mut x: ImageBatch) -> Result<ImageBatch, ModelError> {
+    pub fn integrate(&self, mut x: ImageBatch, labels: &[u32]) -> Result<ImageBatch, ModelError> {
         for (from, to) in steps(self.levels) {
-            x = self.solver.step(self.denoiser, &x, &vec![from; x.count()], &vec![to; x.count()])?;
+            x = self.solver.step(self.denoiser, &x, &vec![from; x.count()], &vec![to; x.count()], labels)?;
         }
         Ok(x)
     }
@@ -37,7 +40,8 @@ impl Sampler for ProbabilityFlow<'_> {
     }
 
     fn sample(&self, seeds: &[u64]) -> Result<ImageBatch, ModelError> {
-        self.integrate(starting_noise(self.shape, self.levels.as_slice()[0], seeds))
+        let noise = starting_noise(self.shape, self.levels.as_slice()[0], seeds);
+        self.integrate(noise, &self.labels.of(seeds))
     }
 
     fn evaluations(&self) -> usize {

@@ -1,7 +1,7 @@
 //! The probability-flow ODE with noise added and removed along the way.
 
 use super::probability_flow::{evaluations, steps};
-use super::{Sampler, starting_noise};
+use super::{Labels, Sampler, starting_noise};
 use crate::noise::batch_noise;
 use crate::{Denoiser, ModelError, NoiseLevels, OdeSolver, QuantityError, Sigma};
 use cm_image::{ImageBatch, ImageShape};
@@ -41,6 +41,7 @@ pub struct Stochastic<'a> {
     shape: ImageShape,
     levels: &'a NoiseLevels,
     churn: Churn,
+    labels: Labels,
 }
 
 impl<'a> Stochastic<'a> {
@@ -54,11 +55,12 @@ impl<'a> Stochastic<'a> {
         shape: ImageShape,
         levels: &'a NoiseLevels,
         churn: Churn,
+        labels: Labels,
     ) -> Result<Self, QuantityError> {
         let Churn { amount, sigma_min, sigma_max, noise } = churn;
         let finite = amount.is_finite() && noise.is_finite();
         if finite && amount >= 0.0 && sigma_min >= 0.0 && sigma_min <= sigma_max && noise > 0.0 {
-            Ok(Self { denoiser, solver, shape, levels, churn })
+            Ok(Self { denoiser, solver, shape, levels, churn, labels })
         } else {
             Err(QuantityError::Churn { amount, sigma_min, sigma_max, noise })
         }
@@ -83,6 +85,7 @@ impl Sampler for Stochastic<'_> {
 
     fn sample(&self, seeds: &[u64]) -> Result<ImageBatch, ModelError> {
         let mut x = starting_noise(self.shape, self.levels.as_slice()[0], seeds);
+        let labels = self.labels.of(seeds);
         for (draw, (sigma, to)) in (1..).zip(steps(self.levels)) {
             let from = self.raised(sigma);
             if from > sigma {
@@ -93,7 +96,8 @@ impl Sampler for Stochastic<'_> {
                     *value += added * z;
                 }
             }
-            x = self.solver.step(self.denoiser, &x, &vec![from; seeds.len()], &vec![to; seeds.len()])?;
+            let (from, to) = (vec![from; seeds.len()], vec![to; seeds.len()]);
+            x = self.solver.step(self.denoiser, &x, &from, &to, &labels)?;
         }
         Ok(x)
     }

@@ -33,16 +33,57 @@ struct Counted<M> {
 }
 
 impl<M: Denoiser> Denoiser for Counted<M> {
-    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
         self.images.set(self.images.get() + noisy.count());
-        self.model.denoise(noisy, sigma)
+        self.model.denoise(noisy, sigma, labels)
     }
 }
 
 impl<M: ConsistencyFunction> ConsistencyFunction for Counted<M> {
-    fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+    fn endpoint(
+        &self,
+        noisy: &ImageBatch,
+        sigma: &[Sigma],
+        labels: &[u32],
+    ) -> Result<ImageBatch, ModelError> {
         self.images.set(self.images.get() + noisy.count());
-        self.model.endpoint(noisy, sigma)
+        self.model.endpoint(noisy, sigma, labels)
+    }
+}
+
+/// A model whose image is its label, whatever it is given.
+struct LabelAsImage;
+
+impl Denoiser for LabelAsImage {
+    fn denoise(&self, noisy: &ImageBatch, _: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
+        Ok(ImageBatch::from_fn(noisy.shape(), noisy.count(), |i, image| image.fill(labels[i] as f32)))
+    }
+}
+
+impl ConsistencyFunction for LabelAsImage {
+    fn endpoint(
+        &self,
+        noisy: &ImageBatch,
+        sigma: &[Sigma],
+        labels: &[u32],
+    ) -> Result<ImageBatch, ModelError> {
+        self.denoise(noisy, sigma, labels)
+    }
+}
+
+#[test]
+fn every_sampler_tells_its_model_the_class_of_each_seed() {
+    let (model, shape, levels) = (LabelAsImage, ImageShape::vector(1), levels(4));
+    let seeds: Vec<u64> = (0..20).collect();
+    for labels in [Labels::Uniform { classes: 10 }, Labels::Class(3)] {
+        let expected: Vec<f32> = labels.of(&seeds).into_iter().map(|label| label as f32).collect();
+        let check = |sampler: &dyn Sampler| {
+            assert_eq!(sampler.sample(&seeds).unwrap().values(), expected);
+        };
+        check(&OneStep { model: &model, shape, sigma_max: sigma(80.0), labels });
+        check(&Multistep::new(&model, shape, range(), vec![sigma(0.8)], false, labels).unwrap());
+        check(&ProbabilityFlow { denoiser: &model, solver: &Heun, shape, levels: &levels, labels });
+        check(&Stochastic::new(&model, &Heun, shape, &levels, Churn::default(), labels).unwrap());
     }
 }
 
@@ -54,12 +95,17 @@ fn for_every_sampler(check: impl Fn(&str, &dyn Sampler, &dyn Fn() -> usize)) {
     let denoiser = Counted { model: mixture, images: Cell::new(0) };
     let (levels, heun) = (levels(6), SolverConfig::Heun.build());
     let count = || model.images.get() + denoiser.images.get();
-    check("one step", &OneStep { model: &model, shape, sigma_max: sigma(80.0) }, &count);
+    check(
+        "one step",
+        &OneStep { model: &model, shape, sigma_max: sigma(80.0), labels: Labels::None },
+        &count,
+    );
     let times = vec![sigma(5.0), sigma(0.8)];
-    check("multistep", &Multistep::new(&model, shape, range(), times, true).unwrap(), &count);
-    let flow = ProbabilityFlow { denoiser: &denoiser, solver: &*heun, shape, levels: &levels };
+    check("multistep", &Multistep::new(&model, shape, range(), times, true, Labels::None).unwrap(), &count);
+    let flow =
+        ProbabilityFlow { denoiser: &denoiser, solver: &*heun, shape, levels: &levels, labels: Labels::None };
     check("probability flow", &flow, &count);
-    let churned = Stochastic::new(&denoiser, &*heun, shape, &levels, Churn::default()).unwrap();
+    let churned = Stochastic::new(&denoiser, &*heun, shape, &levels, Churn::default(), Labels::None).unwrap();
     check("stochastic", &churned, &count);
 }
 
@@ -108,8 +154,13 @@ fn evaluations_are_counted_right() {
         (18, SolverConfig::Euler, 18),
     ] {
         let (solver, levels) = (config.build(), levels(n));
-        let flow =
-            ProbabilityFlow { denoiser: &mixture, solver: &*solver, shape: mixture.shape(), levels: &levels };
+        let flow = ProbabilityFlow {
+            denoiser: &mixture,
+            solver: &*solver,
+            shape: mixture.shape(),
+            levels: &levels,
+            labels: Labels::None,
+        };
         assert_eq!(flow.evaluations(), expected);
     }
 }
@@ -120,7 +171,7 @@ fn sampling_times_are_checked() {
     let model = exact(&mixture);
     let new = |times: &[f32]| {
         let times = times.iter().map(|&t| sigma(t)).collect();
-        Multistep::new(&model, mixture.shape(), range(), times, false).err()
+        Multistep::new(&model, mixture.shape(), range(), times, false, Labels::None).err()
     };
     assert_eq!(new(&[]), None);
     assert_eq!(new(&[79.0, 0.002]), None);
@@ -155,10 +206,10 @@ fn an_exact_consistency_function_lands_on_the_data() {
     let model = exact(&mixture);
     let seeds: Vec<u64> = (0..2000).collect();
     let shape = mixture.shape();
-    let one = OneStep { model: &model, shape, sigma_max: sigma(80.0) };
+    let one = OneStep { model: &model, shape, sigma_max: sigma(80.0), labels: Labels::None };
     assert_lands_on(&mixture, &one.sample(&seeds).unwrap(), "one step");
     let times = vec![sigma(5.0), sigma(0.8), sigma(0.1)];
-    let many = Multistep::new(&model, shape, range(), times, false).unwrap();
+    let many = Multistep::new(&model, shape, range(), times, false, Labels::None).unwrap();
     assert_lands_on(&mixture, &many.sample(&seeds).unwrap(), "multistep");
 }
 
@@ -167,14 +218,15 @@ fn intermediate_endpoints_are_clipped_only_if_asked() {
     /// Ends far outside [-1, 1] from T; returns its input elsewhere.
     struct Far;
     impl ConsistencyFunction for Far {
-        fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+        fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma], _: &[u32]) -> Result<ImageBatch, ModelError> {
             let first = sigma[0].get() == 80.0;
             Ok(noisy.clone().map(|v| if first { 7.0 } else { v }))
         }
     }
     let end = |clip| {
         let sampler =
-            Multistep::new(&Far, ImageShape::vector(1), range(), vec![range().min()], clip).unwrap();
+            Multistep::new(&Far, ImageShape::vector(1), range(), vec![range().min()], clip, Labels::None)
+                .unwrap();
         sampler.sample(&[1]).unwrap().values()[0]
     };
     // At t = sigma_min no noise is added.
@@ -187,14 +239,19 @@ fn later_noise_is_not_the_starting_noise() {
     /// Denoises to 0, and remembers the batches it is given.
     struct Zero(RefCell<Vec<ImageBatch>>);
     impl Denoiser for Zero {
-        fn denoise(&self, noisy: &ImageBatch, _: &[Sigma]) -> Result<ImageBatch, ModelError> {
+        fn denoise(&self, noisy: &ImageBatch, _: &[Sigma], _: &[u32]) -> Result<ImageBatch, ModelError> {
             self.0.borrow_mut().push(noisy.clone());
             Ok(ImageBatch::zeros(noisy.shape(), noisy.count()))
         }
     }
     impl ConsistencyFunction for Zero {
-        fn endpoint(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
-            self.denoise(noisy, sigma)
+        fn endpoint(
+            &self,
+            noisy: &ImageBatch,
+            sigma: &[Sigma],
+            labels: &[u32],
+        ) -> Result<ImageBatch, ModelError> {
+            self.denoise(noisy, sigma, labels)
         }
     }
     let (shape, seeds) = (ImageShape::new(2, 2, 1), [11, 12]);
@@ -202,7 +259,7 @@ fn later_noise_is_not_the_starting_noise() {
 
     let model = Zero(RefCell::default());
     let range = SigmaRange::new(3.0, 10.0).unwrap();
-    Multistep::new(&model, shape, range, vec![sigma(5.0), sigma(3.0)], false)
+    Multistep::new(&model, shape, range, vec![sigma(5.0), sigma(3.0)], false, Labels::None)
         .unwrap()
         .sample(&seeds)
         .unwrap();
@@ -215,7 +272,7 @@ fn later_noise_is_not_the_starting_noise() {
     let levels = NoiseLevels::new([4.0, 1.0]).unwrap();
     // gamma = 0.5 / 2, from 4 to 5 with noise of std 3 at the first level only.
     let churn = Churn { amount: 0.5, sigma_min: 2.0, sigma_max: 50.0, noise: 1.0 };
-    Stochastic::new(&denoiser, &Euler, shape, &levels, churn).unwrap().sample(&seeds).unwrap();
+    Stochastic::new(&denoiser, &Euler, shape, &levels, churn, Labels::None).unwrap().sample(&seeds).unwrap();
     let mut first = z[0].clone().map(|z| 4.0 * z);
     first.values_mut().iter_mut().zip(z[1].values()).for_each(|(x, z)| *x += 3.0 * z);
     assert_eq!(denoiser.0.borrow()[0], first);
@@ -229,10 +286,15 @@ fn the_flow_converges_to_the_exact_endpoint() {
     let exact = mixture.flow(&start, &[sigma(80.0); 64], &[Sigma::ZERO; 64]).unwrap();
     let error = |n: usize| {
         let levels = levels(n);
-        let flow =
-            ProbabilityFlow { denoiser: &mixture, solver: &Heun, shape: mixture.shape(), levels: &levels };
+        let flow = ProbabilityFlow {
+            denoiser: &mixture,
+            solver: &Heun,
+            shape: mixture.shape(),
+            levels: &levels,
+            labels: Labels::None,
+        };
         let ends = flow.sample(&seeds).unwrap();
-        assert_eq!(ends, flow.integrate(start.clone()).unwrap());
+        assert_eq!(ends, flow.integrate(start.clone(), &[]).unwrap());
         let square: f64 =
             ends.values().iter().zip(exact.values()).map(|(a, b)| f64::from(a - b).powi(2)).sum();
         (square / 128.0).sqrt()
@@ -246,15 +308,16 @@ fn the_flow_converges_to_the_exact_endpoint() {
 fn without_churn_stochastic_sampling_is_the_flow() {
     let mixture = mixture(0.1);
     let (shape, levels) = (mixture.shape(), levels(9));
-    let flow = ProbabilityFlow { denoiser: &mixture, solver: &Heun, shape, levels: &levels };
+    let flow =
+        ProbabilityFlow { denoiser: &mixture, solver: &Heun, shape, levels: &levels, labels: Labels::None };
     let still = Churn { amount: 0.0, ..Churn::default() };
     let quiet = Churn { sigma_min: 100.0, sigma_max: f32::INFINITY, ..Churn::default() };
     let expected = flow.sample(&[1, 2, 3]).unwrap();
     for churn in [still, quiet] {
-        let sampler = Stochastic::new(&mixture, &Heun, shape, &levels, churn).unwrap();
+        let sampler = Stochastic::new(&mixture, &Heun, shape, &levels, churn, Labels::None).unwrap();
         assert_eq!(sampler.sample(&[1, 2, 3]).unwrap(), expected);
     }
-    let churned = Stochastic::new(&mixture, &Heun, shape, &levels, Churn::default()).unwrap();
+    let churned = Stochastic::new(&mixture, &Heun, shape, &levels, Churn::default(), Labels::None).unwrap();
     assert_ne!(churned.sample(&[1, 2, 3]).unwrap(), expected);
     for churn in [
         Churn { amount: -1.0, ..still },
@@ -262,7 +325,7 @@ fn without_churn_stochastic_sampling_is_the_flow() {
         Churn { sigma_min: 2.0, sigma_max: 1.0, ..still },
         Churn { sigma_max: f32::NAN, ..still },
     ] {
-        let sampler = Stochastic::new(&mixture, &Heun, shape, &levels, churn);
+        let sampler = Stochastic::new(&mixture, &Heun, shape, &levels, churn, Labels::None);
         assert!(matches!(sampler.err(), Some(QuantityError::Churn { .. })));
     }
 }
@@ -272,6 +335,6 @@ fn churned_samples_land_on_the_data() {
     let mixture = mixture(0.1);
     let levels = levels(80);
     let churn = Churn { noise: 1.0, ..Churn::default() };
-    let sampler = Stochastic::new(&mixture, &Heun, mixture.shape(), &levels, churn).unwrap();
+    let sampler = Stochastic::new(&mixture, &Heun, mixture.shape(), &levels, churn, Labels::None).unwrap();
     assert_lands_on(&mixture, &sampler.sample(&(0..2000).collect::<Vec<u64>>()).unwrap(), "stochastic");
 }

@@ -13,13 +13,13 @@ use cm_image::ImageBatch;
 /// use cm_image::{ImageBatch, ImageShape};
 /// struct Clean;
 /// impl Denoiser for Clean {
-///     fn denoise(&self, noisy: &ImageBatch, _: &[Sigma]) -> Result<ImageBatch, ModelError> {
+///     fn denoise(&self, noisy: &ImageBatch, _: &[Sigma], _: &[u32]) -> Result<ImageBatch, ModelError> {
 ///         Ok(ImageBatch::zeros(noisy.shape(), noisy.count()).map(|_| 0.25))
 ///     }
 /// }
 /// // x = 0.25, z = 3: from x + 2 z to x + 1 z.
 /// let x = ImageBatch::new(ImageShape::vector(1), vec![6.25]).unwrap();
-/// let lower = Euler.step(&Clean, &x, &[Sigma::new(2.0).unwrap()], &[Sigma::new(1.0).unwrap()])?;
+/// let lower = Euler.step(&Clean, &x, &[Sigma::new(2.0).unwrap()], &[Sigma::new(1.0).unwrap()], &[])?;
 /// assert_eq!(lower.values(), [3.25]);
 /// # Ok::<(), ModelError>(())
 /// ```
@@ -41,9 +41,10 @@ impl OdeSolver for Euler {
         x: &ImageBatch,
         from: &[Sigma],
         to: &[Sigma],
+        labels: &[u32],
     ) -> Result<ImageBatch, ModelError> {
         check_step(x, from, to)?;
-        let mut moved = denoise(denoiser, x, from)?;
+        let mut moved = denoise(denoiser, x, from, labels)?;
         for (((image, x), &from), &to) in moved.images_mut().zip(x.images()).zip(from).zip(to) {
             for (value, &x) in image.iter_mut().zip(x) {
                 *value = euler_value(x, *value, from, to);

@@ -26,7 +26,8 @@ impl OdeSolver for Heun {
         x: &ImageBatch,
         from: &[Sigma],
         to: &[Sigma],
+        labels: &[u32],
     ) -> Result<ImageBatch, ModelError> {
-        two_stage(denoiser, x, from, to, |_, to| to, [0.5, 0.5])
+        two_stage(denoiser, x, (from, to), labels, |_, to| to, [0.5, 0.5])
     }
 }

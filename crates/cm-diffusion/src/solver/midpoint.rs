@@ -24,8 +24,9 @@ impl OdeSolver for Midpoint {
         x: &ImageBatch,
         from: &[Sigma],
         to: &[Sigma],
+        labels: &[u32],
     ) -> Result<ImageBatch, ModelError> {
-        two_stage(denoiser, x, from, to, middle, [0.0, 1.0])
+        two_stage(denoiser, x, (from, to), labels, middle, [0.0, 1.0])
     }
 }
 

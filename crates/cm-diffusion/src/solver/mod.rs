@@ -24,7 +24,7 @@ pub trait OdeSolver: Send + Sync {
 
     /// The images of `x` moved from their levels `from` to their levels `to`, `from` > `to` >= 0. At `to` = 0 a
     /// second-order solver takes its Euler step, since the slope there is not defined; it then evaluates only the
-    /// other images a second time.
+    /// other images a second time. `labels` is handed to the denoiser: a class for each image, or nothing.
     ///
     /// # Errors
     /// [`ModelError`] if counts disagree, a step does not go down, or the denoiser fails.
@@ -34,6 +34,7 @@ pub trait OdeSolver: Send + Sync {
         x: &ImageBatch,
         from: &[Sigma],
         to: &[Sigma],
+        labels: &[u32],
     ) -> Result<ImageBatch, ModelError>;
 }
 
@@ -72,8 +73,13 @@ fn check_step(x: &ImageBatch, from: &[Sigma], to: &[Sigma]) -> Result<(), ModelE
 }
 
 /// D(x; sigma), checked to be as many images of the same shape.
-fn denoise(denoiser: &dyn Denoiser, x: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
-    let denoised = denoiser.denoise(x, sigma)?;
+fn denoise(
+    denoiser: &dyn Denoiser,
+    x: &ImageBatch,
+    sigma: &[Sigma],
+    labels: &[u32],
+) -> Result<ImageBatch, ModelError> {
+    let denoised = denoiser.denoise(x, sigma, labels)?;
     ModelError::check(&denoised, sigma, x.shape())?;
     Ok(denoised)
 }

@@ -15,16 +15,18 @@ fn ring() -> GaussianMixture {
     MixtureConfig { std: 0.3, ..MixtureConfig::default() }.build().unwrap()
 }
 
-/// Remembers the levels of every call.
+/// Remembers levels and labels of every call.
 struct Spy<'a> {
     inner: &'a dyn Denoiser,
     calls: Mutex<Vec<Vec<f32>>>,
+    labels: Mutex<Vec<Vec<u32>>>,
 }
 
 impl Denoiser for Spy<'_> {
-    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma]) -> Result<ImageBatch, ModelError> {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
         self.calls.lock().unwrap().push(sigma.iter().map(|s| s.get()).collect());
-        self.inner.denoise(noisy, sigma)
+        self.labels.lock().unwrap().push(labels.to_vec());
+        self.inner.denoise(noisy, sigma, labels)
     }
 }
 
@@ -41,7 +43,7 @@ fn error(solver: &dyn OdeSolver, n: usize) -> f64 {
     let mut x = start;
     for i in 0..n {
         let pair = levels.pair(i);
-        x = solver.step(&mixture, &x, &all(pair.upper), &all(pair.lower)).unwrap();
+        x = solver.step(&mixture, &x, &all(pair.upper), &all(pair.lower), &[]).unwrap();
     }
     let square: f64 =
         x.values().iter().zip(exact.values()).map(|(a, b)| f64::from(a - b) * f64::from(a - b)).sum();
@@ -72,7 +74,7 @@ fn one_step_by_hand() {
     let gaussian = GaussianMixture::new(vec![1.0], vec![vec![0.0]], vec![3.0]).unwrap();
     let x = ImageBatch::new(ImageShape::vector(1), vec![25.0]).unwrap();
     let step = |config: SolverConfig| {
-        config.build().step(&gaussian, &x, &[sigma(4.0)], &[sigma(1.0)]).unwrap().values()[0]
+        config.build().step(&gaussian, &x, &[sigma(4.0)], &[sigma(1.0)], &[]).unwrap().values()[0]
     };
     // d = 4; x~ = 25 - 3 * 4 = 13; d' = 1.3; midpoint at 2: x~ = 25 - 2 * 4 = 17, d' = 34 / 13.
     assert_eq!(step(SolverConfig::Euler), 13.0);
@@ -85,7 +87,7 @@ fn one_step_by_hand() {
 fn the_known_noise_is_followed_exactly() {
     struct Clean(ImageBatch);
     impl Denoiser for Clean {
-        fn denoise(&self, _: &ImageBatch, _: &[Sigma]) -> Result<ImageBatch, ModelError> {
+        fn denoise(&self, _: &ImageBatch, _: &[Sigma], _: &[u32]) -> Result<ImageBatch, ModelError> {
             Ok(self.0.clone())
         }
     }
@@ -97,7 +99,7 @@ fn the_known_noise_is_followed_exactly() {
     let x = perturb(&clean, &upper, &noise);
     let expected = perturb(&clean, &lower, &noise);
     for config in SOLVERS {
-        let moved = config.build().step(&Clean(clean.clone()), &x, &upper, &lower).unwrap();
+        let moved = config.build().step(&Clean(clean.clone()), &x, &upper, &lower, &[]).unwrap();
         for (i, (a, b)) in moved.values().iter().zip(expected.values()).enumerate() {
             let scale = upper[i / shape.len()].get().max(1.0) * 4.0;
             assert!((a - b).abs() <= 2.0 * f32::EPSILON * scale, "{config:?}: {a} {b}");
@@ -112,13 +114,32 @@ fn images_at_different_levels_move_as_they_would_alone() {
     let (from, to) = ([5.0, 0.3, 1.0, 0.002].map(sigma), [4.0, 0.0, 0.2, 0.0].map(sigma));
     for config in SOLVERS {
         let solver = config.build();
-        let together = solver.step(&mixture, &x, &from, &to).unwrap();
+        let together = solver.step(&mixture, &x, &from, &to, &[]).unwrap();
         for i in 0..4 {
-            let alone = solver.step(&mixture, &x.slice(i..i + 1), &from[i..=i], &to[i..=i]).unwrap();
+            let alone = solver.step(&mixture, &x.slice(i..i + 1), &from[i..=i], &to[i..=i], &[]).unwrap();
             assert_eq!(together.image(i), alone.image(0), "{config:?}");
         }
         // The step to 0 is the denoiser's output to the bit.
-        assert_eq!(together.image(1), mixture.denoise(&x, &from).unwrap().image(1));
+        assert_eq!(together.image(1), mixture.denoise(&x, &from, &[]).unwrap().image(1));
+    }
+}
+
+#[test]
+fn labels_stay_with_their_images() {
+    let mixture = ring();
+    let x = batch_noise(mixture.shape(), &[1, 2, 3], 0);
+    let from = [4.0, 2.0, 9.0].map(sigma);
+    for config in SOLVERS {
+        let labels = |to: [f32; 3], labels: &[u32]| {
+            let spy = Spy { inner: &mixture, calls: Mutex::default(), labels: Mutex::default() };
+            config.build().step(&spy, &x, &from, &to.map(sigma), labels).unwrap();
+            spy.labels.into_inner().unwrap()
+        };
+        assert!(labels([1.0, 0.0, 4.0], &[]).iter().all(Vec::is_empty));
+        let told = labels([1.0, 0.0, 4.0], &[7, 8, 9]);
+        assert_eq!(told[0], [7, 8, 9]);
+        // The image that goes to 0 is not evaluated a second time, and takes its label with it.
+        assert!(told[1..].iter().all(|second| *second == [7, 9]), "{told:?}");
     }
 }
 
@@ -130,8 +151,8 @@ fn only_images_that_need_it_are_evaluated_twice() {
     for config in SOLVERS {
         let solver = config.build();
         let calls = |to: [f32; 3]| {
-            let spy = Spy { inner: &mixture, calls: Mutex::default() };
-            solver.step(&spy, &x, &from, &to.map(sigma)).unwrap();
+            let spy = Spy { inner: &mixture, calls: Mutex::default(), labels: Mutex::default() };
+            solver.step(&spy, &x, &from, &to.map(sigma), &[]).unwrap();
             spy.calls.into_inner().unwrap()
         };
         assert_eq!(calls([0.0; 3]), [[4.0, 2.0, 9.0]]);
@@ -154,19 +175,19 @@ fn misuse_is_reported() {
     let (one, two) = ([sigma(1.0); 2], [sigma(2.0); 2]);
     for config in SOLVERS {
         let solver = config.build();
-        let step = |from: &[Sigma], to: &[Sigma]| solver.step(&mixture, &x, from, to).unwrap_err();
+        let step = |from: &[Sigma], to: &[Sigma]| solver.step(&mixture, &x, from, to, &[]).unwrap_err();
         assert!(matches!(step(&one, &two), ModelError::Step { .. }));
         assert!(matches!(step(&one, &one), ModelError::Step { .. }));
         assert!(matches!(step(&two[..1], &one), ModelError::Count { images: 2, sigmas: 1 }));
         assert!(matches!(step(&two, &one[..1]), ModelError::Count { .. }));
         struct Half;
         impl Denoiser for Half {
-            fn denoise(&self, noisy: &ImageBatch, _: &[Sigma]) -> Result<ImageBatch, ModelError> {
+            fn denoise(&self, noisy: &ImageBatch, _: &[Sigma], _: &[u32]) -> Result<ImageBatch, ModelError> {
                 Ok(noisy.slice(0..1))
             }
         }
         assert!(matches!(
-            solver.step(&Half, &x, &two, &one),
+            solver.step(&Half, &x, &two, &one, &[]),
             Err(ModelError::Count { images: 1, sigmas: 2 })
         ));
     }

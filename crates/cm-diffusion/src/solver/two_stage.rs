@@ -9,13 +9,13 @@ use cm_image::ImageBatch;
 pub(super) fn two_stage(
     denoiser: &dyn Denoiser,
     x: &ImageBatch,
-    from: &[Sigma],
-    to: &[Sigma],
+    (from, to): (&[Sigma], &[Sigma]),
+    labels: &[u32],
     inner: impl Fn(Sigma, Sigma) -> Sigma,
     [b1, b2]: [f64; 2],
 ) -> Result<ImageBatch, ModelError> {
     check_step(x, from, to)?;
-    let first = denoise(denoiser, x, from)?;
+    let first = denoise(denoiser, x, from, labels)?;
     let rows: Vec<usize> = (0..x.count()).filter(|&row| to[row] > Sigma::ZERO).collect();
     let inner: Vec<Sigma> = rows.iter().map(|&row| inner(from[row], to[row])).collect();
 
@@ -27,7 +27,9 @@ pub(super) fn two_stage(
                 *out = euler_value(x, d, from[row], inner[k]);
             }
         });
-        second = Some((denoise(denoiser, &stage, &inner)?, stage));
+        // Labels go with their images; there may be none.
+        let labels: Vec<u32> = rows.iter().filter_map(|&row| labels.get(row).copied()).collect();
+        second = Some((denoise(denoiser, &stage, &inner, &labels)?, stage));
     }
 
     let mut next = 0;

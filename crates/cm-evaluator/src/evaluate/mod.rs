@@ -277,7 +277,7 @@ fn exact_endpoints(
     let mut ends = ImageBatch::zeros(shape, 0);
     for seeds in seeds.chunks(batch) {
         let noise = batch_noise(shape, seeds, 0).map(|z| sigma_max.get() * z);
-        let part = function.endpoint(&noise, &vec![sigma_max; seeds.len()])?;
+        let part = function.endpoint(&noise, &vec![sigma_max; seeds.len()], &[])?;
         check_answer("exact endpoint", (part.count(), part.shape().len()), (seeds.len(), shape.len()))?;
         ends.append(&part);
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::features::Pixels;
 use crate::metric::FeatureScaling;
 use cm_diffusion::analytic::{ExactConsistency, GaussianMixture, MixtureConfig};
-use cm_diffusion::{OneStep, Sigma};
+use cm_diffusion::{Labels, OneStep, Sigma};
 use std::cell::RefCell;
 
 const SIGMA_MAX: f32 = 20.0;
@@ -97,7 +97,12 @@ impl Bench {
     }
 
     fn sampler(&self) -> OneStep<'_> {
-        OneStep { model: &self.exact, shape: self.pixels.shape, sigma_max: sigma(SIGMA_MAX) }
+        OneStep {
+            model: &self.exact,
+            shape: self.pixels.shape,
+            sigma_max: sigma(SIGMA_MAX),
+            labels: Labels::None,
+        }
     }
 }
 

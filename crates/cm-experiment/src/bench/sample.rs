@@ -16,7 +16,7 @@ pub fn sample(network: BenchNetwork) -> Suite {
             move || {
                 let boundary = Boundary { sigma_data: 0.5, sigma_min: 0.002 };
                 let model = ConsistencyModel::new(net.as_ref(), weights.clone(), boundary);
-                let endpoint = model.endpoint(&noisy, &sigma).expect("the noise fits the network");
+                let endpoint = model.endpoint(&noisy, &sigma, &[]).expect("the noise fits the network");
                 assert!(endpoint.values()[0].is_finite());
             }
         })

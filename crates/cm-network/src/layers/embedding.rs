@@ -48,6 +48,11 @@ impl Embedding {
         Self { frequencies, label, second_time, layer0, layer1, channels }
     }
 
+    /// The number of classes it must be told one of, if any.
+    pub(crate) fn classes(&self) -> Option<usize> {
+        self.label.as_ref().map(|&(_, classes)| classes)
+    }
+
     pub(crate) fn forward(&self, g: &mut Graph, w: &Weights, c_noise: &[f32], extra: Extra<'_>) -> Matrix {
         let count = c_noise.len();
         assert_eq!(
