@@ -369,7 +369,7 @@ impl Run<'_> {
                 let sampler =
                     student_sampler(sampler, &model, context.data.shape(), context.range, context.labels())
                         .map_err(self.failed("the sampler"))?;
-                if let Some(picture) = self.picture(sampler.as_ref(), seeds)? {
+                if let Some(picture) = self.picture(sampler.as_ref(), context.labels(), seeds)? {
                     journal.picture(report.step, &name, &picture)?;
                 }
             }
@@ -481,11 +481,17 @@ impl Run<'_> {
             levels: &levels,
             labels: context.labels(),
         };
-        self.picture(&sampler, seeds)
+        self.picture(&sampler, sampler.labels, seeds)
     }
 
-    /// A contact sheet of images, a scatter plot of points in the plane; nothing for what cannot be drawn.
-    fn picture(&self, sampler: &dyn Sampler, seeds: NamedSeeds) -> Result<Option<ImageBatch>, RunError> {
+    /// A contact sheet of images, in the order of their classes; a scatter plot of points in the plane; nothing for
+    /// what cannot be drawn.
+    fn picture(
+        &self,
+        sampler: &dyn Sampler,
+        labels: Labels,
+        seeds: NamedSeeds,
+    ) -> Result<Option<ImageBatch>, RunError> {
         let shape = sampler.shape();
         let plane = shape.height == 1 && shape.width == 1 && shape.channels == 2;
         if !plane && shape.channels != 1 && shape.channels != 3 {
@@ -494,7 +500,8 @@ impl Run<'_> {
         let grid = self.experiment().logging.grid;
         // A cloud of points wants more of them than a sheet has images.
         let count = if plane { grid * 32 } else { grid };
-        let seeds = cm_evaluator::image_seeds(seeds.sample, count);
+        let mut seeds = cm_evaluator::image_seeds(seeds.sample, count);
+        seeds.sort_by_key(|&seed| labels.of(&[seed]).pop());
         let images = sampler.sample(&seeds).map_err(self.failed("the picture"))?;
         let picture = if plane {
             scatter_plot(&images, 1.6, 320)
