@@ -7,9 +7,10 @@ use std::fs;
 use std::path::PathBuf;
 
 fn studies() -> Vec<PathBuf> {
-    let files = fs::read_dir(root().join("experiments")).unwrap().map(|entry| entry.unwrap().path());
+    let files = |folder: &str| fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let all = files("experiments").chain(files("experiments/methods"));
     let mut studies: Vec<PathBuf> =
-        files.filter(|path| path.extension().is_some_and(|extension| extension == "ron")).collect();
+        all.filter(|path| path.extension().is_some_and(|extension| extension == "ron")).collect();
     studies.sort();
     assert!(!studies.is_empty(), "no study is there to be tested");
     studies

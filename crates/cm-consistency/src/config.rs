@@ -1,6 +1,6 @@
 //! How a consistency model is trained, as data.
 
-use cm_diffusion::{DiscretisationConfig, WeightingConfig};
+use cm_diffusion::{DiscretisationConfig, IndexLawConfig, QuantityError, WeightingConfig};
 use cm_training::{RangeError, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ pub struct ConsistencyConfig {
     pub discretisation: DiscretisationConfig,
     /// The number N of noise levels over the run.
     pub curriculum: CurriculumConfig,
+    /// How often each pair of adjacent levels is drawn.
+    pub index_law: IndexLawConfig,
     /// The network that makes the target.
     pub target: TargetConfig,
     /// The distance d between the two outputs of a pair.
@@ -42,6 +44,9 @@ pub enum CurriculumConfig {
     Fixed(FixedConfig),
     /// N(k) = ceil(sqrt(k/K ((s1 + 1)^2 - s0^2) + s0^2) - 1) + 1 (Song et al. 2023, Appendix C).
     Progressive(ProgressiveConfig),
+    /// N(k) = min(s0 2^floor(k/K'), s1) + 1 with K' = K / (log2(floor(s1/s0)) + 1) (Song and Dhariwal 2024,
+    /// Section 3.4).
+    Doubling(DoublingConfig),
 }
 
 impl Default for CurriculumConfig {
@@ -81,6 +86,25 @@ impl Default for ProgressiveConfig {
         Self {
             start: 2, // Song et al. 2023, Table 3
             end: 150, // Song et al. 2023, Table 3, CIFAR-10
+        }
+    }
+}
+
+/// Constants of [`CurriculumConfig::Doubling`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DoublingConfig {
+    /// s0: intervals in the first phase, at least 1.
+    pub start: usize,
+    /// s1: intervals in the last phase, at least `start`.
+    pub end: usize,
+}
+
+impl Default for DoublingConfig {
+    fn default() -> Self {
+        Self {
+            start: 10, // Song and Dhariwal 2024, Section 3.4
+            end: 1280, // Song and Dhariwal 2024, Section 3.4
         }
     }
 }
@@ -194,6 +218,18 @@ impl ConsistencyConfig {
                 problems.extend(RangeError::unless(start >= 2, "curriculum.start", start, "at least 2"));
                 problems.extend(RangeError::unless(end >= start, "curriculum.end", end, "at least `start`"));
             }
+            CurriculumConfig::Doubling(DoublingConfig { start, end }) => {
+                problems.extend(RangeError::unless(start >= 1, "curriculum.start", start, "at least 1"));
+                problems.extend(RangeError::unless(end >= start, "curriculum.end", end, "at least `start`"));
+            }
+        }
+        let law = d.range().and_then(|range| self.index_law.build(range));
+        if let Err(QuantityError::IndexLaw { mean, std }) = law {
+            problems.push(RangeError {
+                field: "index_law".into(),
+                given: format!("a mean of {mean} and a std of {std}"),
+                allowed: "std above 0, and a share of the law between sigma_min and sigma_max",
+            });
         }
         match self.target {
             TargetConfig::StopGradient => {}

@@ -42,6 +42,12 @@ impl Schedule for Curriculum {
                 let intervals = (progress.fraction() * ((s1 + 1.0).powi(2) - s0 * s0) + s0 * s0).sqrt() - 1.0;
                 (progressive.start, intervals.ceil().max(1.0) as usize + 1)
             }
+            CurriculumConfig::Doubling(doubling) => {
+                let phases = ((doubling.end / doubling.start).max(1) as f64).log2() + 1.0;
+                let phase = (progress.fraction() * phases).floor() as i32;
+                let intervals = (doubling.start as f64 * 2f64.powi(phase)).min(doubling.end as f64) as usize;
+                (doubling.start + 1, intervals + 1)
+            }
         };
         let levels = NumLevels::new(levels.max(2)).expect("at least 2 by construction");
         let decay = match self.target {
@@ -58,7 +64,7 @@ impl Schedule for Curriculum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AdaptiveConfig, FixedConfig, ProgressiveConfig};
+    use crate::{AdaptiveConfig, DoublingConfig, FixedConfig, ProgressiveConfig};
 
     /// The paper's column of the table in its Appendix C setting for ImageNet 64x64.
     #[test]
@@ -70,6 +76,29 @@ mod tests {
         let at = |images| curriculum.at(Progress { step: 0, images, total_images: 800_000 });
         assert_eq!([at(10_000).0.get(), at(400_000).0.get(), at(800_000).0.get()], [23, 143, 201]);
         assert!((at(800_000).1 - 0.95f32.powf(2.0 / 201.0)).abs() < 1e-6);
+    }
+
+    fn doubling(start: usize, end: usize, images: u64) -> usize {
+        let levels = CurriculumConfig::Doubling(DoublingConfig { start, end });
+        let curriculum = Curriculum { levels, target: TargetConfig::StopGradient };
+        curriculum.at(Progress { step: 0, images, total_images: 400_000 }).0.get()
+    }
+
+    /// Song and Dhariwal 2024, Section 3.4: 10 to 1280 intervals in eight phases of 50,000 of 400,000 iterations.
+    #[test]
+    fn doubling_has_eight_equal_phases_from_10_to_1280_intervals() {
+        for phase in 0..8 {
+            let levels = 10 * (1 << phase) + 1;
+            assert_eq!(doubling(10, 1280, phase * 50_000), levels);
+            assert_eq!(doubling(10, 1280, phase * 50_000 + 49_999), levels);
+        }
+        assert_eq!(doubling(10, 1280, 400_000), 1281);
+    }
+
+    #[test]
+    fn doubling_ends_at_its_end_also_where_that_is_no_power_of_two() {
+        assert_eq!([0, 150_000, 160_000, 399_999].map(|k| doubling(10, 30, k)), [11, 11, 21, 31]);
+        assert_eq!([0, 399_999].map(|k| doubling(7, 7, k)), [8, 8]);
     }
 
     #[test]

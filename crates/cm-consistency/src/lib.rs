@@ -15,8 +15,8 @@ mod step;
 mod trajectory;
 
 pub use config::{
-    AdaptiveConfig, ConsistencyConfig, CurriculumConfig, DistanceConfig, FeaturesConfig, FixedConfig,
-    InitConfig, ProgressiveConfig, PseudoHuberConfig, TargetConfig,
+    AdaptiveConfig, ConsistencyConfig, CurriculumConfig, DistanceConfig, DoublingConfig, FeaturesConfig,
+    FixedConfig, InitConfig, ProgressiveConfig, PseudoHuberConfig, TargetConfig,
 };
 pub use curriculum::Curriculum;
 pub use distance::{ClassifierFeatures, Distance, Pixels};

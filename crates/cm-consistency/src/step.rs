@@ -2,7 +2,7 @@
 
 use crate::model::scaling;
 use crate::{ConsistencyConfig, Curriculum, Distance, NoisyPair, TargetConfig, Trajectory};
-use cm_diffusion::{Boundary, Discretisation, LevelPair, NoiseLevels, Sigma, Weighting, noise};
+use cm_diffusion::{Boundary, Discretisation, IndexLaw, Sigma, Weighting, noise};
 use cm_image::random::{Random, derive_seed};
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
@@ -17,6 +17,8 @@ pub struct Parts<'a> {
     pub trajectory: Box<dyn Trajectory + 'a>,
     /// The noise levels for a given N.
     pub discretisation: Box<dyn Discretisation>,
+    /// How often each pair of levels is drawn.
+    pub index_law: Box<dyn IndexLaw>,
     /// How the two outputs are compared.
     pub distance: Box<dyn Distance>,
     /// The weight of a pair.
@@ -69,7 +71,8 @@ impl TrainStep for ConsistencyStep<'_> {
         let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let (num_levels, target_decay) = self.curriculum.at(progress);
         let levels = self.parts.discretisation.noise_levels(num_levels);
-        let pairs = draw_pairs(&levels, count, seed);
+        let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
+        let pairs = self.parts.index_law.draw(&levels, count, &mut random);
         let upper: Vec<Sigma> = pairs.iter().map(|pair| pair.upper).collect();
         let lower: Vec<Sigma> = pairs.iter().map(|pair| pair.lower).collect();
         let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
@@ -117,10 +120,4 @@ impl TrainStep for ConsistencyStep<'_> {
     fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
         self.state.load(file)
     }
-}
-
-/// One pair of adjacent levels for each image, uniform over the intervals.
-fn draw_pairs(levels: &NoiseLevels, count: usize, seed: StepSeed) -> Vec<LevelPair> {
-    let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
-    (0..count).map(|_| levels.pair(random.below(levels.intervals() as u64) as usize)).collect()
 }

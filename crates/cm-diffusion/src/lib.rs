@@ -11,6 +11,7 @@
 pub mod analytic;
 mod denoiser;
 mod discretisation;
+mod index_law;
 pub mod noise;
 mod noise_distribution;
 mod precondition;
@@ -21,6 +22,7 @@ mod weighting;
 
 pub use denoiser::{ConsistencyFunction, Denoiser, ModelError};
 pub use discretisation::{Discretisation, DiscretisationConfig, Karras};
+pub use index_law::{IndexLaw, IndexLawConfig, LogNormalIndexConfig};
 pub use noise_distribution::{
     LogNormal, LogNormalConfig, LogUniform, LogUniformConfig, NoiseDistribution, NoiseDistributionConfig,
 };

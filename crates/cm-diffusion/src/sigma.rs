@@ -50,6 +50,16 @@ pub enum QuantityError {
         /// Standard deviation of ln sigma given.
         std: f32,
     },
+    /// A law of intervals must fall on some of them.
+    #[error(
+        "ln sigma normal with mean {mean} and std {std}: need std > 0 and a share of the noise levels' range"
+    )]
+    IndexLaw {
+        /// Mean of ln sigma given.
+        mean: f32,
+        /// Standard deviation of ln sigma given.
+        std: f32,
+    },
     /// A level must lie in the model's range.
     #[error("noise level {index} ({level}) is outside {min} to {max} (the upper end not included)")]
     Outside {

@@ -9,7 +9,7 @@ use crate::config::{
 };
 use cm_consistency::{CurriculumConfig, DistanceConfig, InitConfig, TargetConfig};
 use cm_datasets::DatasetConfig;
-use cm_diffusion::{DiscretisationConfig, SolverConfig, WeightingConfig};
+use cm_diffusion::{DiscretisationConfig, IndexLawConfig, SolverConfig, WeightingConfig};
 use cm_network::NetworkConfig;
 use cm_training::{EmaConfig, LearningRateConfig, OptimiserConfig};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,8 @@ pub enum Change {
     Discretisation(DiscretisationConfig),
     /// The number of noise levels over the run.
     Curriculum(CurriculumConfig),
+    /// How often each pair of noise levels is drawn.
+    IndexLaw(IndexLawConfig),
     /// The network that makes the target.
     Target(TargetConfig),
     /// The distance of the loss.
@@ -87,6 +89,7 @@ impl Change {
             Self::Init(_) => "consistency.init",
             Self::Discretisation(_) => "consistency.discretisation",
             Self::Curriculum(_) => "consistency.curriculum",
+            Self::IndexLaw(_) => "consistency.index_law",
             Self::Target(_) => "consistency.target",
             Self::Distance(_) => "consistency.distance",
             Self::Weighting(_) => "consistency.weighting",
@@ -134,6 +137,7 @@ impl Change {
             Self::Init(value) => consistency.init = value,
             Self::Discretisation(value) => consistency.discretisation = value,
             Self::Curriculum(value) => consistency.curriculum = value,
+            Self::IndexLaw(value) => consistency.index_law = value,
             Self::Target(value) => consistency.target = value,
             Self::Distance(value) => consistency.distance = value,
             Self::Weighting(value) => consistency.weighting = value,

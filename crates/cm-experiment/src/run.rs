@@ -324,6 +324,7 @@ impl Run<'_> {
         let parts = Parts {
             trajectory: trajectory(&experiment.method, denoiser.as_deref())?,
             discretisation: Box::new(context.karras),
+            index_law: config.index_law.build(context.range).map_err(self.failed("the law of intervals"))?,
             distance: distance(config.distance, context.data.train.as_ref(), seeds.features)?,
             weighting: config.weighting.build(context.data.sigma_data),
         };

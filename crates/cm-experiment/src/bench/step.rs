@@ -58,6 +58,10 @@ fn distillation(network: BenchNetwork) -> impl FnMut() {
     let parts = Parts {
         trajectory: Box::new(SolverStep { denoiser, solver: SolverConfig::Heun.build() }),
         discretisation: Box::new(config.discretisation.build().expect("the default levels are valid")),
+        index_law: config
+            .index_law
+            .build(config.discretisation.range().expect("the default levels are valid"))
+            .expect("the default law is valid"),
         distance: Box::new(Pixels(PairDistance::SquaredL2)),
         weighting: config.weighting.build(SIGMA_DATA),
     };
