@@ -1,6 +1,6 @@
 //! How a consistency model is trained, as data.
 
-use cm_diffusion::{DiscretisationConfig, IndexLawConfig, QuantityError, WeightingConfig};
+use cm_diffusion::{DiscretisationConfig, IndexLawConfig, LogNormal, QuantityError, WeightingConfig};
 use cm_training::{RangeError, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,9 @@ pub enum CurriculumConfig {
     /// N(k) = min(s0 2^floor(k/K'), s1) + 1 with K' = K / (log2(floor(s1/s0)) + 1) (Song and Dhariwal 2024,
     /// Section 3.4).
     Doubling(DoublingConfig),
+    /// No levels: pairs of any t and r < t, whose gap shrinks from stage to stage (Geng et al. 2025, ECT). Of the
+    /// discretisation only the range counts, and of the laws of intervals none.
+    Continuous(ContinuousConfig),
 }
 
 impl Default for CurriculumConfig {
@@ -105,6 +108,37 @@ impl Default for DoublingConfig {
         Self {
             start: 10, // Song and Dhariwal 2024, Section 3.4
             end: 1280, // Song and Dhariwal 2024, Section 3.4
+        }
+    }
+}
+
+/// Constants of [`CurriculumConfig::Continuous`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContinuousConfig {
+    /// Mean of ln t.
+    pub mean: f32,
+    /// Standard deviation of ln t, at least 0.
+    pub std: f32,
+    /// The gap shrinks by this factor from stage to stage; above 1.
+    pub q: f32,
+    /// How much wider the gap is for small t; at least 0.
+    pub k: f32,
+    /// How fast that falls with t; at least 0.
+    pub b: f32,
+    /// Stages of equal length, at least 1.
+    pub stages: u32,
+}
+
+impl Default for ContinuousConfig {
+    fn default() -> Self {
+        Self {
+            mean: -1.1, // Geng et al. 2025, CIFAR-10
+            std: 2.0,   // Geng et al. 2025, CIFAR-10
+            q: 2.0,     // Geng et al. 2025, CIFAR-10
+            k: 8.0,     // Geng et al. 2025, Section 3.2
+            b: 1.0,     // Geng et al. 2025, Section 3.2
+            stages: 8,  // Geng et al. 2025, CIFAR-10: 200,000 iterations, a stage for each 25,000
         }
     }
 }
@@ -218,10 +252,36 @@ impl ConsistencyConfig {
                 problems.extend(RangeError::unless(start >= 2, "curriculum.start", start, "at least 2"));
                 problems.extend(RangeError::unless(end >= start, "curriculum.end", end, "at least `start`"));
             }
+            CurriculumConfig::Continuous(_) => {}
             CurriculumConfig::Doubling(DoublingConfig { start, end }) => {
                 problems.extend(RangeError::unless(start >= 1, "curriculum.start", start, "at least 1"));
                 problems.extend(RangeError::unless(end >= start, "curriculum.end", end, "at least `start`"));
             }
+        }
+        if let CurriculumConfig::Continuous(ContinuousConfig { mean, std, q, k, b, stages }) = self.curriculum
+        {
+            let checks = [
+                (LogNormal::new(mean, std).is_ok(), "std", std, "at least 0, and |mean| + 6 std at most 80"),
+                (q > 1.0 && q.is_finite(), "q", q, "above 1"),
+                (k >= 0.0 && k.is_finite(), "k", k, "at least 0"),
+                (b >= 0.0 && b.is_finite(), "b", b, "at least 0"),
+            ];
+            problems.extend(checks.into_iter().filter_map(|(holds, field, given, allowed)| {
+                RangeError::unless(holds, &format!("curriculum.{field}"), given, allowed)
+            }));
+            problems.extend(RangeError::unless(stages >= 1, "curriculum.stages", stages, "at least 1"));
+            problems.extend(RangeError::unless(
+                self.index_law == IndexLawConfig::Uniform,
+                "index_law",
+                "given, but continuous pairs have no intervals",
+                "no law, or another curriculum",
+            ));
+            problems.extend(RangeError::unless(
+                !matches!(self.target, TargetConfig::Adaptive(_)),
+                "target",
+                "adaptive, but continuous pairs have no number of levels to adapt to",
+                "StopGradient or Ema(..)",
+            ));
         }
         let law = d.range().and_then(|range| self.index_law.build(range));
         if let Err(QuantityError::IndexLaw { mean, std }) = law {

@@ -1,8 +1,17 @@
 //! The number of noise levels and the target's decay over a run.
 
-use crate::{CurriculumConfig, TargetConfig};
+use crate::{ContinuousConfig, CurriculumConfig, TargetConfig};
 use cm_diffusion::NumLevels;
 use cm_training::{Progress, Schedule};
+
+/// How far apart the levels of a pair are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spacing {
+    /// They are neighbours among N levels.
+    Levels(NumLevels),
+    /// As in this stage of [`crate::ContinuousPairs`], counted from 0.
+    Stage(u32),
+}
 
 /// N(k) and mu(k): Song et al. 2023, Appendix C, with k / K the share of the images seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,50 +23,58 @@ pub struct Curriculum {
 }
 
 impl Schedule for Curriculum {
-    /// The number of noise levels N and the target's decay mu.
-    type Value = (NumLevels, f32);
+    /// The spacing of the levels and the target's decay mu.
+    type Value = (Spacing, f32);
 
     /// The paper divides by N(k) in mu(k) = exp(s0 ln(mu0) / N(k)); the original code divides by N(k) - 1. The
     /// paper's form is taken. For a fixed N the s0 of mu(k) is that N, so mu stays mu0.
     ///
     /// ```
-    /// use cm_consistency::{AdaptiveConfig, Curriculum, CurriculumConfig, ProgressiveConfig, TargetConfig};
+    /// use cm_consistency::{AdaptiveConfig, Curriculum, CurriculumConfig, ProgressiveConfig, Spacing, TargetConfig};
+    /// use cm_diffusion::NumLevels;
     /// use cm_training::{Progress, Schedule};
     /// let curriculum = Curriculum {
     ///     levels: CurriculumConfig::Progressive(ProgressiveConfig { start: 2, end: 150 }),
     ///     target: TargetConfig::Adaptive(AdaptiveConfig { start: 0.9 }),
     /// };
     /// let at = |step| curriculum.at(Progress { step, images: step, total_images: 800_000 });
-    /// assert_eq!(at(0).0.get(), 2);
-    /// assert_eq!(at(100_000).0.get(), 54);
-    /// assert_eq!(at(800_000).0.get(), 151);
+    /// assert_eq!(at(0).0, Spacing::Levels(NumLevels::new(2)?));
+    /// assert_eq!(at(100_000).0, Spacing::Levels(NumLevels::new(54)?));
+    /// assert_eq!(at(800_000).0, Spacing::Levels(NumLevels::new(151)?));
     /// assert!((at(0).1 - 0.9).abs() < 1e-6);
     /// assert!((at(100_000).1 - 0.99611).abs() < 1e-5);
+    /// # Ok::<(), cm_diffusion::QuantityError>(())
     /// ```
-    fn at(&self, progress: Progress) -> (NumLevels, f32) {
-        let (start, levels) = match self.levels {
-            CurriculumConfig::Fixed(fixed) => (fixed.num_levels, fixed.num_levels),
+    fn at(&self, progress: Progress) -> (Spacing, f32) {
+        // N, and the share s0 / N of ln(mu0) that is left in mu.
+        let levels = |start: usize, num_levels: usize| {
+            let num_levels = NumLevels::new(num_levels.max(2)).expect("at least 2");
+            (Spacing::Levels(num_levels), start as f64 / num_levels.get() as f64)
+        };
+        let (spacing, share) = match self.levels {
+            CurriculumConfig::Fixed(fixed) => levels(fixed.num_levels, fixed.num_levels),
             CurriculumConfig::Progressive(progressive) => {
                 let (s0, s1) = (progressive.start as f64, progressive.end as f64);
                 let intervals = (progress.fraction() * ((s1 + 1.0).powi(2) - s0 * s0) + s0 * s0).sqrt() - 1.0;
-                (progressive.start, intervals.ceil().max(1.0) as usize + 1)
+                levels(progressive.start, intervals.ceil().max(1.0) as usize + 1)
             }
             CurriculumConfig::Doubling(doubling) => {
                 let phases = ((doubling.end / doubling.start).max(1) as f64).log2() + 1.0;
                 let phase = (progress.fraction() * phases).floor() as i32;
                 let intervals = (doubling.start as f64 * 2f64.powi(phase)).min(doubling.end as f64) as usize;
-                (doubling.start + 1, intervals + 1)
+                levels(doubling.start + 1, intervals + 1)
+            }
+            CurriculumConfig::Continuous(ContinuousConfig { stages, .. }) => {
+                let stage = (progress.fraction() * f64::from(stages)) as u32;
+                (Spacing::Stage(stage.min(stages - 1)), 1.0)
             }
         };
-        let levels = NumLevels::new(levels.max(2)).expect("at least 2 by construction");
         let decay = match self.target {
             TargetConfig::StopGradient => 0.0,
             TargetConfig::Ema(decay) => decay,
-            TargetConfig::Adaptive(adaptive) => {
-                (start as f64 * f64::from(adaptive.start).ln() / levels.get() as f64).exp() as f32
-            }
+            TargetConfig::Adaptive(adaptive) => (share * f64::from(adaptive.start).ln()).exp() as f32,
         };
-        (levels, decay)
+        (spacing, decay)
     }
 }
 
@@ -65,6 +82,13 @@ impl Schedule for Curriculum {
 mod tests {
     use super::*;
     use crate::{AdaptiveConfig, DoublingConfig, FixedConfig, ProgressiveConfig};
+
+    fn num_levels(spacing: Spacing) -> usize {
+        match spacing {
+            Spacing::Levels(levels) => levels.get(),
+            Spacing::Stage(_) => panic!("a number of levels was expected"),
+        }
+    }
 
     /// The paper's column of the table in its Appendix C setting for ImageNet 64x64.
     #[test]
@@ -74,14 +98,14 @@ mod tests {
             target: TargetConfig::Adaptive(AdaptiveConfig { start: 0.95 }),
         };
         let at = |images| curriculum.at(Progress { step: 0, images, total_images: 800_000 });
-        assert_eq!([at(10_000).0.get(), at(400_000).0.get(), at(800_000).0.get()], [23, 143, 201]);
+        assert_eq!([10_000, 400_000, 800_000].map(|images| num_levels(at(images).0)), [23, 143, 201]);
         assert!((at(800_000).1 - 0.95f32.powf(2.0 / 201.0)).abs() < 1e-6);
     }
 
     fn doubling(start: usize, end: usize, images: u64) -> usize {
         let levels = CurriculumConfig::Doubling(DoublingConfig { start, end });
         let curriculum = Curriculum { levels, target: TargetConfig::StopGradient };
-        curriculum.at(Progress { step: 0, images, total_images: 400_000 }).0.get()
+        num_levels(curriculum.at(Progress { step: 0, images, total_images: 400_000 }).0)
     }
 
     /// Song and Dhariwal 2024, Section 3.4: 10 to 1280 intervals in eight phases of 50,000 of 400,000 iterations.
@@ -102,6 +126,16 @@ mod tests {
     }
 
     #[test]
+    fn continuous_pairs_have_stages_of_equal_length() {
+        let levels =
+            CurriculumConfig::Continuous(ContinuousConfig { stages: 4, ..ContinuousConfig::default() });
+        let curriculum = Curriculum { levels, target: TargetConfig::Ema(0.5) };
+        let at = |images| curriculum.at(Progress { step: 0, images, total_images: 100 });
+        let stages = [(0, 0), (24, 0), (25, 1), (74, 2), (75, 3), (100, 3)];
+        assert!(stages.into_iter().all(|(images, stage)| at(images) == (Spacing::Stage(stage), 0.5)));
+    }
+
+    #[test]
     fn a_fixed_number_of_levels_keeps_mu() {
         let curriculum = Curriculum {
             levels: CurriculumConfig::Fixed(FixedConfig { num_levels: 18 }),
@@ -109,7 +143,7 @@ mod tests {
         };
         for images in [0, 50, 100] {
             let (levels, mu) = curriculum.at(Progress { step: 0, images, total_images: 100 });
-            assert_eq!(levels.get(), 18);
+            assert_eq!(num_levels(levels), 18);
             assert!((mu - 0.9).abs() < 1e-6);
         }
     }

@@ -1,13 +1,14 @@
 //! Consistency models: distillation of a denoiser, and training without one (Song et al. 2023, Algorithms 2, 3).
 //!
 //! [`ConsistencyStep`] is the one training step of both. Where the lower point of a pair comes from is a
-//! [`Trajectory`], and the two methods differ there and nowhere else; how many noise levels there are is a
-//! [`Curriculum`], how two outputs are compared a [`Distance`]. The result is a [`ConsistencyModel`].
+//! [`Trajectory`], and the two methods differ there and nowhere else; how far apart the noise levels of a pair are is
+//! a [`Curriculum`], how two outputs are compared a [`Distance`]. The result is a [`ConsistencyModel`].
 //!
 //! Deliberately absent: teachers (one arrives as a `&dyn Denoiser`), data sets, files. May know `cm-diffusion`,
 //! `cm-network`, `cm-training`, `cm-tensor` and `cm-image`; never `cm-teacher`.
 
 mod config;
+mod continuous;
 mod curriculum;
 mod distance;
 mod model;
@@ -15,10 +16,11 @@ mod step;
 mod trajectory;
 
 pub use config::{
-    AdaptiveConfig, ConsistencyConfig, CurriculumConfig, DistanceConfig, DoublingConfig, FeaturesConfig,
-    FixedConfig, InitConfig, ProgressiveConfig, PseudoHuberConfig, TargetConfig,
+    AdaptiveConfig, ConsistencyConfig, ContinuousConfig, CurriculumConfig, DistanceConfig, DoublingConfig,
+    FeaturesConfig, FixedConfig, InitConfig, ProgressiveConfig, PseudoHuberConfig, TargetConfig,
 };
-pub use curriculum::Curriculum;
+pub use continuous::ContinuousPairs;
+pub use curriculum::{Curriculum, Spacing};
 pub use distance::{ClassifierFeatures, Distance, Pixels};
 pub use model::ConsistencyModel;
 pub use step::{ConsistencyStep, Parts};

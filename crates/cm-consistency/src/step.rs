@@ -1,7 +1,10 @@
 //! The consistency loss: E[lambda d(f(x_upper, upper), f-(x_lower, lower))], Song et al. 2023, Equations 7 and 10.
 
 use crate::model::scaling;
-use crate::{ConsistencyConfig, Curriculum, Distance, NoisyPair, TargetConfig, Trajectory};
+use crate::{
+    ConsistencyConfig, ContinuousPairs, Curriculum, CurriculumConfig, Distance, NoisyPair, Spacing,
+    TargetConfig, Trajectory,
+};
 use cm_diffusion::{Boundary, Discretisation, IndexLaw, Sigma, Weighting, noise};
 use cm_image::random::{Random, derive_seed};
 use cm_network::{Extra, Network, check_labels};
@@ -17,8 +20,10 @@ pub struct Parts<'a> {
     pub trajectory: Box<dyn Trajectory + 'a>,
     /// The noise levels for a given N.
     pub discretisation: Box<dyn Discretisation>,
-    /// How often each pair of levels is drawn.
+    /// How often each pair of neighbouring levels is drawn.
     pub index_law: Box<dyn IndexLaw>,
+    /// Pairs without levels, for a continuous curriculum.
+    pub continuous: Option<ContinuousPairs>,
     /// How the two outputs are compared.
     pub distance: Box<dyn Distance>,
     /// The weight of a pair.
@@ -36,6 +41,9 @@ pub struct ConsistencyStep<'a> {
 
 impl<'a> ConsistencyStep<'a> {
     /// Training from `weights`, which are the network's: the teacher's or fresh ones.
+    ///
+    /// # Panics
+    /// If the curriculum is continuous and `parts` has no law for its pairs.
     pub fn new(
         config: &ConsistencyConfig,
         network: &'a dyn Network,
@@ -43,6 +51,8 @@ impl<'a> ConsistencyStep<'a> {
         precondition: Boundary,
         parts: Parts<'a>,
     ) -> Self {
+        let continuous = matches!(config.curriculum, CurriculumConfig::Continuous(_));
+        assert!(parts.continuous.is_some() || !continuous, "continuous pairs need a law");
         // Without an average the student is its own target, and there is nothing to keep.
         let with_target = config.target != TargetConfig::StopGradient;
         Self {
@@ -69,10 +79,19 @@ impl TrainStep for ConsistencyStep<'_> {
         }
         let count = clean.count();
         let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
-        let (num_levels, target_decay) = self.curriculum.at(progress);
-        let levels = self.parts.discretisation.noise_levels(num_levels);
+        let (spacing, target_decay) = self.curriculum.at(progress);
         let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
-        let pairs = self.parts.index_law.draw(&levels, count, &mut random);
+        let (pairs, scalar) = match spacing {
+            Spacing::Levels(num_levels) => {
+                let levels = self.parts.discretisation.noise_levels(num_levels);
+                let pairs = self.parts.index_law.draw(&levels, count, &mut random);
+                (pairs, ("num_levels", num_levels.get() as f64))
+            }
+            Spacing::Stage(stage) => {
+                let law = self.parts.continuous.as_ref().expect("checked when this was built");
+                (law.draw(stage, count, &mut random), ("stage", f64::from(stage)))
+            }
+        };
         let upper: Vec<Sigma> = pairs.iter().map(|pair| pair.upper).collect();
         let lower: Vec<Sigma> = pairs.iter().map(|pair| pair.lower).collect();
         let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
@@ -108,8 +127,7 @@ impl TrainStep for ConsistencyStep<'_> {
             self.state.descend(graph, &distances, weights, (progress, seed), target_decay, || {
                 format!("{pairs:?}")
             })?;
-        report.scalars =
-            vec![("num_levels", num_levels.get() as f64), ("target_decay", f64::from(target_decay))];
+        report.scalars = vec![scalar, ("target_decay", f64::from(target_decay))];
         Ok(report)
     }
 

@@ -5,8 +5,8 @@ use crate::classifier::train_classifier;
 use crate::config::{MethodConfig, StudentSamplerConfig};
 use crate::error::RunError;
 use cm_consistency::{
-    ClassifierFeatures, Distance, DistanceConfig, KnownNoise, Pixels, PseudoHuberConfig, TeacherStep,
-    Trajectory,
+    ClassifierFeatures, ContinuousPairs, CurriculumConfig, Distance, DistanceConfig, KnownNoise, Pixels,
+    PseudoHuberConfig, TeacherStep, Trajectory,
 };
 use cm_datasets::{Dataset, DatasetConfig, Split, sigma_data};
 use cm_diffusion::analytic::{ExactConsistency, GaussianMixture};
@@ -133,6 +133,19 @@ pub(crate) fn trajectory<'a>(
             Err(RunError::failed("assembling the student", "distillation without a teacher"))
         }
         (MethodConfig::Training, _) => Ok(Box::new(KnownNoise)),
+    }
+}
+
+/// The law of pairs without levels, where the curriculum asks for it.
+pub(crate) fn continuous_pairs(
+    curriculum: CurriculumConfig,
+    range: SigmaRange,
+) -> Result<Option<ContinuousPairs>, QuantityError> {
+    match curriculum {
+        CurriculumConfig::Continuous(config) => ContinuousPairs::new(config, range).map(Some),
+        CurriculumConfig::Fixed(_) | CurriculumConfig::Progressive(_) | CurriculumConfig::Doubling(_) => {
+            Ok(None)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A study from its first step to its report: teacher, student, samples, scores, for each arm and seed.
 
-use crate::assemble::{Data, Judge, distance, student_sampler, trajectory};
+use crate::assemble::{Data, Judge, continuous_pairs, distance, student_sampler, trajectory};
 use crate::config::{ExperimentConfig, TeacherSource};
 use crate::error::{Halt, RunError, RunOutcome};
 use crate::load::Study;
@@ -324,6 +324,8 @@ impl Run<'_> {
         let parts = Parts {
             trajectory: trajectory(&experiment.method, denoiser.as_deref())?,
             discretisation: Box::new(context.karras),
+            continuous: continuous_pairs(config.curriculum, context.range)
+                .map_err(self.failed("the law of pairs"))?,
             index_law: config.index_law.build(context.range).map_err(self.failed("the law of intervals"))?,
             distance: distance(config.distance, context.data.train.as_ref(), seeds.features)?,
             weighting: config.weighting.build(context.data.sigma_data),

@@ -58,6 +58,7 @@ fn distillation(network: BenchNetwork) -> impl FnMut() {
     let parts = Parts {
         trajectory: Box::new(SolverStep { denoiser, solver: SolverConfig::Heun.build() }),
         discretisation: Box::new(config.discretisation.build().expect("the default levels are valid")),
+        continuous: None,
         index_law: config
             .index_law
             .build(config.discretisation.range().expect("the default levels are valid"))
