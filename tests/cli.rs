@@ -235,5 +235,68 @@ fn a_loss_that_is_not_finite_fails_the_run_and_says_where() {
         error.contains("training base/seed-0: student") && error.contains("is not finite at step"),
         "{error}"
     );
-    assert!(error.contains("noise seed") && error.contains("lower the learning rate"), "{error}");
+    // The step, the seeds and the levels, and that of no more than a few images.
+    for part in
+        ["seeds: noise 0x", ", dropout 0x", "image 0 at noise levels ", " more)", "lower the learning rate"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!folder.path().join("runs/study/report.csv").exists());
+}
+
+#[test]
+fn curves_tell_losses_and_residuals_apart_by_noise_level() {
+    let folder = scratch(&ring(320, "").replace("grid: 4", "grid: 4, residual_images: 128"));
+    expect(folder.path(), &["run", "study.ron"], 0);
+    let curves = fs::read_to_string(folder.path().join("runs/study/base/seed-0/curves.csv")).unwrap();
+    let steps = |name: &str| -> Vec<u64> {
+        let rows = curves.lines().filter(|line| line.split(',').nth(2).unwrap().starts_with(name));
+        rows.map(|line| line.split(',').next().unwrap().parse().unwrap()).collect()
+    };
+    let losses = steps("student/loss_by_level/");
+    assert!(losses.len() > 20 && losses.first() == Some(&2) && losses.last() == Some(&10), "{losses:?}");
+    // All sixteen bins after 128, 256 and 320 images.
+    let residuals = steps("student/residual/");
+    assert_eq!(residuals, [[4; 16], [8; 16], [10; 16]].concat());
+}
+
+#[test]
+fn averages_are_worked_out_after_a_run_that_kept_snapshots() {
+    let keeping = "ema: [PerStep(0.9), Power(0.08)], snapshots: (count: 5)";
+    let folder = scratch(&ring(640, "").replace("ema: [PerStep(0.9)]", keeping));
+    expect(folder.path(), &["run", "study.ron"], 0);
+    let run = "runs/study/base/seed-0";
+    assert_eq!(entries(&folder.path().join(run).join("snapshots")), 5);
+    let report = fs::read_to_string(folder.path().join("runs/study/report.csv")).unwrap();
+    let (table, progress) =
+        expect(folder.path(), &["ema", run, "--sigma-rel", "0.08", "--sigma-rel", "0.05"], 0);
+    assert!(table.contains("student-ema-power-0.08") && table.contains("student-ema-power-0.05"), "{table}");
+    assert!(progress.contains("ema-power-0.05: its profile is met up to 0.00 per cent"), "{progress}");
+    for file in ["ema-power-0.08.safetensors", "ema-power-0.05.safetensors"] {
+        assert!(folder.path().join(run).join("post-hoc").join(file).is_file(), "{file}");
+    }
+    assert_eq!(fs::read_to_string(folder.path().join("runs/study/report.csv")).unwrap(), report);
+    expect(folder.path(), &["ema", run, "--sigma-rel", "0.5"], 2);
+    let (_, error) = expect(folder.path(), &["ema", "runs/study", "--sigma-rel", "0.08"], 2);
+    assert!(error.contains("ARM/seed-0"), "{error}");
+    fs::remove_file(folder.path().join(run).join("snapshots/00000012.safetensors")).unwrap();
+    let (_, error) = expect(folder.path(), &["ema", run, "--sigma-rel", "0.08"], 2);
+    assert!(error.contains("00000012.safetensors"), "{error}");
+
+    let folder = scratch(&ring(64, ""));
+    expect(folder.path(), &["run", "study.ron"], 0);
+    let (_, error) = expect(folder.path(), &["ema", run, "--sigma-rel", "0.08"], 2);
+    assert!(error.contains("kept no snapshots"), "{error}");
+}
+
+#[test]
+fn a_plan_warns_of_phases_too_short_for_their_levels() {
+    let training = ring(640, "").replace("consistency: (", "method: Training,\n        consistency: (");
+    let folder = scratch(&training);
+    let (plan, _) = expect(folder.path(), &["plan", "study.ron"], 0);
+    let warned = "// warning: arm base: 4 steps for each interval while N is 6 (images 0 to 640)";
+    assert!(plan.contains(warned) && plan.contains("a batch of 32 wants 200"), "{plan}");
+    let (_, progress) = expect(folder.path(), &["run", "study.ron"], 0);
+    assert!(progress.contains("| base  |          0 |      640 | 6 |    20 |"), "{progress}");
+    assert!(progress.contains("warning: arm base"), "{progress}");
 }

@@ -26,6 +26,21 @@ fn every_study_is_planned_and_its_plan_is_read_back() {
     }
 }
 
+/// What `cm plan` prints above the plan itself: cost, schedule, warnings.
+#[test]
+fn every_study_prints_its_schedule() {
+    for path in studies() {
+        let study = load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+        let printed = study.plan.describe();
+        let comments: String = printed
+            .lines()
+            .take_while(|line| line.starts_with("//"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        golden(&format!("printed/{}.txt", study.name), &comments);
+    }
+}
+
 #[test]
 fn every_study_has_a_question_and_a_header() {
     for path in studies() {

@@ -10,6 +10,8 @@ mod cli;
 mod errors;
 /// Every study of `experiments/` loads, and its resolved arms are what a reviewer saw.
 mod experiments;
+/// Bugs of published trainers that must not come back, seen from outside.
+mod regression;
 /// The same plan, the same bits: twice, with 1 to 3 threads, stopped and resumed.
 mod reproducibility;
 /// An exact teacher distilled, judged by the exact flow.

@@ -31,7 +31,7 @@ fn a_mixture_s_flow_is_learnt() {
                     total_images: 150_000,
                     batch: 256,
                     optimiser: Adam(),
-                    learning_rate: (peak: 3e-3, warmup_images: 5_000, decay: Cosine),
+                    learning_rate: (peak: 3e-3, warmup: Images(5_000), decay: Cosine),
                     ema: [PerStep(0.97)],
                 ),
                 init: Random,

@@ -47,6 +47,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         threads: Threads,
     },
+    /// Work out averages of the weights of other widths from the snapshots of a finished run, and score them.
+    #[command(
+        after_help = "Example:\n  cm ema runs/smoke/cd/seed-0 --sigma-rel 0.08\n\nThe run must have kept snapshots: `train: (snapshots: ())`. Each average is also written to post-hoc/ in its folder."
+    )]
+    Ema {
+        /// The run's folder, STUDY/ARM/seed-N.
+        run_dir: PathBuf,
+        /// Width of the average, as a share of the run; several are allowed.
+        #[arg(long, required = true)]
+        sigma_rel: Vec<f32>,
+        #[command(flatten)]
+        threads: Threads,
+    },
     /// Print the table of a study's results so far.
     #[command(after_help = "Example:\n  cm table runs/smoke")]
     Table {

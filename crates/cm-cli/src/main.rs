@@ -63,12 +63,21 @@ fn perform(command: Command) -> Result<(), Ending> {
             work(threads, || {
                 let mut progress = progress::to_stderr();
                 study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
+                study.plan.schedule().lines().for_each(|line| progress.note(line));
+                let warnings = study.plan.warnings();
+                warnings.iter().for_each(|warning| progress.note(&format!("warning: {warning}")));
                 cm_experiment::run(&study, &out, &stop, progress.as_mut())
             })
         }
         Command::Resume { run_dir, threads } => {
             let stop = listen()?;
             work(threads, || cm_experiment::resume(&run_dir, &stop, progress::to_stderr().as_mut()))
+        }
+        Command::Ema { run_dir, sigma_rel, threads } => {
+            let stop = listen()?;
+            work(threads, || {
+                cm_experiment::post_hoc_ema(&run_dir, &sigma_rel, &stop, progress::to_stderr().as_mut())
+            })
         }
         Command::Plan { file } => {
             let study = cm_experiment::load(&file)?;

@@ -183,10 +183,30 @@ pub enum DistanceConfig {
     /// Mean of (x - y)^2: what the paper and its code call l2.
     #[default] // Song et al. 2023, Section 6.1; their best, LPIPS, needs ImageNet weights
     SquaredL2,
+    /// Largest |x - y| of an image (the original code's linf).
+    LInfinity,
+    /// Mean of (x - y)^2 after both are brought to another resolution (the original code's l2-32).
+    ResizedSquaredL2(ResizedConfig),
     /// sqrt(|x - y|^2 + c^2) - c over the whole image (Song and Dhariwal 2024).
     PseudoHuber(PseudoHuberConfig),
     /// In the manner of LPIPS: features of a small classifier trained on the same data.
     Features(FeaturesConfig),
+}
+
+/// Constants of [`DistanceConfig::ResizedSquaredL2`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResizedConfig {
+    /// Height and width after bilinear interpolation, at least 1.
+    pub side: usize,
+}
+
+impl Default for ResizedConfig {
+    fn default() -> Self {
+        Self {
+            side: 32, // openai/consistency_models, loss norm l2-32
+        }
+    }
 }
 
 /// Constants of [`DistanceConfig::PseudoHuber`].
@@ -304,7 +324,13 @@ impl ConsistencyConfig {
             )),
         }
         match self.distance {
-            DistanceConfig::L1 | DistanceConfig::L2 | DistanceConfig::SquaredL2 => {}
+            DistanceConfig::L1
+            | DistanceConfig::L2
+            | DistanceConfig::SquaredL2
+            | DistanceConfig::LInfinity => {}
+            DistanceConfig::ResizedSquaredL2(ResizedConfig { side }) => {
+                problems.extend(RangeError::unless(side > 0, "distance.side", side, "at least 1 pixel"));
+            }
             DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => problems.extend(
                 c.and_then(|c| RangeError::unless(c > 0.0 && c.is_finite(), "distance.c", c, "above 0")),
             ),

@@ -60,6 +60,24 @@ mod tests {
         ContinuousPairs::new(ContinuousConfig::default(), SigmaRange::new(0.002, 80.0).unwrap()).unwrap()
     }
 
+    /// `scripts/parity/schedules.py`, plain Python.
+    #[test]
+    fn ratios_are_those_of_the_formula_to_a_millionth() {
+        let fixture = include_str!("../../../tests/fixtures/parity/schedules.csv");
+        let rows: Vec<Vec<f64>> = (fixture.lines())
+            .filter_map(|line| line.strip_prefix("ratio,"))
+            .map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect())
+            .collect();
+        assert_eq!(rows.len(), 60);
+        for row in rows {
+            let [q, k, b] = [row[0], row[1], row[2]].map(|v| v as f32);
+            let config = ContinuousConfig { q, k, b, ..ContinuousConfig::default() };
+            let pairs = ContinuousPairs::new(config, SigmaRange::new(0.002, 80.0).unwrap()).unwrap();
+            let ratio = pairs.ratio(row[4] as f32, row[3] as u32);
+            assert!((ratio - row[5]).abs() < 1e-6, "{row:?}: {ratio}");
+        }
+    }
+
     /// Worked out with Python from the formula, q = 2, k = 8, b = 1.
     #[test]
     fn the_ratio_of_the_levels() {

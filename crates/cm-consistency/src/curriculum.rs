@@ -60,7 +60,9 @@ impl Schedule for Curriculum {
             }
             CurriculumConfig::Doubling(doubling) => {
                 let phases = ((doubling.end / doubling.start).max(1) as f64).log2() + 1.0;
-                let phase = (progress.fraction() * phases).floor() as i32;
+                // The paper's K', a whole number, in images.
+                let length = ((progress.total_images as f64 / phases) as u64).max(1);
+                let phase = (progress.images / length) as i32;
                 let intervals = (doubling.start as f64 * 2f64.powi(phase)).min(doubling.end as f64) as usize;
                 levels(doubling.start + 1, intervals + 1)
             }
@@ -87,6 +89,46 @@ mod tests {
         match spacing {
             Spacing::Levels(levels) => levels.get(),
             Spacing::Stage(_) => panic!("a number of levels was expected"),
+        }
+    }
+
+    /// The rows of one kind of `scripts/parity/schedules.py`, which is plain Python.
+    fn golden(what: &str) -> Vec<Vec<f64>> {
+        let fixture = include_str!("../../../tests/fixtures/parity/schedules.csv");
+        let rows = fixture.lines().filter_map(|line| line.strip_prefix(&format!("{what},")));
+        rows.map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect()).collect()
+    }
+
+    /// All values of N(k) and mu(k) that are known of the paper's settings. The original code's mu(k) divides by N(k) - 1
+    /// and so is another number, which the fixture also has.
+    #[test]
+    fn n_and_mu_are_those_of_the_paper_to_a_millionth() {
+        let (levels, mus, codes) = (golden("progressive"), golden("mu"), golden("mu_code"));
+        assert_eq!([levels.len(), mus.len(), codes.len()], [15; 3]);
+        for ((row, mu), code) in levels.iter().zip(&mus).zip(&codes) {
+            let [start, end] = [row[0], row[1]].map(|s| s as usize);
+            let curriculum = Curriculum {
+                levels: CurriculumConfig::Progressive(ProgressiveConfig { start, end }),
+                target: TargetConfig::Adaptive(AdaptiveConfig { start: row[2] as f32 }),
+            };
+            let (spacing, decay) =
+                curriculum.at(Progress { step: 0, images: row[3] as u64, total_images: row[4] as u64 });
+            assert_eq!(num_levels(spacing), row[5] as usize, "{row:?}");
+            assert!((f64::from(decay) - mu[5]).abs() < 1e-6, "{mu:?}: {decay}");
+            assert!(f64::from(decay) - code[5] > 1e-6, "{code:?}: the code's form is lower");
+        }
+    }
+
+    #[test]
+    fn doubling_is_that_of_the_paper() {
+        let rows = golden("doubling");
+        assert_eq!(rows.len(), 18);
+        for row in rows {
+            let [start, end] = [row[0], row[1]].map(|s| s as usize);
+            let levels = CurriculumConfig::Doubling(DoublingConfig { start, end });
+            let curriculum = Curriculum { levels, target: TargetConfig::StopGradient };
+            let progress = Progress { step: 0, images: row[2] as u64, total_images: row[3] as u64 };
+            assert_eq!(num_levels(curriculum.at(progress).0), row[4] as usize, "{row:?}");
         }
     }
 

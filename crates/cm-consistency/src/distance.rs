@@ -1,7 +1,7 @@
 //! How the student's output is compared with the target's.
 
 use cm_network::feature_net::Classifier;
-use cm_tensor::ops::{PairDistance, add, blend, feature_distance, pair_distance};
+use cm_tensor::ops::{PairDistance, add, bilinear, blend, feature_distance, pair_distance};
 use cm_tensor::{Graph, Images, Vector, Weights};
 
 /// d(student, target), one value for each image, differentiable in the student only.
@@ -16,6 +16,24 @@ pub struct Pixels(pub PairDistance);
 impl Distance for Pixels {
     fn distance(&self, graph: &mut Graph, student: &Images, target: &Images) -> Vector {
         pair_distance(graph, self.0, student, target)
+    }
+}
+
+/// A distance of the values of both images after bilinear interpolation to `side` x `side` pixels, pixel centres
+/// aligned and nothing smoothed before: the original code's l2-32.
+pub struct Resized {
+    /// Height and width to which both are brought.
+    pub side: usize,
+    /// The distance there.
+    pub distance: PairDistance,
+}
+
+impl Distance for Resized {
+    fn distance(&self, graph: &mut Graph, student: &Images, target: &Images) -> Vector {
+        let to = (self.side, self.side);
+        let student = bilinear(graph, student, to);
+        let target = bilinear(&mut Graph::inference(), target, to);
+        pair_distance(graph, self.distance, &student, &target)
     }
 }
 
@@ -60,7 +78,7 @@ impl Distance for ClassifierFeatures {
 mod tests {
     use super::*;
     use cm_image::ImageShape;
-    use cm_tensor::gradient_check::{assert_gradient_with_step, normal_values};
+    use cm_tensor::gradient_check::{assert_gradient, assert_gradient_with_step, normal_values};
 
     #[test]
     fn the_feature_distance_s_gradient_by_the_student() {
@@ -74,6 +92,29 @@ mod tests {
             let same = distance.distance(&mut Graph::inference(), &target, &target);
             assert_eq!(same.values(), [0.0, 0.0]);
         }
+    }
+
+    #[test]
+    fn the_resized_distance_is_that_of_the_interpolated_images() {
+        let distance = |side| Resized { side, distance: PairDistance::SquaredL2 };
+        let row = |values: &[f32]| Images::constant(values.to_vec(), [1, 1, values.len(), 1]);
+        // 0, 1, 2, 3 against zeros, at 8 pixels: 0, 1/4, 3/4, ..., 11/4, 3, and the mean of their squares.
+        let squares = [0.0f32, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0].map(|v| v * v).iter().sum::<f32>();
+        let far = distance(8).distance(&mut Graph::inference(), &row(&[0.0, 1.0, 2.0, 3.0]), &row(&[0.0; 4]));
+        assert_eq!(far.values(), [squares / 8.0]);
+        let (student, target): (Images, Images) =
+            (normal_values([2, 6, 5, 3], 1), normal_values([2, 6, 5, 3], 2));
+        for side in [4, 32] {
+            assert_gradient(&student, 1e-2, |g, x| distance(side).distance(g, x, &target));
+        }
+    }
+
+    #[test]
+    fn the_largest_difference_alone_has_a_gradient() {
+        let (student, target): (Images, Images) =
+            (normal_values([3, 4, 4, 2], 1), normal_values([3, 4, 4, 2], 2));
+        let distance = Pixels(PairDistance::LInfinity);
+        assert_gradient_with_step(&student, 1e-3, 1e-2, |g, x| distance.distance(g, x, &target));
     }
 
     #[test]

@@ -12,16 +12,21 @@ mod continuous;
 mod curriculum;
 mod distance;
 mod model;
+#[cfg(test)]
+mod regression;
+mod residual;
 mod step;
 mod trajectory;
 
 pub use config::{
     AdaptiveConfig, ConsistencyConfig, ContinuousConfig, CurriculumConfig, DistanceConfig, DoublingConfig,
-    FeaturesConfig, FixedConfig, InitConfig, ProgressiveConfig, PseudoHuberConfig, TargetConfig,
+    FeaturesConfig, FixedConfig, InitConfig, ProgressiveConfig, PseudoHuberConfig, ResizedConfig,
+    TargetConfig,
 };
 pub use continuous::ContinuousPairs;
 pub use curriculum::{Curriculum, Spacing};
-pub use distance::{ClassifierFeatures, Distance, Pixels};
+pub use distance::{ClassifierFeatures, Distance, Pixels, Resized};
 pub use model::ConsistencyModel;
+pub use residual::Probe;
 pub use step::{ConsistencyStep, Parts};
 pub use trajectory::{KnownNoise, NoisyPair, TeacherStep, Trajectory};

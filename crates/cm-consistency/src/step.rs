@@ -2,10 +2,10 @@
 
 use crate::model::scaling;
 use crate::{
-    ConsistencyConfig, ContinuousPairs, Curriculum, CurriculumConfig, Distance, NoisyPair, Spacing,
-    TargetConfig, Trajectory,
+    ConsistencyConfig, ConsistencyModel, ContinuousPairs, Curriculum, CurriculumConfig, Distance, NoisyPair,
+    Probe, Spacing, TargetConfig, Trajectory,
 };
-use cm_diffusion::{Boundary, Discretisation, IndexLaw, Sigma, Weighting, noise};
+use cm_diffusion::{Boundary, Discretisation, IndexLaw, ModelError, Sigma, Weighting, noise};
 use cm_image::random::{Random, derive_seed};
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
@@ -68,6 +68,16 @@ impl<'a> ConsistencyStep<'a> {
     pub fn state(&self) -> &TrainState {
         &self.state
     }
+
+    /// How far the first average is from consistency, see [`Probe`].
+    ///
+    /// # Errors
+    /// [`ModelError`] if the probe does not fit the network, or a teacher fails.
+    pub fn residuals(&self, probe: &Probe) -> Result<Vec<f64>, ModelError> {
+        let weights = self.state.averages.first().unwrap_or(&self.state.weights).clone();
+        let model = ConsistencyModel::new(self.network, weights, self.precondition);
+        probe.residuals(&model, self.parts.trajectory.as_ref())
+    }
 }
 
 impl TrainStep for ConsistencyStep<'_> {
@@ -123,10 +133,9 @@ impl TrainStep for ConsistencyStep<'_> {
             .iter()
             .map(|pair| self.parts.weighting.weight(pair.upper, pair.lower) / count as f32)
             .collect();
+        let levels = |image: usize| (upper[image].get(), lower[image].get());
         let mut report =
-            self.state.descend(graph, &distances, weights, (progress, seed), target_decay, || {
-                format!("{pairs:?}")
-            })?;
+            self.state.descend(graph, &distances, weights, (progress, seed), target_decay, levels)?;
         report.scalars = vec![scalar, ("target_decay", f64::from(target_decay))];
         Ok(report)
     }

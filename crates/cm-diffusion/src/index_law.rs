@@ -126,6 +126,23 @@ mod tests {
         cumulative.iter().zip(before).map(|(upto, before)| upto - before).collect()
     }
 
+    /// The rows of one kind of `scripts/parity/schedules.py`, which is plain Python.
+    fn golden(what: &str) -> Vec<Vec<f64>> {
+        let fixture = include_str!("../../../tests/fixtures/parity/schedules.csv");
+        let rows = fixture.lines().filter_map(|line| line.strip_prefix(&format!("{what},")));
+        rows.map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect()).collect()
+    }
+
+    #[test]
+    fn probabilities_of_few_intervals_are_those_of_the_formula_to_a_millionth() {
+        let rows = golden("law");
+        assert_eq!(rows.len(), 1 + 2 + 5 + 10);
+        for row in rows {
+            let p = probabilities(row[0] as usize)[row[1] as usize];
+            assert!((p - row[2]).abs() < 1e-6, "{row:?}: {p}");
+        }
+    }
+
     /// Computed independently with Python's `math.erf` on the Karras levels.
     #[test]
     fn the_probabilities_of_improved_consistency_training() {

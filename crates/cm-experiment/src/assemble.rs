@@ -6,7 +6,7 @@ use crate::config::{MethodConfig, StudentSamplerConfig};
 use crate::error::RunError;
 use cm_consistency::{
     ClassifierFeatures, ContinuousPairs, CurriculumConfig, Distance, DistanceConfig, KnownNoise, Pixels,
-    PseudoHuberConfig, TeacherStep, Trajectory,
+    PseudoHuberConfig, Resized, ResizedConfig, TeacherStep, Trajectory,
 };
 use cm_datasets::{Dataset, DatasetConfig, Split, sigma_data};
 use cm_diffusion::analytic::{ExactConsistency, GaussianMixture};
@@ -22,6 +22,8 @@ pub(crate) struct Data {
     pub(crate) train: Box<dyn Dataset>,
     pub(crate) train_images: ImageBatch,
     pub(crate) test_images: ImageBatch,
+    /// The classes of the test images; empty if they have none.
+    pub(crate) test_labels: Vec<u32>,
     pub(crate) sigma_data: f32,
     /// The law of the data, where it is known.
     pub(crate) mixture: Option<GaussianMixture>,
@@ -41,6 +43,7 @@ impl Data {
         Ok(Self {
             train_images: train.all_images().map_err(failed)?,
             test_images: test.all_images().map_err(failed)?,
+            test_labels: test.labels(&(0..test.len()).collect::<Vec<_>>()),
             sigma_data: sigma_data(train.as_ref()).map_err(failed)?,
             train,
             mixture,
@@ -105,6 +108,10 @@ pub(crate) fn distance(
         DistanceConfig::L1 => pixels(PairDistance::L1),
         DistanceConfig::L2 => pixels(PairDistance::L2),
         DistanceConfig::SquaredL2 => pixels(PairDistance::SquaredL2),
+        DistanceConfig::LInfinity => pixels(PairDistance::LInfinity),
+        DistanceConfig::ResizedSquaredL2(ResizedConfig { side }) => {
+            Box::new(Resized { side, distance: PairDistance::SquaredL2 })
+        }
         DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => {
             // Song and Dhariwal 2024, Section 3.3.
             let c = c.unwrap_or_else(|| 0.00054 * (train.shape().len() as f32).sqrt());

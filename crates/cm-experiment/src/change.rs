@@ -11,7 +11,7 @@ use cm_consistency::{CurriculumConfig, DistanceConfig, InitConfig, TargetConfig}
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{DiscretisationConfig, IndexLawConfig, SolverConfig, WeightingConfig};
 use cm_network::NetworkConfig;
-use cm_training::{EmaConfig, LearningRateConfig, OptimiserConfig};
+use cm_training::{EmaConfig, LearningRateConfig, OptimiserConfig, SnapshotsConfig};
 use serde::{Deserialize, Serialize};
 
 /// One change to an experiment. Each replaces the whole of what it names, so `LearningRate(peak: 1e-4)` also brings
@@ -59,6 +59,10 @@ pub enum Change {
     GradientClip(Option<f32>),
     /// The averages of the student's weights that are evaluated.
     EvaluationEma(Vec<EmaConfig>),
+    /// The snapshots from which further averages of the student are worked out; `None` for none.
+    Snapshots(Option<SnapshotsConfig>),
+    /// Whether the student's images are mirrored left to right at random.
+    HorizontalFlips(bool),
     /// The samplers of the student.
     Samplers(Vec<StudentSamplerConfig>),
     /// The sampler of the teacher.
@@ -99,6 +103,8 @@ impl Change {
             Self::TotalImages(_) => "consistency.train.total_images",
             Self::GradientClip(_) => "consistency.train.gradient_clip",
             Self::EvaluationEma(_) => "consistency.train.ema",
+            Self::Snapshots(_) => "consistency.train.snapshots",
+            Self::HorizontalFlips(_) => "consistency.train.horizontal_flips",
             Self::Samplers(_) => "evaluation.student",
             Self::TeacherSampler(_) => "evaluation.teacher",
             Self::Evaluation(_) => "evaluation",
@@ -147,6 +153,8 @@ impl Change {
             Self::TotalImages(value) => consistency.train.total_images = value,
             Self::GradientClip(value) => consistency.train.gradient_clip = value,
             Self::EvaluationEma(value) => consistency.train.ema = value,
+            Self::Snapshots(value) => consistency.train.snapshots = value,
+            Self::HorizontalFlips(value) => consistency.train.horizontal_flips = value,
             Self::Samplers(value) => evaluation.student = value,
             Self::TeacherSampler(value) => evaluation.teacher = value,
             Self::Evaluation(value) => *evaluation = value,

@@ -46,6 +46,10 @@ fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
     }
     if let TeacherSource::Trained(teacher) = &experiment.teacher {
         problems.extend(ranged("teacher.train", teacher.train.problems()));
+        if teacher.train.snapshots.is_some() {
+            let message = "only a student's averages are worked out after its run";
+            problems.push(Problem::new("teacher.train.snapshots", message, "None"));
+        }
         if let Err(error) = teacher.noise.build() {
             problems.push(Problem::new("teacher.noise", error.to_string(), ""));
         }
@@ -198,10 +202,11 @@ fn fits(dataset: &DatasetConfig, needs: Needs) -> bool {
 }
 
 fn logging(logging: &LoggingConfig) -> Vec<Problem> {
-    let LoggingConfig { record_images, picture_images, grid, checkpoint_images } = *logging;
+    let LoggingConfig { record_images, picture_images, residual_images, grid, checkpoint_images } = *logging;
     let intervals = [
         ("record_images", record_images),
         ("picture_images", picture_images.unwrap_or(1)),
+        ("residual_images", residual_images.unwrap_or(1)),
         ("checkpoint_images", checkpoint_images),
         ("grid", grid as u64),
     ];

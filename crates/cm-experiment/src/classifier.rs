@@ -7,8 +7,8 @@ use cm_network::feature_net::Classifier;
 use cm_network::{CheckpointError, Graph, Images, TensorFile, Weights};
 use cm_tensor::ops::cross_entropy;
 use cm_training::{
-    Batch, Control, DecayConfig, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, Progress,
-    StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep, train,
+    Batch, Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig,
+    Progress, StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep, train,
 };
 
 /// Why there is no classifier.
@@ -80,9 +80,15 @@ fn recipe(train_images: u64) -> TrainConfig {
         total_images: train_images,
         batch: 64,
         optimiser: OptimiserConfig::Adam(MomentsConfig { weight_decay: 0.05, ..MomentsConfig::default() }),
-        learning_rate: LearningRateConfig { peak: 3e-3, warmup_images: 2_000, decay: DecayConfig::Cosine },
+        learning_rate: LearningRateConfig {
+            peak: 3e-3,
+            warmup: Duration::Images(2_000),
+            decay: DecayConfig::Cosine,
+        },
         gradient_clip: None,
         ema: vec![EmaConfig::PerStep(0.99)],
+        snapshots: None,
+        horizontal_flips: false,
     }
 }
 
@@ -99,7 +105,8 @@ impl TrainStep for ClassifierStep<'_> {
         let output = self.network.forward(&mut graph, &self.state.weights, &images);
         let losses = cross_entropy(&mut graph, &output.logits, &batch.labels);
         let weights = vec![1.0 / count as f32; count];
-        self.state.descend(graph, &losses, weights, (progress, seed), 0.0, || "none: a classifier".into())
+        // It sees clean images.
+        self.state.descend(graph, &losses, weights, (progress, seed), 0.0, |_| (0.0, 0.0))
     }
 
     fn save(&self, file: &mut TensorFile) {

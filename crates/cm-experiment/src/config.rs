@@ -251,6 +251,9 @@ pub struct LoggingConfig {
     pub record_images: u64,
     /// A picture of samples for each this many images, at least 1. None: only at the end.
     pub picture_images: Option<u64>,
+    /// The student's residuals (see [`cm_consistency::Probe`]) for each this many images, at least 1: 16 held-out
+    /// images at 16 pairs of noise levels, as dear as training on about as many. None: never.
+    pub residual_images: Option<u64>,
     /// Images on a picture, at least 1.
     pub grid: usize,
     /// A checkpoint for each this many images, at least 1; also one at the end and when the run is stopped.
@@ -260,10 +263,11 @@ pub struct LoggingConfig {
 impl Default for LoggingConfig {
     fn default() -> Self {
         Self {
-            record_images: 2_560,      // ours: a hundred lines of a run on digits
-            picture_images: None,      // ours: pictures of points are of no use
-            grid: 64,                  // ours: eight by eight
-            checkpoint_images: 51_200, // ours: about a minute of a run on digits
+            record_images: 2_560,          // ours: a hundred lines of a run on digits
+            picture_images: None,          // ours: pictures of points are of no use
+            residual_images: Some(12_800), // ours: one or two hundredths of the training
+            grid: 64,                      // ours: eight by eight
+            checkpoint_images: 51_200,     // ours: about a minute of a run on digits
         }
     }
 }

@@ -37,7 +37,8 @@ impl Plan {
         self.arms.iter().filter_map(|arm| arm_cost(&arm.name, &arm.experiment)).collect()
     }
 
-    /// The cost as comment lines and the plan as RON, for people to read before they run it.
+    /// The cost, the schedule and warnings as comment lines and the plan as RON, for people to read before they run
+    /// it.
     pub fn describe(&self) -> String {
         let costs = self.cost();
         let runs = self.seeds.len() * self.arms.len();
@@ -57,6 +58,9 @@ impl Plan {
             }
         }
         text += &format!("// training in all: {total:.2e} floating-point operations\n");
+        text += "//\n";
+        self.schedule().lines().for_each(|line| text += &format!("// {line}\n"));
+        self.warnings().iter().for_each(|warning| text += &format!("// warning: {warning}\n"));
         text + &to_ron(self)
     }
 }

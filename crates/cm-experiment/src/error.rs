@@ -44,6 +44,14 @@ pub enum FolderError {
         /// Why it cannot be read.
         reason: String,
     },
+    /// It is not the folder of a run from which averages can be worked out.
+    #[error("{path}: no averages can be worked out here: {reason}")]
+    NoAverages {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
 }
 
 /// Why a study was not run, or not to its end.

@@ -4,11 +4,13 @@ use crate::config::LoggingConfig;
 use crate::durable;
 use crate::error::{Halt, RunError};
 use crate::journal::Journal;
+use crate::loss_bins::LossBins;
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
 use crate::stop::StopFlag;
 use cm_datasets::{Dataset, DatasetError, Loader};
+use cm_diffusion::SigmaRange;
 use cm_tensor::{CheckpointError, TensorFile};
 use cm_training::{Batch, Control, StepReport, TrainConfig, TrainError, TrainStep, train};
 use std::fs;
@@ -26,6 +28,8 @@ pub(crate) struct Phase<'a> {
     pub(crate) config: &'a TrainConfig,
     pub(crate) logging: &'a LoggingConfig,
     pub(crate) seeds: NamedSeeds,
+    /// The noise levels over which losses are told apart.
+    pub(crate) range: SigmaRange,
     pub(crate) data: &'a dyn Dataset,
     pub(crate) stop: &'a StopFlag,
 }
@@ -45,10 +49,13 @@ impl Phase<'_> {
         let path = self.folder.checkpoints().join("state.safetensors");
         let steps = self.config.steps();
         let batch = self.config.batch as u64;
+        let mut losses = LossBins::new(self.range);
         let done = match read(&path)? {
             Some(file) => {
                 let damaged = |error: CheckpointError| damaged(&path, &error);
                 method.load(&file).map_err(damaged)?;
+                let text = file.metadata.get(LOSSES).and_then(|text| losses.restore(text));
+                text.ok_or_else(|| damaged(CheckpointError::Entry(LOSSES.into())))?;
                 Some(file.parse::<u64>("step").map_err(damaged)?)
             }
             None => None,
@@ -58,8 +65,11 @@ impl Phase<'_> {
             return Ok(());
         }
         let mut journal = Journal::open(self.folder.path(), done)?;
-        let loader = Loader::new(self.data, self.config.batch, self.seeds.shuffle)
+        let mut loader = Loader::new(self.data, self.config.batch, self.seeds.shuffle)
             .map_err(|error| self.failed(error))?;
+        if self.config.horizontal_flips {
+            loader = loader.with_horizontal_flips();
+        }
         progress.phase(&self.name, steps * batch);
         if first_step > 0 {
             progress.advance(first_step * batch, None);
@@ -79,8 +89,9 @@ impl Phase<'_> {
                 progress.advance(batch, Some(report.loss));
                 let last = report.step == steps;
                 let due = |every: u64| last || is_due(report.images, batch, every);
+                losses.add(&report.losses);
                 if due(self.logging.record_images) {
-                    self.record(&mut journal, report)?;
+                    self.record(&mut journal, report, losses.take())?;
                     let (start, images) = std::mem::replace(&mut since, (Instant::now(), report.images));
                     let rate = (report.images - images) as f64 / start.elapsed().as_secs_f64();
                     journal.timing(report.step, "images_per_second", rate).map_err(RunError::from)?;
@@ -89,7 +100,7 @@ impl Phase<'_> {
                 let stop = self.stop.is_requested();
                 if stop || due(self.logging.checkpoint_images) {
                     journal.sync().map_err(RunError::from)?;
-                    write(&path, method)?;
+                    write(&path, method, &losses)?;
                 }
                 Ok(if stop { Control::Stop } else { Control::Continue })
             },
@@ -106,7 +117,12 @@ impl Phase<'_> {
         }
     }
 
-    fn record(&self, journal: &mut Journal, report: &StepReport) -> Result<(), RunError> {
+    fn record(
+        &self,
+        journal: &mut Journal,
+        report: &StepReport,
+        losses: Vec<(String, f64)>,
+    ) -> Result<(), RunError> {
         let name = |part: &str| format!("{}/{part}", self.prefix);
         let mut values = vec![
             (name("loss"), report.loss),
@@ -114,6 +130,7 @@ impl Phase<'_> {
             (name("learning_rate"), f64::from(report.learning_rate)),
         ];
         values.extend(report.scalars.iter().map(|&(part, value)| (name(part), value)));
+        values.extend(losses.into_iter().map(|(part, value)| (name(&part), value)));
         let values: Vec<(&str, f64)> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         Ok(journal.record(report.step, report.images, &values)?)
     }
@@ -173,9 +190,13 @@ pub(crate) fn write_file(path: &Path, file: &TensorFile) -> Result<(), RunError>
     durable::write(path, &bytes).map_err(RunError::file(path))
 }
 
-fn write<S: TrainStep>(path: &Path, method: &S) -> Result<(), RunError> {
+/// The key of a checkpoint's [`LossBins`].
+const LOSSES: &str = "loss_by_level";
+
+fn write<S: TrainStep>(path: &Path, method: &S, losses: &LossBins) -> Result<(), RunError> {
     let mut file = TensorFile::default();
     method.save(&mut file);
+    file.metadata.insert(LOSSES.into(), losses.to_text());
     write_file(path, &file)
 }
 

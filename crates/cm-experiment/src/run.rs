@@ -2,16 +2,18 @@
 
 use crate::assemble::{Data, Judge, continuous_pairs, distance, student_sampler, trajectory};
 use crate::config::{ExperimentConfig, TeacherSource};
-use crate::error::{Halt, RunError, RunOutcome};
+use crate::error::{FolderError, Halt, RunError, RunOutcome};
 use crate::load::Study;
+use crate::loss_bins;
 use crate::phase::{Phase, damaged, is_due, read, write_file};
 use crate::plan::{Plan, PlannedRun, to_ron};
+use crate::post_hoc;
 use crate::progress::Progress;
 use crate::run_dir::{Opened, RunDir, StudyDir, TeacherKey};
 use crate::seed::NamedSeeds;
 use crate::stop::StopFlag;
-use crate::table::ReportRow;
-use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts};
+use crate::table::{self, ReportRow};
+use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts, Probe};
 use cm_diffusion::{
     Boundary, Denoiser, Discretisation, Edm, Karras, Labels, NumLevels, ProbabilityFlow, Sampler, SigmaRange,
 };
@@ -19,7 +21,8 @@ use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor
 use cm_image::{ImageBatch, contact_sheet, scatter_plot};
 use cm_network::{Network, TensorFile, Weights};
 use cm_teacher::{Teacher, TeacherStep};
-use cm_training::StepReport;
+use cm_training::{EmaConfig, StepReport, TrainState};
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -54,6 +57,31 @@ pub fn resume(
         return Ok(RunOutcome::AlreadyFinished { dir: study_dir.to_owned(), table });
     }
     outcome(&dir, execute(&dir, &study.plan, stop, progress))
+}
+
+/// Works out averages of other widths from the snapshots of a finished run, `STUDY/ARM/seed-N`, and scores them as the
+/// study scores its own. Each is written to `post-hoc/` in the run's folder as a model of its own; the study's report
+/// stays as it is.
+///
+/// # Errors
+/// [`RunError`] if the folder is no run of a study, kept no snapshots or has not come to its end.
+pub fn post_hoc_ema(
+    run_dir: &Path,
+    sigma_rels: &[f32],
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    let full = fs::canonicalize(run_dir).map_err(RunError::file(run_dir))?;
+    let no_run = || {
+        let reason = "its study has no such run; give a folder such as runs/STUDY/ARM/seed-0".to_owned();
+        FolderError::NoAverages { path: run_dir.to_owned(), reason }
+    };
+    let study_dir =
+        full.ancestors().nth(2).filter(|dir| dir.join("plan.ron").is_file()).ok_or_else(no_run)?;
+    let (dir, study) = StudyDir::reopen(study_dir)?;
+    let planned = study.plan.runs().find(|run| full.ends_with(run.name())).ok_or_else(no_run)?;
+    let run = Run { dir: &dir, planned: &planned, stop };
+    outcome(&dir, run.post_hoc(&dir.run_dir(&planned)?, sigma_rels, progress))
 }
 
 fn outcome(dir: &StudyDir, table: Result<String, Halt>) -> Result<RunOutcome, RunError> {
@@ -102,6 +130,9 @@ fn execute(
     all.extend(rows);
     Ok(dir.write_report(&plan.question, &all)?)
 }
+
+/// Held-out images on which residuals are measured.
+const PROBE_IMAGES: usize = 16;
 
 /// One run and where it works.
 struct Run<'a> {
@@ -191,6 +222,32 @@ impl Run<'_> {
         |error| RunError::failed(what, error)
     }
 
+    /// Reconstructs, writes and scores averages of the given widths; their table.
+    fn post_hoc(
+        &self,
+        folder: &RunDir,
+        sigma_rels: &[f32],
+        progress: &mut dyn Progress,
+    ) -> Result<String, Halt> {
+        let config = &self.experiment().consistency.train;
+        let context = self.prepare(progress)?;
+        let parent = folder.path().join("post-hoc");
+        fs::create_dir_all(&parent).map_err(RunError::file(&parent))?;
+        let mut models = Vec::new();
+        for &sigma_rel in sigma_rels {
+            let (weights, error) = post_hoc::reconstruct(folder, config, &context.fresh, sigma_rel)?;
+            let name = EmaConfig::Power(sigma_rel).name();
+            let file = self.model_file(&context, &[&weights]);
+            write_file(&parent.join(format!("{name}.safetensors")), &file)?;
+            progress.note(&format!("{name}: its profile is met up to {:.2} per cent", 100.0 * error));
+            models.push((format!("student-{name}"), weights));
+        }
+        let models: Vec<_> = models.iter().map(|(name, weights)| (name.clone(), weights)).collect();
+        let reference = context.reference(self.experiment())?;
+        let rows = self.student_scores(&context, &reference, &models, progress)?;
+        Ok(table::markdown(&rows))
+    }
+
     /// Data, judge, network, and the teacher if there is one to train.
     fn prepare(&self, progress: &mut dyn Progress) -> Result<Context, Halt> {
         let experiment = self.experiment();
@@ -244,6 +301,7 @@ impl Run<'_> {
             config: &config.train,
             logging: &experiment.logging,
             seeds,
+            range: context.range,
             data: context.data.train.as_ref(),
             stop: self.stop,
         };
@@ -339,11 +397,13 @@ impl Run<'_> {
             config: &config.train,
             logging: &experiment.logging,
             seeds,
+            range: context.range,
             data: context.data.train.as_ref(),
             stop: self.stop,
         };
         let reference = context.reference(experiment)?;
         let last = config.train.steps();
+        let probe = self.probe(context, seeds)?;
         let look = |step: &ConsistencyStep,
                     report: &StepReport,
                     journal: &mut crate::Journal,
@@ -351,11 +411,24 @@ impl Run<'_> {
             let model = |weights: &Weights| {
                 ConsistencyModel::new(context.network.as_ref(), weights.clone(), context.boundary())
             };
+            post_hoc::snapshot(folder, &config.train, step.state(), report)?;
             let batch = config.train.batch as u64;
+            if let Some(every) = experiment.logging.residual_images
+                && (report.step == last || is_due(report.images, batch, every))
+            {
+                let residuals = step.residuals(&probe).map_err(self.failed("the residuals"))?;
+                let values: Vec<(String, f64)> = (residuals.into_iter().enumerate())
+                    .map(|(bin, value)| {
+                        (format!("student/residual/{}", loss_bins::name(context.range, bin)), value)
+                    })
+                    .collect();
+                let values: Vec<(&str, f64)> = values.iter().map(|(name, v)| (name.as_str(), *v)).collect();
+                journal.record(report.step, report.images, &values)?;
+            }
             let score_due =
                 experiment.evaluation.every_images.is_some_and(|n| is_due(report.images, batch, n));
             if score_due && report.step != last {
-                let rows = self.student_scores(context, &reference, &step.state().averages, progress)?;
+                let rows = self.student_scores(context, &reference, &self.named(step.state()), progress)?;
                 let values: Vec<(String, f64)> = rows
                     .iter()
                     .map(|row| (format!("{}/{}/{}", row.model, row.sampler, row.metric), row.value))
@@ -382,38 +455,54 @@ impl Run<'_> {
         let averages = &step.state().averages;
         let file = self.model_file(context, &averages.iter().collect::<Vec<_>>());
         write_file(&folder.path().join("model.safetensors"), &file)?;
-        let rows = self.student_scores(context, &reference, averages, progress)?;
+        let rows = self.student_scores(context, &reference, &self.named(step.state()), progress)?;
         folder.write_scores(&rows)?;
         Ok(rows)
     }
 
-    /// Scores of each average by each sampler.
+    /// The averages of a student and the names of their rows.
+    fn named<'s>(&self, state: &'s TrainState) -> Vec<(String, &'s Weights)> {
+        let emas = &self.experiment().consistency.train.ema;
+        let name = |ema: &EmaConfig| match emas.len() {
+            1 => "student".to_owned(),
+            _ => format!("student-{}", ema.name()),
+        };
+        emas.iter().map(name).zip(&state.averages).collect()
+    }
+
+    /// Held-out images on which residuals are measured.
+    fn probe(&self, context: &Context, seeds: NamedSeeds) -> Result<Probe, RunError> {
+        let data = &context.data;
+        let count = PROBE_IMAGES.min(data.test_images.count());
+        let values = data.test_images.values()[..count * data.shape().len()].to_vec();
+        let clean = ImageBatch::new(data.shape(), values).map_err(self.failed("the probe"))?;
+        let labels = if self.experiment().class_conditional { &data.test_labels[..count] } else { &[] };
+        let seeds = cm_evaluator::image_seeds(seeds.probe, count);
+        Ok(Probe::new(clean, labels.to_vec(), &seeds, context.range, loss_bins::BINS))
+    }
+
+    /// Scores of some models of the student, with their names, by each sampler.
     fn student_scores(
         &self,
         context: &Context,
         reference: &Reference<'_>,
-        averages: &[Weights],
+        models: &[(String, &Weights)],
         progress: &mut dyn Progress,
     ) -> Result<Vec<ReportRow>, Halt> {
         let experiment = self.experiment();
         let seed = NamedSeeds::of(self.planned.seed).sample;
         let mut rows = Vec::new();
-        for (average, ema) in averages.iter().zip(&experiment.consistency.train.ema) {
-            let model = ConsistencyModel::new(context.network.as_ref(), average.clone(), context.boundary());
-            let name = if averages.len() == 1 { "student".into() } else { format!("student-{}", ema.name()) };
+        for (name, weights) in models {
+            let model =
+                ConsistencyModel::new(context.network.as_ref(), (*weights).clone(), context.boundary());
             for config in &experiment.evaluation.student {
                 let sampler =
                     student_sampler(config, &model, context.data.shape(), context.range, context.labels())
                         .map_err(self.failed("the sampler"))?;
                 let what = format!("{} {}", self.planned.name(), config.name());
                 let scored = self.score(reference, sampler.as_ref(), seed, &what, progress)?;
-                rows.extend(self.rows(
-                    &scored,
-                    &name,
-                    &config.name(),
-                    sampler.evaluations(),
-                    self.planned.seed,
-                ));
+                let evaluations = sampler.evaluations();
+                rows.extend(self.rows(&scored, name, &config.name(), evaluations, self.planned.seed));
             }
         }
         Ok(rows)

@@ -20,6 +20,8 @@ pub struct NamedSeeds {
     pub sample: u64,
     /// The small classifier of a feature distance.
     pub features: u64,
+    /// The noise on held-out images at which residuals are measured.
+    pub probe: u64,
 }
 
 impl NamedSeeds {
@@ -33,6 +35,7 @@ impl NamedSeeds {
             shuffle: derive_seed(seed, 4),
             sample: derive_seed(seed, 5),
             features: derive_seed(seed, 6),
+            probe: derive_seed(seed, 7),
         }
     }
 
@@ -49,9 +52,9 @@ mod tests {
 
     #[test]
     fn no_two_uses_of_chance_share_a_seed() {
-        let all = |s: NamedSeeds| [s.init, s.noise, s.dropout, s.shuffle, s.sample, s.features];
+        let all = |s: NamedSeeds| [s.init, s.noise, s.dropout, s.shuffle, s.sample, s.features, s.probe];
         let mut seeds: Vec<u64> = (0..50).flat_map(|seed| all(NamedSeeds::of(seed))).collect();
         seeds.extend(all(NamedSeeds::judge()));
-        assert_eq!(seeds.iter().collect::<BTreeSet<_>>().len(), 51 * 6);
+        assert_eq!(seeds.iter().collect::<BTreeSet<_>>().len(), 51 * 7);
     }
 }

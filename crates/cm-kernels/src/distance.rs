@@ -13,6 +13,8 @@ pub enum Distance {
     L2,
     /// Mean of d^2.
     SquaredL2,
+    /// Largest |d|. Its gradient is that of the first largest value alone; at d = 0 it is taken as 0.
+    LInfinity,
     /// sqrt(sum of d^2 + c^2) - c.
     PseudoHuber {
         /// c, positive.
@@ -51,8 +53,18 @@ pub fn distance_backward(
     for_each_row(rows, dim, grad_x, dim, |row, grad| {
         let (x, y) = (&x[row * dim..][..dim], &y[row * dim..][..dim]);
         let scale = f64::from(grad_out[row]);
+        if kind == Distance::LInfinity {
+            grad.fill(0.0);
+            let largest = row_distance(kind, x, y);
+            let differences = x.iter().zip(y).map(|(x, y)| f64::from(x - y));
+            if let Some((at, d)) = differences.enumerate().find(|(_, d)| largest > 0.0 && d.abs() == largest)
+            {
+                grad[at] = (scale * d.signum()) as f32;
+            }
+            return;
+        }
         let per_value = match kind {
-            Distance::L1 => scale / dim as f64,
+            Distance::L1 | Distance::LInfinity => scale / dim as f64,
             Distance::SquaredL2 => 2.0 * scale / dim as f64,
             Distance::L2 => match row_distance(kind, x, y) {
                 0.0 => 0.0,
@@ -147,6 +159,10 @@ fn row_distance(kind: Distance, x: &[f32], y: &[f32]) -> f64 {
         Distance::L1 => differences.map(f64::abs).sum::<f64>() / n,
         Distance::SquaredL2 => differences.map(|d| d * d).sum::<f64>() / n,
         Distance::L2 => (differences.map(|d| d * d).sum::<f64>() / n).sqrt(),
+        // `f64::max` would hide a NaN.
+        Distance::LInfinity => {
+            differences.fold(0.0, |most, d| if d.abs() > most || d.is_nan() { d.abs() } else { most })
+        }
         Distance::PseudoHuber { c } => {
             let c = f64::from(c);
             (differences.map(|d| d * d).sum::<f64>() + c * c).sqrt() - c
@@ -181,8 +197,13 @@ fn for_each_row(
 mod tests {
     use super::*;
 
-    const KINDS: [Distance; 4] =
-        [Distance::L1, Distance::L2, Distance::SquaredL2, Distance::PseudoHuber { c: 0.3 }];
+    const KINDS: [Distance; 5] = [
+        Distance::L1,
+        Distance::L2,
+        Distance::SquaredL2,
+        Distance::LInfinity,
+        Distance::PseudoHuber { c: 0.3 },
+    ];
 
     fn values(len: usize, seed: u32) -> Vec<f32> {
         let mixed = |i: u32| {
@@ -199,6 +220,7 @@ mod tests {
             (Distance::L1, 3.5),
             (Distance::L2, 12.5f32.sqrt()),
             (Distance::SquaredL2, 12.5),
+            (Distance::LInfinity, 4.0),
             (Distance::PseudoHuber { c: 12.0 }, 1.0),
         ] {
             distance(kind, 1, &[3.0, 0.0], &[0.0, 4.0], &mut out);
@@ -250,6 +272,15 @@ mod tests {
                 let expected = (at(h) - at(-h)) / (2.0 * f64::from(h));
                 assert!((f64::from(grad[i]) - expected).abs() < 2e-3, "{name} {i}: {} {expected}", grad[i]);
             }
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_makes_every_distance_none() {
+        for kind in KINDS {
+            let mut out = [0.0];
+            distance(kind, 1, &[0.5, f32::NAN, 2.0], &[0.0; 3], &mut out);
+            assert!(out[0].is_nan(), "{kind:?}: {}", out[0]);
         }
     }
 

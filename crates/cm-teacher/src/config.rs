@@ -1,7 +1,9 @@
 //! How a teacher is trained, as data.
 
 use cm_diffusion::NoiseDistributionConfig;
-use cm_training::{DecayConfig, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, TrainConfig};
+use cm_training::{
+    DecayConfig, Duration, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, TrainConfig,
+};
 use serde::{Deserialize, Serialize};
 
 /// EDM training of a denoiser (Karras et al. 2022).
@@ -22,12 +24,13 @@ impl Default for TeacherConfig {
                 batch: 512,                // Karras et al. 2022, Table 7, CIFAR-10
                 optimiser: OptimiserConfig::Adam(MomentsConfig::default()), // Karras et al. 2022, Appendix F.1
                 learning_rate: LearningRateConfig {
-                    peak: 1e-3,                   // Karras et al. 2022, Table 7, CIFAR-10
-                    warmup_images: 10_000_000,    // Karras et al. 2022, Table 7
-                    decay: DecayConfig::Constant, // Karras et al. 2022, Appendix F.1
+                    peak: 1e-3,                           // Karras et al. 2022, Table 7, CIFAR-10
+                    warmup: Duration::Images(10_000_000), // Karras et al. 2022, Table 7
+                    decay: DecayConfig::Constant,         // Karras et al. 2022, Appendix F.1
                 },
-                gradient_clip: None,                           // Karras et al. 2022: none
-                ema: vec![EmaConfig::HalfLifeImages(500_000)], // Karras et al. 2022, Table 7
+                gradient_clip: None, // Karras et al. 2022: none
+                ema: vec![EmaConfig::HalfLife(Duration::Images(500_000))], // Karras et al. 2022, Table 7
+                ..TrainConfig::default()  // the rest as beside that type
             },
             noise: NoiseDistributionConfig::default(), // beside that type
         }

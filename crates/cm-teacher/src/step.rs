@@ -71,7 +71,8 @@ impl TrainStep for TeacherStep<'_> {
         let errors =
             pair_distance(&mut graph, PairDistance::SquaredL2, &denoised, &Images::from_batch(clean));
         let weights: Vec<f32> = sigma.iter().map(|&s| self.weighting.weight(s, s) / count as f32).collect();
-        self.state.descend(graph, &errors, weights, (progress, seed), 0.0, || format!("{sigma:?}"))
+        let levels = |image: usize| (sigma[image].get(), sigma[image].get());
+        self.state.descend(graph, &errors, weights, (progress, seed), 0.0, levels)
     }
 
     fn save(&self, file: &mut TensorFile) {
@@ -90,7 +91,7 @@ mod tests {
     use cm_diffusion::{Denoiser, NoiseDistributionConfig};
     use cm_image::{ImageBatch, ImageShape};
     use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
-    use cm_training::{Control, DecayConfig, EmaConfig, LearningRateConfig, TrainConfig, train};
+    use cm_training::{Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, TrainConfig, train};
 
     fn config(total_images: u64) -> TeacherConfig {
         TeacherConfig {
@@ -99,7 +100,7 @@ mod tests {
                 batch: 128,
                 learning_rate: LearningRateConfig {
                     peak: 3e-3,
-                    warmup_images: 1000,
+                    warmup: Duration::Images(1000),
                     decay: DecayConfig::Cosine,
                 },
                 ema: vec![EmaConfig::PerStep(0.98)],

@@ -1,5 +1,6 @@
 //! How a network is trained, as data. Durations count images, never steps.
 
+use crate::{EmaConfig, LearningRateConfig, OptimiserConfig, SnapshotsConfig};
 use serde::{Deserialize, Serialize};
 
 /// What teacher and student training have in common.
@@ -18,6 +19,10 @@ pub struct TrainConfig {
     pub gradient_clip: Option<f32>,
     /// The averages of the weights kept for evaluation, one model each; the first is the one reported.
     pub ema: Vec<EmaConfig>,
+    /// Snapshots from which averages of other widths are worked out after the run. None: none are kept.
+    pub snapshots: Option<SnapshotsConfig>,
+    /// Whether about half of the images are mirrored left to right, chosen anew in every pass over the data.
+    pub horizontal_flips: bool,
 }
 
 impl Default for TrainConfig {
@@ -29,119 +34,8 @@ impl Default for TrainConfig {
             learning_rate: LearningRateConfig::default(), // beside that type
             gradient_clip: None,       // Song et al. 2023, Appendix C: none
             ema: vec![EmaConfig::default()], // beside that type
-        }
-    }
-}
-
-/// The optimisers there are.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub enum OptimiserConfig {
-    /// Rectified Adam (Liu et al. 2020).
-    RAdam(MomentsConfig),
-    /// Adam (Kingma and Ba 2015); with weight decay it is AdamW (Loshchilov and Hutter 2019).
-    Adam(MomentsConfig),
-}
-
-impl Default for OptimiserConfig {
-    fn default() -> Self {
-        Self::RAdam(MomentsConfig::default()) // Song et al. 2023, Appendix C
-    }
-}
-
-/// Constants of Adam and its relatives.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MomentsConfig {
-    /// Decay of the mean gradient, in [0, 1).
-    pub beta1: f32,
-    /// Decay of the mean squared gradient, in [0, 1).
-    pub beta2: f32,
-    /// Added to the root of the mean squared gradient, > 0.
-    pub eps: f32,
-    /// Decoupled weight decay, a share of each weight per unit of learning rate, >= 0.
-    pub weight_decay: f32,
-}
-
-impl Default for MomentsConfig {
-    fn default() -> Self {
-        Self {
-            beta1: 0.9,        // Kingma and Ba 2015; Song et al. 2023, Appendix C
-            beta2: 0.999,      // Kingma and Ba 2015; Song et al. 2023, Appendix C
-            eps: 1e-8,         // Kingma and Ba 2015
-            weight_decay: 0.0, // Song et al. 2023, Appendix C
-        }
-    }
-}
-
-/// Learning rate over the images seen.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LearningRateConfig {
-    /// The largest rate, > 0.
-    pub peak: f32,
-    /// Images over which the rate rises linearly from 0.
-    pub warmup_images: u64,
-    /// What follows.
-    pub decay: DecayConfig,
-}
-
-impl Default for LearningRateConfig {
-    fn default() -> Self {
-        Self {
-            peak: 4e-4,                   // Song et al. 2023, Table 3, CIFAR-10
-            warmup_images: 0,             // Song et al. 2023, Appendix C: no warm-up
-            decay: DecayConfig::Constant, // Song et al. 2023, Appendix C: no decay
-        }
-    }
-}
-
-/// How the learning rate falls after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub enum DecayConfig {
-    /// Not at all.
-    Constant,
-    /// Along half a cosine to 0 at the end of the run.
-    Cosine,
-    /// In a straight line to 0 at the end of the run.
-    Linear,
-}
-
-/// An average of the weights over the past.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub enum EmaConfig {
-    /// The weights themselves.
-    None,
-    /// average <- decay x average + (1 - decay) x weights each step; decay in [0, 1).
-    PerStep(f32),
-    /// The decay per step at which the past counts half after this many images, > 0.
-    HalfLifeImages(u64),
-}
-
-impl Default for EmaConfig {
-    fn default() -> Self {
-        Self::PerStep(0.9999) // Song et al. 2023, Table 3, CIFAR-10
-    }
-}
-
-impl EmaConfig {
-    /// The decay of one step of `batch` images.
-    pub fn decay(self, batch: usize) -> f32 {
-        match self {
-            EmaConfig::None => 0.0,
-            EmaConfig::PerStep(decay) => decay,
-            EmaConfig::HalfLifeImages(images) => 0.5f64.powf(batch as f64 / images as f64) as f32,
-        }
-    }
-
-    /// A short name, fit for tables and file names.
-    pub fn name(self) -> String {
-        match self {
-            EmaConfig::None => "raw".into(),
-            EmaConfig::PerStep(decay) => format!("ema-{decay}"),
-            EmaConfig::HalfLifeImages(images) => format!("ema-{images}-images"),
+            snapshots: None,           // Song et al. 2023: none
+            horizontal_flips: false, // ours: digits read one way; Song et al. 2023, Appendix C flips photographs
         }
     }
 }
@@ -171,29 +65,16 @@ impl TrainConfig {
         self.total_images.div_ceil(self.batch.max(1) as u64)
     }
 
+    /// Images of all steps: `total_images` rounded up.
+    pub fn images(&self) -> u64 {
+        self.steps() * self.batch as u64
+    }
+
     /// Everything that is out of range, with paths relative to this struct.
     pub fn problems(&self) -> Vec<RangeError> {
-        let rate = &self.learning_rate;
-        let (OptimiserConfig::RAdam(moments) | OptimiserConfig::Adam(moments)) = &self.optimiser;
-        let share = |x: f32| (0.0..1.0).contains(&x);
         let mut problems: Vec<_> = [
             RangeError::unless(self.total_images > 0, "total_images", self.total_images, "at least 1 image"),
             RangeError::unless(self.batch > 0, "batch", self.batch, "at least 1 image"),
-            RangeError::unless(
-                rate.peak > 0.0 && rate.peak.is_finite(),
-                "learning_rate.peak",
-                rate.peak,
-                "a finite number above 0",
-            ),
-            RangeError::unless(share(moments.beta1), "optimiser.beta1", moments.beta1, "in [0, 1)"),
-            RangeError::unless(share(moments.beta2), "optimiser.beta2", moments.beta2, "in [0, 1)"),
-            RangeError::unless(moments.eps > 0.0, "optimiser.eps", moments.eps, "above 0"),
-            RangeError::unless(
-                moments.weight_decay >= 0.0,
-                "optimiser.weight_decay",
-                moments.weight_decay,
-                "at least 0",
-            ),
             self.gradient_clip.and_then(|clip| {
                 RangeError::unless(clip > 0.0, "gradient_clip", clip, "above 0, or None for no clipping")
             }),
@@ -202,15 +83,12 @@ impl TrainConfig {
         .into_iter()
         .flatten()
         .collect();
+        problems.extend(inside("learning_rate", self.learning_rate.problems()));
+        problems.extend(inside("optimiser", self.optimiser.problems()));
+        problems.extend(inside("snapshots", self.snapshots.iter().flat_map(SnapshotsConfig::problems)));
         for (index, ema) in self.ema.iter().enumerate() {
             let field = format!("ema[{index}]");
-            problems.extend(match *ema {
-                EmaConfig::None => None,
-                EmaConfig::PerStep(decay) => RangeError::unless(share(decay), &field, decay, "in [0, 1)"),
-                EmaConfig::HalfLifeImages(images) => {
-                    RangeError::unless(images > 0, &field, images, "at least 1 image")
-                }
-            });
+            problems.extend(ema.problem(&field));
             if self.ema[..index].contains(ema) {
                 problems.push(RangeError { field, given: ema.name(), allowed: "each average once" });
             }
@@ -219,27 +97,32 @@ impl TrainConfig {
     }
 }
 
+/// Problems of the field `outer`, seen from outside.
+fn inside(outer: &str, problems: impl IntoIterator<Item = RangeError>) -> impl Iterator<Item = RangeError> {
+    problems
+        .into_iter()
+        .map(move |problem| RangeError { field: format!("{outer}.{}", problem.field), ..problem })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_paper_s_half_life() {
-        // openai/consistency_models: 0.9999432189950708 is a half-life of 50 million images at batch 4096.
-        let decay = EmaConfig::HalfLifeImages(50_000_000).decay(4096);
-        assert!((decay - 0.999_943_2).abs() < 1e-7);
-    }
+    use crate::AdamWConfig;
 
     #[test]
     fn every_problem_is_reported() {
         let config = TrainConfig {
             batch: 0,
             gradient_clip: Some(-1.0),
-            ema: vec![EmaConfig::PerStep(1.0), EmaConfig::PerStep(1.0)],
+            ema: vec![EmaConfig::PerStep(1.0), EmaConfig::PerStep(1.0), EmaConfig::Power(0.5)],
+            learning_rate: LearningRateConfig { peak: -1.0, ..LearningRateConfig::default() },
+            optimiser: OptimiserConfig::AdamW(AdamWConfig { beta2: 1.0, ..AdamWConfig::default() }),
             ..TrainConfig::default()
         };
         let fields: Vec<_> = config.problems().into_iter().map(|p| p.field).collect();
-        assert_eq!(fields, ["batch", "gradient_clip", "ema[0]", "ema[1]", "ema[1]"]);
+        let expected = ["batch", "gradient_clip", "learning_rate.peak", "optimiser.beta2"];
+        assert_eq!(fields[..4], expected);
+        assert_eq!(fields[4..], ["ema[0]", "ema[1]", "ema[1]", "ema[2]"]);
         assert!(TrainConfig::default().problems().is_empty());
     }
 }

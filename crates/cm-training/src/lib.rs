@@ -9,15 +9,25 @@
 //! in), files, printing. May know `cm-tensor`, `cm-kernels` and `cm-image`.
 
 mod config;
+mod duration;
+mod ema;
+mod learning_rate;
+mod optimiser;
+mod post_hoc;
+mod power_ema;
 mod schedule;
 mod state;
 mod train_loop;
 mod train_step;
 
-pub use config::{
-    DecayConfig, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, RangeError, TrainConfig,
-};
+pub use config::{RangeError, TrainConfig};
+pub use duration::Duration;
+pub use ema::{Ema, EmaConfig};
+pub use learning_rate::{DecayConfig, LearningRateConfig};
+pub use optimiser::{AdamWConfig, MomentsConfig, OptimiserConfig};
+pub use post_hoc::{Fit, Profile, SnapshotsConfig};
+pub use power_ema::PowerEma;
 pub use schedule::Schedule;
 pub use state::TrainState;
 pub use train_loop::{Control, train};
-pub use train_step::{Batch, Progress, StepReport, StepSeed, TrainError, TrainStep};
+pub use train_step::{Batch, ImageLoss, Progress, StepReport, StepSeed, TrainError, TrainStep};

@@ -1,10 +1,11 @@
 //! The state of a training run: weights, moments, averages, step.
 
 use crate::{
-    LearningRateConfig, OptimiserConfig, Progress, Schedule, StepReport, StepSeed, TrainConfig, TrainError,
+    Ema, EmaConfig, ImageLoss, LearningRateConfig, OptimiserConfig, Progress, Schedule, StepReport, StepSeed,
+    TrainConfig, TrainError,
 };
 use cm_kernels::elementwise::sum_squares;
-use cm_kernels::update::{self, Rule, Slices};
+use cm_kernels::update::{self, Slices};
 use cm_tensor::{CheckpointError, Graph, TensorFile, Vector, Weights};
 
 /// Weights in training with everything that changes beside them.
@@ -14,13 +15,15 @@ pub struct TrainState {
     pub weights: Weights,
     /// The averages of [`TrainConfig::ema`], in its order.
     pub averages: Vec<Weights>,
+    /// The averages whose snapshots are kept, in the order of [`crate::SnapshotsConfig::sigma_rels`].
+    pub tracked: Vec<Weights>,
     /// A further average with a decay given at each update, if the method has one: the target network.
     pub target: Option<Weights>,
     first_moments: Vec<Vec<f32>>,
     second_moments: Vec<Vec<f32>>,
     optimiser: OptimiserConfig,
     learning_rate: LearningRateConfig,
-    decays: Vec<f32>,
+    emas: Vec<Ema>,
     gradient_clip: Option<f32>,
     step: u64,
 }
@@ -29,14 +32,18 @@ impl TrainState {
     /// A run that begins with `weights`; averages begin there as well, and the target if there is one.
     pub fn new(config: &TrainConfig, weights: Weights, with_target: bool) -> Self {
         let zeros = || weights.iter().map(|(_, _, values)| vec![0.0; values.len()]).collect::<Vec<_>>();
+        let build = |ema: EmaConfig| ema.build(config.batch, config.images());
+        let widths = config.snapshots.iter().flat_map(|snapshots| &snapshots.sigma_rels);
+        let tracked: Vec<Ema> = widths.map(|&sigma_rel| build(EmaConfig::Power(sigma_rel))).collect();
         Self {
             averages: config.ema.iter().map(|_| weights.clone()).collect(),
+            tracked: tracked.iter().map(|_| weights.clone()).collect(),
             target: with_target.then(|| weights.clone()),
             first_moments: zeros(),
             second_moments: zeros(),
             optimiser: config.optimiser,
             learning_rate: config.learning_rate,
-            decays: config.ema.iter().map(|ema| ema.decay(config.batch)).collect(),
+            emas: config.ema.iter().map(|&ema| build(ema)).chain(tracked).collect(),
             gradient_clip: config.gradient_clip,
             step: 0,
             weights,
@@ -48,8 +55,8 @@ impl TrainState {
         self.step
     }
 
-    /// The end of every step: the loss sum(`weights` x `losses`), its gradient, the update. `levels` names the
-    /// noise levels of the batch for the error message.
+    /// The end of every step: the loss sum(`weights` x `losses`), its gradient, the update. `levels` gives the noise
+    /// levels of each image of the batch, the upper and the lower of its pair; they are equal where there is one.
     ///
     /// # Errors
     /// [`TrainError::NotFinite`] for an infinite or NaN loss or gradient; then nothing has been changed.
@@ -63,16 +70,22 @@ impl TrainState {
         weights: Vec<f32>,
         (progress, seed): (Progress, StepSeed),
         target_decay: f32,
-        levels: impl Fn() -> String,
+        levels: impl Fn(usize) -> (f32, f32),
     ) -> Result<StepReport, TrainError> {
-        let loss: f64 =
-            losses.values().iter().zip(&weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum();
-        let not_finite =
-            |what| TrainError::NotFinite { what, step: progress.step, seed: seed.noise(), levels: levels() };
+        let each: Vec<f64> =
+            losses.values().iter().zip(&weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).collect();
+        let loss: f64 = each.iter().sum();
+        let not_finite = |what| TrainError::NotFinite {
+            what,
+            step: progress.step,
+            noise_seed: seed.noise(),
+            dropout_seed: seed.dropout(),
+            images: culprits(&each, &levels),
+        };
         if !loss.is_finite() {
             return Err(not_finite("loss"));
         }
-        let count = weights.len() as u64;
+        let count = weights.len();
         let gradients = self.weights.gradients(&mut graph.backward(losses, weights));
         let gradient_norm = Self::norm(&gradients);
         if !gradient_norm.is_finite() {
@@ -80,8 +93,11 @@ impl TrainState {
         }
         let learning_rate = self.learning_rate.at(progress);
         self.update(&gradients, gradient_norm, learning_rate, target_decay);
-        let (step, images) = (progress.step + 1, progress.images + count);
-        Ok(StepReport { step, images, loss, gradient_norm, learning_rate, scalars: Vec::new() })
+        let (step, images) = (progress.step + 1, progress.images + count as u64);
+        let of_image =
+            |(image, part): (usize, &f64)| ImageLoss { level: levels(image).0, loss: part * count as f64 };
+        let losses = each.iter().enumerate().map(of_image).collect();
+        Ok(StepReport { step, images, loss, gradient_norm, learning_rate, losses, scalars: Vec::new() })
     }
 
     /// Norm of a whole gradient.
@@ -97,31 +113,21 @@ impl TrainState {
     fn update(&mut self, gradients: &[Vec<f32>], norm: f64, learning_rate: f32, target_decay: f32) {
         self.step += 1;
         let step = self.step;
-        let rule = match self.optimiser {
-            OptimiserConfig::Adam(m) => Rule::Adam {
-                lr: learning_rate,
-                beta1: m.beta1,
-                beta2: m.beta2,
-                eps: m.eps,
-                weight_decay: m.weight_decay,
-                step,
-            },
-            OptimiserConfig::RAdam(m) => Rule::RAdam {
-                lr: learning_rate,
-                beta1: m.beta1,
-                beta2: m.beta2,
-                eps: m.eps,
-                weight_decay: m.weight_decay,
-                step,
-            },
-        };
+        let rule = self.optimiser.rule(learning_rate, step);
         let scale = match self.gradient_clip {
             Some(clip) if norm > f64::from(clip) => (f64::from(clip) / norm) as f32,
             _ => 1.0,
         };
-        let decays = self.decays.iter().copied().chain(self.target.is_some().then_some(target_decay));
-        let mut followers: Vec<(_, f32)> =
-            self.averages.iter_mut().chain(&mut self.target).map(Weights::values_mut).zip(decays).collect();
+        let decays =
+            self.emas.iter().map(|ema| ema.decay(step)).chain(self.target.is_some().then_some(target_decay));
+        let mut followers: Vec<(_, f32)> = self
+            .averages
+            .iter_mut()
+            .chain(&mut self.tracked)
+            .chain(&mut self.target)
+            .map(Weights::values_mut)
+            .zip(decays)
+            .collect();
         let moments = self.first_moments.iter_mut().zip(&mut self.second_moments);
         for ((parameter, gradient), (first_moment, second_moment)) in
             self.weights.values_mut().zip(gradients).zip(moments)
@@ -141,6 +147,9 @@ impl TrainState {
         file.add_weights("weights/", &self.weights);
         for (index, average) in self.averages.iter().enumerate() {
             file.add_weights(&format!("average.{index}/"), average);
+        }
+        for (index, tracked) in self.tracked.iter().enumerate() {
+            file.add_weights(&format!("tracked.{index}/"), tracked);
         }
         if let Some(target) = &self.target {
             file.add_weights("target/", target);
@@ -165,6 +174,9 @@ impl TrainState {
         for (index, average) in self.averages.iter_mut().enumerate() {
             file.load_weights(&format!("average.{index}/"), average)?;
         }
+        for (index, tracked) in self.tracked.iter_mut().enumerate() {
+            file.load_weights(&format!("tracked.{index}/"), tracked)?;
+        }
         if let Some(target) = &mut self.target {
             file.load_weights("target/", target)?;
         }
@@ -180,10 +192,28 @@ impl TrainState {
     }
 }
 
+/// The images whose losses are not finite, or all if every single one is; the first few, with their levels.
+fn culprits(losses: &[f64], levels: impl Fn(usize) -> (f32, f32)) -> String {
+    const NAMED: usize = 4;
+    let mut images: Vec<usize> = (0..losses.len()).filter(|&image| !losses[image].is_finite()).collect();
+    if images.is_empty() {
+        images = (0..losses.len()).collect();
+    }
+    let name = |&image: &usize| match levels(image) {
+        (upper, lower) if upper == lower => format!("image {image} at noise level {upper}"),
+        (upper, lower) => format!("image {image} at noise levels {upper} and {lower}"),
+    };
+    let mut named: Vec<String> = images.iter().take(NAMED).map(name).collect();
+    if images.len() > NAMED {
+        named.push(format!("{} more", images.len() - NAMED));
+    }
+    named.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EmaConfig, MomentsConfig};
+    use crate::{MomentsConfig, PowerEma, SnapshotsConfig};
 
     fn state() -> TrainState {
         let mut weights = Weights::new();
@@ -191,7 +221,8 @@ mod tests {
         weights.add("b", &[1], vec![0.5]);
         let config = TrainConfig {
             optimiser: OptimiserConfig::Adam(MomentsConfig::default()),
-            ema: vec![EmaConfig::None, EmaConfig::PerStep(0.9)],
+            ema: vec![EmaConfig::None, EmaConfig::PerStep(0.9), EmaConfig::Power(0.1)],
+            snapshots: Some(SnapshotsConfig::default()),
             gradient_clip: Some(1.0),
             batch: 4,
             ..TrainConfig::default()
@@ -238,6 +269,37 @@ mod tests {
         second.save(&mut b);
         assert_eq!(a, b);
         assert_eq!(second.step(), 5);
+    }
+
+    /// The power average by its definition: step k of K counts (k/K)^(gamma + 1) - ((k-1)/K)^(gamma + 1).
+    #[test]
+    fn power_averages_weigh_each_step_by_their_profile() {
+        let mut state = state();
+        let mut history = Vec::new();
+        for k in 1..=12 {
+            let gradients = vec![vec![(k as f32).sin(), 0.2], vec![-0.4]];
+            state.update(&gradients, TrainState::norm(&gradients), 0.05, 0.9);
+            history.push(f64::from(values(&state.weights)[0]));
+        }
+        for (average, sigma_rel) in
+            [(&state.averages[2], 0.1), (&state.tracked[0], 0.05), (&state.tracked[1], 0.1)]
+        {
+            let exponent = PowerEma::with_sigma_rel(sigma_rel).gamma() + 1.0;
+            let upto = |k: usize| (k as f64 / 12.0).powf(exponent);
+            let expected: f64 = history.iter().enumerate().map(|(k, w)| (upto(k + 1) - upto(k)) * w).sum();
+            let got = f64::from(values(average)[0]);
+            assert!((got - expected).abs() < 1e-6, "{sigma_rel}: {got} {expected}");
+        }
+        assert_eq!(values(&state.averages[2]), values(&state.tracked[1]));
+    }
+
+    #[test]
+    fn the_images_to_blame_are_named_with_their_levels() {
+        let levels = |image| if image == 1 { (2.0, 2.0) } else { (4.0, 3.5) };
+        let one = culprits(&[0.5, f64::NAN, 1.0], levels);
+        assert_eq!(one, "image 1 at noise level 2");
+        let all = culprits(&[0.5; 6], levels);
+        assert!(all.starts_with("image 0 at noise levels 4 and 3.5, image 1") && all.ends_with(", 2 more"));
     }
 
     #[test]

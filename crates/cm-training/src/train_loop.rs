@@ -27,7 +27,7 @@ pub fn train<S: TrainStep + ?Sized, E: From<TrainError>>(
     let steps = config.steps();
     for step in first_step..steps {
         let images = step * config.batch as u64;
-        let progress = Progress { step, images, total_images: steps * config.batch as u64 };
+        let progress = Progress { step, images, total_images: config.images() };
         let report = method.step(&batch(step)?, progress, StepSeed::new(noise_seed, dropout_seed, step))?;
         if after(&report, method)? == Control::Stop && step + 1 < steps {
             return Ok(Control::Stop);

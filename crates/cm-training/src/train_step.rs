@@ -67,8 +67,19 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// The learning rate of the update.
     pub learning_rate: f32,
+    /// The weighted loss of each image and the noise level it was taken at.
+    pub losses: Vec<ImageLoss>,
     /// What else the method finds worth a curve: name and value.
     pub scalars: Vec<(&'static str, f64)>,
+}
+
+/// One image's part of a step's loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ImageLoss {
+    /// Its noise level, the upper one of a pair.
+    pub level: f32,
+    /// Its loss times its weight; the step's loss is the mean of these.
+    pub loss: f64,
 }
 
 /// Why training cannot go on.
@@ -76,8 +87,8 @@ pub struct StepReport {
 pub enum TrainError {
     /// The loss or its gradient is infinite or NaN; the weights have not been touched.
     #[error(
-        "the {what} is not finite at step {step} (noise seed {seed:#018x}; noise levels {levels}): \
-         lower the learning rate or clip the gradient"
+        "the {what} is not finite at step {step} (seeds: noise {noise_seed:#018x}, dropout {dropout_seed:#018x}; \
+         {images}): lower the learning rate or clip the gradient"
     )]
     NotFinite {
         /// The loss or the gradient.
@@ -85,9 +96,11 @@ pub enum TrainError {
         /// The step, from 0.
         step: u64,
         /// The step's noise seed.
-        seed: u64,
-        /// The noise levels of the batch, or what stands for them.
-        levels: String,
+        noise_seed: u64,
+        /// The step's dropout seed.
+        dropout_seed: u64,
+        /// The images to blame, with their noise levels.
+        images: String,
     },
     /// A model used by the step failed.
     #[error("{0}")]

@@ -90,6 +90,26 @@ mod tests {
         karras.noise_levels(NumLevels::new(n).unwrap()).as_slice().iter().map(|s| s.get()).collect()
     }
 
+    /// The rows of one kind of `scripts/parity/schedules.py`, which is plain Python.
+    fn golden(what: &str) -> Vec<Vec<f64>> {
+        let fixture = include_str!("../../../../tests/fixtures/parity/schedules.csv");
+        let rows = fixture.lines().filter_map(|line| line.strip_prefix(&format!("{what},")));
+        rows.map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect()).collect()
+    }
+
+    /// Grids of samplers and trainings, among them those of all published sampling times, and the halving grids of
+    /// progressive distillation, whose S steps have S + 1 levels.
+    #[test]
+    fn levels_are_those_of_the_formula_to_a_millionth() {
+        let (grids, halvings) = (golden("levels"), golden("halving"));
+        assert_eq!((grids.len(), halvings.len()), (2 + 18 + 7 + 3 + 1 + 4, 2 + 3 + 5 + 9));
+        let halvings = halvings.into_iter().map(|row| vec![row[0] + 1.0, row[1], row[2]]);
+        for row in grids.into_iter().chain(halvings) {
+            let sigma = levels(row[0] as usize, 0.002, 80.0, 7.0)[row[1] as usize];
+            assert!((f64::from(sigma) / row[2] - 1.0).abs() < 1e-6, "{row:?}: {sigma}");
+        }
+    }
+
     /// Index -> sigma of the published sampling times, computed independently to five digits.
     #[test]
     fn the_papers_grids() {

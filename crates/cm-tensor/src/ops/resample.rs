@@ -1,4 +1,4 @@
-//! Halving and doubling the resolution.
+//! Halving, doubling and interpolating to another resolution.
 
 use crate::{BackwardContext, CustomOp, Graph, Images};
 use cm_kernels::{buffer::written_by, resample};
@@ -69,4 +69,36 @@ pub fn nearest_up(graph: &mut Graph, x: &Images) -> Images {
     let [batch, height, width, channels] = x.shape();
     let extents = Extents { batch, height, width, channels };
     graph.apply(NearestUp(extents), &[x], [batch, 2 * height, 2 * width, channels])
+}
+
+struct Bilinear {
+    from: [usize; 4],
+    to: (usize, usize),
+}
+
+impl CustomOp for Bilinear {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        let [batch, height, width, channels] = self.from;
+        resample::bilinear(batch, (height, width), self.to, channels, inputs[0], output);
+        Vec::new()
+    }
+
+    fn keeps_input(&self, _: usize) -> bool {
+        false
+    }
+
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+        let [batch, height, width, channels] = self.from;
+        vec![Some(written_by(self.from.iter().product(), |out| {
+            let from = (height, width);
+            resample::bilinear_backward(batch, from, self.to, channels, &context.gradient, out);
+        }))]
+    }
+}
+
+/// Bilinear interpolation to `to` = (height, width), pixel centres aligned, no smoothing before reduction:
+/// `[N, H, W, C]` to `[N, to.0, to.1, C]`.
+pub fn bilinear(graph: &mut Graph, x: &Images, to: (usize, usize)) -> Images {
+    let from @ [batch, _, _, channels] = x.shape();
+    graph.apply(Bilinear { from, to }, &[x], [batch, to.0, to.1, channels])
 }
