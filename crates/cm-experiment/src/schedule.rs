@@ -181,8 +181,17 @@ impl Plan {
             }
             let batch = arm.experiment.consistency.train.batch;
             let wanted = wanted_steps_per_interval(batch);
-            let short = student(&arm.experiment)
+            let stretches = student(&arm.experiment);
+            // Levels added one at a time hurry through the first few by design; where they end is what counts.
+            let first = match arm.experiment.consistency.curriculum {
+                CurriculumConfig::Progressive(_) => stretches.len().saturating_sub(1),
+                CurriculumConfig::Fixed(_)
+                | CurriculumConfig::Doubling(_)
+                | CurriculumConfig::Continuous(_) => 0,
+            };
+            let short = stretches
                 .into_iter()
+                .skip(first)
                 .filter_map(|stretch| Some((stretch.steps_per_interval()?, stretch)))
                 .filter(|(steps, _)| *steps < wanted)
                 .min_by(|(a, _), (b, _)| a.total_cmp(b));
