@@ -48,6 +48,17 @@ fn values_out_of_range() {
 }
 
 #[test]
+fn noise_levels_that_cannot_be() {
+    let arms = "arms: Star([
+        (name: \"a\", changes: [Discretisation(spacing: Karras(rho: 0))]),
+        (name: \"b\", changes: [Discretisation(spacing: Cosine(scale: -1))]),
+        (name: \"c\", changes: [Discretisation(spacing: Cosin)]),
+        (name: \"d\", changes: [Discretisation(sigma_min: 1.0, sigma_max: 1.0000005)]),
+    ]),";
+    check("noise_levels", &ring(320, arms));
+}
+
+#[test]
 fn parts_that_do_not_fit_together() {
     let study = ring(320, "").replace(
         "metrics: [SlicedWasserstein, ModeWeights]",

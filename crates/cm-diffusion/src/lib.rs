@@ -21,7 +21,10 @@ mod solver;
 mod weighting;
 
 pub use denoiser::{ConsistencyFunction, Denoiser, ModelError};
-pub use discretisation::{Discretisation, DiscretisationConfig, Karras};
+pub use discretisation::{
+    Cosine, CosineConfig, Discretisation, DiscretisationConfig, Exponential, Karras, KarrasConfig, Linear,
+    SpacingConfig,
+};
 pub use index_law::{IndexLaw, IndexLawConfig, LogNormalIndexConfig};
 pub use noise_distribution::{
     LogNormal, LogNormalConfig, LogUniform, LogUniformConfig, NoiseDistribution, NoiseDistributionConfig,

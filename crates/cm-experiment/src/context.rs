@@ -5,7 +5,7 @@ use crate::config::{ExperimentConfig, TeacherSource};
 use crate::error::RunError;
 use crate::plan::PlannedRun;
 use crate::seed::NamedSeeds;
-use cm_diffusion::{Boundary, Denoiser, Edm, Karras, Labels, SigmaRange};
+use cm_diffusion::{Boundary, Denoiser, Discretisation, Edm, Labels, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
 use cm_network::{Network, Weights};
 use cm_teacher::Teacher;
@@ -15,7 +15,7 @@ pub(crate) struct Context {
     pub(crate) data: Data,
     pub(crate) judge: Judge,
     pub(crate) range: SigmaRange,
-    pub(crate) karras: Karras,
+    pub(crate) discretisation: Box<dyn Discretisation>,
     pub(crate) network: Box<dyn Network>,
     /// Fresh weights of this run's seed.
     pub(crate) fresh: Weights,
@@ -29,18 +29,18 @@ impl Context {
         let experiment = &run.experiment;
         let what = |part: &str| format!("{part} of {}", run.name());
         let data = Data::new(&experiment.dataset)?;
-        let karras = experiment
+        let discretisation = experiment
             .consistency
             .discretisation
             .build()
             .map_err(|error| RunError::failed(what("the noise levels"), error))?;
-        let range = karras.range();
+        let range = discretisation.range();
         let judge = Judge::new(&experiment.dataset, &data, range)?;
         let (network, fresh) = experiment
             .network
             .build(data.shape(), experiment.conditions(data.train.as_ref()), NamedSeeds::of(run.seed).init)
             .map_err(|error| RunError::failed(what("the network"), error))?;
-        Ok(Self { data, judge, range, karras, network, fresh, teacher: None })
+        Ok(Self { data, judge, range, discretisation, network, fresh, teacher: None })
     }
 
     /// The teacher as a denoiser, whatever it is.

@@ -14,7 +14,7 @@ use crate::stop::StopFlag;
 use crate::table::ReportRow;
 use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
 use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts};
-use cm_diffusion::{Denoiser, Discretisation, Edm, Labels, NumLevels, ProbabilityFlow, Sampler};
+use cm_diffusion::{Denoiser, Edm, Labels, NumLevels, ProbabilityFlow, Sampler};
 use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor};
 use cm_image::{ImageBatch, contact_sheet, scatter_plot};
 use cm_network::Weights;
@@ -229,7 +229,8 @@ impl Run<'_> {
 
     fn teacher_levels(&self, context: &Context) -> Result<cm_diffusion::NoiseLevels, RunError> {
         let levels = NumLevels::new(self.experiment().evaluation.teacher.levels);
-        Ok(context.karras.noise_levels(levels.map_err(self.failed("the teacher's sampler"))?))
+        let levels = levels.and_then(|levels| context.discretisation.noise_levels(levels));
+        levels.map_err(self.failed("the teacher's sampler"))
     }
 
     /// Trains and scores the student.
@@ -250,7 +251,7 @@ impl Run<'_> {
         };
         let parts = Parts {
             trajectory: trajectory(&experiment.method, denoiser.as_deref())?,
-            discretisation: Box::new(context.karras),
+            discretisation: config.discretisation.build().map_err(self.failed("the noise levels"))?,
             continuous: continuous_pairs(config.curriculum, context.range)
                 .map_err(self.failed("the law of pairs"))?,
             index_law: config.index_law.build(context.range).map_err(self.failed("the law of intervals"))?,

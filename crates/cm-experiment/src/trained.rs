@@ -12,7 +12,7 @@ use crate::phase::{damaged as bad_entry, read};
 use crate::plan::{Plan, PlannedRun, to_ron};
 use crate::seed::NamedSeeds;
 use cm_consistency::ConsistencyModel;
-use cm_diffusion::{Discretisation, Labels, NoiseLevels, NumLevels, SigmaRange};
+use cm_diffusion::{Labels, NoiseLevels, NumLevels, QuantityError, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
 use cm_image::{ImageBatch, ImageShape};
 use cm_network::{TensorFile, Weights};
@@ -139,8 +139,11 @@ impl Trained {
     }
 
     /// The `num_levels` noise levels of its discretisation.
-    pub fn levels(&self, num_levels: NumLevels) -> NoiseLevels {
-        self.context.karras.noise_levels(num_levels)
+    ///
+    /// # Errors
+    /// [`QuantityError::Crowded`] if there are not so many different numbers in its range.
+    pub fn levels(&self, num_levels: NumLevels) -> Result<NoiseLevels, QuantityError> {
+        self.context.discretisation.noise_levels(num_levels)
     }
 
     /// The classes its samples are drawn with: all equally likely, or none.

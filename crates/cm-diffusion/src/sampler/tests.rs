@@ -1,8 +1,8 @@
 use super::*;
 use crate::analytic::{ExactConsistency, GaussianMixture, MixtureConfig};
 use crate::{
-    ConsistencyFunction, Denoiser, Discretisation, DiscretisationConfig, Euler, Heun, NoiseLevels, NumLevels,
-    QuantityError, SigmaRange, SolverConfig,
+    ConsistencyFunction, Denoiser, DiscretisationConfig, Euler, Heun, NoiseLevels, NumLevels, QuantityError,
+    SigmaRange, SolverConfig,
 };
 use std::cell::{Cell, RefCell};
 
@@ -15,7 +15,7 @@ fn range() -> SigmaRange {
 }
 
 fn levels(n: usize) -> NoiseLevels {
-    DiscretisationConfig::default().build().unwrap().noise_levels(NumLevels::new(n).unwrap())
+    DiscretisationConfig::default().build().unwrap().noise_levels(NumLevels::new(n).unwrap()).unwrap()
 }
 
 fn mixture(std: f32) -> GaussianMixture {

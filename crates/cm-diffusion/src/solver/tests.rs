@@ -35,7 +35,7 @@ fn error(solver: &dyn OdeSolver, n: usize) -> f64 {
     let mixture = ring();
     let seeds: Vec<u64> = (0..32).collect();
     let levels = Karras::new(SigmaRange::new(0.2, 2.0).unwrap(), 7.0).unwrap();
-    let levels = levels.noise_levels(NumLevels::new(n + 1).unwrap());
+    let levels = levels.noise_levels(NumLevels::new(n + 1).unwrap()).unwrap();
     let all = |level| vec![level; seeds.len()];
     let clean = mixture.sample(&seeds);
     let start = perturb(&clean, &all(sigma(2.0)), &batch_noise(mixture.shape(), &seeds, 0));
