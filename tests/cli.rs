@@ -123,6 +123,38 @@ fn a_run_leaves_a_folder_that_explains_itself() {
 }
 
 #[test]
+fn every_sampler_can_be_asked_for_and_its_evaluations_are_reported() {
+    let arms = "arms: Star([
+        (name: \"flow\", changes: [TeacherSampler(method: Flow(solver: DpmSolver2), levels: 4)]),
+        (name: \"distilled\", changes: [TeacherSampler(method: Flow(solver: Euler, end: SigmaMin), levels: 4)]),
+        (name: \"churned\", changes: [TeacherSampler(method: Churned(churn: (amount: 4)), levels: 4)]),
+        (name: \"dpm\", changes: [TeacherSampler(method: DpmSolverPlusPlus(), levels: 4, spacing: Exponential)]),
+        (name: \"ancestral\", changes: [TeacherSampler(method: Ancestral(), levels: 4, spacing: Linear)]),
+    ]),";
+    let samplers =
+        "samples: 64, student: [OneStep, Multistep(times: [5, 0.8]), Gamma(gamma: 0.3, times: [0.8])]";
+    let folder = scratch(&ring(64, arms).replace("samples: 64", samplers));
+    let (table, _) = expect(folder.path(), &["run", "study.ron"], 0);
+    let row = |arm: &str, sampler: &str| {
+        let mut lines = table.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+        let found = lines.find(|cells| cells.len() > 4 && cells[1] == arm && cells[3] == sampler);
+        found.unwrap_or_else(|| panic!("no {sampler} of {arm} in\n{table}"))[4].parse::<usize>().unwrap()
+    };
+    for (arm, sampler, evaluations) in [
+        ("flow", "dpm-solver-2-4", 7),
+        ("distilled", "euler-4-to-sigma-min", 3),
+        ("churned", "heun-4-churn-4", 7),
+        ("dpm", "dpm-solver++-4-exponential", 4),
+        ("ancestral", "ancestral-4-eta-1-linear", 4),
+        ("flow", "one-step", 1),
+        ("dpm", "multistep-5-0.8", 3),
+        ("ancestral", "gamma-0.3-at-0.8", 2),
+    ] {
+        assert_eq!(row(arm, sampler), evaluations, "{arm}: {sampler}");
+    }
+}
+
+#[test]
 fn the_same_plan_gives_the_same_numbers_with_one_thread_and_two() {
     let folder = scratch(&ring(320, ""));
     expect(folder.path(), &["run", "study.ron", "--out", "one", "--threads", "1"], 0);

@@ -78,6 +78,22 @@ fn parts_that_do_not_fit_together() {
 }
 
 #[test]
+fn samplers_that_cannot_be() {
+    let study = ring(320, "").replace(
+        "teacher: (levels: 4)",
+        "teacher: (levels: 1, spacing: Karras(rho: -7), method: Ancestral(eta: 2)),
+        student: [Gamma(gamma: 1.5, times: []), Gamma(times: [90]), Gamma(times: [90])]",
+    );
+    check("samplers", &study);
+    let arms = "arms: Star([
+        (name: \"a\", changes: [TeacherSampler(method: Churned(churn: (amount: -1)))]),
+        (name: \"b\", changes: [TeacherSampler(method: Flow(solver: Huen))]),
+        (name: \"c\", changes: [TeacherSampler(solver: Heun)]),
+    ]),";
+    check("teacher_samplers", &ring(320, arms));
+}
+
+#[test]
 fn everything_at_once() {
     let study = ring(320, "arms: Star([(nme: \"x\", changes: [Distance(L3)])]),")
         .replace("question", "qestion")

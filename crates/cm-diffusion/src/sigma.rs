@@ -87,6 +87,12 @@ pub enum QuantityError {
         /// Upper end of the range, not included.
         max: f32,
     },
+    /// Share of fresh noise in ancestral sampling.
+    #[error("eta {0}: need a number from 0 to 1")]
+    Eta(f32),
+    /// Share of fresh noise in gamma-sampling.
+    #[error("gamma {0}: need a number from 0 to 1")]
+    Gamma(f32),
     /// Parameters of the stochastic sampler.
     #[error(
         "churn {amount} over {sigma_min} to {sigma_max} with noise {noise}: need amount >= 0, \

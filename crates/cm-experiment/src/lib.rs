@@ -16,6 +16,7 @@ mod assemble;
 pub mod bench;
 mod change;
 mod check;
+mod check_samplers;
 mod classifier;
 mod config;
 mod context;
@@ -33,6 +34,7 @@ mod progress;
 mod provenance;
 mod run;
 mod run_dir;
+mod samplers;
 mod seed;
 mod source_map;
 mod stop;
@@ -44,7 +46,7 @@ pub use change::{Change, ChangeError};
 pub use classifier::{ClassifierError, accuracy, train_classifier};
 pub use config::{
     ArmConfig, ArmsConfig, DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig,
-    MethodConfig, MultistepConfig, StudentSamplerConfig, StudyConfig, TeacherSamplerConfig, TeacherSource,
+    MethodConfig, StudyConfig, TeacherSource,
 };
 pub use cost::{ArmCost, TrainingCost};
 pub use diagnostics::{Diagnostic, InputErrors};
@@ -57,6 +59,10 @@ pub use progress::{Progress, Silent};
 pub use provenance::Provenance;
 pub use run::{resume, run};
 pub use run_dir::{Opened, RunDir, StudyDir, TeacherKey, report_of};
+pub use samplers::{
+    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, MultistepConfig,
+    StudentSamplerConfig, TeacherMethodConfig, TeacherSamplerConfig,
+};
 pub use seed::NamedSeeds;
 pub use stop::StopFlag;
 pub use table::{REPORT_HEADER, ReportError, ReportRow};

@@ -1,6 +1,6 @@
 //! A study from its first step to its report: teacher, student, samples, scores, for each arm and seed.
 
-use crate::assemble::{continuous_pairs, distance, student_sampler, trajectory};
+use crate::assemble::{continuous_pairs, distance, student_sampler, teacher_sampler, trajectory};
 use crate::config::{ExperimentConfig, TeacherSource};
 use crate::context::Context;
 use crate::error::{Halt, RunError, RunOutcome};
@@ -14,7 +14,7 @@ use crate::stop::StopFlag;
 use crate::table::ReportRow;
 use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
 use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts};
-use cm_diffusion::{Denoiser, Edm, Labels, NumLevels, ProbabilityFlow, Sampler};
+use cm_diffusion::{Denoiser, Edm, Labels, NoiseLevels, NumLevels, Sampler};
 use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor};
 use cm_image::{ImageBatch, contact_sheet, scatter_plot};
 use cm_network::Weights;
@@ -211,26 +211,34 @@ impl Run<'_> {
         let mut rows = self.rows(&scored, "floor", "-", 0, self.planned.seed);
         if let Some(denoiser) = context.denoiser(&experiment.teacher) {
             let levels = self.teacher_levels(context)?;
-            let solver = evaluation.teacher.solver.build();
-            let sampler = ProbabilityFlow {
-                denoiser: denoiser.as_ref(),
-                solver: solver.as_ref(),
-                shape: context.data.shape(),
-                levels: &levels,
-                labels: context.labels(),
-            };
+            let sampler = self.teacher_sampler(context, denoiser.as_ref(), &levels)?;
             let seed = NamedSeeds::of(experiment.teacher_seed).sample;
-            let scored = self.score(&reference, &sampler, seed, "teacher", progress)?;
+            let scored = self.score(&reference, sampler.as_ref(), seed, "teacher", progress)?;
             let name = evaluation.teacher.name();
             rows.extend(self.rows(&scored, "teacher", &name, sampler.evaluations(), experiment.teacher_seed));
         }
         Ok(rows)
     }
 
-    fn teacher_levels(&self, context: &Context) -> Result<cm_diffusion::NoiseLevels, RunError> {
-        let levels = NumLevels::new(self.experiment().evaluation.teacher.levels);
-        let levels = levels.and_then(|levels| context.discretisation.noise_levels(levels));
-        levels.map_err(self.failed("the teacher's sampler"))
+    /// The levels the teacher's sampler goes down.
+    fn teacher_levels(&self, context: &Context) -> Result<NoiseLevels, RunError> {
+        let config = &self.experiment().evaluation.teacher;
+        let levels = NumLevels::new(config.levels).and_then(|levels| match config.spacing {
+            Some(spacing) => spacing.build(context.range)?.noise_levels(levels),
+            None => context.discretisation.noise_levels(levels),
+        });
+        levels.map_err(self.failed("the levels of the teacher's sampler"))
+    }
+
+    fn teacher_sampler<'a>(
+        &self,
+        context: &Context,
+        denoiser: &'a dyn Denoiser,
+        levels: &'a NoiseLevels,
+    ) -> Result<Box<dyn Sampler + 'a>, RunError> {
+        let method = self.experiment().evaluation.teacher.method;
+        teacher_sampler(method, denoiser, context.data.shape(), levels, context.labels())
+            .map_err(self.failed("the teacher's sampler"))
     }
 
     /// Trains and scores the student.
@@ -404,15 +412,8 @@ impl Run<'_> {
         seeds: NamedSeeds,
     ) -> Result<Option<ImageBatch>, RunError> {
         let levels = self.teacher_levels(context)?;
-        let solver = self.experiment().evaluation.teacher.solver.build();
-        let sampler = ProbabilityFlow {
-            denoiser: teacher,
-            solver: solver.as_ref(),
-            shape: context.data.shape(),
-            levels: &levels,
-            labels: context.labels(),
-        };
-        self.picture(&sampler, sampler.labels, seeds)
+        let sampler = self.teacher_sampler(context, teacher, &levels)?;
+        self.picture(sampler.as_ref(), context.labels(), seeds)
     }
 
     /// A contact sheet of images, in the order of their classes; a scatter plot of points in the plane; nothing for
