@@ -33,7 +33,10 @@ fn every_command_has_help_with_an_example() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert!(["run", "plan", "resume", "table"].iter().all(|command| commands.contains(command)), "{help}");
+    assert!(
+        ["run", "plan", "resume", "table", "search-times"].iter().all(|command| commands.contains(command)),
+        "{help}"
+    );
     for command in commands.into_iter().filter(|command| *command != "help") {
         let (help, _) = expect(folder.path(), &[command, "--help"], 0);
         assert!(help.contains(&format!("Example:\n  cm {command} ")), "{help}");
@@ -152,6 +155,54 @@ fn every_sampler_can_be_asked_for_and_its_evaluations_are_reported() {
     ] {
         assert_eq!(row(arm, sampler), evaluations, "{arm}: {sampler}");
     }
+}
+
+#[test]
+fn times_of_multistep_sampling_are_searched_in_a_finished_run() {
+    let smoke = fs::read_to_string(crate::util::root().join("experiments/smoke.ron")).unwrap();
+    let folder = scratch(&smoke);
+    expect(folder.path(), &["run", "study.ron", "--out", "."], 0);
+    let run = "study/cd/seed-0";
+    let two =
+        ["search-times", run, "--points", "2", "--samples", "96", "--levels", "9", "--out", "times.ron"];
+    let (found, told) = expect(folder.path(), &two, 0);
+    assert!(told.contains("cd/seed-0: one-step") && told.contains("cd/seed-0: multistep-"), "{told}");
+    assert_eq!(fs::read_to_string(folder.path().join("times.ron")).unwrap(), found);
+    assert!(found.contains("| one step ") && found.contains("weights ema-0.9"), "{found}");
+    // Each line of the table was evaluated once; the first is the run's own score if that has as many samples.
+    let cells = |text: &str| -> Vec<Vec<String>> {
+        let rows = text.lines().filter(|line| line.starts_with("// | ") && !line.contains("frechet"));
+        rows.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+    };
+    let rows = cells(&found);
+    let mut indexes: Vec<&String> = rows.iter().map(|row| &row[1]).collect();
+    indexes.sort();
+    indexes.dedup();
+    assert_eq!(indexes.len(), rows.len(), "{found}");
+    let (of_run, _) = expect(folder.path(), &["search-times", run], 0);
+    let scores = fs::read_to_string(folder.path().join(run).join("scores.csv")).unwrap();
+    let one_step = scores.lines().find(|line| line.contains("ema-0.9,one-step,1,frechet-64")).unwrap();
+    let score: f64 = one_step.split(',').nth(6).unwrap().parse().unwrap();
+    let table: f64 = cells(&of_run)[0][3].parse().unwrap();
+    assert!((table / score - 1.0).abs() < 1e-3, "{table} and {score}");
+    // What was found is a sampler that a study understands.
+    let fragment = found.lines().last().unwrap();
+    let study = smoke.replace("Multistep(times: [0.8])", &found);
+    assert!(fragment.starts_with("Multistep(times: [") && study.contains(fragment), "{fragment}");
+    fs::write(folder.path().join("study.ron"), study).unwrap();
+    expect(folder.path(), &["plan", "study.ron"], 0);
+
+    let refused = |arguments: &[&str], part: &str| {
+        let (_, error) = expect(folder.path(), &[&["search-times"], arguments].concat(), 2);
+        assert!(error.contains(part), "{error}");
+    };
+    refused(&["study"], "study/cd/seed-0");
+    refused(&["study/teachers"], "there is no model.safetensors");
+    refused(&[run, "--points", "0", "--average", "2"], "--points is 0");
+    refused(&[run, "--points", "0", "--average", "2"], "--average is 2");
+    refused(&[run, "--points", "5"], "--levels may give more");
+    refused(&[run, "--samples", "1"], "--samples is 1");
+    refused(&[run, "--out", "nowhere/times.ron"], "cannot write to nowhere/times.ron");
 }
 
 #[test]

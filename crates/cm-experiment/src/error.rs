@@ -2,6 +2,7 @@
 
 use crate::diagnostics::InputErrors;
 use crate::journal::JournalError;
+use cm_training::RangeError;
 use std::io;
 use std::path::PathBuf;
 
@@ -84,6 +85,9 @@ pub enum RunError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Options of a command are out of range; all problems.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]
+    Options(Vec<RangeError>),
     /// The work itself failed.
     #[error("{what}: {source}")]
     Failed {
@@ -113,7 +117,7 @@ impl RunError {
     pub fn is_input(&self) -> bool {
         match self {
             // A damaged file is something the user hands over with the folder.
-            Self::Input(_) | Self::Folder(_) | Self::Damaged { .. } => true,
+            Self::Input(_) | Self::Folder(_) | Self::Damaged { .. } | Self::Options(_) => true,
             Self::File { .. } | Self::Journal(_) | Self::Failed { .. } => false,
         }
     }

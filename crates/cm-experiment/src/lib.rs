@@ -8,6 +8,8 @@
 //!    run works is its [`Journal`]; what a user sees meanwhile goes through [`Progress`]; a [`StopFlag`] asks for an
 //!    end after a checkpoint.
 //! 3. The scores of all runs become a report of [`ReportRow`]s, as CSV and as a table.
+//! 4. A finished run's model is opened again as [`Trained`], for what is done with it afterwards, such as
+//!    [`search_times`].
 //!
 //! Deliberately absent: printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper.
 //! Nothing below this crate reads or writes RON.
@@ -35,10 +37,12 @@ mod provenance;
 mod run;
 mod run_dir;
 mod samplers;
+mod search_times;
 mod seed;
 mod source_map;
 mod stop;
 mod table;
+mod ternary_search;
 mod threads;
 mod trained;
 
@@ -63,6 +67,7 @@ pub use samplers::{
     AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, MultistepConfig,
     StudentSamplerConfig, TeacherMethodConfig, TeacherSamplerConfig,
 };
+pub use search_times::{SearchTimes, search_times};
 pub use seed::NamedSeeds;
 pub use stop::StopFlag;
 pub use table::{REPORT_HEADER, ReportError, ReportRow};
