@@ -33,7 +33,10 @@ fn every_command_has_help_with_an_example() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert!(["run", "plan", "resume", "table"].iter().all(|command| commands.contains(command)), "{help}");
+    assert!(
+        ["run", "plan", "resume", "table", "search-times"].iter().all(|command| commands.contains(command)),
+        "{help}"
+    );
     for command in commands.into_iter().filter(|command| *command != "help") {
         let (help, _) = expect(folder.path(), &[command, "--help"], 0);
         assert!(help.contains(&format!("Example:\n  cm {command} ")), "{help}");
@@ -120,6 +123,86 @@ fn a_run_leaves_a_folder_that_explains_itself() {
     fs::write(folder.path().join("study.ron"), ring(352, "seeds: [3],")).unwrap();
     let (_, error) = expect(folder.path(), &["run", "study.ron", "--out", "results"], 2);
     assert!(error.contains("--out"), "{error}");
+}
+
+#[test]
+fn every_sampler_can_be_asked_for_and_its_evaluations_are_reported() {
+    let arms = "arms: Star([
+        (name: \"flow\", changes: [TeacherSampler(method: Flow(solver: DpmSolver2), levels: 4)]),
+        (name: \"distilled\", changes: [TeacherSampler(method: Flow(solver: Euler, end: SigmaMin), levels: 4)]),
+        (name: \"churned\", changes: [TeacherSampler(method: Churned(churn: (amount: 4)), levels: 4)]),
+        (name: \"dpm\", changes: [TeacherSampler(method: DpmSolverPlusPlus(), levels: 4, spacing: Exponential)]),
+        (name: \"ancestral\", changes: [TeacherSampler(method: Ancestral(), levels: 4, spacing: Linear)]),
+    ]),";
+    let samplers =
+        "samples: 64, student: [OneStep, Multistep(times: [5, 0.8]), Gamma(gamma: 0.3, times: [0.8])]";
+    let folder = scratch(&ring(64, arms).replace("samples: 64", samplers));
+    let (table, _) = expect(folder.path(), &["run", "study.ron"], 0);
+    let row = |arm: &str, sampler: &str| {
+        let mut lines = table.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+        let found = lines.find(|cells| cells.len() > 4 && cells[1] == arm && cells[3] == sampler);
+        found.unwrap_or_else(|| panic!("no {sampler} of {arm} in\n{table}"))[4].parse::<usize>().unwrap()
+    };
+    for (arm, sampler, evaluations) in [
+        ("flow", "dpm-solver-2-4", 7),
+        ("distilled", "euler-4-to-sigma-min", 3),
+        ("churned", "heun-4-churn-4", 7),
+        ("dpm", "dpm-solver++-4-exponential", 4),
+        ("ancestral", "ancestral-4-eta-1-linear", 4),
+        ("flow", "one-step", 1),
+        ("dpm", "multistep-5-0.8", 3),
+        ("ancestral", "gamma-0.3-at-0.8", 2),
+    ] {
+        assert_eq!(row(arm, sampler), evaluations, "{arm}: {sampler}");
+    }
+}
+
+#[test]
+fn times_of_multistep_sampling_are_searched_in_a_finished_run() {
+    let smoke = fs::read_to_string(crate::util::root().join("experiments/smoke.ron")).unwrap();
+    let folder = scratch(&smoke);
+    expect(folder.path(), &["run", "study.ron", "--out", "."], 0);
+    let run = "study/cd/seed-0";
+    let two =
+        ["search-times", run, "--points", "2", "--samples", "96", "--levels", "9", "--out", "times.ron"];
+    let (found, told) = expect(folder.path(), &two, 0);
+    assert!(told.contains("cd/seed-0: one-step") && told.contains("cd/seed-0: multistep-"), "{told}");
+    assert_eq!(fs::read_to_string(folder.path().join("times.ron")).unwrap(), found);
+    assert!(found.contains("| one step ") && found.contains("weights ema-0.9"), "{found}");
+    // Each line of the table was evaluated once; the first is the run's own score if that has as many samples.
+    let cells = |text: &str| -> Vec<Vec<String>> {
+        let rows = text.lines().filter(|line| line.starts_with("// | ") && !line.contains("frechet"));
+        rows.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+    };
+    let rows = cells(&found);
+    let mut indexes: Vec<&String> = rows.iter().map(|row| &row[1]).collect();
+    indexes.sort();
+    indexes.dedup();
+    assert_eq!(indexes.len(), rows.len(), "{found}");
+    let (of_run, _) = expect(folder.path(), &["search-times", run], 0);
+    let scores = fs::read_to_string(folder.path().join(run).join("scores.csv")).unwrap();
+    let one_step = scores.lines().find(|line| line.contains("ema-0.9,one-step,1,frechet-64")).unwrap();
+    let score: f64 = one_step.split(',').nth(6).unwrap().parse().unwrap();
+    let table: f64 = cells(&of_run)[0][3].parse().unwrap();
+    assert!((table / score - 1.0).abs() < 1e-3, "{table} and {score}");
+    // What was found is a sampler that a study understands.
+    let fragment = found.lines().last().unwrap();
+    let study = smoke.replace("Multistep(times: [0.8])", &found);
+    assert!(fragment.starts_with("Multistep(times: [") && study.contains(fragment), "{fragment}");
+    fs::write(folder.path().join("study.ron"), study).unwrap();
+    expect(folder.path(), &["plan", "study.ron"], 0);
+
+    let refused = |arguments: &[&str], part: &str| {
+        let (_, error) = expect(folder.path(), &[&["search-times"], arguments].concat(), 2);
+        assert!(error.contains(part), "{error}");
+    };
+    refused(&["study"], "study/cd/seed-0");
+    refused(&["study/teachers"], "there is no model.safetensors");
+    refused(&[run, "--points", "0", "--average", "9"], "--points is 0");
+    refused(&[run, "--points", "0", "--average", "9"], "--average is 9");
+    refused(&[run, "--points", "5"], "--levels may give more");
+    refused(&[run, "--samples", "1"], "--samples is 1");
+    refused(&[run, "--out", "nowhere/times.ron"], "cannot write to nowhere/times.ron");
 }
 
 #[test]

@@ -48,6 +48,17 @@ fn values_out_of_range() {
 }
 
 #[test]
+fn noise_levels_that_cannot_be() {
+    let arms = "arms: Star([
+        (name: \"a\", changes: [Discretisation(spacing: Karras(rho: 0))]),
+        (name: \"b\", changes: [Discretisation(spacing: Cosine(scale: -1))]),
+        (name: \"c\", changes: [Discretisation(spacing: Cosin)]),
+        (name: \"d\", changes: [Discretisation(sigma_min: 1.0, sigma_max: 1.0000005)]),
+    ]),";
+    check("noise_levels", &ring(320, arms));
+}
+
+#[test]
 fn parts_that_do_not_fit_together() {
     let study = ring(320, "").replace(
         "metrics: [SlicedWasserstein, ModeWeights]",
@@ -64,6 +75,22 @@ fn parts_that_do_not_fit_together() {
         (name: \"a/b\", changes: [BatchSize(64), BatchSize(32)]),
     ]),";
     check("arms", &ring(320, arms));
+}
+
+#[test]
+fn samplers_that_cannot_be() {
+    let study = ring(320, "").replace(
+        "teacher: (levels: 4)",
+        "teacher: (levels: 1, spacing: Karras(rho: -7), method: Ancestral(eta: 2)),
+        student: [Gamma(gamma: 1.5, times: []), Gamma(times: [90]), Gamma(times: [90])]",
+    );
+    check("samplers", &study);
+    let arms = "arms: Star([
+        (name: \"a\", changes: [TeacherSampler(method: Churned(churn: (amount: -1)))]),
+        (name: \"b\", changes: [TeacherSampler(method: Flow(solver: Huen))]),
+        (name: \"c\", changes: [TeacherSampler(solver: Heun)]),
+    ]),";
+    check("teacher_samplers", &ring(320, arms));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use clap::{Parser, Subcommand, ValueEnum};
+use cm_experiment::SearchTimes;
 use cm_experiment::bench::{NetworkSize, Variation};
 use std::path::PathBuf;
 
@@ -65,6 +66,31 @@ pub(crate) enum Command {
     Table {
         /// The study's folder.
         run_dir: PathBuf,
+    },
+    /// Search the times at which a trained model is best sampled in several steps; print them as RON.
+    #[command(
+        after_help = "Example:\n  cm search-times runs/quickstart/cd/seed-0 --points 1 --samples 5000\n\nThe last line goes into the list `student` of a study's evaluation."
+    )]
+    SearchTimes {
+        /// The folder of a finished run, with its model.safetensors.
+        run_dir: PathBuf,
+        /// Times to find; one evaluation of the network more for each.
+        #[arg(long, default_value_t = SearchTimes::default().points)]
+        points: usize,
+        /// Images of each Fréchet distance. Without it, as many as in the run's own scores.
+        #[arg(long)]
+        samples: Option<usize>,
+        /// Noise levels among which the times are found. Without it, as many as the run ended with.
+        #[arg(long)]
+        levels: Option<usize>,
+        /// Which of the run's averages of the weights, counted from 0.
+        #[arg(long, default_value_t = SearchTimes::default().average)]
+        average: usize,
+        /// A file for the result, beside standard output.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        threads: Threads,
     },
     /// Time kernels, training steps or sampling on this machine; one line of JSON for each case.
     #[command(

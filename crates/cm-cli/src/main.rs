@@ -10,7 +10,7 @@ mod progress;
 use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
 use clap::Parser;
 use cm_experiment::bench::{self, BenchError, BenchNetwork, Suite};
-use cm_experiment::{InputErrors, RunError, RunOutcome, StopFlag};
+use cm_experiment::{InputErrors, RunError, RunOutcome, SearchTimes, StopFlag};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -85,6 +85,22 @@ fn perform(command: Command) -> Result<(), Ending> {
             print(&(notes + &study.plan.describe()))
         }
         Command::Table { run_dir } => print(&cm_experiment::report_of(&run_dir)?),
+        Command::SearchTimes {
+            run_dir,
+            points,
+            samples,
+            levels,
+            average,
+            out,
+            threads: Threads { threads },
+        } => {
+            let search = SearchTimes { points, samples, levels, average };
+            let found = cm_experiment::on_threads(threads.map(usize::from), || {
+                let mut progress = progress::to_stderr();
+                cm_experiment::search_times(&run_dir, &search, out.as_deref(), progress.as_mut())
+            });
+            print(&found.map_err(|error| Ending { message: format!("error: {error}"), code: FAILED })??)
+        }
         Command::Bench { bench } => match bench {
             Bench::Kernels { timing } => time(bench::kernels, timing),
             Bench::Step { network, timing } => {

@@ -1,6 +1,9 @@
 //! How a consistency model is trained, as data.
 
-use cm_diffusion::{DiscretisationConfig, IndexLawConfig, LogNormal, QuantityError, WeightingConfig};
+use cm_diffusion::{
+    CosineConfig, DiscretisationConfig, IndexLawConfig, KarrasConfig, LogNormal, NumLevels, QuantityError,
+    SpacingConfig, WeightingConfig,
+};
 use cm_training::{RangeError, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -239,7 +242,55 @@ impl Default for FeaturesConfig {
     }
 }
 
+impl CurriculumConfig {
+    /// The largest N of a run, and the name of the setting it comes from; `None` without levels.
+    pub fn most_levels(&self) -> Option<(usize, &'static str)> {
+        match *self {
+            Self::Fixed(FixedConfig { num_levels }) => Some((num_levels, "num_levels")),
+            Self::Progressive(ProgressiveConfig { end, .. }) | Self::Doubling(DoublingConfig { end, .. }) => {
+                Some((end.saturating_add(1), "end"))
+            }
+            Self::Continuous(_) => None,
+        }
+    }
+}
+
+/// A spacing that cannot be built over its range.
+fn spacing_problem(discretisation: &DiscretisationConfig) -> Option<RangeError> {
+    // A range that is wrong is reported on its own.
+    let range = discretisation.range().ok()?;
+    let fits = discretisation.spacing.build(range).is_ok();
+    match discretisation.spacing {
+        SpacingConfig::Karras(KarrasConfig { rho }) => RangeError::unless(
+            fits,
+            "discretisation.spacing.rho",
+            rho,
+            "above 0, and sigma^(1/rho) neither overflows nor vanishes",
+        ),
+        SpacingConfig::Linear | SpacingConfig::Exponential => None,
+        SpacingConfig::Cosine(CosineConfig { scale }) => RangeError::unless(
+            fits,
+            "discretisation.spacing.scale",
+            scale,
+            "above 0, and near enough to the levels that their angles differ",
+        ),
+    }
+}
+
 impl ConsistencyConfig {
+    /// More levels than there are numbers in their range.
+    fn crowded(&self) -> Option<RangeError> {
+        let (levels, field) = self.curriculum.most_levels()?;
+        let range = self.discretisation.range().ok()?;
+        let room = range.check_room(NumLevels::new(levels).ok()?);
+        RangeError::unless(
+            room.is_ok(),
+            &format!("curriculum.{field}"),
+            levels,
+            "as many levels as there are different numbers between sigma_min and sigma_max",
+        )
+    }
+
     /// Everything that is out of range, with paths relative to this struct.
     pub fn problems(&self) -> Vec<RangeError> {
         let mut problems: Vec<_> = self
@@ -255,12 +306,8 @@ impl ConsistencyConfig {
             format!("{} (sigma_max {})", d.sigma_min, d.sigma_max),
             "0 < sigma_min < sigma_max, both finite",
         ));
-        problems.extend(RangeError::unless(
-            d.rho > 0.0 && d.rho.is_finite(),
-            "discretisation.rho",
-            d.rho,
-            "above 0",
-        ));
+        problems.extend(spacing_problem(d));
+        problems.extend(self.crowded());
         match self.curriculum {
             CurriculumConfig::Fixed(FixedConfig { num_levels }) => problems.extend(RangeError::unless(
                 num_levels >= 2,

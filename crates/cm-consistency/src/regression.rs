@@ -35,7 +35,7 @@ fn step<'a>(
     let range = config.discretisation.range().unwrap();
     let parts = Parts {
         trajectory: Box::new(KnownNoise),
-        discretisation: Box::new(config.discretisation.build().unwrap()),
+        discretisation: config.discretisation.build().unwrap(),
         index_law: config.index_law.build(range).unwrap(),
         continuous: None,
         distance: Box::new(Pixels(distance)),
@@ -63,8 +63,9 @@ fn take(step: &mut ConsistencyStep<'_>, images: u64) -> Result<StepReport, Train
 
 /// The pairs that a step with this seed draws from the default levels.
 fn pairs(config: &ConsistencyConfig, num_levels: usize, seed: StepSeed) -> Vec<LevelPair> {
-    use cm_diffusion::{Discretisation, NumLevels};
-    let levels = config.discretisation.build().unwrap().noise_levels(NumLevels::new(num_levels).unwrap());
+    use cm_diffusion::NumLevels;
+    let num_levels = NumLevels::new(num_levels).unwrap();
+    let levels = config.discretisation.build().unwrap().noise_levels(num_levels).unwrap();
     let law = config.index_law.build(config.discretisation.range().unwrap()).unwrap();
     law.draw(&levels, 8, &mut Random::with_stream(seed.noise(), 1))
 }

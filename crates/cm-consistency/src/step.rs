@@ -93,7 +93,7 @@ impl TrainStep for ConsistencyStep<'_> {
         let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
         let (pairs, scalar) = match spacing {
             Spacing::Levels(num_levels) => {
-                let levels = self.parts.discretisation.noise_levels(num_levels);
+                let levels = self.parts.discretisation.noise_levels(num_levels).map_err(TrainError::model)?;
                 let pairs = self.parts.index_law.draw(&levels, count, &mut random);
                 (pairs, ("num_levels", num_levels.get() as f64))
             }

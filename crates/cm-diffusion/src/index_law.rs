@@ -109,10 +109,10 @@ impl IndexLaw for LogNormalIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Discretisation, DiscretisationConfig, NumLevels};
+    use crate::{DiscretisationConfig, NumLevels};
 
     fn levels(n: usize) -> NoiseLevels {
-        DiscretisationConfig::default().build().unwrap().noise_levels(NumLevels::new(n).unwrap())
+        DiscretisationConfig::default().build().unwrap().noise_levels(NumLevels::new(n).unwrap()).unwrap()
     }
 
     fn ict() -> LogNormalIndex {

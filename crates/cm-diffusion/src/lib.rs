@@ -21,13 +21,19 @@ mod solver;
 mod weighting;
 
 pub use denoiser::{ConsistencyFunction, Denoiser, ModelError};
-pub use discretisation::{Discretisation, DiscretisationConfig, Karras};
+pub use discretisation::{
+    Cosine, CosineConfig, Discretisation, DiscretisationConfig, Exponential, Karras, KarrasConfig, Linear,
+    SpacingConfig,
+};
 pub use index_law::{IndexLaw, IndexLawConfig, LogNormalIndexConfig};
 pub use noise_distribution::{
     LogNormal, LogNormalConfig, LogUniform, LogUniformConfig, NoiseDistribution, NoiseDistributionConfig,
 };
 pub use precondition::{Boundary, Coefficients, Edm, Precondition};
-pub use sampler::{Churn, Labels, Multistep, OneStep, ProbabilityFlow, Sampler, Stochastic};
+pub use sampler::{
+    Ancestral, Churn, DpmSolverPlusPlus, FlowEnd, Gamma, Labels, Multistep, OneStep, ProbabilityFlow,
+    Sampler, Stochastic,
+};
 pub use sigma::{LevelPair, NoiseLevels, NumLevels, QuantityError, Sigma, SigmaRange};
-pub use solver::{Euler, Heun, Midpoint, OdeSolver, SolverConfig};
+pub use solver::{DpmSolver2, Euler, Heun, Midpoint, OdeSolver, Rho3Midpoint, SolverConfig};
 pub use weighting::{Weighting, WeightingConfig};

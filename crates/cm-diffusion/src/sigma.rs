@@ -42,6 +42,21 @@ pub enum QuantityError {
     /// Curvature of Karras levels.
     #[error("rho {0}: need a finite number above 0 for which sigma^(1/rho) neither overflows nor vanishes")]
     Rho(f32),
+    /// Scale of the cosine schedule.
+    #[error("scale {0}: need a number above 0 that keeps sigma / scale finite and above 0")]
+    Scale(f32),
+    /// Levels need room.
+    #[error("{levels} noise levels from {min} to {max}, where there are only {room} different numbers")]
+    Crowded {
+        /// N.
+        levels: usize,
+        /// Lower end of the range.
+        min: f32,
+        /// Upper end of the range.
+        max: f32,
+        /// Different `f32` numbers from one to the other.
+        room: u32,
+    },
     /// A log-normal law must give representable levels only.
     #[error("ln sigma normal with mean {mean} and std {std}: need std >= 0 and |mean| + 6 std <= 80")]
     LogNormal {
@@ -72,6 +87,12 @@ pub enum QuantityError {
         /// Upper end of the range, not included.
         max: f32,
     },
+    /// Share of fresh noise in ancestral sampling.
+    #[error("eta {0}: need a number from 0 to 1")]
+    Eta(f32),
+    /// Share of fresh noise in gamma-sampling.
+    #[error("gamma {0}: need a number from 0 to 1")]
+    Gamma(f32),
     /// Parameters of the stochastic sampler.
     #[error(
         "churn {amount} over {sigma_min} to {sigma_max} with noise {noise}: need amount >= 0, \
@@ -161,6 +182,18 @@ impl SigmaRange {
     /// The paper's T: where sampling starts.
     pub const fn max(self) -> Sigma {
         self.max
+    }
+
+    /// Whether `num_levels` different levels fit: there must be as many `f32` numbers in the range, ends included.
+    ///
+    /// # Errors
+    /// [`QuantityError::Crowded`] if not.
+    pub fn check_room(self, num_levels: NumLevels) -> Result<(), QuantityError> {
+        let (min, max) = (self.min.get(), self.max.get());
+        // The bits of positive numbers are in the order of the numbers.
+        let room = max.to_bits() - min.to_bits() + 1;
+        let levels = num_levels.get();
+        if levels <= room as usize { Ok(()) } else { Err(QuantityError::Crowded { levels, min, max, room }) }
     }
 }
 

@@ -2,8 +2,12 @@
 //! variant, so a new one does not compile until it is assembled here.
 
 use crate::classifier::train_classifier;
-use crate::config::{MethodConfig, StudentSamplerConfig};
+use crate::config::MethodConfig;
 use crate::error::RunError;
+use crate::samplers::{
+    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, MultistepConfig,
+    StudentSamplerConfig, TeacherMethodConfig,
+};
 use cm_consistency::{
     ClassifierFeatures, ContinuousPairs, CurriculumConfig, Distance, DistanceConfig, KnownNoise, Pixels,
     PseudoHuberConfig, Resized, ResizedConfig, TeacherStep, Trajectory,
@@ -11,7 +15,8 @@ use cm_consistency::{
 use cm_datasets::{Dataset, DatasetConfig, Split, sigma_data};
 use cm_diffusion::analytic::{ExactConsistency, GaussianMixture};
 use cm_diffusion::{
-    ConsistencyFunction, Denoiser, Labels, Multistep, OneStep, QuantityError, Sampler, Sigma, SigmaRange,
+    Ancestral, ConsistencyFunction, Denoiser, DpmSolverPlusPlus, Gamma, Labels, Multistep, NoiseLevels,
+    OneStep, ProbabilityFlow, QuantityError, Sampler, Sigma, SigmaRange, Stochastic,
 };
 use cm_evaluator::{ExactEndpoint, ExactModes, Judges, NetworkJudge};
 use cm_image::{ImageBatch, ImageShape};
@@ -164,11 +169,39 @@ pub(crate) fn student_sampler<'a>(
     range: SigmaRange,
     labels: Labels,
 ) -> Result<Box<dyn Sampler + 'a>, QuantityError> {
+    let levels = |times: &[f32]| times.iter().map(|&time| Sigma::new(time)).collect::<Result<_, _>>();
     Ok(match config {
         StudentSamplerConfig::OneStep => Box::new(OneStep { model, shape, sigma_max: range.max(), labels }),
-        StudentSamplerConfig::Multistep(config) => {
-            let times = config.times.iter().map(|&time| Sigma::new(time)).collect::<Result<_, _>>()?;
-            Box::new(Multistep::new(model, shape, range, times, config.clip, labels)?)
+        StudentSamplerConfig::Multistep(MultistepConfig { times, clip }) => {
+            Box::new(Multistep::new(model, shape, range, levels(times)?, *clip, labels)?)
+        }
+        StudentSamplerConfig::Gamma(GammaConfig { gamma, times, clip }) => {
+            Box::new(Gamma::new(model, shape, range, levels(times)?, *gamma, *clip, labels)?)
+        }
+    })
+}
+
+/// A sampler of a denoiser, down `levels`.
+pub(crate) fn teacher_sampler<'a>(
+    config: TeacherMethodConfig,
+    denoiser: &'a dyn Denoiser,
+    shape: ImageShape,
+    levels: &'a NoiseLevels,
+    labels: Labels,
+) -> Result<Box<dyn Sampler + 'a>, QuantityError> {
+    Ok(match config {
+        TeacherMethodConfig::Flow(FlowConfig { solver, end }) => {
+            let solver = solver.solver();
+            Box::new(ProbabilityFlow { denoiser, solver, shape, levels, end, labels })
+        }
+        TeacherMethodConfig::Churned(ChurnedConfig { solver, churn }) => {
+            Box::new(Stochastic::new(denoiser, solver.solver(), shape, levels, churn, labels)?)
+        }
+        TeacherMethodConfig::DpmSolverPlusPlus(DpmSolverPlusPlusConfig { end }) => {
+            Box::new(DpmSolverPlusPlus { denoiser, shape, levels, end, labels })
+        }
+        TeacherMethodConfig::Ancestral(AncestralConfig { eta }) => {
+            Box::new(Ancestral::new(denoiser, shape, levels, eta, labels)?)
         }
     })
 }

@@ -3,10 +3,8 @@
 //! Deliberately absent: changes by path or by string. A new knob is a new variant here, with its path (for error
 //! messages) and its assignment.
 
-use crate::config::{
-    EvaluationConfig, ExperimentConfig, MethodConfig, StudentSamplerConfig, TeacherSamplerConfig,
-    TeacherSource,
-};
+use crate::config::{EvaluationConfig, ExperimentConfig, MethodConfig, TeacherSource};
+use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::{CurriculumConfig, DistanceConfig, InitConfig, TargetConfig};
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{DiscretisationConfig, IndexLawConfig, SolverConfig, WeightingConfig};

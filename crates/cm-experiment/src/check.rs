@@ -1,9 +1,7 @@
 //! What is wrong with one experiment: each component's own ranges, and the rules that join components.
 
-use crate::config::{
-    EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, MultistepConfig, StudentSamplerConfig,
-    TeacherSource,
-};
+use crate::check_samplers;
+use crate::config::{EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherSource};
 use crate::plan::Problem;
 use cm_consistency::{DistanceConfig, InitConfig};
 use cm_datasets::{DatasetConfig, Split};
@@ -107,54 +105,13 @@ fn has_classes(dataset: &DatasetConfig) -> bool {
 
 fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let EvaluationConfig { samples, student, teacher, metrics, metric, every_images } =
-        &experiment.evaluation;
+    let EvaluationConfig { samples, metrics, metric, every_images, .. } = &experiment.evaluation;
+    problems.extend(check_samplers::problems(experiment));
     let mut say = |path: &str, message: String, allowed: &str| {
         problems.push(Problem::new(format!("evaluation.{path}"), message, allowed));
     };
     if *every_images == Some(0) {
         say("every_images", "every_images is 0".into(), "at least 1 image, or None");
-    }
-    if teacher.levels < 2 {
-        say("teacher.levels", format!("levels is {}", teacher.levels), "at least 2 noise levels");
-    }
-    if student.is_empty() {
-        say("student", "no sampler is given".into(), "at least one, as in [OneStep]");
-    }
-    for (index, sampler) in student.iter().enumerate() {
-        let path = format!("student[{index}]");
-        if student[..index].contains(sampler) {
-            say(&path, format!("sampler {} is given twice", sampler.name()), "each sampler once");
-        }
-        match sampler {
-            StudentSamplerConfig::OneStep => {}
-            StudentSamplerConfig::Multistep(MultistepConfig { times, .. }) => {
-                let levels = &experiment.consistency.discretisation;
-                let inside = |t: f32| levels.sigma_min < t && t < levels.sigma_max;
-                if times.is_empty() {
-                    say(
-                        &format!("{path}.times"),
-                        "times is empty".into(),
-                        "at least one noise level, or OneStep",
-                    );
-                }
-                for (place, &time) in times.iter().enumerate() {
-                    let path = format!("{path}.times[{place}]");
-                    if !inside(time) {
-                        let allowed = format!(
-                            "between sigma_min {} and sigma_max {}",
-                            levels.sigma_min, levels.sigma_max
-                        );
-                        say(&path, format!("time {time} is outside the model's noise levels"), &allowed);
-                    }
-                    if place > 0 && time >= times[place - 1] {
-                        let message =
-                            format!("time {time} is not below the one before it ({})", times[place - 1]);
-                        say(&path, message, "strictly falling noise levels");
-                    }
-                }
-            }
-        }
     }
     for error in metric.problems() {
         let field = match error {

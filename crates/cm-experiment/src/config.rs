@@ -4,6 +4,7 @@
 //! them. Deliberately absent: checks (`plan.rs`) and reading (`load.rs`).
 
 use crate::Change;
+use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::ConsistencyConfig;
 use cm_datasets::{Dataset, DatasetConfig};
 use cm_diffusion::SolverConfig;
@@ -166,80 +167,6 @@ impl Default for EvaluationConfig {
             metric: MetricConfig::default(), // beside that type
             every_images: None, // ours: samples cost time
         }
-    }
-}
-
-/// How images are drawn from a consistency model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub enum StudentSamplerConfig {
-    /// f(x, sigma_max).
-    OneStep,
-    /// Noise and denoise alternately (Song et al. 2023, Algorithm 1).
-    Multistep(MultistepConfig),
-}
-
-impl StudentSamplerConfig {
-    /// A short name for tables and files.
-    pub fn name(&self) -> String {
-        match self {
-            Self::OneStep => "one-step".to_owned(),
-            Self::Multistep(MultistepConfig { times, clip }) => {
-                let times: Vec<String> = times.iter().map(f32::to_string).collect();
-                format!("multistep-{}{}", times.join("-"), if *clip { "-clipped" } else { "" })
-            }
-        }
-    }
-}
-
-/// Settings of [`StudentSamplerConfig::Multistep`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MultistepConfig {
-    /// The noise levels after the first evaluation, strictly falling, between sigma_min and sigma_max. One more
-    /// evaluation for each.
-    pub times: Vec<f32>,
-    /// Whether intermediate images are clipped to [-1, 1].
-    pub clip: bool,
-}
-
-impl Default for MultistepConfig {
-    fn default() -> Self {
-        Self {
-            times: vec![0.821], // Song et al. 2023, Appendix C: two steps on CIFAR-10
-            clip: false,        // Song et al. 2023, Algorithm 1
-        }
-    }
-}
-
-/// How images are drawn from a teacher: the probability-flow equation on Karras levels, then a step to 0.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TeacherSamplerConfig {
-    /// The solver.
-    pub solver: SolverConfig,
-    /// Noise levels, at least 2. Heun's solver evaluates the network 2 x levels - 1 times.
-    pub levels: usize,
-}
-
-impl Default for TeacherSamplerConfig {
-    fn default() -> Self {
-        Self {
-            solver: SolverConfig::Heun, // Karras et al. 2022, Algorithm 1
-            levels: 18,                 // Karras et al. 2022, Table 2: 35 evaluations on CIFAR-10
-        }
-    }
-}
-
-impl TeacherSamplerConfig {
-    /// A short name for tables and files.
-    pub fn name(&self) -> String {
-        let solver = match self.solver {
-            SolverConfig::Euler => "euler",
-            SolverConfig::Heun => "heun",
-            SolverConfig::Midpoint => "midpoint",
-        };
-        format!("{solver}-{}", self.levels)
     }
 }
 

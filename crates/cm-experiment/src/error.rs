@@ -2,6 +2,7 @@
 
 use crate::diagnostics::InputErrors;
 use crate::journal::JournalError;
+use cm_training::RangeError;
 use std::io;
 use std::path::PathBuf;
 
@@ -52,6 +53,16 @@ pub enum FolderError {
         /// Why not.
         reason: String,
     },
+    /// It holds no trained consistency model.
+    #[error(
+        "{path} holds no trained consistency model: {reason}; expected a folder such as runs/smoke/cd/seed-0"
+    )]
+    NoModel {
+        /// The folder or file.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
 }
 
 /// Why a study was not run, or not to its end.
@@ -82,6 +93,9 @@ pub enum RunError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Options of a command are out of range; all problems.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]
+    Options(Vec<RangeError>),
     /// The work itself failed.
     #[error("{what}: {source}")]
     Failed {
@@ -111,7 +125,7 @@ impl RunError {
     pub fn is_input(&self) -> bool {
         match self {
             // A damaged file is something the user hands over with the folder.
-            Self::Input(_) | Self::Folder(_) | Self::Damaged { .. } => true,
+            Self::Input(_) | Self::Folder(_) | Self::Damaged { .. } | Self::Options(_) => true,
             Self::File { .. } | Self::Journal(_) | Self::Failed { .. } => false,
         }
     }

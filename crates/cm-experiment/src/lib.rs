@@ -8,6 +8,8 @@
 //!    run works is its [`Journal`]; what a user sees meanwhile goes through [`Progress`]; a [`StopFlag`] asks for an
 //!    end after a checkpoint.
 //! 3. The scores of all runs become a report of [`ReportRow`]s, as CSV and as a table.
+//! 4. A finished run's model is opened again as [`Trained`], for what is done with it afterwards, such as
+//!    [`search_times`].
 //!
 //! Deliberately absent: printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper.
 //! Nothing below this crate reads or writes RON.
@@ -16,8 +18,10 @@ mod assemble;
 pub mod bench;
 mod change;
 mod check;
+mod check_samplers;
 mod classifier;
 mod config;
+mod context;
 mod cost;
 mod diagnostics;
 mod durable;
@@ -34,18 +38,22 @@ mod progress;
 mod provenance;
 mod run;
 mod run_dir;
+mod samplers;
 mod schedule;
+mod search_times;
 mod seed;
 mod source_map;
 mod stop;
 mod table;
+mod ternary_search;
 mod threads;
+mod trained;
 
 pub use change::{Change, ChangeError};
 pub use classifier::{ClassifierError, accuracy, train_classifier};
 pub use config::{
     ArmConfig, ArmsConfig, DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig,
-    MethodConfig, MultistepConfig, StudentSamplerConfig, StudyConfig, TeacherSamplerConfig, TeacherSource,
+    MethodConfig, StudyConfig, TeacherSource,
 };
 pub use cost::{ArmCost, TrainingCost};
 pub use diagnostics::{Diagnostic, InputErrors};
@@ -58,7 +66,13 @@ pub use progress::{Progress, Silent};
 pub use provenance::Provenance;
 pub use run::{post_hoc_ema, resume, run};
 pub use run_dir::{Opened, RunDir, StudyDir, TeacherKey, report_of};
+pub use samplers::{
+    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, MultistepConfig,
+    StudentSamplerConfig, TeacherMethodConfig, TeacherSamplerConfig,
+};
+pub use search_times::{SearchTimes, search_times};
 pub use seed::NamedSeeds;
 pub use stop::StopFlag;
 pub use table::{REPORT_HEADER, ReportError, ReportRow};
 pub use threads::{ThreadsError, on_threads};
+pub use trained::Trained;

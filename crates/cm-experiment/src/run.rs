@@ -1,7 +1,8 @@
 //! A study from its first step to its report: teacher, student, samples, scores, for each arm and seed.
 
-use crate::assemble::{Data, Judge, continuous_pairs, distance, student_sampler, trajectory};
+use crate::assemble::{continuous_pairs, distance, student_sampler, teacher_sampler, trajectory};
 use crate::config::{ExperimentConfig, TeacherSource};
+use crate::context::Context;
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
 use crate::load::Study;
 use crate::loss_bins;
@@ -13,13 +14,12 @@ use crate::run_dir::{Opened, RunDir, StudyDir, TeacherKey};
 use crate::seed::NamedSeeds;
 use crate::stop::StopFlag;
 use crate::table::{self, ReportRow};
+use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
 use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts, Probe};
-use cm_diffusion::{
-    Boundary, Denoiser, Discretisation, Edm, Karras, Labels, NumLevels, ProbabilityFlow, Sampler, SigmaRange,
-};
+use cm_diffusion::{Denoiser, Edm, Labels, NoiseLevels, NumLevels, Sampler};
 use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor};
 use cm_image::{ImageBatch, contact_sheet, scatter_plot};
-use cm_network::{Network, TensorFile, Weights};
+use cm_network::Weights;
 use cm_teacher::{Teacher, TeacherStep};
 use cm_training::{EmaConfig, StepReport, TrainState};
 use std::fs;
@@ -141,58 +141,6 @@ struct Run<'a> {
     stop: &'a StopFlag,
 }
 
-/// What a run's student and baselines both need.
-struct Context {
-    data: Data,
-    judge: Judge,
-    range: SigmaRange,
-    karras: Karras,
-    network: Box<dyn Network>,
-    /// Fresh weights of this run's seed.
-    fresh: Weights,
-    /// The trained teacher's averaged weights.
-    teacher: Option<Weights>,
-}
-
-impl Context {
-    /// The teacher as a denoiser, whatever it is.
-    fn denoiser(&self, source: &TeacherSource) -> Option<Box<dyn Denoiser + '_>> {
-        match source {
-            TeacherSource::Trained(_) => self.teacher.as_ref().map(|weights| -> Box<dyn Denoiser> {
-                let edm = Edm { sigma_data: self.data.sigma_data };
-                Box::new(Teacher::new(self.network.as_ref(), weights.clone(), edm))
-            }),
-            TeacherSource::Exact => {
-                self.data.mixture.clone().map(|mixture| -> Box<dyn Denoiser> { Box::new(mixture) })
-            }
-            TeacherSource::None => None,
-        }
-    }
-
-    fn reference<'a>(&'a self, experiment: &ExperimentConfig) -> Result<Reference<'a>, RunError> {
-        let evaluation = &experiment.evaluation;
-        Reference::new(
-            &evaluation.metrics,
-            &evaluation.metric,
-            self.data.train_images.clone(),
-            self.judge.judges(),
-        )
-        .map_err(|error| RunError::failed("preparing the evaluation", error))
-    }
-
-    /// The classes asked of samples.
-    fn labels(&self) -> Labels {
-        match self.network.classes() {
-            Some(classes) => Labels::Uniform { classes: classes as u32 },
-            None => Labels::None,
-        }
-    }
-
-    fn boundary(&self) -> Boundary {
-        Boundary { sigma_data: self.data.sigma_data, sigma_min: self.range.min().get() }
-    }
-}
-
 impl Run<'_> {
     fn experiment(&self) -> &ExperimentConfig {
         &self.planned.experiment
@@ -237,13 +185,14 @@ impl Run<'_> {
         for &sigma_rel in sigma_rels {
             let (weights, error) = post_hoc::reconstruct(folder, config, &context.fresh, sigma_rel)?;
             let name = EmaConfig::Power(sigma_rel).name();
-            let file = self.model_file(&context, &[&weights]);
+            let average = std::slice::from_ref(&weights);
+            let file = model_file(ModelKind::Student, self.planned, context.data.sigma_data, average);
             write_file(&parent.join(format!("{name}.safetensors")), &file)?;
             progress.note(&format!("{name}: its profile is met up to {:.2} per cent", 100.0 * error));
             models.push((format!("student-{name}"), weights));
         }
         let models: Vec<_> = models.iter().map(|(name, weights)| (name.clone(), weights)).collect();
-        let reference = context.reference(self.experiment())?;
+        let reference = context.reference(self.experiment(), &self.experiment().evaluation.metrics)?;
         let rows = self.student_scores(&context, &reference, &models, progress)?;
         Ok(table::markdown(&rows))
     }
@@ -251,17 +200,7 @@ impl Run<'_> {
     /// Data, judge, network, and the teacher if there is one to train.
     fn prepare(&self, progress: &mut dyn Progress) -> Result<Context, Halt> {
         let experiment = self.experiment();
-        let data = Data::new(&experiment.dataset)?;
-        let karras =
-            experiment.consistency.discretisation.build().map_err(self.failed("the noise levels"))?;
-        let range = karras.range();
-        let judge = Judge::new(&experiment.dataset, &data, range)?;
-        let seeds = NamedSeeds::of(self.planned.seed);
-        let (network, fresh) = experiment
-            .network
-            .build(data.shape(), experiment.conditions(data.train.as_ref()), seeds.init)
-            .map_err(self.failed("the network"))?;
-        let mut context = Context { data, judge, range, karras, network, fresh, teacher: None };
+        let mut context = Context::new(self.planned)?;
         if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
             context.teacher = Some(self.teacher(&context, &key, progress)?);
         }
@@ -280,7 +219,7 @@ impl Run<'_> {
             return Err(RunError::failed("the teacher", "the plan has none to train").into());
         };
         let folder = self.dir.teacher_dir(key)?;
-        let path = folder.path().join("model.safetensors");
+        let path = folder.path().join(MODEL_FILE);
         let seeds = NamedSeeds::of(key.seed);
         let conditions = experiment.conditions(context.data.train.as_ref());
         let (_, mut weights) = experiment
@@ -288,7 +227,7 @@ impl Run<'_> {
             .build(context.data.shape(), conditions, seeds.init)
             .map_err(self.failed("the teacher's network"))?;
         if let Some(file) = read(&path)? {
-            file.load_weights("average.0/", &mut weights).map_err(|error| damaged(&path, &error))?;
+            file.load_weights(&prefix(0), &mut weights).map_err(|error| damaged(&path, &error))?;
             return Ok(weights);
         }
         let edm = Edm { sigma_data: context.data.sigma_data };
@@ -317,50 +256,48 @@ impl Run<'_> {
             };
         phase.train(&mut step, progress, draw)?;
         let state = step.state();
-        let averages: Vec<_> = state.averages.iter().collect();
-        write_file(&path, &self.model_file(context, &averages))?;
+        let sigma_data = context.data.sigma_data;
+        write_file(&path, &model_file(ModelKind::Teacher, self.planned, sigma_data, &state.averages))?;
         Ok(state.averages[0].clone())
-    }
-
-    /// The weights that sampling needs, with the plan they come from.
-    fn model_file(&self, context: &Context, averages: &[&Weights]) -> TensorFile {
-        let mut file = TensorFile::default();
-        for (index, average) in averages.iter().enumerate() {
-            file.add_weights(&format!("average.{index}/"), average);
-        }
-        file.metadata.insert("plan".into(), to_ron(self.planned));
-        file.metadata.insert("sigma_data".into(), context.data.sigma_data.to_string());
-        file
     }
 
     /// Scores of held-out data and of the teacher.
     fn baselines(&self, context: &Context, progress: &mut dyn Progress) -> Result<Vec<ReportRow>, Halt> {
         let experiment = self.experiment();
         let evaluation = &experiment.evaluation;
-        let reference = context.reference(experiment)?;
+        let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
         let scored = floor(&reference, context.data.test_images.clone()).map_err(self.failed("the floor"))?;
         let mut rows = self.rows(&scored, "floor", "-", 0, self.planned.seed);
         if let Some(denoiser) = context.denoiser(&experiment.teacher) {
             let levels = self.teacher_levels(context)?;
-            let solver = evaluation.teacher.solver.build();
-            let sampler = ProbabilityFlow {
-                denoiser: denoiser.as_ref(),
-                solver: solver.as_ref(),
-                shape: context.data.shape(),
-                levels: &levels,
-                labels: context.labels(),
-            };
+            let sampler = self.teacher_sampler(context, denoiser.as_ref(), &levels)?;
             let seed = NamedSeeds::of(experiment.teacher_seed).sample;
-            let scored = self.score(&reference, &sampler, seed, "teacher", progress)?;
+            let scored = self.score(&reference, sampler.as_ref(), seed, "teacher", progress)?;
             let name = evaluation.teacher.name();
             rows.extend(self.rows(&scored, "teacher", &name, sampler.evaluations(), experiment.teacher_seed));
         }
         Ok(rows)
     }
 
-    fn teacher_levels(&self, context: &Context) -> Result<cm_diffusion::NoiseLevels, RunError> {
-        let levels = NumLevels::new(self.experiment().evaluation.teacher.levels);
-        Ok(context.karras.noise_levels(levels.map_err(self.failed("the teacher's sampler"))?))
+    /// The levels the teacher's sampler goes down.
+    fn teacher_levels(&self, context: &Context) -> Result<NoiseLevels, RunError> {
+        let config = &self.experiment().evaluation.teacher;
+        let levels = NumLevels::new(config.levels).and_then(|levels| match config.spacing {
+            Some(spacing) => spacing.build(context.range)?.noise_levels(levels),
+            None => context.discretisation.noise_levels(levels),
+        });
+        levels.map_err(self.failed("the levels of the teacher's sampler"))
+    }
+
+    fn teacher_sampler<'a>(
+        &self,
+        context: &Context,
+        denoiser: &'a dyn Denoiser,
+        levels: &'a NoiseLevels,
+    ) -> Result<Box<dyn Sampler + 'a>, RunError> {
+        let method = self.experiment().evaluation.teacher.method;
+        teacher_sampler(method, denoiser, context.data.shape(), levels, context.labels())
+            .map_err(self.failed("the teacher's sampler"))
     }
 
     /// Trains and scores the student.
@@ -381,7 +318,7 @@ impl Run<'_> {
         };
         let parts = Parts {
             trajectory: trajectory(&experiment.method, denoiser.as_deref())?,
-            discretisation: Box::new(context.karras),
+            discretisation: config.discretisation.build().map_err(self.failed("the noise levels"))?,
             continuous: continuous_pairs(config.curriculum, context.range)
                 .map_err(self.failed("the law of pairs"))?,
             index_law: config.index_law.build(context.range).map_err(self.failed("the law of intervals"))?,
@@ -401,7 +338,7 @@ impl Run<'_> {
             data: context.data.train.as_ref(),
             stop: self.stop,
         };
-        let reference = context.reference(experiment)?;
+        let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
         let last = config.train.steps();
         let probe = self.probe(context, seeds)?;
         let look = |step: &ConsistencyStep,
@@ -453,8 +390,8 @@ impl Run<'_> {
         };
         phase.train(&mut step, progress, look)?;
         let averages = &step.state().averages;
-        let file = self.model_file(context, &averages.iter().collect::<Vec<_>>());
-        write_file(&folder.path().join("model.safetensors"), &file)?;
+        let file = model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages);
+        write_file(&folder.path().join(MODEL_FILE), &file)?;
         let rows = self.student_scores(context, &reference, &self.named(step.state()), progress)?;
         folder.write_scores(&rows)?;
         Ok(rows)
@@ -565,15 +502,8 @@ impl Run<'_> {
         seeds: NamedSeeds,
     ) -> Result<Option<ImageBatch>, RunError> {
         let levels = self.teacher_levels(context)?;
-        let solver = self.experiment().evaluation.teacher.solver.build();
-        let sampler = ProbabilityFlow {
-            denoiser: teacher,
-            solver: solver.as_ref(),
-            shape: context.data.shape(),
-            levels: &levels,
-            labels: context.labels(),
-        };
-        self.picture(&sampler, sampler.labels, seeds)
+        let sampler = self.teacher_sampler(context, teacher, &levels)?;
+        self.picture(sampler.as_ref(), context.labels(), seeds)
     }
 
     /// A contact sheet of images, in the order of their classes; a scatter plot of points in the plane; nothing for

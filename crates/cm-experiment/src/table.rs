@@ -115,7 +115,7 @@ fn cell(values: &[f64]) -> String {
 }
 
 /// `value` with as many decimals as give `scale` four significant digits.
-fn number(value: f64, scale: f64) -> String {
+pub(crate) fn number(value: f64, scale: f64) -> String {
     if !value.is_finite() {
         return value.to_string();
     }
@@ -127,7 +127,7 @@ fn number(value: f64, scale: f64) -> String {
 }
 
 /// Pads every column to its widest cell: names to the left, numbers to the right.
-fn align(table: &[Vec<String>]) -> String {
+pub(crate) fn align(table: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..table[0].len())
         .map(|column| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3))
         .collect();

@@ -1,7 +1,6 @@
 //! A consistency function, noised and evaluated again.
 
-use super::{Labels, OneStep, Sampler};
-use crate::noise::batch_noise;
+use super::{Labels, OneStep, Sampler, add_noise, check_times};
 use crate::{ConsistencyFunction, ModelError, QuantityError, Sigma, SigmaRange};
 use cm_image::{ImageBatch, ImageShape};
 
@@ -33,16 +32,7 @@ impl<'a> Multistep<'a> {
         clip: bool,
         labels: Labels,
     ) -> Result<Self, QuantityError> {
-        for (index, &time) in times.iter().enumerate() {
-            if time < range.min() || time >= range.max() {
-                let (min, max) = (range.min().get(), range.max().get());
-                return Err(QuantityError::Outside { index, level: time.get(), min, max });
-            }
-            if index > 0 && time >= times[index - 1] {
-                let before = times[index - 1].get();
-                return Err(QuantityError::NotFalling { index, level: time.get(), before });
-            }
-        }
+        check_times(range, &times)?;
         Ok(Self { model, shape, range, times, clip, labels })
     }
 }
@@ -68,10 +58,7 @@ impl Sampler for Multistep<'_> {
             }
             let t = f64::from(time.get());
             let added = ((t - sigma_min) * (t + sigma_min)).sqrt() as f32;
-            let noise = batch_noise(self.shape, seeds, draw);
-            for (value, z) in x.values_mut().iter_mut().zip(noise.values()) {
-                *value += added * z;
-            }
+            add_noise(&mut x, added, seeds, draw);
             x = self.model.endpoint(&x, &vec![time; seeds.len()], &labels)?;
         }
         Ok(x)

@@ -1,8 +1,7 @@
 //! The probability-flow ODE with noise added and removed along the way.
 
 use super::probability_flow::{evaluations, steps};
-use super::{Labels, Sampler, starting_noise};
-use crate::noise::batch_noise;
+use super::{FlowEnd, Labels, Sampler, add_noise, starting_noise};
 use crate::{Denoiser, ModelError, NoiseLevels, OdeSolver, QuantityError, Sigma};
 use cm_image::{ImageBatch, ImageShape};
 use serde::{Deserialize, Serialize};
@@ -32,6 +31,22 @@ impl Default for Churn {
     }
 }
 
+impl Churn {
+    /// Whether the numbers are in range.
+    ///
+    /// # Errors
+    /// [`QuantityError::Churn`] unless amount >= 0, 0 <= sigma_min <= sigma_max and noise > 0.
+    pub fn check(&self) -> Result<(), QuantityError> {
+        let Self { amount, sigma_min, sigma_max, noise } = *self;
+        let finite = amount.is_finite() && noise.is_finite();
+        if finite && amount >= 0.0 && sigma_min >= 0.0 && sigma_min <= sigma_max && noise > 0.0 {
+            Ok(())
+        } else {
+            Err(QuantityError::Churn { amount, sigma_min, sigma_max, noise })
+        }
+    }
+}
+
 /// Stochastic sampling: Karras et al. 2022, Algorithm 2 with any solver in place of Heun's method. Before each step
 /// the level is raised to sigma (1 + gamma), gamma = min(S_churn / n, sqrt(2) - 1), with fresh noise.
 #[derive(Clone, Copy)]
@@ -57,13 +72,8 @@ impl<'a> Stochastic<'a> {
         churn: Churn,
         labels: Labels,
     ) -> Result<Self, QuantityError> {
-        let Churn { amount, sigma_min, sigma_max, noise } = churn;
-        let finite = amount.is_finite() && noise.is_finite();
-        if finite && amount >= 0.0 && sigma_min >= 0.0 && sigma_min <= sigma_max && noise > 0.0 {
-            Ok(Self { denoiser, solver, shape, levels, churn, labels })
-        } else {
-            Err(QuantityError::Churn { amount, sigma_min, sigma_max, noise })
-        }
+        churn.check()?;
+        Ok(Self { denoiser, solver, shape, levels, churn, labels })
     }
 
     /// The level from which the step at `sigma` starts: sigma (1 + gamma).
@@ -86,15 +96,12 @@ impl Sampler for Stochastic<'_> {
     fn sample(&self, seeds: &[u64]) -> Result<ImageBatch, ModelError> {
         let mut x = starting_noise(self.shape, self.levels.as_slice()[0], seeds);
         let labels = self.labels.of(seeds);
-        for (draw, (sigma, to)) in (1..).zip(steps(self.levels)) {
+        for (draw, (sigma, to)) in (1..).zip(steps(self.levels, FlowEnd::Zero)) {
             let from = self.raised(sigma);
             if from > sigma {
                 let (low, high) = (f64::from(sigma.get()), f64::from(from.get()));
                 let added = (f64::from(self.churn.noise) * ((high - low) * (high + low)).sqrt()) as f32;
-                let noise = batch_noise(self.shape, seeds, draw);
-                for (value, z) in x.values_mut().iter_mut().zip(noise.values()) {
-                    *value += added * z;
-                }
+                add_noise(&mut x, added, seeds, draw);
             }
             let (from, to) = (vec![from; seeds.len()], vec![to; seeds.len()]);
             x = self.solver.step(self.denoiser, &x, &from, &to, &labels)?;
@@ -103,6 +110,6 @@ impl Sampler for Stochastic<'_> {
     }
 
     fn evaluations(&self) -> usize {
-        evaluations(self.solver, self.levels)
+        evaluations(self.solver, self.levels, FlowEnd::Zero)
     }
 }

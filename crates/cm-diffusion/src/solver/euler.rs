@@ -4,7 +4,7 @@ use super::{OdeSolver, check_step, denoise, euler_value};
 use crate::{Denoiser, ModelError, Sigma};
 use cm_image::ImageBatch;
 
-/// x' = x + (to - from) (x - D(x; from)) / from: DDIM in these variables (Song et al. 2021).
+/// x' = x + (to - from) (x - D(x; from)) / from: DDIM in these variables (Song, Meng and Ermon 2021).
 ///
 /// With D replaced by the clean image it is the step along the known noise that consistency training takes:
 ///

@@ -4,8 +4,9 @@ use super::{OdeSolver, two_stage::two_stage};
 use crate::{Denoiser, ModelError, Sigma};
 use cm_image::ImageBatch;
 
-/// The slope in the middle of the step, where the middle is that of ln sigma, sqrt(from to): DPM-Solver-2 with
-/// r_1 = 1/2 (Lu et al. 2022, Algorithm 1), written for x = x_0 + sigma n.
+/// The slope at (from + to) / 2: the midpoint method of the textbooks, for dx/dsigma as it stands.
+///
+/// [`DpmSolver2`](super::DpmSolver2) and [`Rho3Midpoint`](super::Rho3Midpoint) differ in where the middle is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Midpoint;
 
@@ -30,8 +31,8 @@ impl OdeSolver for Midpoint {
     }
 }
 
-/// sqrt(from to), both positive.
+/// The mean of two levels.
 fn middle(from: Sigma, to: Sigma) -> Sigma {
-    let product = f64::from(from.get()) * f64::from(to.get());
-    Sigma::new(libm::sqrt(product) as f32).expect("the geometric mean lies between its arguments")
+    let mean = 0.5 * (f64::from(from.get()) + f64::from(to.get()));
+    Sigma::new(mean as f32).expect("the mean lies between its arguments")
 }

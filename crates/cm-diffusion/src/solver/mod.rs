@@ -1,14 +1,18 @@
 //! One step of the probability-flow ODE dx/dsigma = (x - D(x; sigma)) / sigma (Karras et al. 2022, Equation 3 with
 //! sigma(t) = t; Song et al. 2023, Equation 3).
 
+mod dpm_solver2;
 mod euler;
 mod heun;
 mod midpoint;
+mod rho3_midpoint;
 mod two_stage;
 
+pub use dpm_solver2::DpmSolver2;
 pub use euler::Euler;
 pub use heun::Heun;
 pub use midpoint::Midpoint;
+pub use rho3_midpoint::Rho3Midpoint;
 
 use crate::{Denoiser, ModelError, Sigma};
 use cm_image::ImageBatch;
@@ -46,18 +50,65 @@ pub enum SolverConfig {
     /// Second order, two evaluations.
     #[default] // Song et al. 2023, Section 6.1 (best in Figure 3b)
     Heun,
-    /// Second order, two evaluations.
+    /// Second order, two evaluations, the second in the middle of the step.
     Midpoint,
+    /// Second order, two evaluations, the second in the middle of the step in ln sigma.
+    DpmSolver2,
+    /// Second order, two evaluations, the second in the middle of the step in sigma^(1/3).
+    Rho3Midpoint,
 }
 
 impl SolverConfig {
+    /// Every solver.
+    pub const ALL: [Self; 5] =
+        [Self::Euler, Self::Heun, Self::Midpoint, Self::DpmSolver2, Self::Rho3Midpoint];
+
     /// The solver chosen.
-    pub fn build(self) -> Box<dyn OdeSolver> {
+    pub fn solver(self) -> &'static dyn OdeSolver {
         match self {
-            Self::Euler => Box::new(Euler),
-            Self::Heun => Box::new(Heun),
-            Self::Midpoint => Box::new(Midpoint),
+            Self::Euler => &Euler,
+            Self::Heun => &Heun,
+            Self::Midpoint => &Midpoint,
+            Self::DpmSolver2 => &DpmSolver2,
+            Self::Rho3Midpoint => &Rho3Midpoint,
         }
+    }
+
+    /// The solver chosen, for those who own theirs.
+    pub fn build(self) -> Box<dyn OdeSolver> {
+        Box::new(self.solver())
+    }
+
+    /// A short name for tables and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Euler => "euler",
+            Self::Heun => "heun",
+            Self::Midpoint => "midpoint",
+            Self::DpmSolver2 => "dpm-solver-2",
+            Self::Rho3Midpoint => "rho3-midpoint",
+        }
+    }
+}
+
+impl<S: OdeSolver + ?Sized> OdeSolver for &S {
+    fn order(&self) -> u32 {
+        (**self).order()
+    }
+
+    fn evaluations(&self, to_zero: bool) -> usize {
+        (**self).evaluations(to_zero)
+    }
+
+    fn step(
+        &self,
+        denoiser: &dyn Denoiser,
+        x: &ImageBatch,
+        from: &[Sigma],
+        to: &[Sigma],
+        labels: &[u32],
+    ) -> Result<ImageBatch, ModelError> {
+        (**self).step(denoiser, x, from, to, labels)
     }
 }
 
@@ -73,7 +124,7 @@ fn check_step(x: &ImageBatch, from: &[Sigma], to: &[Sigma]) -> Result<(), ModelE
 }
 
 /// D(x; sigma), checked to be as many images of the same shape.
-fn denoise(
+pub(crate) fn denoise(
     denoiser: &dyn Denoiser,
     x: &ImageBatch,
     sigma: &[Sigma],
@@ -85,7 +136,7 @@ fn denoise(
 }
 
 /// The Euler step, D + (to / from) (x - D), which is exactly D at `to` = 0.
-fn euler_value(x: f32, denoised: f32, from: Sigma, to: Sigma) -> f32 {
+pub(crate) fn euler_value(x: f32, denoised: f32, from: Sigma, to: Sigma) -> f32 {
     let (x, denoised) = (f64::from(x), f64::from(denoised));
     (denoised + f64::from(to.get()) / f64::from(from.get()) * (x - denoised)) as f32
 }

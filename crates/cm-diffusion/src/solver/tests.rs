@@ -5,8 +5,6 @@ use crate::{Discretisation, Karras, NumLevels, SigmaRange};
 use cm_image::ImageShape;
 use std::sync::Mutex;
 
-const SOLVERS: [SolverConfig; 3] = [SolverConfig::Euler, SolverConfig::Heun, SolverConfig::Midpoint];
-
 fn sigma(value: f32) -> Sigma {
     Sigma::new(value).unwrap()
 }
@@ -35,7 +33,7 @@ fn error(solver: &dyn OdeSolver, n: usize) -> f64 {
     let mixture = ring();
     let seeds: Vec<u64> = (0..32).collect();
     let levels = Karras::new(SigmaRange::new(0.2, 2.0).unwrap(), 7.0).unwrap();
-    let levels = levels.noise_levels(NumLevels::new(n + 1).unwrap());
+    let levels = levels.noise_levels(NumLevels::new(n + 1).unwrap()).unwrap();
     let all = |level| vec![level; seeds.len()];
     let clean = mixture.sample(&seeds);
     let start = perturb(&clean, &all(sigma(2.0)), &batch_noise(mixture.shape(), &seeds, 0));
@@ -53,7 +51,7 @@ fn error(solver: &dyn OdeSolver, n: usize) -> f64 {
 /// The slope of log error over log step is the order each solver claims.
 #[test]
 fn every_solver_has_its_order() {
-    for config in SOLVERS {
+    for config in SolverConfig::ALL {
         let solver = config.build();
         // Coarser steps for higher order, so that f32 rounding (1e-7) stays far below the error.
         let counts: [usize; 4] = if solver.order() == 1 { [64, 128, 256, 512] } else { [16, 32, 64, 128] };
@@ -76,10 +74,18 @@ fn one_step_by_hand() {
     let step = |config: SolverConfig| {
         config.build().step(&gaussian, &x, &[sigma(4.0)], &[sigma(1.0)], &[]).unwrap().values()[0]
     };
-    // d = 4; x~ = 25 - 3 * 4 = 13; d' = 1.3; midpoint at 2: x~ = 25 - 2 * 4 = 17, d' = 34 / 13.
+    // d = 4; x~ = 25 - 3 * 4 = 13; d' = 1.3; midpoint at 2.5: x~ = 25 - 1.5 * 4 = 19, d' = 47.5 / 15.25; that of ln
+    // sigma at 2: x~ = 25 - 2 * 4 = 17, d' = 34 / 13.
     assert_eq!(step(SolverConfig::Euler), 13.0);
     assert!((step(SolverConfig::Heun) - (25.0 - 3.0 * 2.65)).abs() < 2e-6);
-    assert!((step(SolverConfig::Midpoint) - (25.0 - 3.0 * 34.0 / 13.0)).abs() < 2e-6);
+    assert!((step(SolverConfig::Midpoint) - (25.0 - 3.0 * 47.5 / 15.25)).abs() < 2e-6);
+    assert!((step(SolverConfig::DpmSolver2) - (25.0 - 3.0 * 34.0 / 13.0)).abs() < 2e-6);
+    // From 8 to 1 the middle in sigma^(1/3) is 1.5^3 = 27 / 8: d = 8 / 73 * 73 = 8, x~ = 73 - 37 / 8 * 8 = 36,
+    // d' = 27 / 8 / (9 + 729 / 64) * 36 = 7776 / 1305.
+    let x = ImageBatch::new(ImageShape::vector(1), vec![73.0]).unwrap();
+    let cubed =
+        SolverConfig::Rho3Midpoint.build().step(&gaussian, &x, &[sigma(8.0)], &[sigma(1.0)], &[]).unwrap();
+    assert!((cubed.values()[0] - (73.0 - 7.0 * 7776.0 / 1305.0)).abs() < 4e-6);
 }
 
 /// Consistency training's lower point: with D = x_0 every solver stays on x_0 + sigma z, a straight line.
@@ -98,7 +104,7 @@ fn the_known_noise_is_followed_exactly() {
     let lower: Vec<Sigma> = upper.iter().map(|s| sigma(0.7 * s.get())).collect();
     let x = perturb(&clean, &upper, &noise);
     let expected = perturb(&clean, &lower, &noise);
-    for config in SOLVERS {
+    for config in SolverConfig::ALL {
         let moved = config.build().step(&Clean(clean.clone()), &x, &upper, &lower, &[]).unwrap();
         for (i, (a, b)) in moved.values().iter().zip(expected.values()).enumerate() {
             let scale = upper[i / shape.len()].get().max(1.0) * 4.0;
@@ -112,7 +118,7 @@ fn images_at_different_levels_move_as_they_would_alone() {
     let mixture = ring();
     let x = batch_noise(mixture.shape(), &[1, 2, 3, 4], 0);
     let (from, to) = ([5.0, 0.3, 1.0, 0.002].map(sigma), [4.0, 0.0, 0.2, 0.0].map(sigma));
-    for config in SOLVERS {
+    for config in SolverConfig::ALL {
         let solver = config.build();
         let together = solver.step(&mixture, &x, &from, &to, &[]).unwrap();
         for i in 0..4 {
@@ -129,7 +135,7 @@ fn labels_stay_with_their_images() {
     let mixture = ring();
     let x = batch_noise(mixture.shape(), &[1, 2, 3], 0);
     let from = [4.0, 2.0, 9.0].map(sigma);
-    for config in SOLVERS {
+    for config in SolverConfig::ALL {
         let labels = |to: [f32; 3], labels: &[u32]| {
             let spy = Spy { inner: &mixture, calls: Mutex::default(), labels: Mutex::default() };
             config.build().step(&spy, &x, &from, &to.map(sigma), labels).unwrap();
@@ -148,7 +154,7 @@ fn only_images_that_need_it_are_evaluated_twice() {
     let mixture = ring();
     let x = batch_noise(mixture.shape(), &[1, 2, 3], 0);
     let from = [4.0, 2.0, 9.0].map(sigma);
-    for config in SOLVERS {
+    for config in SolverConfig::ALL {
         let solver = config.build();
         let calls = |to: [f32; 3]| {
             let spy = Spy { inner: &mixture, calls: Mutex::default(), labels: Mutex::default() };
@@ -162,7 +168,9 @@ fn only_images_that_need_it_are_evaluated_twice() {
         let second: &[f32] = match config {
             SolverConfig::Euler => continue,
             SolverConfig::Heun => &[1.0, 4.0],
-            SolverConfig::Midpoint => &[2.0, 6.0],
+            SolverConfig::Midpoint => &[2.5, 6.5],
+            SolverConfig::DpmSolver2 => &[2.0, 6.0],
+            SolverConfig::Rho3Midpoint => &[2.165_216_2, 6.166_163],
         };
         assert_eq!(mixed[1], second);
     }
@@ -173,7 +181,7 @@ fn misuse_is_reported() {
     let mixture = ring();
     let x = batch_noise(mixture.shape(), &[1, 2], 0);
     let (one, two) = ([sigma(1.0); 2], [sigma(2.0); 2]);
-    for config in SOLVERS {
+    for config in SolverConfig::ALL {
         let solver = config.build();
         let step = |from: &[Sigma], to: &[Sigma]| solver.step(&mixture, &x, from, to, &[]).unwrap_err();
         assert!(matches!(step(&one, &two), ModelError::Step { .. }));

@@ -57,7 +57,7 @@ fn distillation(network: BenchNetwork) -> impl FnMut() {
         Box::leak(Box::new(Teacher::new(net, weights.clone(), Edm { sigma_data: SIGMA_DATA })));
     let parts = Parts {
         trajectory: Box::new(SolverStep { denoiser, solver: SolverConfig::Heun.build() }),
-        discretisation: Box::new(config.discretisation.build().expect("the default levels are valid")),
+        discretisation: config.discretisation.build().expect("the default levels are valid"),
         continuous: None,
         index_law: config
             .index_law

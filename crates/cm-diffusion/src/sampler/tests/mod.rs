@@ -1,10 +1,14 @@
 use super::*;
 use crate::analytic::{ExactConsistency, GaussianMixture, MixtureConfig};
 use crate::{
-    ConsistencyFunction, Denoiser, Discretisation, DiscretisationConfig, Euler, Heun, NoiseLevels, NumLevels,
-    QuantityError, SigmaRange, SolverConfig,
+    ConsistencyFunction, Denoiser, DiscretisationConfig, Euler, Heun, NoiseLevels, NumLevels, QuantityError,
+    SigmaRange, SolverConfig,
 };
 use std::cell::{Cell, RefCell};
+
+mod laws;
+mod limits;
+mod regression;
 
 fn sigma(value: f32) -> Sigma {
     Sigma::new(value).unwrap()
@@ -15,7 +19,7 @@ fn range() -> SigmaRange {
 }
 
 fn levels(n: usize) -> NoiseLevels {
-    DiscretisationConfig::default().build().unwrap().noise_levels(NumLevels::new(n).unwrap())
+    DiscretisationConfig::default().build().unwrap().noise_levels(NumLevels::new(n).unwrap()).unwrap()
 }
 
 fn mixture(std: f32) -> GaussianMixture {
@@ -82,8 +86,18 @@ fn every_sampler_tells_its_model_the_class_of_each_seed() {
         };
         check(&OneStep { model: &model, shape, sigma_max: sigma(80.0), labels });
         check(&Multistep::new(&model, shape, range(), vec![sigma(0.8)], false, labels).unwrap());
-        check(&ProbabilityFlow { denoiser: &model, solver: &Heun, shape, levels: &levels, labels });
+        check(&ProbabilityFlow {
+            denoiser: &model,
+            solver: &Heun,
+            shape,
+            levels: &levels,
+            end: FlowEnd::Zero,
+            labels,
+        });
         check(&Stochastic::new(&model, &Heun, shape, &levels, Churn::default(), labels).unwrap());
+        check(&DpmSolverPlusPlus { denoiser: &model, shape, levels: &levels, end: FlowEnd::Zero, labels });
+        check(&Gamma::new(&model, shape, range(), vec![sigma(0.8)], 0.5, false, labels).unwrap());
+        check(&Ancestral::new(&model, shape, &levels, 1.0, labels).unwrap());
     }
 }
 
@@ -102,9 +116,18 @@ fn for_every_sampler(check: impl Fn(&str, &dyn Sampler, &dyn Fn() -> usize)) {
     );
     let times = vec![sigma(5.0), sigma(0.8)];
     check("multistep", &Multistep::new(&model, shape, range(), times, true, Labels::None).unwrap(), &count);
-    let flow =
-        ProbabilityFlow { denoiser: &denoiser, solver: &*heun, shape, levels: &levels, labels: Labels::None };
-    check("probability flow", &flow, &count);
+    let times = vec![sigma(5.0), sigma(0.8)];
+    check("gamma", &Gamma::new(&model, shape, range(), times, 0.6, true, Labels::None).unwrap(), &count);
+    for end in [FlowEnd::Zero, FlowEnd::SigmaMin] {
+        let labels = Labels::None;
+        let flow =
+            ProbabilityFlow { denoiser: &denoiser, solver: &*heun, shape, levels: &levels, end, labels };
+        check("probability flow", &flow, &count);
+        let multistep = DpmSolverPlusPlus { denoiser: &denoiser, shape, levels: &levels, end, labels };
+        check("dpm-solver++", &multistep, &count);
+    }
+    let ancestral = Ancestral::new(&denoiser, shape, &levels, 0.7, Labels::None).unwrap();
+    check("ancestral", &ancestral, &count);
     let churned = Stochastic::new(&denoiser, &*heun, shape, &levels, Churn::default(), Labels::None).unwrap();
     check("stochastic", &churned, &count);
 }
@@ -134,7 +157,7 @@ fn images_do_not_depend_on_the_number_of_threads() {
         })
     };
     let alone = with(1);
-    assert_eq!(alone.len(), 4);
+    assert_eq!(alone.len(), 9);
     assert_eq!(alone, with(3));
 }
 
@@ -151,6 +174,8 @@ fn evaluations_are_counted_right() {
         (18, SolverConfig::Heun, 35),
         (40, SolverConfig::Heun, 79),
         (18, SolverConfig::Midpoint, 35),
+        (18, SolverConfig::DpmSolver2, 35),
+        (18, SolverConfig::Rho3Midpoint, 35),
         (18, SolverConfig::Euler, 18),
     ] {
         let (solver, levels) = (config.build(), levels(n));
@@ -159,6 +184,7 @@ fn evaluations_are_counted_right() {
             solver: &*solver,
             shape: mixture.shape(),
             levels: &levels,
+            end: FlowEnd::Zero,
             labels: Labels::None,
         };
         assert_eq!(flow.evaluations(), expected);
@@ -178,39 +204,6 @@ fn sampling_times_are_checked() {
     assert!(matches!(new(&[80.0]), Some(QuantityError::Outside { index: 0, .. })));
     assert!(matches!(new(&[1.0, 0.001]), Some(QuantityError::Outside { index: 1, .. })));
     assert!(matches!(new(&[1.0, 1.0]), Some(QuantityError::NotFalling { index: 1, .. })));
-}
-
-/// Shares of the components and the spread within them, over samples of a well-separated mixture.
-fn assert_lands_on(mixture: &GaussianMixture, samples: &ImageBatch, name: &str) {
-    let n = samples.count() as f64;
-    let k = mixture.components();
-    let (mut counts, mut squares) = (vec![0.0; k], 0.0);
-    for image in samples.images() {
-        let x: Vec<f64> = image.iter().map(|&v| f64::from(v)).collect();
-        let nearest = mixture.nearest(&x);
-        counts[nearest] += 1.0;
-        squares += x.iter().zip(&mixture.means()[nearest]).map(|(x, m)| (x - m).powi(2)).sum::<f64>();
-    }
-    let share = 1.0 / k as f64;
-    // Five standard errors; the spread also a hundredth for sigma_min and overlap.
-    let allowed = 5.0 * (share * (1.0 - share) / n).sqrt();
-    assert!(counts.iter().all(|c| (c / n - share).abs() < allowed), "{name}: {counts:?}");
-    let coordinates = n * mixture.dim() as f64;
-    let variance = squares / coordinates / mixture.stds()[0].powi(2);
-    assert!((variance - 1.0).abs() < 0.01 + 5.0 * (2.0 / coordinates).sqrt(), "{name}: {variance}");
-}
-
-#[test]
-fn an_exact_consistency_function_lands_on_the_data() {
-    let mixture = mixture(0.05);
-    let model = exact(&mixture);
-    let seeds: Vec<u64> = (0..2000).collect();
-    let shape = mixture.shape();
-    let one = OneStep { model: &model, shape, sigma_max: sigma(80.0), labels: Labels::None };
-    assert_lands_on(&mixture, &one.sample(&seeds).unwrap(), "one step");
-    let times = vec![sigma(5.0), sigma(0.8), sigma(0.1)];
-    let many = Multistep::new(&model, shape, range(), times, false, Labels::None).unwrap();
-    assert_lands_on(&mixture, &many.sample(&seeds).unwrap(), "multistep");
 }
 
 #[test]
@@ -276,65 +269,4 @@ fn later_noise_is_not_the_starting_noise() {
     let mut first = z[0].clone().map(|z| 4.0 * z);
     first.values_mut().iter_mut().zip(z[1].values()).for_each(|(x, z)| *x += 3.0 * z);
     assert_eq!(denoiser.0.borrow()[0], first);
-}
-
-#[test]
-fn the_flow_converges_to_the_exact_endpoint() {
-    let mixture = mixture(0.2);
-    let seeds: Vec<u64> = (0..64).collect();
-    let start = starting_noise(mixture.shape(), sigma(80.0), &seeds);
-    let exact = mixture.flow(&start, &[sigma(80.0); 64], &[Sigma::ZERO; 64]).unwrap();
-    let error = |n: usize| {
-        let levels = levels(n);
-        let flow = ProbabilityFlow {
-            denoiser: &mixture,
-            solver: &Heun,
-            shape: mixture.shape(),
-            levels: &levels,
-            labels: Labels::None,
-        };
-        let ends = flow.sample(&seeds).unwrap();
-        assert_eq!(ends, flow.integrate(start.clone(), &[]).unwrap());
-        let square: f64 =
-            ends.values().iter().zip(exact.values()).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        (square / 128.0).sqrt()
-    };
-    let errors = [18, 36, 72, 144].map(error);
-    assert!(errors.windows(2).all(|pair| pair[1] < 0.4 * pair[0]), "{errors:?}");
-    assert!(errors[0] < 0.05 && errors[3] < 1e-3, "{errors:?}");
-}
-
-#[test]
-fn without_churn_stochastic_sampling_is_the_flow() {
-    let mixture = mixture(0.1);
-    let (shape, levels) = (mixture.shape(), levels(9));
-    let flow =
-        ProbabilityFlow { denoiser: &mixture, solver: &Heun, shape, levels: &levels, labels: Labels::None };
-    let still = Churn { amount: 0.0, ..Churn::default() };
-    let quiet = Churn { sigma_min: 100.0, sigma_max: f32::INFINITY, ..Churn::default() };
-    let expected = flow.sample(&[1, 2, 3]).unwrap();
-    for churn in [still, quiet] {
-        let sampler = Stochastic::new(&mixture, &Heun, shape, &levels, churn, Labels::None).unwrap();
-        assert_eq!(sampler.sample(&[1, 2, 3]).unwrap(), expected);
-    }
-    let churned = Stochastic::new(&mixture, &Heun, shape, &levels, Churn::default(), Labels::None).unwrap();
-    assert_ne!(churned.sample(&[1, 2, 3]).unwrap(), expected);
-    for churn in [
-        Churn { amount: -1.0, ..still },
-        Churn { noise: 0.0, ..still },
-        Churn { sigma_min: 2.0, sigma_max: 1.0, ..still },
-        Churn { sigma_max: f32::NAN, ..still },
-    ] {
-        let sampler = Stochastic::new(&mixture, &Heun, shape, &levels, churn, Labels::None);
-        assert!(matches!(sampler.err(), Some(QuantityError::Churn { .. })));
-    }
-}
-
-#[test]
-fn churned_samples_land_on_the_data() {
-    let mixture = mixture(0.1);
-    let levels = levels(80);
-    let churn = Churn { noise: 1.0, ..Churn::default() };
-    let sampler = Stochastic::new(&mixture, &Heun, mixture.shape(), &levels, churn, Labels::None).unwrap();
-    assert_lands_on(&mixture, &sampler.sample(&(0..2000).collect::<Vec<u64>>()).unwrap(), "stochastic");
 }
