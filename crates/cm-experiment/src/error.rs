@@ -44,6 +44,16 @@ pub enum FolderError {
         /// Why it cannot be read.
         reason: String,
     },
+    /// It holds no trained consistency model.
+    #[error(
+        "{path} holds no trained consistency model: {reason}; expected a folder such as runs/smoke/cd/seed-0"
+    )]
+    NoModel {
+        /// The folder or file.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
 }
 
 /// Why a study was not run, or not to its end.

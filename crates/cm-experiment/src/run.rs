@@ -1,7 +1,8 @@
 //! A study from its first step to its report: teacher, student, samples, scores, for each arm and seed.
 
-use crate::assemble::{Data, Judge, continuous_pairs, distance, student_sampler, trajectory};
+use crate::assemble::{continuous_pairs, distance, student_sampler, trajectory};
 use crate::config::{ExperimentConfig, TeacherSource};
+use crate::context::Context;
 use crate::error::{Halt, RunError, RunOutcome};
 use crate::load::Study;
 use crate::phase::{Phase, damaged, is_due, read, write_file};
@@ -11,13 +12,12 @@ use crate::run_dir::{Opened, RunDir, StudyDir, TeacherKey};
 use crate::seed::NamedSeeds;
 use crate::stop::StopFlag;
 use crate::table::ReportRow;
+use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
 use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts};
-use cm_diffusion::{
-    Boundary, Denoiser, Discretisation, Edm, Karras, Labels, NumLevels, ProbabilityFlow, Sampler, SigmaRange,
-};
+use cm_diffusion::{Denoiser, Discretisation, Edm, Labels, NumLevels, ProbabilityFlow, Sampler};
 use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor};
 use cm_image::{ImageBatch, contact_sheet, scatter_plot};
-use cm_network::{Network, TensorFile, Weights};
+use cm_network::Weights;
 use cm_teacher::{Teacher, TeacherStep};
 use cm_training::StepReport;
 use std::ops::ControlFlow;
@@ -110,58 +110,6 @@ struct Run<'a> {
     stop: &'a StopFlag,
 }
 
-/// What a run's student and baselines both need.
-struct Context {
-    data: Data,
-    judge: Judge,
-    range: SigmaRange,
-    karras: Karras,
-    network: Box<dyn Network>,
-    /// Fresh weights of this run's seed.
-    fresh: Weights,
-    /// The trained teacher's averaged weights.
-    teacher: Option<Weights>,
-}
-
-impl Context {
-    /// The teacher as a denoiser, whatever it is.
-    fn denoiser(&self, source: &TeacherSource) -> Option<Box<dyn Denoiser + '_>> {
-        match source {
-            TeacherSource::Trained(_) => self.teacher.as_ref().map(|weights| -> Box<dyn Denoiser> {
-                let edm = Edm { sigma_data: self.data.sigma_data };
-                Box::new(Teacher::new(self.network.as_ref(), weights.clone(), edm))
-            }),
-            TeacherSource::Exact => {
-                self.data.mixture.clone().map(|mixture| -> Box<dyn Denoiser> { Box::new(mixture) })
-            }
-            TeacherSource::None => None,
-        }
-    }
-
-    fn reference<'a>(&'a self, experiment: &ExperimentConfig) -> Result<Reference<'a>, RunError> {
-        let evaluation = &experiment.evaluation;
-        Reference::new(
-            &evaluation.metrics,
-            &evaluation.metric,
-            self.data.train_images.clone(),
-            self.judge.judges(),
-        )
-        .map_err(|error| RunError::failed("preparing the evaluation", error))
-    }
-
-    /// The classes asked of samples.
-    fn labels(&self) -> Labels {
-        match self.network.classes() {
-            Some(classes) => Labels::Uniform { classes: classes as u32 },
-            None => Labels::None,
-        }
-    }
-
-    fn boundary(&self) -> Boundary {
-        Boundary { sigma_data: self.data.sigma_data, sigma_min: self.range.min().get() }
-    }
-}
-
 impl Run<'_> {
     fn experiment(&self) -> &ExperimentConfig {
         &self.planned.experiment
@@ -194,17 +142,7 @@ impl Run<'_> {
     /// Data, judge, network, and the teacher if there is one to train.
     fn prepare(&self, progress: &mut dyn Progress) -> Result<Context, Halt> {
         let experiment = self.experiment();
-        let data = Data::new(&experiment.dataset)?;
-        let karras =
-            experiment.consistency.discretisation.build().map_err(self.failed("the noise levels"))?;
-        let range = karras.range();
-        let judge = Judge::new(&experiment.dataset, &data, range)?;
-        let seeds = NamedSeeds::of(self.planned.seed);
-        let (network, fresh) = experiment
-            .network
-            .build(data.shape(), experiment.conditions(data.train.as_ref()), seeds.init)
-            .map_err(self.failed("the network"))?;
-        let mut context = Context { data, judge, range, karras, network, fresh, teacher: None };
+        let mut context = Context::new(self.planned)?;
         if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
             context.teacher = Some(self.teacher(&context, &key, progress)?);
         }
@@ -223,7 +161,7 @@ impl Run<'_> {
             return Err(RunError::failed("the teacher", "the plan has none to train").into());
         };
         let folder = self.dir.teacher_dir(key)?;
-        let path = folder.path().join("model.safetensors");
+        let path = folder.path().join(MODEL_FILE);
         let seeds = NamedSeeds::of(key.seed);
         let conditions = experiment.conditions(context.data.train.as_ref());
         let (_, mut weights) = experiment
@@ -231,7 +169,7 @@ impl Run<'_> {
             .build(context.data.shape(), conditions, seeds.init)
             .map_err(self.failed("the teacher's network"))?;
         if let Some(file) = read(&path)? {
-            file.load_weights("average.0/", &mut weights).map_err(|error| damaged(&path, &error))?;
+            file.load_weights(&prefix(0), &mut weights).map_err(|error| damaged(&path, &error))?;
             return Ok(weights);
         }
         let edm = Edm { sigma_data: context.data.sigma_data };
@@ -259,27 +197,16 @@ impl Run<'_> {
             };
         phase.train(&mut step, progress, draw)?;
         let state = step.state();
-        let averages: Vec<_> = state.averages.iter().collect();
-        write_file(&path, &self.model_file(context, &averages))?;
+        let sigma_data = context.data.sigma_data;
+        write_file(&path, &model_file(ModelKind::Teacher, self.planned, sigma_data, &state.averages))?;
         Ok(state.averages[0].clone())
-    }
-
-    /// The weights that sampling needs, with the plan they come from.
-    fn model_file(&self, context: &Context, averages: &[&Weights]) -> TensorFile {
-        let mut file = TensorFile::default();
-        for (index, average) in averages.iter().enumerate() {
-            file.add_weights(&format!("average.{index}/"), average);
-        }
-        file.metadata.insert("plan".into(), to_ron(self.planned));
-        file.metadata.insert("sigma_data".into(), context.data.sigma_data.to_string());
-        file
     }
 
     /// Scores of held-out data and of the teacher.
     fn baselines(&self, context: &Context, progress: &mut dyn Progress) -> Result<Vec<ReportRow>, Halt> {
         let experiment = self.experiment();
         let evaluation = &experiment.evaluation;
-        let reference = context.reference(experiment)?;
+        let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
         let scored = floor(&reference, context.data.test_images.clone()).map_err(self.failed("the floor"))?;
         let mut rows = self.rows(&scored, "floor", "-", 0, self.planned.seed);
         if let Some(denoiser) = context.denoiser(&experiment.teacher) {
@@ -342,7 +269,7 @@ impl Run<'_> {
             data: context.data.train.as_ref(),
             stop: self.stop,
         };
-        let reference = context.reference(experiment)?;
+        let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
         let last = config.train.steps();
         let look = |step: &ConsistencyStep,
                     report: &StepReport,
@@ -380,8 +307,8 @@ impl Run<'_> {
         };
         phase.train(&mut step, progress, look)?;
         let averages = &step.state().averages;
-        let file = self.model_file(context, &averages.iter().collect::<Vec<_>>());
-        write_file(&folder.path().join("model.safetensors"), &file)?;
+        let file = model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages);
+        write_file(&folder.path().join(MODEL_FILE), &file)?;
         let rows = self.student_scores(context, &reference, averages, progress)?;
         folder.write_scores(&rows)?;
         Ok(rows)

@@ -4,7 +4,8 @@
 //! runs/STUDY/
 //!   study.ron  plan.ron           the file as written; the plan it stands for
 //!   ARM/seed-N/                   plan.ron  provenance.ron  metrics.jsonl  curves.csv  timing.jsonl
-//!                                 events.out.tfevents.*  checkpoints/  samples/*.png  scores.csv (written last)
+//!                                 events.out.tfevents.*  checkpoints/  samples/*.png  model.safetensors
+//!                                 scores.csv (written last)
 //!   teachers/HASH/                the same, for a teacher that several runs share
 //!   report.csv  report.md         written last of all
 //!   .lock                         held while a process works here

@@ -1,0 +1,282 @@
+//! A finished run's consistency model, for what is done with it afterwards: sampling, editing, searching.
+//!
+//! A model file holds the averaged weights and, as text, the plan they come from, so it alone says what network, data
+//! and noise levels belong to them. This module writes it and reads it back. Deliberately absent: training, and the
+//! teacher's weights, which lie in a folder of their own.
+
+use crate::config::ExperimentConfig;
+use crate::context::Context;
+use crate::error::{FolderError, RunError};
+use crate::parse::options;
+use crate::phase::{damaged as bad_entry, read};
+use crate::plan::{Plan, PlannedRun, to_ron};
+use crate::seed::NamedSeeds;
+use cm_consistency::ConsistencyModel;
+use cm_diffusion::{Discretisation, Labels, NoiseLevels, NumLevels, SigmaRange};
+use cm_evaluator::{MetricKind, Reference};
+use cm_image::{ImageBatch, ImageShape};
+use cm_network::{TensorFile, Weights};
+use cm_training::EmaConfig;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Name of the model file in the folder of a run or a teacher.
+pub(crate) const MODEL_FILE: &str = "model.safetensors";
+
+/// Whose weights a model file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ModelKind {
+    /// A diffusion model's.
+    Teacher,
+    /// A consistency model's.
+    Student,
+}
+
+/// The weights that sampling needs, with the plan they come from.
+pub(crate) fn model_file(
+    kind: ModelKind,
+    run: &PlannedRun,
+    sigma_data: f32,
+    averages: &[Weights],
+) -> TensorFile {
+    let mut file = TensorFile::default();
+    for (index, average) in averages.iter().enumerate() {
+        file.add_weights(&prefix(index), average);
+    }
+    file.metadata.insert("model".into(), to_ron(&kind));
+    file.metadata.insert("plan".into(), to_ron(run));
+    file.metadata.insert("sigma_data".into(), sigma_data.to_string());
+    file
+}
+
+/// What the names of the `index`-th average's weights begin with.
+pub(crate) fn prefix(index: usize) -> String {
+    format!("average.{index}/")
+}
+
+/// A trained student with all that its plan says of it.
+pub struct Trained {
+    run: PlannedRun,
+    context: Context,
+    averages: Vec<Weights>,
+}
+
+impl Trained {
+    /// The student in `path`: the folder of a finished run, or its model file.
+    ///
+    /// # Errors
+    /// [`FolderError::NoModel`] if there is none, [`RunError::Damaged`] if the file is not what a run wrote,
+    /// [`RunError`] if its data cannot be read.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
+        let file_path = if path.is_dir() { path.join(MODEL_FILE) } else { path.to_owned() };
+        let Some(file) = read(&file_path)? else {
+            return Err(no_model(path));
+        };
+        let damaged = |reason: String| RunError::Damaged { path: file_path.clone(), reason };
+        let text = |key: &str| {
+            let text = file.metadata.get(key).map(String::as_str);
+            text.ok_or_else(|| damaged(format!("it is no model of a run: it has no entry `{key}`")))
+        };
+        let kind = options().from_str(text("model")?).map_err(|error| damaged(error.to_string()))?;
+        match kind {
+            ModelKind::Student => {}
+            ModelKind::Teacher => {
+                let reason = "it is a teacher's model, and a consistency model is needed".to_owned();
+                return Err(FolderError::NoModel { path: path.to_owned(), reason }.into());
+            }
+        }
+        let run: PlannedRun = options()
+            .from_str(text("plan")?)
+            .map_err(|error| damaged(format!("the plan in it cannot be read: {error}")))?;
+        let mut context = Context::new(&run)?;
+        // The network was trained with this value, whatever became of the data since.
+        context.data.sigma_data = file.parse("sigma_data").map_err(|error| bad_entry(&file_path, &error))?;
+        let mut averages = Vec::new();
+        for index in 0..run.experiment.consistency.train.ema.len() {
+            let mut weights = context.fresh.clone();
+            file.load_weights(&prefix(index), &mut weights).map_err(|error| bad_entry(&file_path, &error))?;
+            averages.push(weights);
+        }
+        if averages.is_empty() {
+            return Err(damaged("it holds no weights".to_owned()));
+        }
+        Ok(Self { run, context, averages })
+    }
+
+    /// The run that trained it.
+    pub fn run(&self) -> &PlannedRun {
+        &self.run
+    }
+
+    /// The seeds of that run.
+    pub fn seeds(&self) -> NamedSeeds {
+        NamedSeeds::of(self.run.seed)
+    }
+
+    /// Which averages of the weights there are, in the order of [`model`](Self::model)'s numbers; never empty.
+    pub fn averages(&self) -> &[EmaConfig] {
+        &self.experiment().consistency.train.ema
+    }
+
+    /// The consistency function of one average of the weights; 0 is the one that pictures are drawn from.
+    ///
+    /// # Panics
+    /// If there is no such average.
+    pub fn model(&self, average: usize) -> ConsistencyModel<'_> {
+        let weights = self.averages[average].clone();
+        ConsistencyModel::new(self.context.network.as_ref(), weights, self.context.boundary())
+    }
+
+    /// The shape of its images.
+    pub fn shape(&self) -> ImageShape {
+        self.context.data.shape()
+    }
+
+    /// The range of its noise levels.
+    pub fn range(&self) -> SigmaRange {
+        self.context.range
+    }
+
+    /// The `num_levels` noise levels of its discretisation.
+    pub fn levels(&self, num_levels: NumLevels) -> NoiseLevels {
+        self.context.karras.noise_levels(num_levels)
+    }
+
+    /// The classes its samples are drawn with: all equally likely, or none.
+    pub fn labels(&self) -> Labels {
+        self.context.labels()
+    }
+
+    /// The images it was trained on.
+    pub fn train_images(&self) -> &ImageBatch {
+        &self.context.data.train_images
+    }
+
+    /// Images of the same kind that it has not seen.
+    pub fn test_images(&self) -> &ImageBatch {
+        &self.context.data.test_images
+    }
+
+    /// Its training images, prepared to be compared with samples by `metrics` as the plan computes them.
+    ///
+    /// # Errors
+    /// [`RunError::Failed`] if a metric does not fit the data.
+    pub fn reference(&self, metrics: &[MetricKind]) -> Result<Reference<'_>, RunError> {
+        self.context.reference(self.experiment(), metrics)
+    }
+
+    fn experiment(&self) -> &ExperimentConfig {
+        &self.run.experiment
+    }
+}
+
+/// Why there is no model, and where there are some.
+fn no_model(path: &Path) -> RunError {
+    let reason = match fs::read_to_string(path.join("plan.ron")).map(|text| Plan::from_ron(&text)) {
+        Ok(Ok(plan)) => {
+            let finished = |name: &PathBuf| name.join(MODEL_FILE).exists();
+            let folders = plan.runs().map(|run| path.join(run.name())).filter(finished);
+            let folders: Vec<String> = folders.map(|folder| folder.display().to_string()).collect();
+            match folders.is_empty() {
+                true => "it is the folder of a study none of whose runs is finished".to_owned(),
+                false => format!("it is the folder of a study, whose models are in {}", folders.join(", ")),
+            }
+        }
+        Ok(Err(_)) if path.join("checkpoints").is_dir() => "its training is not finished".to_owned(),
+        Ok(Err(_)) | Err(_) => format!("there is no {MODEL_FILE}"),
+    };
+    FolderError::NoModel { path: path.to_owned(), reason }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assemble::student_sampler;
+    use crate::{RunOutcome, Silent, StopFlag, Study, check, run};
+    use cm_evaluator::evaluate;
+    use std::ops::ControlFlow;
+
+    /// A run of a second on a ring of Gaussians; the folder of its study.
+    fn finished(out: &Path) -> PathBuf {
+        let text = "(base: (
+            dataset: GaussianMixture(train_len: 256, test_len: 128),
+            network: Mlp(width: 16, blocks: 1),
+            teacher: Exact,
+            consistency: (
+                train: (total_images: 320, batch: 32, ema: [PerStep(0.9), None]),
+                init: Random,
+                curriculum: Fixed(num_levels: 6),
+            ),
+            evaluation: (
+                samples: 64,
+                student: [Multistep(times: [0.5])],
+                metrics: [SlicedWasserstein, Frechet],
+                teacher: (levels: 4),
+            ),
+        ))";
+        let plan = check(Path::new("ring.ron"), text).unwrap().plan;
+        let study =
+            Study { path: "ring.ron".into(), name: "ring".into(), text: text.into(), plan, notes: vec![] };
+        match run(&study, out, &StopFlag::new(), &mut Silent).unwrap() {
+            RunOutcome::Finished { dir, .. } => dir,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_model_that_is_read_back_has_the_scores_of_its_run() {
+        let out = tempfile::tempdir().unwrap();
+        let folder = finished(out.path()).join("base/seed-0");
+        let trained = Trained::open(&folder).unwrap();
+        assert_eq!(trained.averages().len(), 2);
+        let evaluation = &trained.run().experiment.evaluation;
+        let reference = trained.reference(&evaluation.metrics).unwrap();
+        let mut scores = Vec::new();
+        for average in 0..2 {
+            let model = trained.model(average);
+            let sampler = &evaluation.student[0];
+            let (shape, range, labels) = (trained.shape(), trained.range(), trained.labels());
+            let sampler = student_sampler(sampler, &model, shape, range, labels).unwrap();
+            let seed = trained.seeds().sample;
+            let report =
+                evaluate(&reference, sampler.as_ref(), 64, seed, &mut |_, _| ControlFlow::Continue(()));
+            scores.extend(report.unwrap().scores.into_iter().map(|score| score.value));
+        }
+        let written =
+            crate::table::from_csv(&fs::read_to_string(folder.join("scores.csv")).unwrap()).unwrap();
+        assert_eq!(scores, written.into_iter().map(|row| row.value).collect::<Vec<_>>());
+        assert!(scores[0] != scores[2], "two averages that are the same say nothing");
+        // The file alone will do.
+        assert_eq!(Trained::open(&folder.join(MODEL_FILE)).unwrap().run(), trained.run());
+    }
+
+    #[test]
+    fn what_is_no_student_is_refused_and_the_message_helps() {
+        let out = tempfile::tempdir().unwrap();
+        let study = finished(out.path());
+        let folder = study.join("base/seed-0");
+        let complaint = |path: &Path| {
+            let error = Trained::open(path).err().unwrap();
+            assert!(error.is_input(), "{error}");
+            error.to_string()
+        };
+        assert!(complaint(&study).contains(&folder.display().to_string()), "{}", complaint(&study));
+        assert!(complaint(out.path()).contains("there is no model.safetensors"));
+        let file = folder.join(MODEL_FILE);
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(complaint(&folder).contains("model.safetensors: not a whole safetensors file"));
+        fs::remove_file(&file).unwrap();
+        assert!(complaint(&study).contains("none of whose runs is finished"));
+        assert!(complaint(&folder).contains("its training is not finished"));
+        let content = TensorFile::decode(&bytes).unwrap();
+        let averages: Vec<Weights> = Vec::new();
+        let run: PlannedRun = options().from_str(&content.metadata["plan"]).unwrap();
+        let teacher = model_file(ModelKind::Teacher, &run, 0.5, &averages);
+        fs::write(&file, teacher.encode().unwrap()).unwrap();
+        assert!(complaint(&folder).contains("a teacher's model"));
+        fs::write(&file, TensorFile::default().encode().unwrap()).unwrap();
+        assert!(complaint(&folder).contains("no entry `model`"));
+    }
+}
