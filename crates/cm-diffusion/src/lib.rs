@@ -3,14 +3,15 @@
 //!
 //! A trained network appears here only as a [`Denoiser`] (a posterior mean) or a [`ConsistencyFunction`] (the end
 //! of a trajectory). These are two traits though their signatures agree, so no ODE solver can be handed a
-//! consistency model. Solvers and samplers are built on them, and [`analytic`] holds densities whose denoiser and
-//! flow are known exactly: the test bench of everything else, and a teacher that needs no training.
+//! consistency model. Solvers, samplers and [`editing`] are built on them, and [`analytic`] holds densities whose
+//! denoiser and flow are known exactly: the test bench of everything else, and a teacher that needs no training.
 //!
 //! Deliberately absent: networks, tensors, autograd, training, files. This crate knows `cm-image` only.
 
 pub mod analytic;
 mod denoiser;
 mod discretisation;
+pub mod editing;
 mod index_law;
 pub mod noise;
 mod noise_distribution;

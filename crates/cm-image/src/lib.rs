@@ -1,17 +1,18 @@
-//! The sample type every crate shares: [`ImageBatch`], its shape, its way to and from 8-bit pixels, PNG contact
-//! sheets, and the counter-based random numbers from which every batch is made.
+//! The sample type every crate shares: [`ImageBatch`], its shape, its way to and from 8-bit pixels, PNG files
+//! read and written, and the counter-based random numbers from which every batch is made.
 //!
-//! Deliberately absent: tensors, autograd, data sets, file formats other than the PNG written for people to look
-//! at. This crate knows no other workspace crate. Random numbers live here because this is the one crate that
-//! every other may know.
+//! Deliberately absent: tensors, autograd, data sets, file formats other than PNG, opening files. This crate knows no
+//! other workspace crate. Random numbers live here because this is the one crate that every other may know.
 
 mod batch;
 mod grid;
 mod quantise;
 pub mod random;
+mod read;
 mod shape;
 
 pub use batch::{BatchError, ImageBatch};
 pub use grid::{GridError, contact_sheet, scatter_plot, write_png};
-pub use quantise::{from_u8, to_u8};
+pub use quantise::{from_u8, to_u8, to_u8_truncated};
+pub use read::{PngImage, ReadError};
 pub use shape::ImageShape;

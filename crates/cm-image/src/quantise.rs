@@ -8,10 +8,17 @@ pub fn from_u8(pixel: u8) -> f32 {
 /// The nearest 8-bit pixel of a value, clamped to [-1, 1]; NaN gives 0. Exact inverse of [`from_u8`].
 ///
 /// The original code truncates instead (`(x + 1) * 127.5` cast to u8), which darkens by half a level and does not
-/// invert its own mapping; evaluation code that must match it says so and truncates there.
+/// invert its own mapping; what must match it uses [`to_u8_truncated`].
 pub fn to_u8(value: f32) -> u8 {
     // `as` saturates and sends NaN to 0.
     ((value.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8
+}
+
+/// The 8-bit pixel that the original code makes of a value: `(x + 1) * 127.5` cut off to a whole number, within 0 to
+/// 255; NaN gives 0.
+pub fn to_u8_truncated(value: f32) -> u8 {
+    // `as` cuts off, saturates and sends NaN to 0.
+    ((value + 1.0) * 127.5) as u8
 }
 
 #[cfg(test)]
@@ -25,5 +32,12 @@ mod tests {
         }
         assert_eq!((to_u8(-7.0), to_u8(7.0), to_u8(f32::NAN)), (0, 255, 0));
         assert_eq!((from_u8(0), from_u8(255)), (-1.0, 1.0));
+    }
+
+    #[test]
+    fn the_original_cuts_off() {
+        // 127.5 (x + 1): 0, 127.5, 254.9, 255, beyond.
+        let pixels = [-1.0, 0.0, 0.9992, 1.0, 1.7, -3.0, f32::NAN].map(to_u8_truncated);
+        assert_eq!(pixels, [0, 127, 254, 255, 255, 0, 0]);
     }
 }
