@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use crate::model_args::{Edit, SampleArgs};
 use clap::{Parser, Subcommand, ValueEnum};
 use cm_experiment::SearchTimes;
 use cm_experiment::bench::{NetworkSize, Variation};
@@ -91,6 +92,27 @@ pub(crate) enum Command {
         out: Option<PathBuf>,
         #[command(flatten)]
         threads: Threads,
+    },
+    /// Draw images from a trained consistency model.
+    ///
+    /// `samples.npz` holds the images as `arr_0`, u8, N x height x width x channels: (x + 1) * 127.5 cut off to a whole
+    /// number within 0 to 255, as the original code does; and, if the model knows classes, theirs as `arr_1`.
+    #[command(
+        after_help = "Example:\n  cm sample runs/quickstart/cd/seed-0 --count 1000 --times 3,0.8 --out samples"
+    )]
+    Sample {
+        #[command(flatten)]
+        sample: SampleArgs,
+        #[command(flatten)]
+        threads: Threads,
+    },
+    /// Edit an image with a trained consistency model that was never trained for it.
+    #[command(
+        after_help = "Example:\n  cm edit inpaint --model runs/quickstart/cd/seed-0 --class 3 --image three.png --mask upper-half.png --out edited"
+    )]
+    Edit {
+        #[command(subcommand)]
+        edit: Edit,
     },
     /// Time kernels, training steps or sampling on this machine; one line of JSON for each case.
     #[command(
@@ -218,9 +240,15 @@ mod tests {
         let command = Args::command();
         command.clone().debug_assert();
         for sub in command.get_subcommands() {
-            let example = format!("Example:\n  cm {}", sub.get_name());
-            let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains(&example), "{}", sub.get_name());
+            let name = format!("cm {}", sub.get_name());
+            shows_an_example(sub, &name);
+            sub.get_subcommands()
+                .for_each(|task| shows_an_example(task, &format!("{name} {}", task.get_name())));
         }
+    }
+
+    fn shows_an_example(command: &clap::Command, name: &str) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(help.contains(&format!("Example:\n  {name}")), "{name}");
     }
 }

@@ -5,12 +5,13 @@
 //! only.
 
 mod args;
+mod model_args;
 mod progress;
 
 use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
 use clap::Parser;
 use cm_experiment::bench::{self, BenchError, BenchNetwork, Suite};
-use cm_experiment::{InputErrors, RunError, RunOutcome, SearchTimes, StopFlag};
+use cm_experiment::{Drawn, Edited, InputErrors, RunError, RunOutcome, SearchTimes, StopFlag};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -99,7 +100,21 @@ fn perform(command: Command) -> Result<(), Ending> {
                 let mut progress = progress::to_stderr();
                 cm_experiment::search_times(&run_dir, &search, out.as_deref(), progress.as_mut())
             });
-            print(&found.map_err(|error| Ending { message: format!("error: {error}"), code: FAILED })??)
+            print(&found.map_err(|error| failed(&error))??)
+        }
+        Command::Sample { sample, threads: Threads { threads } } => {
+            let stop = listen()?;
+            let drawn = cm_experiment::on_threads(threads.map(usize::from), || {
+                cm_experiment::sample(&sample.into(), &stop, progress::to_stderr().as_mut())
+            });
+            match drawn.map_err(|error| failed(&error))?? {
+                Some(drawn) => print(&told(&drawn)),
+                None => Err(Ending { message: "stopped; nothing was written".to_owned(), code: FAILED }),
+            }
+        }
+        Command::Edit { edit } => {
+            let Edited { edited, before_after } = cm_experiment::edit(&edit.into())?;
+            print(&format!("{}\n{}\n", edited.display(), before_after.display()))
         }
         Command::Bench { bench } => match bench {
             Bench::Kernels { timing } => time(bench::kernels, timing),
@@ -119,6 +134,16 @@ fn perform(command: Command) -> Result<(), Ending> {
             }
         },
     }
+}
+
+/// Where samples are.
+fn told(Drawn { grid, samples, evaluations }: &Drawn) -> String {
+    let grid = grid.as_ref().map(|grid| format!("{}\n", grid.display())).unwrap_or_default();
+    format!("{grid}{}\nevaluations for each image: {evaluations}\n", samples.display())
+}
+
+fn failed(error: &dyn std::error::Error) -> Ending {
+    Ending { message: format!("error: {error}"), code: FAILED }
 }
 
 fn bench_network(wanted: OfNetwork) -> Result<BenchNetwork, Ending> {

@@ -2,6 +2,7 @@
 
 use crate::diagnostics::InputErrors;
 use crate::journal::JournalError;
+use crate::request::RequestErrors;
 use cm_training::RangeError;
 use std::io;
 use std::path::PathBuf;
@@ -71,6 +72,9 @@ pub enum RunError {
     /// The study file is wrong.
     #[error(transparent)]
     Input(#[from] InputErrors),
+    /// A model has not what a command asks of it.
+    #[error(transparent)]
+    Request(#[from] RequestErrors),
     /// The folder is not fit.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -125,7 +129,9 @@ impl RunError {
     pub fn is_input(&self) -> bool {
         match self {
             // A damaged file is something the user hands over with the folder.
-            Self::Input(_) | Self::Folder(_) | Self::Damaged { .. } | Self::Options(_) => true,
+            Self::Input(_) | Self::Request(_) | Self::Folder(_) | Self::Damaged { .. } | Self::Options(_) => {
+                true
+            }
             Self::File { .. } | Self::Journal(_) | Self::Failed { .. } => false,
         }
     }

@@ -8,7 +8,7 @@
 //!    run works is its [`Journal`]; what a user sees meanwhile goes through [`Progress`]; a [`StopFlag`] asks for an
 //!    end after a checkpoint.
 //! 3. The scores of all runs become a report of [`ReportRow`]s, as CSV and as a table.
-//! 4. A finished run's model is opened again as [`Trained`], for what is done with it afterwards, such as
+//! 4. A finished run's model is opened again as [`Trained`]: to [`sample()`] from it, to [`edit()`] images with it, to
 //!    [`search_times`].
 //!
 //! Deliberately absent: printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper.
@@ -25,19 +25,24 @@ mod context;
 mod cost;
 mod diagnostics;
 mod durable;
+mod edit;
 mod error;
 mod event_file;
 mod journal;
 mod load;
 mod loss_bins;
+mod npz;
 mod parse;
 mod phase;
+mod picture;
 mod plan;
 mod post_hoc;
 mod progress;
 mod provenance;
+mod request;
 mod run;
 mod run_dir;
+mod sample;
 mod samplers;
 mod schedule;
 mod search_times;
@@ -57,6 +62,7 @@ pub use config::{
 };
 pub use cost::{ArmCost, TrainingCost};
 pub use diagnostics::{Diagnostic, InputErrors};
+pub use edit::{EditRequest, EditTask, Edited, edit};
 pub use error::{FolderError, RunError, RunOutcome};
 pub use event_file::EventFile;
 pub use journal::{Journal, JournalError};
@@ -64,8 +70,10 @@ pub use load::{Study, check, load};
 pub use plan::{Checked, Plan, PlannedArm, PlannedRun, Problem};
 pub use progress::{Progress, Silent};
 pub use provenance::Provenance;
+pub use request::{ModelRequest, RequestErrors};
 pub use run::{post_hoc_ema, resume, run};
 pub use run_dir::{Opened, RunDir, StudyDir, TeacherKey, report_of};
+pub use sample::{Drawn, Evaluations, SampleRequest, sample};
 pub use samplers::{
     AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, MultistepConfig,
     StudentSamplerConfig, TeacherMethodConfig, TeacherSamplerConfig,

@@ -7,6 +7,7 @@ use crate::error::{FolderError, Halt, RunError, RunOutcome};
 use crate::load::Study;
 use crate::loss_bins;
 use crate::phase::{Phase, damaged, is_due, read, write_file};
+use crate::picture;
 use crate::plan::{Plan, PlannedRun, to_ron};
 use crate::post_hoc;
 use crate::progress::Progress;
@@ -18,7 +19,7 @@ use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
 use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts, Probe};
 use cm_diffusion::{Denoiser, Edm, Labels, NoiseLevels, NumLevels, Sampler};
 use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor};
-use cm_image::{ImageBatch, contact_sheet, scatter_plot};
+use cm_image::ImageBatch;
 use cm_network::Weights;
 use cm_teacher::{Teacher, TeacherStep};
 use cm_training::{EmaConfig, StepReport, TrainState};
@@ -514,25 +515,12 @@ impl Run<'_> {
         labels: Labels,
         seeds: NamedSeeds,
     ) -> Result<Option<ImageBatch>, RunError> {
-        let shape = sampler.shape();
-        let plane = shape.height == 1 && shape.width == 1 && shape.channels == 2;
-        if !plane && shape.channels != 1 && shape.channels != 3 {
+        let Some(count) = picture::wanted(sampler.shape(), self.experiment().logging.grid) else {
             return Ok(None);
-        }
-        let grid = self.experiment().logging.grid;
-        // A cloud of points wants more of them than a sheet has images.
-        let count = if plane { grid * 32 } else { grid };
+        };
         let mut seeds = cm_evaluator::image_seeds(seeds.sample, count);
         seeds.sort_by_key(|&seed| labels.of(&[seed]).pop());
         let images = sampler.sample(&seeds).map_err(self.failed("the picture"))?;
-        let picture = if plane {
-            scatter_plot(&images, 1.6, 320)
-        } else {
-            // Small images are enlarged until a sheet is a few hundred pixels wide.
-            let columns = (grid as f64).sqrt().ceil() as usize;
-            let zoom = (400 / (columns * shape.width).max(1)).clamp(1, 8);
-            contact_sheet(&images, columns, zoom)
-        };
-        picture.map(Some).map_err(self.failed("the picture"))
+        picture::draw(&images).map(Some).map_err(self.failed("the picture"))
     }
 }

@@ -1,0 +1,265 @@
+//! What can be typed to use a trained model: `cm sample` and `cm edit`.
+
+use clap::{Subcommand, ValueEnum};
+use cm_experiment::{EditRequest, EditTask, Evaluations, ModelRequest, SampleRequest};
+use std::path::PathBuf;
+
+/// Arguments of `cm sample`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SampleArgs {
+    /// The folder of a finished run, or the model.safetensors in it.
+    model: PathBuf,
+    /// Where results go: `grid.png`, a sheet of up to a hundred images, and `samples.npz`.
+    #[arg(long)]
+    out: PathBuf,
+    /// How many images.
+    #[arg(long, default_value_t = 64)]
+    count: usize,
+    /// Each image has a seed of its own, made from this one and its number; it does not depend on the batch.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Evaluate the model so many times, at noise levels of its own spacing.
+    #[arg(long, default_value_t = 1, conflicts_with = "times")]
+    steps: usize,
+    /// Evaluate it once at its highest noise level, and once at each of these: falling, separated by commas.
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    times: Option<Vec<f32>>,
+    /// Clamp images to [-1, 1] before they are noised again.
+    #[arg(long)]
+    clip: bool,
+    /// Images at a time.
+    #[arg(long, default_value_t = 256)]
+    batch: usize,
+    /// The class of all images. Without it, each image's class is drawn from its seed, if the model knows classes.
+    #[arg(long)]
+    class: Option<u32>,
+    /// The average of the weights, as the run's table names it; without it, the first.
+    #[arg(long)]
+    ema: Option<String>,
+}
+
+impl From<SampleArgs> for SampleRequest {
+    fn from(args: SampleArgs) -> Self {
+        Self {
+            model: ModelRequest { path: args.model, ema: args.ema, class: args.class },
+            out: args.out,
+            count: args.count,
+            seed: args.seed,
+            evaluations: args.times.map_or(Evaluations::Steps(args.steps), Evaluations::Times),
+            clip: args.clip,
+            batch: args.batch,
+        }
+    }
+}
+
+/// What every task of `cm edit` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct EditArgs {
+    /// The folder of a finished run, or the model.safetensors in it.
+    #[arg(long)]
+    model: PathBuf,
+    /// Where results go: `edited.png`, and `before-after.png`, enlarged.
+    #[arg(long)]
+    out: PathBuf,
+    /// The class of the image. A model that knows classes must be told.
+    #[arg(long)]
+    class: Option<u32>,
+    /// The average of the weights, as the run's table names it; without it, the first.
+    #[arg(long)]
+    ema: Option<String>,
+}
+
+/// How a task that noises and evaluates repeatedly does so.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LoopArgs {
+    /// The noise levels, falling, separated by commas, within the model's range. Without it, 40 levels of the model's
+    /// own spacing; for strokes and between images, 5.38 and 2.24; between seeds, the highest.
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    times: Option<Vec<f32>>,
+    /// Clamp what the model gives to [-1, 1] each time.
+    #[arg(long, value_enum, default_value_t = Clip::Yes)]
+    clip: Clip,
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Clip {
+    Yes,
+    No,
+}
+
+/// The image that is edited.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ImageArgs {
+    /// A PNG of the size of the model's images; colour and grey are turned into what the model has.
+    #[arg(long)]
+    image: PathBuf,
+}
+
+/// The seed of the noise.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct SeedArgs {
+    /// The noise is that of the first image of `cm sample` with this seed.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// What to make of an image.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Edit {
+    /// Fill in what is missing of an image; the rest is kept to the bit.
+    #[command(
+        after_help = "Example:\n  cm edit inpaint --model runs/quickstart/cd/seed-0 --class 3 --image three.png --mask upper-half.png --out edited"
+    )]
+    Inpaint {
+        #[command(flatten)]
+        edit: EditArgs,
+        #[command(flatten)]
+        image: ImageArgs,
+        /// A PNG of the same size: white where the image is known, black where it is to be filled in.
+        #[arg(long)]
+        mask: PathBuf,
+        #[command(flatten)]
+        seed: SeedArgs,
+        #[command(flatten)]
+        how: LoopArgs,
+    },
+    /// Give a grey image colours; its luminance is kept. Only for models of colour images.
+    #[command(
+        alias = "colourise",
+        after_help = "Example:\n  cm edit colorize --model runs/faces/cd/seed-0 --image grey.png --out edited"
+    )]
+    Colorize {
+        #[command(flatten)]
+        edit: EditArgs,
+        #[command(flatten)]
+        image: ImageArgs,
+        #[command(flatten)]
+        seed: SeedArgs,
+        #[command(flatten)]
+        how: LoopArgs,
+    },
+    /// Make an image larger; the means of its blocks are kept.
+    #[command(
+        after_help = "Example:\n  cm edit super-resolve --model runs/quickstart/cd/seed-0 --class 3 --image small.png --factor 2 --out edited"
+    )]
+    SuperResolve {
+        #[command(flatten)]
+        edit: EditArgs,
+        /// The small PNG: the size of the model's images divided by the factor. Or one of their size, which is reduced
+        /// to the means of its blocks first.
+        #[arg(long)]
+        image: PathBuf,
+        /// By how much height and width grow; it must divide those of the model's images.
+        #[arg(long)]
+        factor: usize,
+        #[command(flatten)]
+        seed: SeedArgs,
+        #[command(flatten)]
+        how: LoopArgs,
+    },
+    /// Turn a rough painting into an image (SDEdit).
+    #[command(
+        after_help = "Example:\n  cm edit stroke --model runs/quickstart/cd/seed-0 --class 3 --image painting.png --start-sigma 1 --out edited"
+    )]
+    Stroke {
+        #[command(flatten)]
+        edit: EditArgs,
+        #[command(flatten)]
+        image: ImageArgs,
+        /// The first noise level; the second is 0.416 of it, as with the paper's 5.38 and 2.24. The more noise, the less
+        /// is left of the painting.
+        #[arg(long, conflicts_with = "times", allow_negative_numbers = true)]
+        start_sigma: Option<f32>,
+        #[command(flatten)]
+        seed: SeedArgs,
+        #[command(flatten)]
+        how: LoopArgs,
+    },
+    /// Draw the images between two seeds, or between two images.
+    #[command(
+        after_help = "Example:\n  cm edit interpolate --model runs/quickstart/cd/seed-0 --class 3 --from-seed 1 --to-seed 2 --steps 8 --out path"
+    )]
+    Interpolate {
+        #[command(flatten)]
+        edit: EditArgs,
+        /// The path begins with the first image of `cm sample` with this seed.
+        #[arg(long, default_value_t = 0)]
+        from_seed: u64,
+        /// And ends with that of this one.
+        #[arg(long, default_value_t = 1)]
+        to_seed: u64,
+        /// The path leads from this PNG, noised with the noise of the first seed,
+        #[arg(long, requires = "to_image")]
+        from_image: Option<PathBuf>,
+        /// to this one, noised with that of the second.
+        #[arg(long, requires = "from_image")]
+        to_image: Option<PathBuf>,
+        /// How many images, with both ends.
+        #[arg(long, default_value_t = 8)]
+        steps: usize,
+        #[command(flatten)]
+        how: LoopArgs,
+    },
+    /// Take noise of a known level from an image, in one evaluation.
+    #[command(
+        after_help = "Example:\n  cm edit denoise --model runs/quickstart/cd/seed-0 --class 3 --image noisy.png --sigma 0.3 --out edited"
+    )]
+    Denoise {
+        #[command(flatten)]
+        edit: EditArgs,
+        #[command(flatten)]
+        image: ImageArgs,
+        /// The noise's standard deviation, where black is -1 and white is 1.
+        #[arg(long, allow_negative_numbers = true)]
+        sigma: f32,
+        /// The image has no noise yet: add some of this level first.
+        #[arg(long)]
+        add_noise: bool,
+        #[command(flatten)]
+        seed: SeedArgs,
+    },
+}
+
+/// t_2 / t_1 of the paper's strokes (Song et al. 2023, Appendix D).
+const STROKE_RATIO: f32 = 2.24 / 5.38;
+
+impl From<Edit> for EditRequest {
+    fn from(edit: Edit) -> Self {
+        let looped = |edit: EditArgs, SeedArgs { seed }, LoopArgs { times, clip }, task| Self {
+            model: ModelRequest { path: edit.model, ema: edit.ema, class: edit.class },
+            out: edit.out,
+            seed,
+            times,
+            clip: clip == Clip::Yes,
+            task,
+        };
+        match edit {
+            Edit::Inpaint { edit, image: ImageArgs { image }, mask, seed, how } => {
+                looped(edit, seed, how, EditTask::Inpaint { image, mask })
+            }
+            Edit::Colorize { edit, image: ImageArgs { image }, seed, how } => {
+                looped(edit, seed, how, EditTask::Colourise { image })
+            }
+            Edit::SuperResolve { edit, image, factor, seed, how } => {
+                looped(edit, seed, how, EditTask::SuperResolve { image, factor })
+            }
+            Edit::Stroke { edit, image: ImageArgs { image }, start_sigma, seed, mut how } => {
+                how.times = start_sigma.map(|start| vec![start, start * STROKE_RATIO]).or(how.times);
+                looped(edit, seed, how, EditTask::Stroke { image })
+            }
+            Edit::Interpolate { edit, from_seed, to_seed, from_image, to_image, steps, how } => {
+                let task = EditTask::Interpolate {
+                    seeds: (from_seed, to_seed),
+                    images: from_image.zip(to_image),
+                    steps,
+                };
+                looped(edit, SeedArgs { seed: from_seed }, how, task)
+            }
+            Edit::Denoise { edit, image: ImageArgs { image }, sigma, add_noise, seed } => {
+                let once = LoopArgs { times: None, clip: Clip::No };
+                looped(edit, seed, once, EditTask::Denoise { image, sigma, add_noise })
+            }
+        }
+    }
+}
