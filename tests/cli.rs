@@ -34,7 +34,9 @@ fn every_command_has_help_with_an_example() {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     assert!(
-        ["run", "plan", "resume", "table", "search-times"].iter().all(|command| commands.contains(command)),
+        ["run", "plan", "resume", "table", "sample", "edit", "search-times"]
+            .iter()
+            .all(|command| commands.contains(command)),
         "{help}"
     );
     for command in commands.into_iter().filter(|command| *command != "help") {

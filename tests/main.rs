@@ -6,6 +6,8 @@
 mod architecture;
 /// Exit codes, help, run folders, stopping and going on.
 mod cli;
+/// Drawing from a trained model, and editing with it.
+mod editing;
 /// Exact messages for wrong study files.
 mod errors;
 /// Every study of `experiments/` loads, and its resolved arms are what a reviewer saw.

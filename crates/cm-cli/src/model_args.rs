@@ -221,9 +221,6 @@ pub(crate) enum Edit {
     },
 }
 
-/// t_2 / t_1 of the paper's strokes (Song et al. 2023, Appendix D).
-const STROKE_RATIO: f32 = 2.24 / 5.38;
-
 impl From<Edit> for EditRequest {
     fn from(edit: Edit) -> Self {
         let looped = |edit: EditArgs, SeedArgs { seed }, LoopArgs { times, clip }, task| Self {
@@ -244,9 +241,8 @@ impl From<Edit> for EditRequest {
             Edit::SuperResolve { edit, image, factor, seed, how } => {
                 looped(edit, seed, how, EditTask::SuperResolve { image, factor })
             }
-            Edit::Stroke { edit, image: ImageArgs { image }, start_sigma, seed, mut how } => {
-                how.times = start_sigma.map(|start| vec![start, start * STROKE_RATIO]).or(how.times);
-                looped(edit, seed, how, EditTask::Stroke { image })
+            Edit::Stroke { edit, image: ImageArgs { image }, start_sigma, seed, how } => {
+                looped(edit, seed, how, EditTask::Stroke { image, start_sigma })
             }
             Edit::Interpolate { edit, from_seed, to_seed, from_image, to_image, steps, how } => {
                 let task = EditTask::Interpolate {

@@ -60,6 +60,8 @@ pub enum EditTask {
     Stroke {
         /// The painting.
         image: PathBuf,
+        /// The first of two noise levels that are as far apart as the paper's. None: as [`EditRequest::times`] says.
+        start_sigma: Option<f32>,
     },
     /// It has noise.
     Denoise {
@@ -117,7 +119,7 @@ pub fn edit(request: &EditRequest) -> Result<Edited, RunError> {
         EditTask::Inpaint { image, mask } => workshop.inpaint(image, mask, problems)?,
         EditTask::Colourise { image } => workshop.colourise(image, problems)?,
         EditTask::SuperResolve { image, factor } => workshop.super_resolve(image, *factor, problems)?,
-        EditTask::Stroke { image } => workshop.stroke(image, problems)?,
+        EditTask::Stroke { image, start_sigma } => workshop.stroke(image, *start_sigma, problems)?,
         EditTask::Denoise { image, sigma, add_noise } => {
             workshop.denoise(image, *sigma, *add_noise, problems)?
         }
@@ -221,9 +223,25 @@ impl Workshop<'_> {
         Ok(Pictures::of(row, edited))
     }
 
-    fn stroke(&self, image: &Path, mut problems: Problems) -> Result<Pictures, RunError> {
+    fn stroke(
+        &self,
+        image: &Path,
+        start_sigma: Option<f32>,
+        mut problems: Problems,
+    ) -> Result<Pictures, RunError> {
         let image = self.image("--image", image, &mut problems);
-        let levels = self.levels(&Stroke::levels(), &mut problems);
+        let levels = match start_sigma {
+            Some(start) => {
+                let [first, second] = Stroke::levels();
+                let range = self.chosen.trained.range();
+                let mut levels = problems.levels("--start-sigma", &[start], range, true);
+                // Where the second would be less than the model knows, one is enough.
+                let second = Sigma::new(start * (second.get() / first.get()));
+                levels.extend(second.ok().filter(|second| *second >= range.min()));
+                levels
+            }
+            None => self.levels(&Stroke::levels(), &mut problems),
+        };
         problems.check()?;
         let image = given(image)?;
         let edited = self.apply(&Stroke { shape: self.shape }, &image, levels)?;

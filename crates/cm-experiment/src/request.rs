@@ -68,8 +68,8 @@ impl Problems {
         with_max: bool,
     ) -> Vec<Sigma> {
         let (min, max) = (range.min(), range.max());
-        let below = if with_max { "" } else { ", less than that" };
-        let allowed = format!("noise levels from {min} to {max}{below}, each less than the one before it");
+        let below = if with_max { "" } else { "below " };
+        let allowed = format!("noise levels from {min} to {below}{max}, each less than the one before it");
         let mut levels: Vec<Sigma> = Vec::new();
         for &value in values {
             match Sigma::new(value) {

@@ -1,0 +1,201 @@
+//! `cm sample` and `cm edit` on a model of a second's training: what is known stays known, what is wrong is said.
+
+use crate::util::{cm, golden, root, scratch};
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::Path;
+
+/// Height and width of the digits.
+const SIDE: u32 = 8;
+
+/// The smoke study's plainest arm and the one that knows classes, trained.
+fn trained() -> tempfile::TempDir {
+    let folder = scratch(&fs::read_to_string(root().join("experiments/smoke.ron")).unwrap());
+    command(folder.path(), "run study.ron --out .", 0);
+    folder
+}
+
+/// Runs `cm` with arguments separated by spaces; standard output and error.
+fn command(folder: &Path, arguments: &str, code: i32) -> (String, String) {
+    let output = cm(folder).args(arguments.split_whitespace()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments}\n{stdout}\n{stderr}");
+    (stdout, stderr)
+}
+
+fn write_grey(path: &Path, width: u32, height: u32, pixel: impl Fn(u32, u32) -> u8) {
+    let mut encoder = png::Encoder::new(File::create(path).unwrap(), width, height);
+    encoder.set_color(png::ColorType::Grayscale);
+    let pixels: Vec<u8> =
+        (0..height).flat_map(|y| (0..width).map(move |x| (y, x))).map(|(y, x)| pixel(y, x)).collect();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+}
+
+/// Pixels of an 8-bit grey PNG, row by row, and its width and height.
+fn read_grey(path: &Path) -> (Vec<u8>, u32, u32) {
+    let mut reader = png::Decoder::new(BufReader::new(File::open(path).unwrap())).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    assert_eq!(
+        (info.color_type, info.bit_depth),
+        (png::ColorType::Grayscale, png::BitDepth::Eight),
+        "{path:?}"
+    );
+    pixels.truncate(info.buffer_size());
+    (pixels, info.width, info.height)
+}
+
+/// The arrays of an .npz whose members are not compressed: the header of each, and its bytes to the next.
+fn arrays(npz: &[u8]) -> Vec<(String, &[u8])> {
+    let starts: Vec<usize> =
+        npz.windows(6).enumerate().filter(|(_, at)| at == b"\x93NUMPY").map(|(start, _)| start).collect();
+    let array = |&start: &usize| {
+        let header = usize::from(npz[start + 8]) + 256 * usize::from(npz[start + 9]);
+        let text = String::from_utf8(npz[start + 10..start + 10 + header].to_vec()).unwrap();
+        (text, &npz[start + 10 + header..])
+    };
+    starts.iter().map(array).collect()
+}
+
+#[test]
+fn images_are_drawn_by_number_and_seed_whatever_the_batch() {
+    let folder = trained();
+    let sample = |more: &str, out: &str| {
+        let (told, _) = command(folder.path(), &format!("sample {more} --out {out}"), 0);
+        assert!(
+            told.contains(&format!("{out}/samples.npz")) && told.contains(&format!("{out}/grid.png")),
+            "{told}"
+        );
+        fs::read(folder.path().join(out).join("samples.npz")).unwrap()
+    };
+    let model = "study/cd/seed-0";
+    let all = sample(&format!("{model} --count 23 --seed 5"), "all");
+    assert!(
+        all == sample(&format!("{model}/model.safetensors --count 23 --seed 5"), "again"),
+        "the same bytes"
+    );
+    let few = sample(&format!("{model} --count 23 --seed 5 --batch 4"), "few");
+    let pixels = |npz: &[u8]| -> Vec<u8> {
+        let (header, bytes) = arrays(npz)[0].clone();
+        assert!(header.contains("'|u1'") && header.contains("(23, 8, 8, 1,)"), "{header}");
+        bytes[..23 * 64].to_vec()
+    };
+    // Products of other sizes round differently: a pixel at the border between two values may take the other one.
+    let (all, few) = (pixels(&all), pixels(&few));
+    assert!(all.iter().zip(&few).all(|(a, b)| a.abs_diff(*b) <= 1));
+    assert!(all.iter().zip(&few).filter(|(a, b)| a != b).count() <= all.len() / 100);
+    assert_ne!(all, pixels(&sample(&format!("{model} --count 23 --seed 6"), "other")));
+    assert_ne!(all, pixels(&sample(&format!("{model} --count 23 --seed 5 --times 2,0.5"), "times")));
+    assert_ne!(all, pixels(&sample(&format!("{model} --count 23 --seed 5 --ema ema-power-0.1"), "ema")));
+
+    // Classes are in the second array.
+    let classes = sample("study/cd-classes/seed-0 --count 7 --class 3 --steps 2", "classes");
+    let (header, bytes) = arrays(&classes)[1].clone();
+    assert!(header.contains("'<i8'") && header.contains("(7,)"), "{header}");
+    assert_eq!(&bytes[..56], [3, 0, 0, 0, 0, 0, 0, 0].repeat(7));
+}
+
+#[test]
+fn edits_keep_what_is_known() {
+    let folder = trained();
+    let at = |name: &str| folder.path().join(name);
+    let digit = |y: u32, x: u32| (y * 31 + x * 3) as u8;
+    write_grey(&at("digit.png"), SIDE, SIDE, digit);
+    write_grey(&at("mask.png"), SIDE, SIDE, |y, _| if y < 3 { 255 } else { 0 });
+    write_grey(&at("small.png"), SIDE / 2, SIDE / 2, |y, x| (40 * y + 20 * x + 30) as u8);
+    let edit = |task: &str, more: &str, out: &str| {
+        let (told, _) =
+            command(folder.path(), &format!("edit {task} --model study/cd/seed-0 {more} --out {out}"), 0);
+        assert!(
+            told.contains(&format!("{out}/edited.png")) && told.contains(&format!("{out}/before-after.png"))
+        );
+        let (_, width, height) = read_grey(&at(out).join("before-after.png"));
+        assert!(width > height && height >= 64, "{task}: {width} x {height} is too small to look at");
+        read_grey(&at(out).join("edited.png"))
+    };
+    let (inpainted, width, height) =
+        edit("inpaint", "--image digit.png --mask mask.png --times 3,1,0.2", "inpainted");
+    assert_eq!((width, height), (SIDE, SIDE));
+    let known: Vec<u8> = (0..3).flat_map(|y| (0..SIDE).map(move |x| digit(y, x))).collect();
+    assert_eq!(inpainted[..known.len()], known);
+    let missing: Vec<u8> = (3..SIDE).flat_map(|y| (0..SIDE).map(move |x| digit(y, x))).collect();
+    assert_ne!(inpainted[known.len()..], missing, "the rest is the model's");
+
+    let (large, width, height) = edit("super-resolve", "--image small.png --factor 2 --clip no", "large");
+    assert_eq!((width, height), (SIDE, SIDE));
+    let (small, ..) = read_grey(&at("small.png"));
+    for (block, value) in small.iter().enumerate() {
+        let (y, x) = (block / 4 * 2, block % 4 * 2);
+        let pixels = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dy, dx)| large[(y + dy) * 8 + x + dx]);
+        // What is brighter than white or darker than black cannot be written.
+        if pixels.iter().all(|pixel| (1..255).contains(pixel)) {
+            let mean = pixels.iter().map(|&pixel| f32::from(pixel)).sum::<f32>() / 4.0;
+            assert!((mean - f32::from(*value)).abs() <= 0.5, "block {block}: {mean} for {value}");
+        }
+    }
+
+    // With next to no noise, a painting and a noisy image stay what they are.
+    let original: Vec<u8> = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| digit(y, x))).collect();
+    let near = |(pixels, width, height): (Vec<u8>, u32, u32), tolerance: u8| {
+        assert_eq!((width, height), (SIDE, SIDE));
+        assert!(
+            pixels.iter().zip(&original).all(|(a, b)| a.abs_diff(*b) <= tolerance),
+            "{pixels:?}\n{original:?}"
+        );
+    };
+    near(edit("stroke", "--image digit.png --times 0.002", "stroke"), 1);
+    near(edit("denoise", "--image digit.png --sigma 0.002", "denoised"), 1);
+
+    // The ends of a path are the samples of its seeds.
+    let (path, width, height) = edit("interpolate", "--from-seed 4 --to-seed 9 --steps 5", "path");
+    assert_eq!((width, height), (5 * SIDE, SIDE));
+    for (seed, first) in [(4, 0), (9, 4 * 8)] {
+        let out = format!("seed-{seed}");
+        command(folder.path(), &format!("sample study/cd/seed-0 --count 1 --seed {seed} --out {out}"), 0);
+        let npz = fs::read(at(&out).join("samples.npz")).unwrap();
+        let end: Vec<u8> = (0..8).flat_map(|y| path[y * 40 + first..][..8].to_vec()).collect();
+        let sample = &arrays(&npz)[0].1[..64];
+        assert!(end.iter().zip(sample).all(|(a, b)| a.abs_diff(*b) <= 1), "{end:?}\n{sample:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_said_all_at_once() {
+    let folder = trained();
+    let at = |name: &str| folder.path().join(name);
+    write_grey(&at("digit.png"), SIDE, SIDE, |y, x| (y * 8 + x) as u8);
+    write_grey(&at("large.png"), 9, 12, |_, _| 0);
+    fs::write(at("text.png"), "no picture").unwrap();
+    let refusals = [
+        ("sample nowhere --out out", "missing model"),
+        ("sample study --out out", "a study is not a run"),
+        (
+            "sample study/cd/seed-0 --count 0 --batch 0 --steps 0 --ema best --class 1 --out out",
+            "everything at once",
+        ),
+        ("sample study/cd-classes/seed-0 --class 10 --times 100,3,3,0.0001 --out out", "class and times"),
+        (
+            "edit inpaint --model study/cd/seed-0 --image large.png --mask text.png --times 5,9 --out out",
+            "inpaint",
+        ),
+        ("edit inpaint --model study/cd/seed-0 --image digit.png --mask none.png --out out", "no mask"),
+        ("edit super-resolve --model study/cd/seed-0 --image large.png --factor 3 --out out", "factor"),
+        ("edit super-resolve --model study/cd/seed-0 --image large.png --factor 2 --out out", "small image"),
+        ("edit colorize --model study/cd/seed-0 --image digit.png --out out", "grey model"),
+        (
+            "edit denoise --model study/cd-classes/seed-0 --image digit.png --sigma 90 --out out",
+            "sigma and no class",
+        ),
+        ("edit stroke --model study/cd/seed-0 --image digit.png --start-sigma -1 --out out", "negative"),
+        ("edit interpolate --model study/cd/seed-0 --steps 1 --out out", "one image"),
+    ];
+    let told: String = refusals
+        .map(|(arguments, name)| {
+            let (_, error) = command(folder.path(), arguments, 2);
+            assert!(!at("out").exists(), "{name}: something was written");
+            format!("# {name}\n$ cm {arguments}\n{error}\n")
+        })
+        .concat();
+    golden("errors/models.txt", &told);
+}
