@@ -197,7 +197,7 @@ pub(super) fn fold(isa: Isa, shape: &Conv2dShape, weight: &[f32], grad_out: &[f3
     scratch::with(channels * (depth + padded), |shared| {
         let (transposed, packed) = shared.split_at_mut(channels * depth);
         // One tap of `depth` channels: the turn is a mere transposition.
-        turn(weight, (channels, depth), 0..channels, transposed);
+        turn(weight, (channels, depth), 0..channels, 0..depth, transposed);
         pack(transposed, depth, lanes(isa), packed);
         let packed = &*packed;
         let grad_x = SharedMut::new(grad_x);

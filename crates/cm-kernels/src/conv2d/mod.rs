@@ -210,7 +210,7 @@ impl Variant {
 
     /// The fastest for the gradient with respect to the weight, as measured.
     fn of_gradient(shape: &Conv2dShape) -> Self {
-        if !winograd::supports(shape) || winograd::tiles(shape) < MIN_TILES {
+        if !winograd::supports(shape) {
             Variant::Im2col
         } else if winograd::products::<F2>(shape) < winograd::products::<F4>(shape) {
             Variant::Winograd2
@@ -219,9 +219,6 @@ impl Variant {
         }
     }
 }
-
-/// Tiles below which transforming the weight costs more than it saves.
-const MIN_TILES: usize = 8;
 
 fn forward_by(
     variant: Variant,
@@ -259,7 +256,7 @@ fn backward_data_by(
         }
         (Variant::Im2col | Variant::Narrow, Some(turned)) => scratch::with(weight.len(), |turned_weight| {
             let channels = (shape.out_channels, shape.in_channels);
-            weight::turn(weight, channels, 0..shape.out_channels, turned_weight);
+            weight::turn(weight, channels, 0..shape.out_channels, 0..shape.in_channels, turned_weight);
             forward_by(variant, isa, &turned, grad_out, turned_weight, &Epilogue::default(), grad_x);
         }),
         (_, None) => im2col::fold(isa, shape, weight, grad_out, grad_x),

@@ -75,8 +75,9 @@ fn grid(count: usize) -> Vec<Conv2dShape> {
 /// Convolutions of several blocks and groups.
 fn several_blocks() -> Vec<Conv2dShape> {
     vec![
-        shape(40, (8, 9), (17, 33), (3, 1, 1)), // few tiles of 4x4
-        shape(6, (30, 23), (3, 20), (3, 1, 1)), // and many
+        shape(60, (8, 9), (17, 33), (3, 1, 1)), // more tiles than are few
+        shape(7, (30, 23), (3, 20), (3, 1, 1)),
+        shape(2, (17, 9), (70, 50), (3, 1, 1)), // few tiles, several runs and slices
         shape(5, (35, 31), (40, 1), (3, 1, 1)),
         shape(33, (8, 8), (24, 24), (1, 1, 0)),
         shape(9, (17, 16), (24, 17), (3, 2, 1)),

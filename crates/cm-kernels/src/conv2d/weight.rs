@@ -4,18 +4,29 @@ use std::ops::Range;
 
 use super::product::panels;
 
-/// Turns a weight `[taps, channels, depth]` by half a turn and exchanges its channels:
-/// `to[tap, d - range.start, c] = weight[taps - 1 - tap, c, d]` for `d` in `range`.
-pub(super) fn turn(weight: &[f32], (depth, channels): (usize, usize), range: Range<usize>, to: &mut [f32]) {
-    let (width, height) = (range.len(), channels);
-    for (from, to) in weight.chunks_exact(depth * channels).rev().zip(to.chunks_exact_mut(width * height)) {
+/// Turns a part of a weight `[taps, channels, depth]` by half a turn and exchanges its channels:
+/// `to[tap, d - rows.start, c - columns.start] = weight[taps - 1 - tap, c, d]` for `d` in `rows` and `c` in `columns`.
+pub(super) fn turn(
+    weight: &[f32],
+    (depth, channels): (usize, usize),
+    rows: Range<usize>,
+    columns: Range<usize>,
+    to: &mut [f32],
+) {
+    let (height, width) = (rows.len(), columns.len());
+    for (from, to) in weight.chunks_exact(depth * channels).rev().zip(to.chunks_exact_mut(height * width)) {
+        let from = &from[columns.start * depth + rows.start..];
         // In squares, so that the lines written stay in the first-level cache.
-        for c0 in (0..channels).step_by(SQUARE) {
-            for d0 in (0..width).step_by(SQUARE) {
-                for c in c0..(c0 + SQUARE).min(channels) {
-                    let row = &from[c * depth + range.start + d0..][..SQUARE.min(width - d0)];
-                    for (d, &value) in row.iter().enumerate() {
-                        to[(d0 + d) * height + c] = value;
+        for c0 in (0..width).step_by(SQUARE) {
+            for d0 in (0..height).step_by(SQUARE) {
+                let (from, to) = (&from[c0 * depth + d0..], &mut to[d0 * width + c0..]);
+                if c0 + SQUARE <= width && d0 + SQUARE <= height {
+                    transpose_square(from, depth, to, width);
+                } else {
+                    for c in 0..SQUARE.min(width - c0) {
+                        for d in 0..SQUARE.min(height - d0) {
+                            to[d * width + c] = from[c * depth + d];
+                        }
                     }
                 }
             }
@@ -24,6 +35,21 @@ pub(super) fn turn(weight: &[f32], (depth, channels): (usize, usize), range: Ran
 }
 
 const SQUARE: usize = 16;
+
+/// Transposes a square between matrices of rows `from_row` and `to_row` apart, in squares of 4 that fit registers.
+fn transpose_square(from: &[f32], from_row: usize, to: &mut [f32], to_row: usize) {
+    for c0 in (0..SQUARE).step_by(4) {
+        for d0 in (0..SQUARE).step_by(4) {
+            let rows: [[f32; 4]; 4] = std::array::from_fn(|c| {
+                let row = &from[(c0 + c) * from_row + d0..][..4];
+                std::array::from_fn(|d| row[d])
+            });
+            for d in 0..4 {
+                to[(d0 + d) * to_row + c0..][..4].copy_from_slice(&rows.map(|row| row[d]));
+            }
+        }
+    }
+}
 
 /// Packs a row-major `[depth, channels]` matrix into panels for vectors of `lanes` floats, padded with zeros.
 pub(super) fn pack(matrix: &[f32], channels: usize, lanes: usize, to: &mut [f32]) {

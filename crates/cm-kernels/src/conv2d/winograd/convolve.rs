@@ -4,10 +4,10 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::algorithm::Algorithm;
-use super::block_tiles;
 use super::layout::{Grouped, Panelled};
 use super::tiles::Tiles;
 use super::transform;
+use super::{block_tiles, few};
 use crate::conv2d::product::{Depth, GROUP, product};
 use crate::conv2d::vector::{Kernel, Vector, lanes, run};
 use crate::conv2d::weight::turn;
@@ -41,12 +41,15 @@ pub(in crate::conv2d) fn forward_turned<A: Algorithm>(
 
 /// A weight as it lies in memory.
 #[derive(Clone, Copy)]
-enum Weight<'a> {
+pub(super) enum Weight<'a> {
     /// `[3, 3, in, out]` of the convolution to be done.
     Forward(&'a [f32]),
     /// `[3, 3, out, in]` of the convolution to be done, to be turned by half a turn.
     Turned(&'a [f32]),
 }
+
+/// Fewer tiles than this are few: the transformed weight is read too seldom to pay for its way through memory.
+const FEW_TILES: usize = 160;
 
 fn convolve<A: Algorithm>(
     isa: Isa,
@@ -58,6 +61,9 @@ fn convolve<A: Algorithm>(
 ) {
     let (depth, channels) = (shape.in_channels, shape.out_channels);
     let tiles = Tiles::new::<A>(shape);
+    if tiles.count() < FEW_TILES {
+        return few::convolve::<A>(isa, &tiles, (depth, channels), x, weight, epilogue, out);
+    }
     let lanes = lanes(isa);
     let (input_layout, output_layout) = (Grouped::new(depth, lanes), Grouped::new(channels, lanes));
     let weight_layout = Panelled::new(depth, channels, lanes);
@@ -133,7 +139,13 @@ impl<A: Algorithm> Kernel for Block<'_, A> {
                 product::<V>(sizes, left, right, output_layout.out::<A>(output, slot, 0), false);
             }
             let from = (output.cast_const(), output_layout);
-            transform::output::<V, A>(&tiles, range, from, self.epilogue, (self.out.pointer(), channels));
+            transform::output::<V, A>(
+                &tiles,
+                range,
+                from,
+                self.epilogue,
+                (self.out.pointer(), channels, 0..channels),
+            );
         }
     }
 }
@@ -160,7 +172,7 @@ fn transform_weight<A: Algorithm>(
                 transform(&weight[range.start * channels..], depth * channels, range);
             }
             Weight::Turned(weight) => scratch::with(9 * range.len() * channels, |turned| {
-                turn(weight, (depth, channels), range.clone(), turned);
+                turn(weight, (depth, channels), range.clone(), 0..channels, turned);
                 transform(turned, range.len() * channels, range);
             }),
         }
@@ -182,6 +194,8 @@ impl<A: Algorithm> Kernel for Piece<'_, A> {
     unsafe fn call<V: Vector>(self) {
         let from = (self.source.0.as_ptr(), self.source.1, self.channels);
         // SAFETY: the sizes are those of the weight; pieces write different rows.
-        unsafe { transform::weight::<V, A>(self.range, from, (self.to.0.pointer(), self.to.1)) }
+        unsafe {
+            transform::weight::<V, A>(self.range, from, self.channels, (self.to.0.pointer(), self.to.1));
+        }
     }
 }

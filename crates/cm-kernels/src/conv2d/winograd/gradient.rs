@@ -1,17 +1,16 @@
 //! The gradient with respect to the weight, summed over the tiles in the transformed domain.
 //!
-//! Many tiles: their blocks are dealt out to a few groups. A group adds its blocks in order into its own transformed
-//! gradient; the groups' gradients are added in order at the end. Few tiles: all are transformed first, and then
-//! the positions of a transformed tile are dealt out, for each has a product of its own.
+//! The blocks of tiles are dealt out to a few groups. A group adds its blocks in order into its own transformed
+//! gradient; the groups' gradients are added in order at the end. Few tiles go another way, see [`super::few`].
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::algorithm::Algorithm;
-use super::block_tiles;
 use super::layout::Grouped;
 use super::tiles::Tiles;
 use super::transform;
+use super::{block_tiles, few};
 use crate::conv2d::product::{Depth, GROUP, product};
 use crate::conv2d::vector::{Kernel, Vector, lanes, run};
 use crate::conv2d::{Conv2dShape, scratch};
@@ -23,12 +22,9 @@ const MAX_GROUPS: usize = 8;
 const GROUP_TILES: usize = 64;
 const SUMS_FLOATS: usize = 5 << 20;
 
-/// Fewer tiles than this are few: groups of them would not keep several threads busy.
-const FEW_TILES: usize = 4 * GROUP_TILES;
-
-/// Of few tiles, how many one piece transforms, and how many positions one piece multiplies.
-const PIECE_TILES: usize = 2 * GROUP;
-const PIECE_SLOTS: usize = 4;
+/// Fewer tiles than this are few: groups of them would not keep several threads busy, and the sums would travel
+/// between the caches more often than pays.
+const FEW_TILES: usize = 320;
 
 /// Rows of the weight that one piece transforms back.
 const ROWS: usize = 8;
@@ -47,8 +43,6 @@ pub(in crate::conv2d) fn backward_weight<A: Algorithm>(
         return;
     }
     let layouts = (Grouped::new(depth, lanes(isa)), Grouped::new(channels, lanes(isa)));
-    // The sums have a row per input channel, but are made a vector of input channels at a time.
-    let sums_len = layouts.1.len::<A>(depth.next_multiple_of(lanes(isa)));
     let zeros = vec![0.0; depth.next_multiple_of(lanes(isa))];
     let sources = Sources::<A> {
         tiles,
@@ -58,31 +52,26 @@ pub(in crate::conv2d) fn backward_weight<A: Algorithm>(
         layouts,
         algorithm: PhantomData,
     };
+    if tiles.count() < FEW_TILES {
+        return few::backward_weight(isa, &sources, grad_weight);
+    }
     let grad_weight = SharedMut::new(grad_weight);
-    let finish = |groups: usize, sums: &[f32]| {
+    let step = block_tiles::<A>(tiles.count(), depth, channels);
+    let blocks = tiles.count().div_ceil(step);
+    let affordable = (SUMS_FLOATS / (A::SLOTS * depth * channels)).clamp(2, MAX_GROUPS);
+    let per_group = blocks.div_ceil((tiles.count() / GROUP_TILES).min(affordable));
+    let groups = blocks.div_ceil(per_group);
+    // The sums have a row per input channel, but are made a vector of input channels at a time.
+    let sums_len = layouts.1.len::<A>(depth.next_multiple_of(lanes(isa)));
+    scratch::with(groups * sums_len, |sums| {
+        sums_by_groups(isa, &sources, (step, per_group * step), sums_len, sums);
         for_each_piece(depth.div_ceil(ROWS), |piece| {
             let range = piece * ROWS..(piece * ROWS + ROWS).min(depth);
-            let sums = (sums, layouts.1, groups);
+            let sums = (&*sums, layouts.1, groups);
             let to = (grad_weight, depth, channels);
             run(isa, Rows::<A> { range, sums, to, algorithm: PhantomData });
         });
-    };
-    if tiles.count() < FEW_TILES {
-        scratch::with(sums_len, |sums| {
-            sums_by_slots(isa, &sources, sums);
-            finish(1, sums);
-        });
-    } else {
-        let step = block_tiles::<A>(tiles.count(), depth, channels);
-        let blocks = tiles.count().div_ceil(step);
-        let affordable = (SUMS_FLOATS / (A::SLOTS * depth * channels)).clamp(2, MAX_GROUPS);
-        let per_group = blocks.div_ceil((tiles.count() / GROUP_TILES).min(affordable));
-        let groups = blocks.div_ceil(per_group);
-        scratch::with(groups * sums_len, |sums| {
-            sums_by_groups(isa, &sources, (step, per_group * step), sums_len, sums);
-            finish(groups, sums);
-        });
-    }
+    });
 }
 
 /// The transformed gradient of each group of `per_group` tiles, in blocks of `step`.
@@ -105,64 +94,39 @@ fn sums_by_groups<A: Algorithm>(
             for start in (first..(first + per_group).min(count)).step_by(step) {
                 let range = start..(start + step).min(count);
                 run(isa, Transform { sources, range: range.clone(), x, grad });
-                let (slots, sums) = (0..A::SLOTS, SharedMut::new(sums));
-                let (tiles, add) = (range.len(), start > first);
-                run(isa, Multiply { sources, tiles, slots, x, grad, sums, add });
+                run(isa, Multiply { sources, tiles: range.len(), x, grad, sums, add: start > first });
             }
         });
     });
 }
 
-/// The transformed gradient of all tiles.
-fn sums_by_slots<A: Algorithm>(isa: Isa, sources: &Sources<A>, sums: &mut [f32]) {
-    let count = sources.tiles.count();
-    let (x_len, grad_len) = sources.lens(count);
-    scratch::with(x_len + grad_len, |buffer| {
-        let (x, grad) = buffer.split_at_mut(x_len);
-        let shared = (SharedMut::new(x), SharedMut::new(grad));
-        for_each_piece(count.div_ceil(PIECE_TILES), |piece| {
-            let range = piece * PIECE_TILES..(piece * PIECE_TILES + PIECE_TILES).min(count);
-            let (x_from, grad_from) = sources.lens(range.start);
-            let (x_len, grad_len) = sources.lens(range.len());
-            // SAFETY: whole groups of rows, which no other piece has.
-            let (x, grad) = unsafe { (shared.0.slice(x_from, x_len), shared.1.slice(grad_from, grad_len)) };
-            run(isa, Transform { sources, range, x, grad });
-        });
-        let sums = SharedMut::new(sums);
-        for_each_piece(A::SLOTS.div_ceil(PIECE_SLOTS), |piece| {
-            let slots = piece * PIECE_SLOTS..(piece * PIECE_SLOTS + PIECE_SLOTS).min(A::SLOTS);
-            run(isa, Multiply { sources, tiles: count, slots, x, grad, sums, add: false });
-        });
-    });
-}
-
 /// What the gradient is made of.
-struct Sources<'a, A> {
-    tiles: Tiles,
+pub(super) struct Sources<'a, A> {
+    pub(super) tiles: Tiles,
     /// The convolution's input and its channels.
-    x: (&'a [f32], usize),
+    pub(super) x: (&'a [f32], usize),
     /// As many zeros as the input has channels.
     zeros: &'a [f32],
     /// The gradient of its output, and its channels.
-    grad_out: (&'a [f32], usize),
+    pub(super) grad_out: (&'a [f32], usize),
     /// How both lie when transformed.
-    layouts: (Grouped, Grouped),
+    pub(super) layouts: (Grouped, Grouped),
     algorithm: PhantomData<A>,
 }
 
 impl<A: Algorithm> Sources<'_, A> {
     /// Floats of so many tiles of both, transformed.
-    fn lens(&self, tiles: usize) -> (usize, usize) {
+    pub(super) fn lens(&self, tiles: usize) -> (usize, usize) {
         (self.layouts.0.len::<A>(tiles), self.layouts.1.len::<A>(tiles))
     }
 }
 
 /// Transforms the tiles `range` of both sources.
-struct Transform<'a, A> {
-    sources: &'a Sources<'a, A>,
-    range: Range<usize>,
-    x: &'a mut [f32],
-    grad: &'a mut [f32],
+pub(super) struct Transform<'a, A> {
+    pub(super) sources: &'a Sources<'a, A>,
+    pub(super) range: Range<usize>,
+    pub(super) x: &'a mut [f32],
+    pub(super) grad: &'a mut [f32],
 }
 
 impl<A: Algorithm> Kernel for Transform<'_, A> {
@@ -179,15 +143,14 @@ impl<A: Algorithm> Kernel for Transform<'_, A> {
     }
 }
 
-/// The products of `tiles` transformed tiles at the positions `slots`.
+/// The products of `tiles` transformed tiles.
 struct Multiply<'a, A> {
     sources: &'a Sources<'a, A>,
     tiles: usize,
-    slots: Range<usize>,
     x: &'a [f32],
     grad: &'a [f32],
     /// In the layout of the output gradient.
-    sums: SharedMut<'a, f32>,
+    sums: &'a mut [f32],
     /// Whether to add to the sums or to start them.
     add: bool,
 }
@@ -196,7 +159,8 @@ impl<A: Algorithm> Kernel for Multiply<'_, A> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
         let Sources { x: (_, depth), layouts: (x_layout, grad_layout), .. } = *self.sources;
-        for slot in self.slots {
+        let sums = self.sums.as_mut_ptr();
+        for slot in 0..A::SLOTS {
             for vector in 0..x_layout.vectors {
                 // The transformed input is read transposed: its channels are the rows of the product. Channels past
                 // the last are 0.
@@ -204,9 +168,8 @@ impl<A: Algorithm> Kernel for Multiply<'_, A> {
                 let right = grad_layout.right::<A>(self.grad.as_ptr(), slot);
                 let rows = V::LANES.min(depth - vector * V::LANES).next_multiple_of(V::ROWS);
                 let sizes = (rows, Depth::in_runs(self.tiles, GROUP), grad_layout.vectors);
-                let to = grad_layout.out::<A>(self.sums.pointer(), slot, vector * V::LANES);
-                // SAFETY: the buffers were made with these layouts, for so many tiles; nobody else has these slots
-                // of the sums.
+                let to = grad_layout.out::<A>(sums, slot, vector * V::LANES);
+                // SAFETY: the buffers were made with these layouts, for so many tiles.
                 unsafe { product::<V>(sizes, left, right, to, self.add) };
             }
         }
@@ -230,6 +193,8 @@ impl<A: Algorithm> Kernel for Rows<'_, A> {
         let to = (to.pointer(), depth, channels);
         let parts = (groups, sums.len() / groups);
         // SAFETY: the sizes are those of the weight; pieces write different rows.
-        unsafe { transform::grad_weight::<V, A>(self.range, (sums.as_ptr(), layout), parts, to) };
+        unsafe {
+            transform::grad_weight::<V, A>(self.range, 0..channels, (sums.as_ptr(), layout, 0), parts, to);
+        }
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! A block of tiles is transformed, multiplied (one matrix product per position of the transformed tile) and
 //! transformed back by one thread, so that the transformed numbers stay in its L2 cache; blocks run in parallel.
-//! The weight is transformed once per call. Two algorithms: F(4x4,3x3), and F(2x2,3x3) for images so small that
+//! The weight is transformed once per call. Where there are few tiles it is the weight that is cut into pieces, see
+//! [`few`]. Two algorithms: F(4x4,3x3), and F(2x2,3x3) for images so small that
 //! larger tiles would mostly stick out of them.
 
 mod algorithm;
 mod convolve;
+mod few;
 mod gradient;
 mod layout;
 mod tiles;
@@ -22,11 +24,6 @@ use super::Conv2dShape;
 /// Whether these algorithms can do the convolution.
 pub(super) fn supports(shape: &Conv2dShape) -> bool {
     shape.kernel == 3 && shape.stride == 1 && shape.padding == 1
-}
-
-/// Number of 4x4 tiles.
-pub(super) fn tiles(shape: &Conv2dShape) -> usize {
-    Tiles::new::<F4>(shape).count()
 }
 
 /// Products per pair of channels: what to compare with `pixels * 9` of the direct way.

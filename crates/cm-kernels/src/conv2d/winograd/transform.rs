@@ -12,12 +12,12 @@ use crate::conv2d::Epilogue;
 use crate::conv2d::product::{GROUP, panels};
 use crate::conv2d::vector::Vector;
 
-/// The vectors of `channels` channels: (vector, first channel, channels in use).
+/// The vectors of some channels: (vector, first channel, channels in use).
 #[inline(always)]
-fn vectors<V: Vector>(channels: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    (0..channels.div_ceil(V::LANES)).map(move |vector| {
-        let channel = vector * V::LANES;
-        (vector, channel, V::LANES.min(channels - channel))
+fn vectors<V: Vector>(channels: Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..channels.len().div_ceil(V::LANES)).map(move |vector| {
+        let channel = channels.start + vector * V::LANES;
+        (vector, channel, V::LANES.min(channels.end - channel))
     })
 }
 
@@ -38,7 +38,7 @@ pub(super) unsafe fn input<V: Vector, A: Algorithm>(
         let row = start - range.start;
         for i in 0..count {
             let addresses = tiles.inputs::<A>(start + i, x, channels, zeros);
-            for (vector, channel, used) in vectors::<V>(channels) {
+            for (vector, channel, used) in vectors::<V>(0..channels) {
                 // SAFETY: `used` channels of each pixel are there to read, and whole vectors to write.
                 unsafe {
                     let to = to.add(layout.at::<A>(row + i, vector));
@@ -97,7 +97,7 @@ pub(super) unsafe fn grad_output<V: Vector, A: Algorithm>(
         let row = start - range.start;
         for i in 0..count {
             let pixels = tiles.outputs::<A>(start + i, channels);
-            for (vector, channel, used) in vectors::<V>(channels) {
+            for (vector, channel, used) in vectors::<V>(0..channels) {
                 // SAFETY: `used` channels of each pixel are there to read, and whole vectors to write.
                 unsafe {
                     let mut half = [[V::splat(0.0); MAX_SIDE]; MAX_TILE];
@@ -123,25 +123,25 @@ pub(super) unsafe fn grad_output<V: Vector, A: Algorithm>(
     }
 }
 
-/// `A^T m A` for the tiles of `range`, through the epilogue to `out`.
+/// `A^T m A` for the tiles of `range` and the channels `columns`, through the epilogue to `out`.
 ///
 /// # Safety
-/// The instruction set of `V`; `from` holds a row per tile, `out` all pixels of `tiles` with `channels` channels,
-/// those of the range nobody else's; the epilogue's parts have their sizes.
+/// The instruction set of `V`; `from` holds a row per tile and the vectors of `columns`, `out` all pixels of `tiles`
+/// with `channels` channels, those of the range and the columns nobody else's; the epilogue's parts have their sizes.
 #[inline(always)]
 pub(super) unsafe fn output<V: Vector, A: Algorithm>(
     tiles: &Tiles,
     range: Range<usize>,
     (from, layout): (*const f32, Grouped),
     epilogue: &Epilogue,
-    (out, channels): (*mut f32, usize),
+    (out, channels, columns): (*mut f32, usize, Range<usize>),
 ) {
     for start in range.clone().step_by(GROUP) {
         let count = GROUP.min(range.end - start);
         let row = start - range.start;
         for i in 0..count {
             let pixels = tiles.outputs::<A>(start + i, channels);
-            for (vector, channel, used) in vectors::<V>(channels) {
+            for (vector, channel, used) in vectors::<V>(columns.clone()) {
                 // SAFETY: whole vectors are there to read, `used` channels of each pixel and bias otherwise.
                 unsafe {
                     let from = from.add(layout.at::<A>(row + i, vector));
@@ -173,15 +173,16 @@ pub(super) unsafe fn output<V: Vector, A: Algorithm>(
 
 /// `G g G^T` for the input channels `range` of a weight.
 ///
-/// `from` holds for each of 9 taps, `tap_step` floats apart, rows of `channels` floats for the channels of `range`;
-/// `to` is the whole transformed weight.
+/// `from` holds for each of 9 taps, `tap_step` floats apart, rows for the channels of `range`, `row_step` floats apart,
+/// of which the first `channels` floats are used; `to` is the whole transformed weight.
 ///
 /// # Safety
 /// The instruction set of `V`; all that readable, and `to` writable and, for the channels of `range`, nobody else's.
 #[inline(always)]
 pub(super) unsafe fn weight<V: Vector, A: Algorithm>(
     range: Range<usize>,
-    (from, tap_step, channels): (*const f32, usize, usize),
+    (from, tap_step, row_step): (*const f32, usize, usize),
+    channels: usize,
     (to, layout): (*mut f32, Panelled),
 ) {
     for (first, width) in panels(layout.vectors) {
@@ -191,7 +192,7 @@ pub(super) unsafe fn weight<V: Vector, A: Algorithm>(
                 let used = V::LANES.min(channels - channel);
                 // SAFETY: `used` channels are there to read, and whole vectors to write.
                 unsafe {
-                    let from = from.add((k - range.start) * channels + channel);
+                    let from = from.add((k - range.start) * row_step + channel);
                     let to = to.add(layout.at::<A>((first, width), k) + vector * V::LANES);
                     let mut half = [[V::splat(0.0); MAX_SIDE]; 3];
                     for c in 0..3 {
@@ -213,23 +214,26 @@ pub(super) unsafe fn weight<V: Vector, A: Algorithm>(
     }
 }
 
-/// `G^T u G` for the input channels `range`, where `u` is the sum of `parts` transformed gradients, added in order.
+/// `G^T u G` for the input channels `range` and the output channels `columns`, where `u` is the sum of `parts`
+/// transformed gradients, added in order.
 ///
 /// # Safety
-/// The instruction set of `V`; `from` holds the parts, `part` floats apart, each with a row per input channel; `to`
-/// is the whole gradient `[3, 3, depth, channels]`, in the rows of `range` nobody else's.
+/// The instruction set of `V`; `from` holds the parts, `part` floats apart, each with a row per input channel from
+/// `first` on and the vectors of `columns`; `to` is the whole gradient `[3, 3, depth, channels]`, in the rows of
+/// `range` and these columns nobody else's.
 #[inline(always)]
 pub(super) unsafe fn grad_weight<V: Vector, A: Algorithm>(
     range: Range<usize>,
-    (from, layout): (*const f32, Grouped),
+    columns: Range<usize>,
+    (from, layout, first): (*const f32, Grouped, usize),
     (parts, part): (usize, usize),
     (to, depth, channels): (*mut f32, usize, usize),
 ) {
     for k in range {
-        for (vector, channel, used) in vectors::<V>(channels) {
+        for (vector, channel, used) in vectors::<V>(columns.clone()) {
             // SAFETY: whole vectors are there to read, and `used` channels to write.
             unsafe {
-                let from = from.add(layout.at::<A>(k, vector));
+                let from = from.add(layout.at::<A>(k - first, vector));
                 let mut half = [[V::splat(0.0); MAX_SIDE]; 3];
                 for c in 0..A::SIDE {
                     let mut column = [V::splat(0.0); MAX_SIDE];
