@@ -268,6 +268,9 @@ class Ours:
 
 
 def theirs(work, repeats):
+    """The median time. One run before is not counted, as on our side: while another process had its turn, this one's
+    memory may have been taken away."""
+    work()
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

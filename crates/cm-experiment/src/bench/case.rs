@@ -99,7 +99,8 @@ impl Suite {
     }
 
     /// For each line `NAME REPEATS` of `requests`, times that case so many times and writes a JSON line. A case is
-    /// prepared, and run once untimed, when it is first asked for; it is then kept.
+    /// prepared when it is first asked for, and kept. Each request begins with an untimed run: while another process
+    /// had its turn, this one's memory may have been taken away.
     ///
     /// # Errors
     /// [`BenchError`] for a line that is no request, or if a line cannot be read or written.
@@ -122,6 +123,7 @@ impl Suite {
                 .ok_or_else(|| wrong(format!("there is no such case; there are: {}", self.names())))?;
             let case = &self.cases[index];
             let work = prepared[index].get_or_insert_with(|| case.warmed_up());
+            work();
             self.record(case, &seconds(work, repeats)).write(out)?;
             out.flush()?;
         }

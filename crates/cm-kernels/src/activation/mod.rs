@@ -5,27 +5,27 @@
 pub(crate) mod exp;
 
 use crate::dispatch::{Isa, isa};
-use crate::elementwise::multiversion::multiversion;
+use crate::elementwise::multiversion::{madd, multiversion};
 use crate::elementwise::{pieces1, pieces2};
 use exp::sigmoid;
 
 /// SiLU at one point.
 #[inline(always)]
-pub(crate) fn silu_at(x: f32) -> f32 {
-    x * sigmoid(x).0
+pub(crate) fn silu_at<const FUSED: bool>(x: f32) -> f32 {
+    x * sigmoid::<FUSED>(x).0
 }
 
 /// Derivative of SiLU at one point: s (1 + x (1 - s)) with s = sigmoid(x).
 #[inline(always)]
-pub(crate) fn silu_slope_at(x: f32) -> f32 {
-    let (s, e) = sigmoid(x);
-    s * (1.0 + x * (e * s))
+pub(crate) fn silu_slope_at<const FUSED: bool>(x: f32) -> f32 {
+    let (s, e) = sigmoid::<FUSED>(x);
+    s * madd::<FUSED>(x, e * s, 1.0)
 }
 
 multiversion! {
     fn silu_piece(x: &[f32], out: &mut [f32]) {
         for (out, &x) in out.iter_mut().zip(x) {
-            *out = silu_at(x);
+            *out = silu_at::<FUSED>(x);
         }
     }
 }
@@ -33,7 +33,7 @@ multiversion! {
 multiversion! {
     fn silu_backward_piece(x: &[f32], grad_out: &[f32], grad_x: &mut [f32]) {
         for ((grad_x, &x), &g) in grad_x.iter_mut().zip(x).zip(grad_out) {
-            *grad_x = g * silu_slope_at(x);
+            *grad_x = g * silu_slope_at::<FUSED>(x);
         }
     }
 }

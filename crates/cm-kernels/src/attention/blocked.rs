@@ -164,7 +164,7 @@ multiversion! {
         }
         // One long loop, because rows may be short.
         for v in scores.iter_mut() {
-            *v = exp(*v);
+            *v = exp::<FUSED>(*v);
         }
         for (row, lse) in scores.chunks_exact_mut(tokens).zip(lse) {
             let sum = row_sum(row);
@@ -184,7 +184,7 @@ multiversion! {
         let rows = scores.chunks_exact_mut(tokens).zip(grads.chunks_exact_mut(tokens));
         for ((row, grads), (lse, dot)) in rows.zip(lse.iter().zip(dots)) {
             for (v, g) in row.iter_mut().zip(grads) {
-                *v = exp(*v - lse);
+                *v = exp::<FUSED>(*v - lse);
                 *g = *v * (*g - dot);
             }
         }

@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
-use super::product::{Depth, Left, Out, Right, product};
+use super::product::{Depth, LINE, Left, Out, Right, product};
 use super::vector::{Kernel, Vector, lanes, run};
-use super::weight::{pack, turn};
+use super::weight::{pack, turn_whole};
 use super::{Conv2dShape, Epilogue, scratch};
 use crate::dispatch::Isa;
 use crate::threads::{SharedMut, for_each_piece};
@@ -21,6 +21,9 @@ const BLOCK_WORK: usize = 1 << 20;
 /// Most groups of blocks of the weight's gradient (each has its own sums), and least pixels of a group.
 const MAX_GROUPS: usize = 8;
 const GROUP_PIXELS: usize = 512;
+
+/// Rows of the weight's gradient that make a piece.
+const SLICE_ROWS: usize = 64;
 
 impl Conv2dShape {
     /// Length of an unfolded patch.
@@ -52,14 +55,15 @@ pub(super) fn forward(
     let padded = channels.next_multiple_of(lanes(isa));
     let pixels = shape.batch * shape.out_pixels();
     let work = (BLOCK_WORK / (depth * padded)).next_multiple_of(8);
-    let step = shape.block_pixels().max(work.min(2048));
+    // Few pixels make smaller blocks, for a thread each, if those have enough work.
+    let small = shape.block_pixels().min(pixels.div_ceil(4).next_multiple_of(8).max(work));
+    let step = small.max(work.min(2048));
     scratch::with(depth * padded, |packed| {
         pack(weight, channels, lanes(isa), packed);
         let packed = &*packed;
         let out = SharedMut::new(out);
         for_each_piece(pixels.div_ceil(step), |piece| {
             let last = (piece * step + step).min(pixels);
-            let small = shape.block_pixels();
             scratch::with(small * (depth + padded), |buffer| {
                 let (patches, sums) = buffer.split_at_mut(small * depth);
                 for start in (piece * step..last).step_by(small) {
@@ -93,7 +97,7 @@ impl Kernel for Forward<'_> {
         // SAFETY: the buffers hold the block's patches and sums; blocks write different pixels of `out`.
         unsafe {
             let start = patches::<V>(shape, range.clone(), self.x, self.patches);
-            let sizes = (range.len(), Depth::whole(depth), padded / V::LANES);
+            let sizes = (range.len(), Depth::in_runs(depth, LINE), padded / V::LANES);
             let right = Right::packed::<V>(self.packed.as_ptr(), depth);
             let to = Out::rows::<V>(sums, padded);
             product::<V>(sizes, Left::rows(start, depth), right, to, false);
@@ -197,7 +201,7 @@ pub(super) fn fold(isa: Isa, shape: &Conv2dShape, weight: &[f32], grad_out: &[f3
     scratch::with(channels * (depth + padded), |shared| {
         let (transposed, packed) = shared.split_at_mut(channels * depth);
         // One tap of `depth` channels: the turn is a mere transposition.
-        turn(weight, (channels, depth), 0..channels, 0..depth, transposed);
+        turn_whole(weight, (channels, depth), transposed);
         pack(transposed, depth, lanes(isa), packed);
         let packed = &*packed;
         let grad_x = SharedMut::new(grad_x);
@@ -236,7 +240,8 @@ impl Kernel for Fold<'_> {
             let to = Out::rows::<V>(patches.as_mut_ptr(), padded);
             // SAFETY: the buffer holds `step` rows of `padded` floats, the panels are `[channels, padded]`.
             unsafe {
-                product::<V>((rows, Depth::whole(channels), padded / V::LANES), left, right, to, false);
+                let depth = Depth::in_runs(channels, LINE);
+                product::<V>((rows, depth, padded / V::LANES), left, right, to, false);
             }
             for (row, patch) in patches.chunks_exact(padded).take(rows).enumerate() {
                 let (oh, ow) = ((start + row) / shape.out_width(), (start + row) % shape.out_width());
@@ -281,19 +286,24 @@ pub(super) fn backward_weight(
     let blocks = pixels.div_ceil(step);
     let per_group = blocks.div_ceil((pixels / GROUP_PIXELS).clamp(1, MAX_GROUPS));
     let groups = blocks.div_ceil(per_group);
+    // Where there are few groups and the patches need no unfolding, the rows of the gradient are dealt out, too.
+    let slice = if groups < MAX_GROUPS && shape.is_pointwise() { SLICE_ROWS } else { depth };
+    let slices = depth.div_ceil(slice);
     scratch::with(groups * depth * padded, |sums| {
         let shared = SharedMut::new(sums);
-        for_each_piece(groups, |group| {
-            // SAFETY: each group has its own sums.
-            let sums = unsafe { shared.slice(group * depth * padded, depth * padded) };
+        for_each_piece(groups * slices, |piece| {
+            let (group, first_row) = (piece / slices, piece % slices * slice);
+            let rows = first_row..(first_row + slice).min(depth);
+            // SAFETY: each piece has its own sums.
+            let sums = unsafe { shared.slice((group * depth + first_row) * padded, rows.len() * padded) };
             scratch::with(step * (depth + padded), |buffer| {
                 let (patches, gradients) = buffer.split_at_mut(step * depth);
                 let first = group * per_group * step;
                 let last = (first + per_group * step).min(pixels);
                 for start in (first..last).step_by(step) {
                     let range = start..(start + step).min(last);
-                    let add = start > first;
-                    run(isa, Gradient { shape, range, x, grad_out, patches, gradients, sums, add });
+                    let (rows, add) = (rows.clone(), start > first);
+                    run(isa, Gradient { shape, range, rows, x, grad_out, patches, gradients, sums, add });
                 }
             });
         });
@@ -311,6 +321,8 @@ struct Gradient<'a> {
     shape: &'a Conv2dShape,
     /// Output pixels, counted through the batch.
     range: Range<usize>,
+    /// Rows of the gradient: places in a patch.
+    rows: Range<usize>,
     x: &'a [f32],
     grad_out: &'a [f32],
     patches: &'a mut [f32],
@@ -340,7 +352,8 @@ impl Kernel for Gradient<'_> {
                 }
                 gradients.as_ptr()
             };
-            let sizes = (depth, Depth::whole(range.len()), padded / V::LANES);
+            let sizes = (self.rows.len(), Depth::whole(range.len()), padded / V::LANES);
+            let start = start.add(self.rows.start);
             let right = Right::rows::<V>(gradients, padded);
             let to = Out::rows::<V>(self.sums.as_mut_ptr(), padded);
             product::<V>(sizes, Left::columns(start, depth), right, to, self.add);

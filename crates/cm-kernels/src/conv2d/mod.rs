@@ -256,7 +256,7 @@ fn backward_data_by(
         }
         (Variant::Im2col | Variant::Narrow, Some(turned)) => scratch::with(weight.len(), |turned_weight| {
             let channels = (shape.out_channels, shape.in_channels);
-            weight::turn(weight, channels, 0..shape.out_channels, 0..shape.in_channels, turned_weight);
+            weight::turn_whole(weight, channels, turned_weight);
             forward_by(variant, isa, &turned, grad_out, turned_weight, &Epilogue::default(), grad_x);
         }),
         (_, None) => im2col::fold(isa, shape, weight, grad_out, grad_x),

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::product::{Depth, Left, Out, Right, product};
+use super::product::{Depth, LINE, Left, Out, Right, product};
 use super::vector::{Kernel, Vector, lanes, run};
 use super::weight::pack;
 use super::{Conv2dShape, Epilogue, scratch};
@@ -96,7 +96,7 @@ impl Kernel for Forward<'_> {
             let products = products.as_mut_ptr();
             // SAFETY: the buffer holds the products of one image; images write different parts of `out`.
             unsafe {
-                let sizes = (pixels, Depth::whole(depth), padded / V::LANES);
+                let sizes = (pixels, Depth::in_runs(depth, LINE), padded / V::LANES);
                 let right = Right::packed::<V>(self.packed.as_ptr(), depth);
                 let to = Out::rows::<V>(products, padded);
                 product::<V>(sizes, Left::rows(x, depth), right, to, false);

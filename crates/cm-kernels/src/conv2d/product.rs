@@ -15,6 +15,9 @@ pub(super) const GROUP: usize = 8;
 /// Most vectors across a panel.
 const PANEL: usize = 3;
 
+/// Floats of a cache line.
+pub(super) const LINE: usize = 16;
+
 /// The panels of a matrix that is `vectors` vectors wide: (first vector, width in vectors), widths 1 to [`PANEL`]
 /// and as equal as possible.
 #[inline(always)]
@@ -56,17 +59,22 @@ pub(super) struct Left {
     pub(super) row: usize,
     pub(super) run: usize,
     pub(super) term: usize,
+    /// From a run's first element to one that will be needed later, whose cache line is asked for; 0 asks for none.
+    pub(super) ahead: usize,
 }
 
 impl Left {
-    /// A row-major matrix of rows `row` floats apart.
+    /// A row-major matrix of rows `row` floats apart, in runs of [`LINE`] terms.
+    ///
+    /// It is read through memory: while a group of rows is multiplied, the next one's lines are asked for. Rows of a
+    /// few hundred bytes make so many streams that the machine does not see them itself.
     pub(super) fn rows(start: *const f32, row: usize) -> Self {
-        Self { start, group: GROUP * row, row, run: 0, term: 1 }
+        Self { start, group: GROUP * row, row, run: LINE, term: 1, ahead: GROUP * row }
     }
 
     /// The transpose of a row-major matrix of rows `row` floats apart.
     pub(super) fn columns(start: *const f32, row: usize) -> Self {
-        Self { start, group: GROUP, row: 1, run: 0, term: row }
+        Self { start, group: GROUP, row: 1, run: 0, term: row, ahead: 0 }
     }
 }
 
@@ -81,9 +89,9 @@ pub(super) enum Right {
 }
 
 impl Right {
-    /// A matrix of `depth` rows packed by [`super::weight::pack`].
+    /// A matrix of `depth` rows packed by [`super::weight::pack`], in runs of [`LINE`] terms.
     pub(super) fn packed<V: Vector>(start: *const f32, depth: usize) -> Self {
-        Self::Panels { start, column: depth * V::LANES, offset: 0, run: 0 }
+        Self::Panels { start, column: depth * V::LANES, offset: 0, run: LINE * V::LANES }
     }
 
     /// A row-major matrix of rows `row` floats apart.
@@ -136,6 +144,8 @@ pub(super) unsafe fn product<V: Vector>(
                 }
             };
             let out = Out { start: out.start.add(first * out.vector), ..out };
+            // Later panels find the left factor in the cache.
+            let left = if first == 0 { left } else { Left { ahead: 0, ..left } };
             match width {
                 1 => panel_rows::<V, 1>(rows, depth, left, panel, out, add),
                 2 => panel_rows::<V, 2>(rows, depth, left, panel, out, add),
@@ -143,6 +153,19 @@ pub(super) unsafe fn product<V: Vector>(
             }
         }
     }
+}
+
+/// Asks for the cache line at an address: a hint, right for any address.
+#[inline(always)]
+fn prefetch(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: touches nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// A panel of the right factor: vector `v` of term `t` of run `d` is at `start[v * vector + d * run + t * term]`.
@@ -214,6 +237,11 @@ unsafe fn block<V: Vector, const R: usize, const C: usize>(
             let terms = if run + 1 < depth.runs { depth.run } else { depth.last };
             let mut a = left.start.wrapping_add(run * left.run);
             let mut b = panel.start.wrapping_add(run * panel.run);
+            if left.ahead > 0 {
+                for r in 0..R {
+                    prefetch(a.wrapping_add(left.ahead + r * left.row));
+                }
+            }
             for _ in 0..terms {
                 let mut vectors = [V::splat(0.0); C];
                 for c in 0..C {

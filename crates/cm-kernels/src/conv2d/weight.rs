@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::product::panels;
+use crate::threads::{MIN_PARALLEL, SharedMut, for_each_piece};
 
 /// Turns a part of a weight `[taps, channels, depth]` by half a turn and exchanges its channels:
 /// `to[tap, d - rows.start, c - columns.start] = weight[taps - 1 - tap, c, d]` for `d` in `rows` and `c` in `columns`.
@@ -13,20 +14,50 @@ pub(super) fn turn(
     columns: Range<usize>,
     to: &mut [f32],
 ) {
+    let taps = to.chunks_exact_mut(rows.len() * columns.len());
+    for (from, to) in weight.chunks_exact(depth * channels).rev().zip(taps) {
+        turn_tap(from, depth, rows.clone(), columns.clone(), to);
+    }
+}
+
+/// Rows that one piece of [`turn_whole`] writes.
+const TURN_ROWS: usize = 64;
+
+/// Turns a whole weight, see [`turn`], in parallel.
+pub(super) fn turn_whole(weight: &[f32], (depth, channels): (usize, usize), to: &mut [f32]) {
+    let taps = weight.len() / (depth * channels);
+    let pieces = depth.div_ceil(TURN_ROWS);
+    let to = SharedMut::new(to);
+    let turn = |piece: usize| {
+        let (tap, first) = (piece / pieces, piece % pieces * TURN_ROWS);
+        let rows = first..(first + TURN_ROWS).min(depth);
+        let from = &weight[(taps - 1 - tap) * depth * channels..][..depth * channels];
+        // SAFETY: each piece has its own rows of its own tap.
+        let to = unsafe { to.slice((tap * depth + first) * channels, rows.len() * channels) };
+        turn_tap(from, depth, rows, 0..channels, to);
+    };
+    pieces_of(weight, taps * pieces, turn);
+}
+
+/// Calls `work(i)` for every `i < pieces`, in parallel if the weight is large enough for that.
+fn pieces_of(weight: &[f32], pieces: usize, work: impl Fn(usize) + Sync + Send) {
+    if weight.len() < MIN_PARALLEL { (0..pieces).for_each(work) } else { for_each_piece(pieces, work) }
+}
+
+/// `to[d - rows.start, c - columns.start] = from[c, d]`.
+fn turn_tap(from: &[f32], depth: usize, rows: Range<usize>, columns: Range<usize>, to: &mut [f32]) {
     let (height, width) = (rows.len(), columns.len());
-    for (from, to) in weight.chunks_exact(depth * channels).rev().zip(to.chunks_exact_mut(height * width)) {
-        let from = &from[columns.start * depth + rows.start..];
-        // In squares, so that the lines written stay in the first-level cache.
-        for c0 in (0..width).step_by(SQUARE) {
-            for d0 in (0..height).step_by(SQUARE) {
-                let (from, to) = (&from[c0 * depth + d0..], &mut to[d0 * width + c0..]);
-                if c0 + SQUARE <= width && d0 + SQUARE <= height {
-                    transpose_square(from, depth, to, width);
-                } else {
-                    for c in 0..SQUARE.min(width - c0) {
-                        for d in 0..SQUARE.min(height - d0) {
-                            to[d * width + c] = from[c * depth + d];
-                        }
+    let from = &from[columns.start * depth + rows.start..];
+    // In squares, so that the lines written stay in the first-level cache.
+    for c0 in (0..width).step_by(SQUARE) {
+        for d0 in (0..height).step_by(SQUARE) {
+            let (from, to) = (&from[c0 * depth + d0..], &mut to[d0 * width + c0..]);
+            if c0 + SQUARE <= width && d0 + SQUARE <= height {
+                transpose_square(from, depth, to, width);
+            } else {
+                for c in 0..SQUARE.min(width - c0) {
+                    for d in 0..SQUARE.min(height - d0) {
+                        to[d * width + c] = from[c * depth + d];
                     }
                 }
             }
@@ -54,14 +85,19 @@ fn transpose_square(from: &[f32], from_row: usize, to: &mut [f32], to_row: usize
 /// Packs a row-major `[depth, channels]` matrix into panels for vectors of `lanes` floats, padded with zeros.
 pub(super) fn pack(matrix: &[f32], channels: usize, lanes: usize, to: &mut [f32]) {
     let depth = matrix.len() / channels;
-    for (first, width) in panels(channels.div_ceil(lanes)) {
+    let panels: Vec<_> = panels(channels.div_ceil(lanes)).collect();
+    let to = SharedMut::new(to);
+    let pack = |piece: usize| {
+        let (first, width) = panels[piece];
         let (from, width) = (first * lanes, width * lanes);
         let count = width.min(channels - from);
-        let panel = &mut to[from * depth..][..width * depth];
+        // SAFETY: each piece has its own panel.
+        let panel = unsafe { to.slice(from * depth, width * depth) };
         for (row, to) in matrix.chunks_exact(channels).zip(panel.chunks_exact_mut(width)) {
             let (values, padding) = to.split_at_mut(count);
             values.copy_from_slice(&row[from..from + count]);
             padding.fill(0.0);
         }
-    }
+    };
+    pieces_of(matrix, panels.len(), pack);
 }

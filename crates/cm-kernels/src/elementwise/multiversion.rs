@@ -1,31 +1,38 @@
 //! One loop, compiled once per instruction set.
 //!
 //! The body is plain Rust that the compiler vectorises; the macro wraps it in one function per
-//! [`Isa`](crate::dispatch::Isa) with the matching `#[target_feature]` and a front that picks among them. No body
-//! uses fused multiply-add, so every variant gives the same bits.
+//! [`Isa`](crate::dispatch::Isa) with the matching `#[target_feature]` and a front that picks among them. A body that
+//! does not call [`madd`] gives the same bits in every variant.
 
-/// Turns `fn name(args) { body }` into `fn name(isa: Isa, args)`.
+/// `a * b + c`, with one rounding where the machine does that in one instruction.
+#[inline(always)]
+pub(crate) fn madd<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Turns `fn name(args) { body }` into `fn name(isa: Isa, args)`. In the body, the constant `FUSED` says whether there
+/// is a fused multiply-add.
 macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         $vis fn $name(isa: $crate::dispatch::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
-            fn body($($arg: $ty),*) $(-> $ret)? $body
+            fn body<const FUSED: bool>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $ty),*) $(-> $ret)? {
-                body($($arg),*)
+                body::<true>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
             fn avx512($($arg: $ty),*) $(-> $ret)? {
-                body($($arg),*)
+                body::<true>($($arg),*)
             }
 
             match isa {
-                $crate::dispatch::Isa::Portable => body($($arg),*),
+                $crate::dispatch::Isa::Portable => body::<false>($($arg),*),
                 // SAFETY: inside this crate an `Isa` comes from `dispatch::isa` or `Isa::available`, which name
                 // only sets that this machine has.
                 #[cfg(target_arch = "x86_64")]
@@ -34,7 +41,7 @@ macro_rules! multiversion {
                 #[cfg(target_arch = "x86_64")]
                 $crate::dispatch::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(not(target_arch = "x86_64"))]
-                $crate::dispatch::Isa::Avx2 | $crate::dispatch::Isa::Avx512 => body($($arg),*),
+                $crate::dispatch::Isa::Avx2 | $crate::dispatch::Isa::Avx512 => body::<false>($($arg),*),
             }
         }
     };

@@ -7,7 +7,7 @@
 use super::{Affine, GroupNormShape};
 use crate::activation::{silu_at, silu_slope_at};
 use crate::dispatch::Isa;
-use crate::elementwise::multiversion::multiversion;
+use crate::elementwise::multiversion::{madd, multiversion};
 
 /// Rows summed in single precision before the sums go to double precision.
 const CHUNK_ROWS: usize = 64;
@@ -263,7 +263,7 @@ multiversion! {
             for i in 0..lanes {
                 let d = row[i] - shift[i];
                 sum[i] += d;
-                square[i] += d * d;
+                square[i] = madd::<FUSED>(d, d, square[i]);
             }
         }
         for rows in fours {
@@ -275,7 +275,7 @@ multiversion! {
                 let s = shift[i];
                 let (a, b, c, d) = (a[i] - s, b[i] - s, c[i] - s, d[i] - s);
                 sum[i] += (a + b) + (c + d);
-                square[i] += (a * a + b * b) + (c * c + d * d);
+                square[i] += madd::<FUSED>(a, a, b * b) + madd::<FUSED>(c, c, d * d);
             }
         }
     }
@@ -331,13 +331,17 @@ macro_rules! rows {
 
 multiversion! {
     fn affine_plain(x: &[f32], mean: &[f32], slope: &[f32], offset: &[f32], out: &mut [f32]) {
-        rows!(x, out, [mean, slope, offset], |i| (x[i] - mean[i]) * slope[i] + offset[i]);
+        rows!(x, out, [mean, slope, offset], |i| {
+            madd::<FUSED>(x[i] - mean[i], slope[i], offset[i])
+        });
     }
 }
 
 multiversion! {
     fn affine_silu(x: &[f32], mean: &[f32], slope: &[f32], offset: &[f32], out: &mut [f32]) {
-        rows!(x, out, [mean, slope, offset], |i| silu_at((x[i] - mean[i]) * slope[i] + offset[i]));
+        rows!(x, out, [mean, slope, offset], |i| {
+            silu_at::<FUSED>(madd::<FUSED>(x[i] - mean[i], slope[i], offset[i]))
+        });
     }
 }
 
@@ -345,7 +349,7 @@ multiversion! {
     /// out = grad * slope of SiLU at the pre-activation.
     fn silu_gradient(x: &[f32], grad: &[f32], mean: &[f32], slope: &[f32], offset: &[f32], out: &mut [f32]) {
         rows!(x, grad, out, [mean, slope, offset], |i| {
-            grad[i] * silu_slope_at((x[i] - mean[i]) * slope[i] + offset[i])
+            grad[i] * silu_slope_at::<FUSED>(madd::<FUSED>(x[i] - mean[i], slope[i], offset[i]))
         });
     }
 }
@@ -359,7 +363,7 @@ multiversion! {
             let (g, mean, sum, product) = (&g[..n], &mean[..n], &mut sum[..n], &mut product[..n]);
             for i in 0..n {
                 sum[i] += g[i];
-                product[i] += g[i] * (x[i] - mean[i]);
+                product[i] = madd::<FUSED>(g[i], x[i] - mean[i], product[i]);
             }
         }
     }
@@ -376,7 +380,7 @@ multiversion! {
         out: &mut [f32],
     ) {
         rows!(x, grad, out, [mean, of_grad, constant, of_x], |i| {
-            grad[i] * of_grad[i] + constant[i] + (x[i] - mean[i]) * of_x[i]
+            madd::<FUSED>(x[i] - mean[i], of_x[i], madd::<FUSED>(grad[i], of_grad[i], constant[i]))
         });
     }
 }
@@ -392,7 +396,7 @@ multiversion! {
         out: &mut [f32],
     ) {
         rows!(x, out, [mean, of_grad, constant, of_x], |i| {
-            out[i] * of_grad[i] + constant[i] + (x[i] - mean[i]) * of_x[i]
+            madd::<FUSED>(x[i] - mean[i], of_x[i], madd::<FUSED>(out[i], of_grad[i], constant[i]))
         });
     }
 }

@@ -69,7 +69,7 @@ multiversion! {
         }
         // One long loop, because rows may be short.
         for v in out.iter_mut() {
-            *v = exp(*v);
+            *v = exp::<FUSED>(*v);
         }
         for (out, row) in out.chunks_exact_mut(cols).zip(sums) {
             let sum = row_sum(out);
@@ -101,7 +101,7 @@ multiversion! {
         for ((l, g), out) in log_probs.chunks_exact(cols).zip(grad_out.chunks_exact(cols)).zip(grad_x.chunks_exact_mut(cols)) {
             let sum = row_sum(g);
             for ((out, &l), &g) in out.iter_mut().zip(l).zip(g) {
-                *out = g - exp(l) * sum;
+                *out = g - exp::<FUSED>(l) * sum;
             }
         }
     }

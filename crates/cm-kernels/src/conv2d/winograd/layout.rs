@@ -74,6 +74,7 @@ impl Grouped {
             row: self.lanes,
             run: self.square::<A>(),
             term: 1,
+            ahead: 0,
         }
     }
 
@@ -86,6 +87,7 @@ impl Grouped {
             row: 1,
             run: self.group::<A>(),
             term: self.lanes,
+            ahead: 0,
         }
     }
 
