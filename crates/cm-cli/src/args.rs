@@ -181,6 +181,15 @@ pub(crate) enum Bench {
         #[command(flatten)]
         timing: Timing,
     },
+    /// What an evaluation costs: square roots of covariances, neighbours among features, the Inception network.
+    #[command(after_help = "Example:\n  cm bench evaluation --repeats 3")]
+    Evaluation {
+        /// The weights of an Inception network, a safetensors file; without it, the network is not timed.
+        #[arg(long)]
+        inception: Option<PathBuf>,
+        #[command(flatten)]
+        timing: Timing,
+    },
     /// Write a network's weights, an input, its output and its gradients, so that another program can check that it
     /// computes the same.
     #[command(after_help = "Example:\n  cm bench export --network small small.safetensors")]

@@ -11,7 +11,7 @@ mod progress;
 
 use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
 use clap::Parser;
-use cm_experiment::bench::{self, BenchError, BenchNetwork, Suite};
+use cm_experiment::bench::{self, BenchError, BenchNetwork, InceptionFile, Suite};
 use cm_experiment::evaluation::{LpipsOptions, Perceptual};
 use cm_experiment::{Drawn, Edited, InputErrors, RunError, RunOutcome, SearchTimes, StopFlag};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -148,6 +148,10 @@ fn perform(command: Command) -> Result<(), Ending> {
             Bench::Sample { network, timing } => {
                 let network = bench_network(network)?;
                 time(|| bench::sample(network), timing)
+            }
+            Bench::Evaluation { inception, timing } => {
+                let inception = inception.map(|path| InceptionFile::new(&path)).transpose()?;
+                time(|| bench::evaluation(inception), timing)
             }
             Bench::Export { network, file } => {
                 bench::export(bench_network(network)?, &file).map_err(|error| Ending {

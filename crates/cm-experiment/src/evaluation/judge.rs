@@ -7,7 +7,7 @@ use crate::error::RunError;
 use cm_evaluator::{ActivationExtractor, InceptionJudge, InceptionResize, NetworkJudge, Pixels};
 use cm_image::ImageShape;
 use cm_network::feature_net::Inception;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Features by which sets of images are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +49,7 @@ impl FeatureChoice {
             |ImageShape { height, width, channels }: ImageShape| format!("{height}x{width}x{channels}");
         match self {
             Self::Inception(path) => {
-                let file = WeightsFile::read(path)?;
-                let network =
-                    Inception::new(&file.arrays).map_err(|error| damaged(path, error.to_string()))?;
-                let published = file.is_published_inception();
+                let (network, (sha256, published)) = load_inception(path)?;
                 let judge = InceptionJudge::new(network, resize);
                 if !judge.has_published_size() {
                     let (features, classes) = (judge.dim(), judge.classes().unwrap_or(0));
@@ -64,7 +61,7 @@ impl FeatureChoice {
                 let card = FeatureCard {
                     network: "FID's Inception network of 2015".to_owned(),
                     weights: Some(path.display().to_string()),
-                    sha256: Some(file.sha256),
+                    sha256: Some(sha256),
                     published,
                     dim: judge.dim(),
                     resize: Some(resize),
@@ -106,6 +103,14 @@ impl FeatureChoice {
             }
         }
     }
+}
+
+/// An Inception network from the file of its weights, with the file's SHA-256 and whether they are the published ones.
+pub(crate) fn load_inception(path: &Path) -> Result<(Inception, (String, bool)), RunError> {
+    let file = WeightsFile::read(path)?;
+    let network = Inception::new(&file.arrays).map_err(|error| damaged(path, error.to_string()))?;
+    let published = file.is_published_inception();
+    Ok((network, (file.sha256, published)))
 }
 
 /// What compares images, and what there is to know of it.

@@ -15,6 +15,7 @@ mod weights_file;
 pub use card::{Card, FeatureCard, MetricCard, SetCard};
 pub use image_source::ImageSource;
 pub use judge::FeatureChoice;
+pub(crate) use judge::load_inception;
 pub(crate) use perceptual::load_lpips;
 pub use perceptual::{Perceptual, PerceptualRequest, perceptual};
 

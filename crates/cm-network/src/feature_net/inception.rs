@@ -323,6 +323,11 @@ impl Conv {
     fn on(&self, x: &Images) -> Images {
         fixed::conv_relu(x, self.window, &self.weight, &self.bias)
     }
+
+    /// On the means of 3x3 pixels, for a window of one pixel.
+    fn averaged_on(&self, x: &Images) -> Images {
+        fixed::averaged_conv_relu(x, &self.weight, &self.bias)
+    }
 }
 
 /// One convolution after the other.
@@ -333,7 +338,7 @@ fn through(convolutions: &[Conv], x: &Images) -> Images {
 
 impl BlockA {
     fn on(&self, x: &Images) -> Images {
-        let pooled = self.pool.on(&fixed::average_inside(x));
+        let pooled = self.pool.averaged_on(x);
         fixed::concat(&[self.one.on(x), through(&self.five, x), through(&self.three, x), pooled])
     }
 }
@@ -351,7 +356,7 @@ impl BlockC {
 
     fn on_with_first_branch(&self, x: &Images) -> (Images, Images) {
         let one = self.one.on(x);
-        let pooled = self.pool.on(&fixed::average_inside(x));
+        let pooled = self.pool.averaged_on(x);
         let all = [one.clone(), through(&self.seven, x), through(&self.double, x), pooled];
         (fixed::concat(&all), one)
     }
@@ -368,7 +373,10 @@ impl BlockE {
         let (three, double) = (self.three.on(x), through(&self.double, x));
         let [row, column] = self.three_split.each_ref().map(|conv| conv.on(&three));
         let [double_row, double_column] = self.double_split.each_ref().map(|conv| conv.on(&double));
-        let pooled = if self.largest { fixed::max_pool(x, 3, 1, 1) } else { fixed::average_inside(x) };
-        fixed::concat(&[self.one.on(x), row, column, double_row, double_column, self.pool.on(&pooled)])
+        let pooled = match self.largest {
+            true => self.pool.on(&fixed::max_pool(x, 3, 1, 1)),
+            false => self.pool.averaged_on(x),
+        };
+        fixed::concat(&[self.one.on(x), row, column, double_row, double_column, pooled])
     }
 }
