@@ -77,7 +77,11 @@ fn statistics_stand_for_the_images_they_are_of() {
         expect(at, &[&arguments[..], more, &["--out", out]].concat(), code)
     };
     against("digits.npz", "a", &[], 0);
-    against("dataset:Digits()", "b", &["--batch", "7"], 0);
+    against("dataset:Digits()", "b", &["--batch", "7", "--cache", "kept"], 0);
+    // The second time nothing passes through the network, and every number is the same.
+    let (_, progress) = against("dataset:Digits()", "again", &["--batch", "9", "--cache", "kept"], 0);
+    assert!(progress.contains("1500 images of the reference were passed through before"), "{progress}");
+    assert_eq!(values(&at.join("again")), values(&at.join("b")));
     let (a, b) = (values(&at.join("a")), values(&at.join("b")));
     assert_eq!(value(&a, "frechet"), value(&b, "frechet"));
     assert_eq!(a["reference"]["images"], 1500);

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::features::{ActivationExtractor, FeatureMatrix};
+use crate::features::{ActivationExtractor, Activations, FeatureMatrix};
 use crate::metric::class_score::{ClassScore, SplitScore};
 use crate::metric::frechet::FrechetSide;
 use crate::metric::kernel::kernel_distance;
@@ -214,6 +214,14 @@ impl<'a> SetCollector<'a> {
     /// [`ComparisonError`] if the network fails or gives what is no number.
     pub fn push(&mut self, images: &ImageBatch) -> Result<(), ComparisonError> {
         let activations = self.extractor.activations(images)?;
+        self.push_activations(&activations)
+    }
+
+    /// Adds what an extractor of the same kind has made of images.
+    ///
+    /// # Errors
+    /// [`ComparisonError::Summary`] for other numbers of features, or what is no number.
+    pub fn push_activations(&mut self, activations: &Activations) -> Result<(), ComparisonError> {
         self.statistics.push(&activations.features)?;
         if let (Some(running), Some(spatial)) = (&mut self.spatial, &activations.spatial) {
             running.push(spatial)?;

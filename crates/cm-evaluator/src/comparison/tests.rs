@@ -1,7 +1,7 @@
 //! Against published formulas: the fixture is by `scripts/parity/metrics.py`.
 
 use super::*;
-use crate::features::{Activations, Pixels};
+use crate::features::Pixels;
 use cm_image::ImageShape;
 
 /// A linear congruential generator's upper 12 bits, as multiples of 1/256 from -8 to 8.

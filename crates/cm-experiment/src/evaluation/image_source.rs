@@ -53,6 +53,32 @@ impl ImageSource {
         })
     }
 
+    /// A text that is another one if the images are: names, sizes and times of files, the settings of a data set.
+    ///
+    /// # Errors
+    /// [`RunError`] if files cannot be looked at.
+    pub(super) fn fingerprint(&self) -> Result<String, RunError> {
+        let of_file = |path: &Path| {
+            let told = fs::metadata(path).and_then(|metadata| {
+                let path = path.canonicalize()?;
+                Ok(format!("{} {} {:?}\n", path.display(), metadata.len(), metadata.modified()?))
+            });
+            told.map_err(|error| damaged(path, error.to_string()))
+        };
+        match self {
+            Self::Npz(path) => of_file(path),
+            Self::Folder(path) => {
+                let (mut files, mut others) = (vec![path.clone()], Vec::new());
+                if path.is_dir() {
+                    collect(path, &mut files, &mut others).map_err(RunError::file(path))?;
+                }
+                files.sort_unstable();
+                files.iter().map(|file| of_file(file)).collect()
+            }
+            Self::Dataset(config, split) => Ok(format!("{config:?} {split:?}")),
+        }
+    }
+
     /// Opens the images. `channels` is what they are needed in; without it, as they are.
     ///
     /// # Errors
@@ -98,6 +124,22 @@ impl ImageStream {
     /// How many images there are.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Passes over the next `count` images, or all that are left.
+    ///
+    /// # Errors
+    /// As [`next_batch`](Self::next_batch).
+    pub(super) fn skip(&mut self, count: usize) -> Result<(), RunError> {
+        let to = (self.at + count).min(self.count);
+        if let Images::Array { path, array } = &mut self.images {
+            let mut bytes = vec![0; self.shape.len()];
+            for _ in self.at..to {
+                array.read(&mut bytes).map_err(|error| damaged(path, error.to_string()))?;
+            }
+        }
+        self.at = to;
+        Ok(())
     }
 
     /// At most `count` of the images that are left; none at the end.
@@ -262,6 +304,9 @@ mod tests {
         assert_eq!((stream.count(), stream.shape()), (5, ImageShape::new(2, 2, 3)));
         let expected: Vec<f32> = bytes.iter().map(|&byte| from_u8(byte)).collect();
         assert_eq!(all(&mut stream, 2), expected);
+        let mut later = source.open(None).unwrap();
+        later.skip(3).unwrap();
+        assert_eq!(all(&mut later, 2), expected[3 * 12..]);
         assert!(stream.next_batch(2).unwrap().is_none());
         npz(&path, &[3, 2, 2], &bytes[..12]);
         assert_eq!(source.open(None).unwrap().shape(), ImageShape::new(2, 2, 1));

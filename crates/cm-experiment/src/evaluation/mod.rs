@@ -4,6 +4,7 @@
 //! passed through a network once, in batches, and only sums are kept, and the features of every image where a metric
 //! needs them. Every number comes with a [`Card`]. Deliberately absent: drawing samples (`cm sample`).
 
+mod activation_cache;
 mod card;
 mod image_source;
 mod judge;
@@ -28,7 +29,8 @@ use crate::error::RunError;
 use crate::progress::Progress;
 use crate::request::{Problems, make_folder};
 use crate::stop::StopFlag;
-use cm_evaluator::{ComparisonError, MetricConfig, SetCollector, SetPart, SetSummary, compare};
+use activation_cache::ActivationCache;
+use cm_evaluator::{Activations, ComparisonError, MetricConfig, SetCollector, SetPart, SetSummary, compare};
 use cm_image::ImageShape;
 use image_source::ImageStream;
 use judge::Judge;
@@ -56,6 +58,8 @@ pub struct EvaluateRequest {
     pub neighbours: usize,
     /// Images at a time, at least 1.
     pub batch: usize,
+    /// A folder where activations are kept, so that work that was broken off goes on.
+    pub cache: Option<PathBuf>,
     /// A folder for the card.
     pub out: Option<PathBuf>,
 }
@@ -73,6 +77,8 @@ pub struct StatsRequest {
     pub pooled_only: bool,
     /// Images at a time, at least 1.
     pub batch: usize,
+    /// A folder where activations are kept, so that work that was broken off goes on.
+    pub cache: Option<PathBuf>,
     /// The npz file to write.
     pub out: PathBuf,
 }
@@ -80,6 +86,7 @@ pub struct StatsRequest {
 /// One side of a comparison, before any image was looked at.
 struct Side {
     source: String,
+    origin: ImageSource,
     statistics: Option<StatisticsFile>,
     images: Option<ImageStream>,
 }
@@ -112,7 +119,7 @@ impl Side {
             Some(file) if !file.has_images => None,
             Some(_) | None => Some(source.open(channels)?),
         };
-        Ok(Some(Self { source: text.to_owned(), statistics, images }))
+        Ok(Some(Self { source: text.to_owned(), origin: source, statistics, images }))
     }
 
     fn shape(&self) -> Option<ImageShape> {
@@ -162,16 +169,16 @@ impl Side {
         name: &str,
         judge: &Judge,
         parts: &[SetPart],
-        (split, batch): (usize, usize),
+        pass: &Pass<'_>,
         stop: &StopFlag,
         progress: &mut dyn Progress,
     ) -> Result<Option<SetSummary>, RunError> {
-        let Self { statistics, images, .. } = self;
+        let Self { statistics, images, origin, .. } = self;
         let enough = statistics.is_some()
             && parts.iter().all(|part| matches!(part, SetPart::Statistics | SetPart::SpatialStatistics));
         let mut summary = match images {
             Some(images) if !enough => {
-                match collect(images, name, judge, parts, (split, batch), stop, progress)? {
+                match collect((&origin, images), name, judge, parts, pass, stop, progress)? {
                     Some(summary) => summary,
                     None => return Ok(None),
                 }
@@ -186,21 +193,51 @@ impl Side {
     }
 }
 
+/// How a set is passed through a network.
+struct Pass<'a> {
+    /// Images in a split of the class score.
+    split: usize,
+    /// Images at a time.
+    batch: usize,
+    /// Where activations are kept, if they are.
+    cache: Option<&'a Path>,
+}
+
 /// Passes images through the judge's network.
 fn collect(
-    mut images: ImageStream,
+    (origin, mut images): (&ImageSource, ImageStream),
     name: &str,
     judge: &Judge,
     parts: &[SetPart],
-    (split, batch): (usize, usize),
+    pass: &Pass<'_>,
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<SetSummary>, RunError> {
     let failed = |error: ComparisonError| RunError::failed(format!("features of the {name}"), error);
-    let mut collector = SetCollector::new(judge.extractor.as_ref(), parts, split);
+    let extractor = judge.extractor.as_ref();
+    let mut collector = SetCollector::new(extractor, parts, pass.split);
     progress.phase(&format!("features of the {name}"), images.count() as u64);
-    while let Some(part) = images.next_batch(batch)? {
-        collector.push(&part).map_err(failed)?;
+    let mut cache = match pass.cache {
+        None => None,
+        Some(folder) => {
+            let fingerprint = format!("{} {}", origin.fingerprint()?, images.shape());
+            let push = &mut |part: &Activations| collector.push_activations(part).map_err(failed);
+            let cache = ActivationCache::open(folder, &fingerprint, &judge.card, extractor, push)?;
+            if collector.count() > 0 {
+                let count = collector.count();
+                progress.note(&format!("{count} images of the {name} were passed through before"));
+            }
+            Some(cache)
+        }
+    };
+    images.skip(collector.count())?;
+    progress.advance(collector.count() as u64, None);
+    while let Some(part) = images.next_batch(pass.batch)? {
+        let activations = extractor.activations(&part).map_err(|error| failed(error.into()))?;
+        collector.push_activations(&activations).map_err(failed)?;
+        if let Some(cache) = &mut cache {
+            cache.append(&activations)?;
+        }
         progress.advance(part.count() as u64, None);
         if stop.is_requested() {
             progress.finish_phase();
@@ -249,15 +286,15 @@ pub fn evaluate_sets(
     let config = MetricConfig { neighbours: request.neighbours, ..MetricConfig::default() };
     let metrics = chosen(request, &samples, &reference, &judge, &config, &mut problems);
     problems.check()?;
-    let sizes = (request.split, request.batch);
+    let pass = Pass { split: request.split, batch: request.batch, cache: request.cache.as_deref() };
     let of_samples: Vec<SetPart> = metrics.iter().map(|metric| metric.needs().0).collect();
     let of_reference: Vec<SetPart> = metrics.iter().filter_map(|metric| metric.needs().1).collect();
     let (sample_card, reference_card) = (samples.card(), reference.card());
-    let Some(mut samples) = samples.summarise("samples", &judge, &of_samples, sizes, stop, progress)? else {
+    let Some(mut samples) = samples.summarise("samples", &judge, &of_samples, &pass, stop, progress)? else {
         return Ok(None);
     };
     let Some(mut reference) =
-        reference.summarise("reference", &judge, &of_reference, sizes, stop, progress)?
+        reference.summarise("reference", &judge, &of_reference, &pass, stop, progress)?
     else {
         return Ok(None);
     };
@@ -372,8 +409,9 @@ pub fn write_statistics(
     }
     problems.check()?;
     let judge = choice.build(shape, request.resize)?;
+    let pass = Pass { split: 1, batch: request.batch, cache: request.cache.as_deref() };
     let parts: &[SetPart] = if request.pooled_only { &[] } else { &[SetPart::SpatialStatistics] };
-    let Some(summary) = collect(images, "images", &judge, parts, (1, request.batch), stop, progress)? else {
+    let Some(summary) = collect((&source, images), "images", &judge, parts, &pass, stop, progress)? else {
         return Ok(None);
     };
     let pooled = summary.statistics.ok_or_else(|| RunError::failed("the statistics", "there are none"))?;
