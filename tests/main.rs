@@ -10,6 +10,8 @@ mod cli;
 mod editing;
 /// Exact messages for wrong study files.
 mod errors;
+/// Sets of images compared, with the card of every number.
+mod evaluation;
 /// Every study of `experiments/` loads, and its resolved arms are what a reviewer saw.
 mod experiments;
 /// Bugs of published trainers that must not come back, seen from outside.

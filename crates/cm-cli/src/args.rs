@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
 use crate::model_args::{Edit, SampleArgs};
 use clap::{Parser, Subcommand, ValueEnum};
 use cm_experiment::SearchTimes;
@@ -114,6 +115,37 @@ pub(crate) enum Command {
         #[command(subcommand)]
         edit: Edit,
     },
+    /// Compare samples with reference images as published evaluators do: FID, sFID, inception score, precision, recall,
+    /// kernel distance, density, coverage. Every number comes with how it was made.
+    #[command(
+        after_help = "Example:\n  cm evaluate --samples samples/samples.npz --reference 'dataset:Digits()' --features classifier --out card"
+    )]
+    Evaluate {
+        #[command(flatten)]
+        evaluate: EvaluateArgs,
+        #[command(flatten)]
+        threads: Threads,
+    },
+    /// Write mean and covariance of a set's features as an npz file that published evaluators read as well.
+    #[command(
+        after_help = "Example:\n  cm stats 'dataset:Digits()' --features classifier --out digits.npz\n\nArrays: mu, sigma; with spatial features mu_s, sigma_s; card, what they were made with."
+    )]
+    Stats {
+        #[command(flatten)]
+        stats: StatsArgs,
+        #[command(flatten)]
+        threads: Threads,
+    },
+    /// LPIPS of pairs of images.
+    #[command(
+        after_help = "Example:\n  cm lpips before.png after.png --trunk alexnet --trunk-weights alexnet.safetensors --heads lin.safetensors"
+    )]
+    Lpips {
+        #[command(flatten)]
+        lpips: LpipsArgs,
+        #[command(flatten)]
+        threads: Threads,
+    },
     /// Time kernels, training steps or sampling on this machine; one line of JSON for each case.
     #[command(
         after_help = "Example:\n  cm bench step --network small --repeats 20\n\nCompare with PyTorch: scripts/bench/run"
@@ -146,6 +178,15 @@ pub(crate) enum Bench {
     Sample {
         #[command(flatten)]
         network: OfNetwork,
+        #[command(flatten)]
+        timing: Timing,
+    },
+    /// What an evaluation costs: square roots of covariances, neighbours among features, the Inception network.
+    #[command(after_help = "Example:\n  cm bench evaluation --repeats 3")]
+    Evaluation {
+        /// The weights of an Inception network, a safetensors file; without it, the network is not timed.
+        #[arg(long)]
+        inception: Option<PathBuf>,
         #[command(flatten)]
         timing: Timing,
     },

@@ -5,12 +5,14 @@
 //! only.
 
 mod args;
+mod evaluation_args;
 mod model_args;
 mod progress;
 
 use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
 use clap::Parser;
-use cm_experiment::bench::{self, BenchError, BenchNetwork, Suite};
+use cm_experiment::bench::{self, BenchError, BenchNetwork, InceptionFile, Suite};
+use cm_experiment::evaluation::{LpipsOptions, Perceptual};
 use cm_experiment::{Drawn, Edited, InputErrors, RunError, RunOutcome, SearchTimes, StopFlag};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{IsTerminal, Write};
@@ -116,6 +118,27 @@ fn perform(command: Command) -> Result<(), Ending> {
             let Edited { edited, before_after } = cm_experiment::edit(&edit.into())?;
             print(&format!("{}\n{}\n", edited.display(), before_after.display()))
         }
+        Command::Evaluate { evaluate, threads } => {
+            let request = evaluate.into();
+            let card = until_stopped(threads, |stop, progress| {
+                cm_experiment::evaluation::evaluate_sets(&request, stop, progress)
+            })?;
+            print(&card.markdown())
+        }
+        Command::Stats { stats, threads } => {
+            let request = stats.into();
+            until_stopped(threads, |stop, progress| {
+                cm_experiment::evaluation::write_statistics(&request, stop, progress)
+            })?;
+            print(&format!("{}\n", request.out.display()))
+        }
+        Command::Lpips { lpips, threads } => {
+            let request = lpips.into();
+            let found = until_stopped(threads, |stop, progress| {
+                cm_experiment::evaluation::perceptual(&request, stop, progress)
+            })?;
+            print(&perceptual(&found))
+        }
         Command::Bench { bench } => match bench {
             Bench::Kernels { timing } => time(bench::kernels, timing),
             Bench::Step { network, timing } => {
@@ -126,6 +149,10 @@ fn perform(command: Command) -> Result<(), Ending> {
                 let network = bench_network(network)?;
                 time(|| bench::sample(network), timing)
             }
+            Bench::Evaluation { inception, timing } => {
+                let inception = inception.map(|path| InceptionFile::new(&path)).transpose()?;
+                time(|| bench::evaluation(inception), timing)
+            }
             Bench::Export { network, file } => {
                 bench::export(bench_network(network)?, &file).map_err(|error| Ending {
                     message: format!("error: cannot write {}: {error}", file.display()),
@@ -134,6 +161,30 @@ fn perform(command: Command) -> Result<(), Ending> {
             }
         },
     }
+}
+
+/// Does work that may be stopped and leaves nothing half-done then.
+fn until_stopped<T: Send>(
+    Threads { threads }: Threads,
+    work: impl FnOnce(&StopFlag, &mut dyn cm_experiment::Progress) -> Result<Option<T>, RunError> + Send,
+) -> Result<T, Ending> {
+    let stop = listen()?;
+    let done =
+        cm_experiment::on_threads(threads.map(usize::from), || work(&stop, progress::to_stderr().as_mut()));
+    let stopped = || Ending { message: "stopped; nothing was written".to_owned(), code: FAILED };
+    done.map_err(|error| failed(&error))??.ok_or_else(stopped)
+}
+
+/// LPIPS, and what is meant by it.
+fn perceptual(found: &Perceptual) -> String {
+    let Perceptual { distances, mean, options, sha256: [trunk, heads] } = found;
+    let each: String = distances.iter().enumerate().map(|(i, d)| format!("{i} {d}\n")).collect();
+    let LpipsOptions { trunk: network, version, pooling, resize } = options;
+    format!(
+        "{each}mean {mean}\n\n* pairs: {}\n* trunk: {network:?}, weights sha256 {trunk}\n* learned weights: {version:?}, \
+         sha256 {heads}\n* pooling: {pooling:?}\n* resizing: {resize:?}\n",
+        distances.len()
+    )
 }
 
 /// Where samples are.

@@ -4,8 +4,10 @@ use cm_diffusion::{
     CosineConfig, DiscretisationConfig, IndexLawConfig, KarrasConfig, LogNormal, NumLevels, QuantityError,
     SpacingConfig, WeightingConfig,
 };
+use cm_network::feature_net::LpipsOptions;
 use cm_training::{RangeError, TrainConfig};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Consistency distillation or training: everything but where the lower point of a pair comes from.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -176,7 +178,7 @@ impl Default for AdaptiveConfig {
 }
 
 /// The distance d(x, y) between the student's and the target's output.
-#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum DistanceConfig {
     /// Mean of |x - y| over the values of an image (the paper's l1).
@@ -194,6 +196,20 @@ pub enum DistanceConfig {
     PseudoHuber(PseudoHuberConfig),
     /// In the manner of LPIPS: features of a small classifier trained on the same data.
     Features(FeaturesConfig),
+    /// LPIPS itself, with the weights of another program (Song et al. 2023, their best).
+    Lpips(LpipsConfig),
+}
+
+/// LPIPS as a distance of [`DistanceConfig::Lpips`].
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LpipsConfig {
+    /// Trunk, version, pooling, resizing.
+    pub network: LpipsOptions,
+    /// The trunk's weights, a safetensors file with the names of torchvision or of the LPIPS package. Must be given.
+    pub trunk_weights: PathBuf,
+    /// The learned weights, another such file. None: they are in the trunk's.
+    pub heads: Option<PathBuf>,
 }
 
 /// Constants of [`DistanceConfig::ResizedSquaredL2`].
@@ -370,18 +386,20 @@ impl ConsistencyConfig {
                 "in (0, 1)",
             )),
         }
-        match self.distance {
+        match &self.distance {
             DistanceConfig::L1
             | DistanceConfig::L2
             | DistanceConfig::SquaredL2
-            | DistanceConfig::LInfinity => {}
-            DistanceConfig::ResizedSquaredL2(ResizedConfig { side }) => {
+            // The file's weights are checked where files are read.
+            | DistanceConfig::LInfinity
+            | DistanceConfig::Lpips(_) => {}
+            &DistanceConfig::ResizedSquaredL2(ResizedConfig { side }) => {
                 problems.extend(RangeError::unless(side > 0, "distance.side", side, "at least 1 pixel"));
             }
-            DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => problems.extend(
+            &DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => problems.extend(
                 c.and_then(|c| RangeError::unless(c > 0.0 && c.is_finite(), "distance.c", c, "above 0")),
             ),
-            DistanceConfig::Features(FeaturesConfig { channels, train_images, pixels }) => {
+            &DistanceConfig::Features(FeaturesConfig { channels, train_images, pixels }) => {
                 problems.extend(RangeError::unless(
                     channels > 0,
                     "distance.channels",

@@ -1,6 +1,6 @@
 //! How the student's output is compared with the target's.
 
-use cm_network::feature_net::Classifier;
+use cm_network::feature_net::{Classifier, Lpips};
 use cm_tensor::ops::{PairDistance, add, bilinear, blend, feature_distance, pair_distance};
 use cm_tensor::{Graph, Images, Vector, Weights};
 
@@ -71,6 +71,15 @@ impl Distance for ClassifierFeatures {
         let squares = pair_distance(graph, PairDistance::SquaredL2, student, target);
         let count = student.shape()[0];
         blend(graph, vec![1.0; count], &features, vec![self.pixels; count], &squares)
+    }
+}
+
+/// LPIPS with the weights of another program.
+pub struct Perceptual(pub Lpips);
+
+impl Distance for Perceptual {
+    fn distance(&self, graph: &mut Graph, student: &Images, target: &Images) -> Vector {
+        self.0.distance(graph, student, target)
     }
 }
 

@@ -20,12 +20,12 @@ mod trajectory;
 
 pub use config::{
     AdaptiveConfig, ConsistencyConfig, ContinuousConfig, CurriculumConfig, DistanceConfig, DoublingConfig,
-    FeaturesConfig, FixedConfig, InitConfig, ProgressiveConfig, PseudoHuberConfig, ResizedConfig,
-    TargetConfig,
+    FeaturesConfig, FixedConfig, InitConfig, LpipsConfig, ProgressiveConfig, PseudoHuberConfig,
+    ResizedConfig, TargetConfig,
 };
 pub use continuous::ContinuousPairs;
 pub use curriculum::{Curriculum, Spacing};
-pub use distance::{ClassifierFeatures, Distance, Pixels, Resized};
+pub use distance::{ClassifierFeatures, Distance, Perceptual, Pixels, Resized};
 pub use model::ConsistencyModel;
 pub use residual::Probe;
 pub use step::{ConsistencyStep, Parts};

@@ -5,6 +5,7 @@
 //! [`evaluate`] draws images from a [`Sampler`](cm_diffusion::Sampler), one seed per image, and scores them;
 //! [`floor`] gives the same scores of held-out data, which a perfect model would reach; [`summarise`] joins seeds.
 //! Every [`Score`] carries its number of samples in its name, because most of these metrics are biased by it.
+//! [`SetCollector`] and [`compare`] do the same for two sets of images of any size, as published evaluators do.
 //!
 //! What holds everywhere:
 //! * Sums are in `f64`. Work is cut into pieces that do not depend on the number of threads and partial sums are
@@ -17,6 +18,7 @@
 //! called that only on Inception features. This crate cannot tell a teacher from a student, and knows `cm-image`,
 //! `cm-diffusion`, and `cm-network` for the features of trained classifiers.
 
+mod comparison;
 mod evaluate;
 mod features;
 pub mod metric;
@@ -25,11 +27,15 @@ mod self_consistency;
 mod statistics;
 mod symmetric_sqrt;
 
+pub use comparison::{ComparisonError, SetCollector, SetMetric, SetPart, SetScore, SetSummary, compare};
 pub use evaluate::{
     Details, EvaluationError, EvaluationReport, ExactEndpoint, ExactModes, Judges, Reference, draw, evaluate,
     floor, image_seeds,
 };
-pub use features::{Classifier, FeatureError, FeatureExtractor, FeatureMatrix, NetworkJudge, Pixels};
+pub use features::{
+    ActivationExtractor, Activations, Classifier, FeatureError, FeatureExtractor, FeatureMatrix,
+    InceptionJudge, InceptionResize, NetworkJudge, Pixels,
+};
 pub use metric::{FeatureScaling, MetricConfig, MetricConfigError, MetricError, MetricKind, Needs};
 pub use report::{Score, Summary, summarise};
 pub use self_consistency::{Spread, SpreadError, trajectory_spread};

@@ -9,11 +9,13 @@ use rayon::prelude::*;
 const BLOCK_ROWS: usize = 256;
 /// Rows of the covariance that one task updates.
 const TILE_ROWS: usize = 128;
+/// How far a covariance from elsewhere may be from symmetric, relative to its largest variance: single precision.
+const ASYMMETRY: f64 = 1e-5;
 
 /// Mean and covariance of a set of feature rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
-    count: usize,
+    count: Option<usize>,
     mean: Vec<f64>,
     covariance: Vec<f64>,
 }
@@ -32,8 +34,42 @@ impl Statistics {
         running.finish()
     }
 
-    /// The number of rows.
-    pub fn count(&self) -> usize {
+    /// Statistics that were worked out elsewhere, such as those of a published file: `count` rows, if that is known.
+    ///
+    /// # Errors
+    /// [`MetricError::NotSquare`] unless the covariance has a row and a column for each mean,
+    /// [`MetricError::NotFinite`] for infinite or NaN values (row 0 for the means), [`MetricError::NotCovariance`]
+    /// for a negative variance or a matrix that is not symmetric.
+    pub fn from_parts(
+        mean: Vec<f64>,
+        covariance: Vec<f64>,
+        count: Option<usize>,
+    ) -> Result<Self, MetricError> {
+        let dim = mean.len();
+        if dim == 0 || covariance.len() != dim * dim {
+            return Err(MetricError::NotSquare { values: covariance.len(), dim });
+        }
+        for values in [&mean, &covariance] {
+            let finite = |row: &[f64]| row.iter().all(|value| value.is_finite());
+            let mut bad = values.chunks_exact(dim).enumerate().filter(|(_, row)| !finite(row));
+            if let Some((first, _)) = bad.next() {
+                return Err(MetricError::NotFinite { rows: 1 + bad.count(), first });
+            }
+        }
+        let largest = covariance.iter().step_by(dim + 1).copied().fold(0.0, f64::max);
+        for i in 0..dim {
+            for j in 0..=i {
+                let (a, b) = (covariance[i * dim + j], covariance[j * dim + i]);
+                if (a - b).abs() > ASYMMETRY * largest || covariance[i * dim + i] < 0.0 {
+                    return Err(MetricError::NotCovariance { row: i, column: j });
+                }
+            }
+        }
+        Ok(Self { count, mean, covariance })
+    }
+
+    /// The number of rows, if it is known.
+    pub fn count(&self) -> Option<usize> {
         self.count
     }
 
@@ -45,6 +81,22 @@ impl Statistics {
     /// The covariance of features, row by row, divisor N - 1.
     pub fn covariance(&self) -> &[f64] {
         &self.covariance
+    }
+}
+
+impl Statistics {
+    /// The statistics of the rows after [`Standardiser::apply`].
+    ///
+    /// # Errors
+    /// [`MetricError::Columns`] for another number of features.
+    pub fn standardised(&self, by: &Standardiser) -> Result<Self, MetricError> {
+        let cols = self.mean.len();
+        if by.mean.len() != cols {
+            return Err(MetricError::Columns { given: cols, expected: by.mean.len() });
+        }
+        let mean = (0..cols).map(|j| (self.mean[j] - by.mean[j]) * by.scale[j]).collect();
+        let entry = |at: usize| self.covariance[at] * by.scale[at / cols] * by.scale[at % cols];
+        Ok(Self { count: self.count, mean, covariance: (0..cols * cols).map(entry).collect() })
     }
 }
 
@@ -126,7 +178,7 @@ impl RunningStatistics {
         }
         let scale = 1.0 / (self.count - 1) as f64;
         let covariance = self.scatter.iter().map(|sum| sum * scale).collect();
-        Ok(Statistics { count: self.count, mean: self.mean, covariance })
+        Ok(Statistics { count: Some(self.count), mean: self.mean, covariance })
     }
 
     fn fold_pending(&mut self) {
@@ -265,7 +317,7 @@ mod tests {
             let statistics = Statistics::of(&features).unwrap();
             assert_close(statistics.mean(), &mean, 1e-14);
             assert_close(statistics.covariance(), &covariance, 1e-13);
-            assert_eq!(statistics.count(), rows);
+            assert_eq!(statistics.count(), Some(rows));
         }
     }
 
@@ -325,6 +377,22 @@ mod tests {
     }
 
     #[test]
+    fn statistics_from_elsewhere_are_checked() {
+        let parts = |mean: &[f64], covariance: &[f64]| {
+            Statistics::from_parts(mean.to_vec(), covariance.to_vec(), None)
+        };
+        let whole = parts(&[1.0, 2.0], &[2.0, 1.0, 1.0, 3.0]).unwrap();
+        assert_eq!((whole.count(), whole.mean()), (None, [1.0, 2.0].as_slice()));
+        assert_eq!(parts(&[1.0], &[1.0, 2.0]), Err(MetricError::NotSquare { values: 2, dim: 1 }));
+        assert!(parts(&[], &[]).is_err());
+        let broken = parts(&[1.0, 2.0], &[2.0, 1.0, f64::NAN, 3.0]);
+        assert_eq!(broken, Err(MetricError::NotFinite { rows: 1, first: 1 }));
+        let askew = parts(&[1.0, 2.0], &[2.0, 1.0, 0.5, 3.0]);
+        assert_eq!(askew, Err(MetricError::NotCovariance { row: 1, column: 0 }));
+        assert!(parts(&[1.0], &[-1.0]).is_err());
+    }
+
+    #[test]
     fn too_few_wrong_and_broken_rows_are_refused() {
         let one = FeatureMatrix::new(2, vec![1.0, 2.0]).unwrap();
         let error = MetricError::TooFew { what: "rows of features", given: 1, needed: 2 };
@@ -345,6 +413,9 @@ mod tests {
         let scaler = Standardiser::new(&Statistics::of(&reference).unwrap());
         let scaled = Statistics::of(&scaler.apply(&reference).unwrap()).unwrap();
         assert_close(scaled.mean(), &[0.0; 3], 1e-7);
+        let directly = Statistics::of(&reference).unwrap().standardised(&scaler).unwrap();
+        assert_close(directly.mean(), scaled.mean(), 1e-6);
+        assert_close(directly.covariance(), scaled.covariance(), 1e-6);
         for (at, expected) in [(0, 1.0), (4, 1.0), (8, 0.0)] {
             assert!((scaled.covariance()[at] - expected).abs() < 1e-6);
         }

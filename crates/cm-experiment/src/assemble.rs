@@ -4,13 +4,14 @@
 use crate::classifier::train_classifier;
 use crate::config::MethodConfig;
 use crate::error::RunError;
+use crate::evaluation::load_lpips;
 use crate::samplers::{
     AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, MultistepConfig,
     StudentSamplerConfig, TeacherMethodConfig,
 };
 use cm_consistency::{
-    ClassifierFeatures, ContinuousPairs, CurriculumConfig, Distance, DistanceConfig, KnownNoise, Pixels,
-    PseudoHuberConfig, Resized, ResizedConfig, TeacherStep, Trajectory,
+    ClassifierFeatures, ContinuousPairs, CurriculumConfig, Distance, DistanceConfig, KnownNoise, LpipsConfig,
+    Perceptual, Pixels, PseudoHuberConfig, Resized, ResizedConfig, TeacherStep, Trajectory,
 };
 use cm_datasets::{Dataset, DatasetConfig, Split, sigma_data};
 use cm_diffusion::analytic::{ExactConsistency, GaussianMixture};
@@ -104,7 +105,7 @@ impl Judge {
 
 /// The distance of the loss. A learned one is trained here; `seed` is for that alone.
 pub(crate) fn distance(
-    config: DistanceConfig,
+    config: &DistanceConfig,
     train: &dyn Dataset,
     seed: u64,
 ) -> Result<Box<dyn Distance>, RunError> {
@@ -114,10 +115,10 @@ pub(crate) fn distance(
         DistanceConfig::L2 => pixels(PairDistance::L2),
         DistanceConfig::SquaredL2 => pixels(PairDistance::SquaredL2),
         DistanceConfig::LInfinity => pixels(PairDistance::LInfinity),
-        DistanceConfig::ResizedSquaredL2(ResizedConfig { side }) => {
+        &DistanceConfig::ResizedSquaredL2(ResizedConfig { side }) => {
             Box::new(Resized { side, distance: PairDistance::SquaredL2 })
         }
-        DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => {
+        &DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => {
             // Song and Dhariwal 2024, Section 3.3.
             let c = c.unwrap_or_else(|| 0.00054 * (train.shape().len() as f32).sqrt());
             pixels(PairDistance::PseudoHuber { c })
@@ -128,6 +129,10 @@ pub(crate) fn distance(
                     RunError::failed("training the classifier of the feature distance", error)
                 })?;
             Box::new(ClassifierFeatures::new(network, &weights, features.pixels))
+        }
+        DistanceConfig::Lpips(LpipsConfig { network, trunk_weights, heads }) => {
+            let (lpips, _) = load_lpips(*network, trunk_weights, heads.as_deref())?;
+            Box::new(Perceptual(lpips))
         }
     })
 }

@@ -2,8 +2,9 @@
 
 use crate::check_samplers;
 use crate::config::{EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherSource};
+use crate::evaluation::{LpipsPooling, LpipsResize, LpipsTrunk};
 use crate::plan::Problem;
-use cm_consistency::{DistanceConfig, InitConfig};
+use cm_consistency::{DistanceConfig, InitConfig, LpipsConfig};
 use cm_datasets::{DatasetConfig, Split};
 use cm_evaluator::{MetricConfigError, MetricKind, Needs};
 use cm_network::NetworkProblem;
@@ -91,6 +92,47 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
             message,
             "dataset: Digits(), or another distance",
         ));
+    }
+    if let DistanceConfig::Lpips(config) = &experiment.consistency.distance {
+        problems.extend(lpips(config, &experiment.dataset));
+    }
+    problems
+}
+
+/// What LPIPS cannot be asked for. Files are looked for now: a teacher's training is long.
+fn lpips(config: &LpipsConfig, dataset: &DatasetConfig) -> Vec<Problem> {
+    let LpipsConfig { network, trunk_weights, heads } = config;
+    let mut problems = Vec::new();
+    let mut say = |field: &str, message: String, allowed: &str| {
+        problems.push(Problem::new(format!("consistency.distance.{field}"), message, allowed));
+    };
+    for (field, path) in [("trunk_weights", Some(trunk_weights)), ("heads", heads.as_ref())] {
+        let Some(path) = path.filter(|path| !path.is_file()) else { continue };
+        let message = match path.as_os_str().is_empty() {
+            true => "LPIPS needs the weights of its trunk".to_owned(),
+            false => format!("there is no file {}", path.display()),
+        };
+        say(field, message, "a safetensors file with torchvision's or the LPIPS package's names");
+    }
+    if network.pooling == LpipsPooling::Average && network.trunk != LpipsTrunk::Vgg16 {
+        let message = format!("pooling by means was only ever used with Vgg16, not with {:?}", network.trunk);
+        say("network.pooling", message, "Max, or trunk: Vgg16");
+    }
+    // Data that cannot be built are reported on their own.
+    if let Ok(data) = dataset.build(Split::Train) {
+        let shape = data.shape();
+        let least = network.trunk.min_side();
+        if shape.channels != 1 && shape.channels != 3 {
+            say(
+                "network",
+                format!("LPIPS looks at pictures, and the data are {shape}"),
+                "images of 1 or 3 channels",
+            );
+        } else if network.resize == LpipsResize::Never && shape.height.min(shape.width) < least {
+            let message =
+                format!("the trunk needs images of at least {least} pixels, and the data are {shape}");
+            say("network.resize", message, "Below256");
+        }
     }
     problems
 }

@@ -10,6 +10,7 @@
 //! 3. The scores of all runs become a report of [`ReportRow`]s, as CSV and as a table.
 //! 4. A finished run's model is opened again as [`Trained`]: to [`sample()`] from it, to [`edit()`] images with it, to
 //!    [`search_times`].
+//! 5. [`evaluation`] compares sets of images, wherever they come from, as published evaluators do.
 //!
 //! Deliberately absent: printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper.
 //! Nothing below this crate reads or writes RON.
@@ -27,6 +28,7 @@ mod diagnostics;
 mod durable;
 mod edit;
 mod error;
+pub mod evaluation;
 mod event_file;
 mod journal;
 mod load;

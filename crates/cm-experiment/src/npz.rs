@@ -2,7 +2,8 @@
 //! APPNOTE 6.3.10, sections 4.3 and 4.5.3).
 //!
 //! Written as the data come, so an archive of any size takes no memory; beyond 4 GiB it has the fields of ZIP64. Equal
-//! arrays give equal bytes: no clock is read. Deliberately absent: reading, compression.
+//! arrays give equal bytes: no clock is read. Deliberately absent: compression, and
+//! reading (`evaluation/npz_reader.rs`).
 
 use crc32fast::Hasher;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -21,6 +22,8 @@ pub(crate) enum Element {
     U8,
     /// 64-bit integers, little-endian.
     I64,
+    /// Double precision, little-endian.
+    F64,
 }
 
 impl Element {
@@ -28,13 +31,14 @@ impl Element {
         match self {
             Self::U8 => "|u1",
             Self::I64 => "<i8",
+            Self::F64 => "<f8",
         }
     }
 
     fn bytes(self) -> u64 {
         match self {
             Self::U8 => 1,
-            Self::I64 => 8,
+            Self::I64 | Self::F64 => 8,
         }
     }
 }

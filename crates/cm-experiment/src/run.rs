@@ -323,7 +323,7 @@ impl Run<'_> {
             continuous: continuous_pairs(config.curriculum, context.range)
                 .map_err(self.failed("the law of pairs"))?,
             index_law: config.index_law.build(context.range).map_err(self.failed("the law of intervals"))?,
-            distance: distance(config.distance, context.data.train.as_ref(), seeds.features)?,
+            distance: distance(&config.distance, context.data.train.as_ref(), seeds.features)?,
             weighting: config.weighting.build(context.data.sigma_data),
         };
         let mut step =

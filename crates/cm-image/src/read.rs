@@ -44,6 +44,14 @@ impl<R: BufRead + Seek> PngImage<R> {
         (info.height as usize, info.width as usize)
     }
 
+    /// 3 for a file with colours, 1 for a grey one.
+    pub fn colours(&self) -> usize {
+        match self.reader.output_color_type().0 {
+            ColorType::Grayscale | ColorType::GrayscaleAlpha | ColorType::Indexed => 1,
+            ColorType::Rgb | ColorType::Rgba => 3,
+        }
+    }
+
     /// The image with 1 or 3 channels in [-1, 1], whatever the file's bit depth and colours. Colour becomes grey by the
     /// weights of BT.601, grey becomes colour by repetition, and what is transparent lies on black.
     ///
@@ -133,7 +141,7 @@ mod tests {
             let mut file = Vec::new();
             write_png(&batch, &mut file).unwrap();
             let image = PngImage::open(Cursor::new(file)).unwrap();
-            assert_eq!(image.size(), (3, 5));
+            assert_eq!((image.size(), image.colours()), ((3, 5), channels));
             let read = image.decode(channels).unwrap();
             assert_eq!(read.shape(), shape);
             assert_eq!(levels(read.values()), levels(batch.values()));

@@ -85,14 +85,15 @@ pub fn distance_backward(
     });
 }
 
-/// In the manner of LPIPS (Zhang et al. 2018, Equation 1, with equal weights): features of each pixel brought to
-/// unit length over the channels, squared differences summed over channels and averaged over pixels.
+/// LPIPS's distance of one layer (Zhang et al. 2018, Equation 1): features of each pixel brought to unit length over
+/// the channels, squared differences summed over channels with `weights` and averaged over pixels.
 ///
-/// `x`, `y`: `rows` images of pixels of `channels` features.
+/// `x`, `y`: `rows` images of pixels of as many features as there are weights.
 ///
 /// # Panics
 /// If the slices do not hold `rows` images of one size with whole pixels.
-pub fn unit_feature_distance(rows: usize, channels: usize, x: &[f32], y: &[f32], out: &mut [f32]) {
+pub fn unit_feature_distance(rows: usize, weights: &[f32], x: &[f32], y: &[f32], out: &mut [f32]) {
+    let channels = weights.len();
     check(rows, x, y);
     assert_eq!(out.len(), rows, "one distance for each image");
     let dim = x.len().checked_div(rows).unwrap_or(0);
@@ -104,8 +105,10 @@ pub fn unit_feature_distance(rows: usize, channels: usize, x: &[f32], y: &[f32],
             let at = row * dim + pixel * channels;
             let (x, y) = (&x[at..][..channels], &y[at..][..channels]);
             let (nx, ny) = (length(x), length(y));
-            sum +=
-                x.iter().zip(y).map(|(x, y)| (f64::from(*x) / nx - f64::from(*y) / ny).powi(2)).sum::<f64>();
+            let square = |((x, y), w): ((&f32, &f32), &f32)| {
+                f64::from(*w) * (f64::from(*x) / nx - f64::from(*y) / ny).powi(2)
+            };
+            sum += x.iter().zip(y).zip(weights).map(square).sum::<f64>();
         }
         out[0] = (sum / pixels as f64) as f32;
     });
@@ -117,12 +120,13 @@ pub fn unit_feature_distance(rows: usize, channels: usize, x: &[f32], y: &[f32],
 /// As [`unit_feature_distance`].
 pub fn unit_feature_distance_backward(
     rows: usize,
-    channels: usize,
+    weights: &[f32],
     x: &[f32],
     y: &[f32],
     grad_out: &[f32],
     grad_x: &mut [f32],
 ) {
+    let channels = weights.len();
     check(rows, x, y);
     assert!(grad_out.len() == rows && grad_x.len() == x.len(), "gradients do not fit the images");
     let dim = x.len().checked_div(rows).unwrap_or(0);
@@ -134,7 +138,7 @@ pub fn unit_feature_distance_backward(
             let at = row * dim + pixel * channels;
             let (x, y) = (&x[at..][..channels], &y[at..][..channels]);
             let (nx, ny) = (length(x), length(y));
-            let difference = |i: usize| f64::from(x[i]) / nx - f64::from(y[i]) / ny;
+            let difference = |i: usize| f64::from(weights[i]) * (f64::from(x[i]) / nx - f64::from(y[i]) / ny);
             // u = x / (|x| + e): du_i/dx_j = (delta_ij - u_i x_j / |x|) / (|x| + e).
             let along: f64 = (0..channels).map(|i| difference(i) * f64::from(x[i]) / nx).sum();
             let bare = (nx - LENGTH_EPS).max(f64::MIN_POSITIVE);
@@ -227,8 +231,11 @@ mod tests {
             assert_eq!(out[0], expected, "{kind:?}");
         }
         // Parallel features are at distance 0, orthogonal ones at 2.
-        unit_feature_distance(1, 2, &[3.0, 0.0, 1.0, 1.0], &[9.0, 0.0, 2.0, -2.0], &mut out);
+        unit_feature_distance(1, &[1.0; 2], &[3.0, 0.0, 1.0, 1.0], &[9.0, 0.0, 2.0, -2.0], &mut out);
         assert!((out[0] - 1.0).abs() < 1e-6);
+        // (0, sqrt 2) apart in the second feature.
+        unit_feature_distance(1, &[7.0, 0.25], &[1.0, 1.0], &[1.0, -1.0], &mut out);
+        assert!((out[0] - 0.5).abs() < 1e-6);
     }
 
     /// Central differences in f64 arithmetic: the kernels sum in f64, so a step of 1e-2 keeps five digits.
@@ -248,13 +255,13 @@ mod tests {
                 Box::new(move |x, grad| distance_backward(kind, rows, x, &y2, &grad_out, grad)),
             ));
         }
-        for channels in [3, 4] {
+        for weights in [&[1.0; 3][..], &[1.0; 4], &[0.3, 1.7, 0.0, 0.9]] {
             let (y1, y2) = (y.clone(), y.clone());
             cases.push((
-                format!("features of {channels} channels"),
-                Box::new(move |x, out| unit_feature_distance(rows, channels, x, &y1, out)),
+                format!("features with weights {weights:?}"),
+                Box::new(move |x, out| unit_feature_distance(rows, weights, x, &y1, out)),
                 Box::new(move |x, grad| {
-                    unit_feature_distance_backward(rows, channels, x, &y2, &grad_out, grad);
+                    unit_feature_distance_backward(rows, weights, x, &y2, &grad_out, grad);
                 }),
             ));
         }
@@ -294,7 +301,7 @@ mod tests {
             assert!(out.iter().chain(&grad).all(|&v| v == 0.0), "{kind:?}");
         }
         let mut grad = vec![1.0; 24];
-        unit_feature_distance_backward(2, 3, &[0.0; 24], &x, &[1.0, 1.0], &mut grad);
+        unit_feature_distance_backward(2, &[1.0; 3], &[0.0; 24], &x, &[1.0, 1.0], &mut grad);
         assert!(grad.iter().all(|g| g.is_finite()), "a black pixel has no direction, but no NaN either");
         distance(Distance::L1, 0, &[], &[], &mut []);
     }

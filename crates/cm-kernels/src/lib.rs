@@ -25,5 +25,6 @@ pub mod peak;
 pub mod pool;
 pub mod resample;
 pub mod softmax;
+pub mod strip_conv;
 pub mod threads;
 pub mod update;

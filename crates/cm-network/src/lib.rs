@@ -27,4 +27,4 @@ pub use scaled::Scaling;
 pub use unet::UNet;
 
 // Who evaluates a network needs these, and reaches them from here.
-pub use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
+pub use cm_tensor::{CheckpointError, Graph, Images, Matrix, TensorFile, Weights, fixed};

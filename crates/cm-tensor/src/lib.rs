@@ -15,6 +15,7 @@
 
 mod checkpoint;
 pub mod custom_op;
+pub mod fixed;
 pub mod gradient_check;
 pub mod ops;
 mod weights;

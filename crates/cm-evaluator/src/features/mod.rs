@@ -2,9 +2,13 @@
 //!
 //! Deliberately absent: training. A classifier arrives with its weights, or appears as a trait.
 
+mod activations;
+mod inception;
 mod network;
 mod pixels;
 
+pub use activations::{ActivationExtractor, Activations};
+pub use inception::{InceptionJudge, InceptionResize};
 pub use network::NetworkJudge;
 pub use pixels::Pixels;
 

@@ -44,6 +44,11 @@ impl NetworkJudge {
         Ok(Self { network, weights })
     }
 
+    /// The images it works on.
+    pub fn shape(&self) -> ImageShape {
+        self.network.shape()
+    }
+
     /// The classifier's file: weights and what is needed to build the network again.
     pub fn to_file(network: &feature_net::Classifier, weights: &Weights) -> TensorFile {
         let mut file = TensorFile::default();

@@ -30,18 +30,11 @@ impl Classification {
         if rows == 0 {
             return Err(MetricError::TooFew { what: "images to classify", given: 0, needed: 1 });
         }
-        if let Some((rows, first)) = probabilities.not_finite() {
-            return Err(MetricError::NotFinite { rows, first });
-        }
+        check_probabilities(probabilities)?;
         let (mut recognised, mut classes) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let mut counts = vec![0usize; probabilities.cols()];
         for row in 0..rows {
             let values = probabilities.row(row);
-            let sum: f64 = values.iter().map(|&p| f64::from(p)).sum();
-            let least = values.iter().copied().fold(f32::INFINITY, f32::min);
-            if least < 0.0 || (sum - 1.0).abs() > SUM_TOLERANCE {
-                return Err(MetricError::NotProbabilities { row, sum, least });
-            }
             let mut class = 0;
             for (other, &p) in values.iter().enumerate() {
                 if p > values[class] {
@@ -60,6 +53,22 @@ impl Classification {
     pub fn share_recognised(&self) -> (f64, f64) {
         share(self.recognised.iter().filter(|&&yes| yes).count(), self.recognised.len())
     }
+}
+
+/// Refuses rows that are no probability distributions.
+pub(crate) fn check_probabilities(probabilities: &FeatureMatrix) -> Result<(), MetricError> {
+    if let Some((rows, first)) = probabilities.not_finite() {
+        return Err(MetricError::NotFinite { rows, first });
+    }
+    for row in 0..probabilities.rows() {
+        let values = probabilities.row(row);
+        let sum: f64 = values.iter().map(|&p| f64::from(p)).sum();
+        let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+        if least < 0.0 || (sum - 1.0).abs() > SUM_TOLERANCE {
+            return Err(MetricError::NotProbabilities { row, sum, least });
+        }
+    }
+    Ok(())
 }
 
 /// A share and its binomial standard error.

@@ -11,7 +11,7 @@ use cm_image::random::Random;
 use rayon::prelude::*;
 
 /// Rows of a block of inner products.
-const BLOCK_ROWS: usize = 64;
+const BLOCK_ROWS: usize = 256;
 
 /// A kernel distance and how sure it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -132,8 +132,9 @@ mod tests {
 
     /// Gretton et al. 2012, Equation 3, by the definition.
     fn naive(a: &Points, b: &Points) -> f64 {
-        let kernel = |x: &[f64], y: &[f64]| {
-            (x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>() / x.len() as f64 + 1.0).powi(3)
+        let kernel = |x: &[f32], y: &[f32]| {
+            let product = |(&x, &y): (&f32, &f32)| f64::from(x) * f64::from(y);
+            (x.iter().zip(y).map(product).sum::<f64>() / x.len() as f64 + 1.0).powi(3)
         };
         let mean = |a: &Points, b: &Points, distinct: bool| {
             let (mut sum, mut pairs) = (0.0, 0.0);

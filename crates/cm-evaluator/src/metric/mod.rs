@@ -1,9 +1,10 @@
 //! The metrics, which of them exist, how they are set, and what can go wrong.
 //!
-//! One metric or family of metrics a file: [`frechet`], [`kernel`], [`precision_recall`], [`classification`], and
-//! [`exact`] for densities that are known. Deliberately absent: networks and samplers; everything here works on
+//! One metric or family of metrics a file: [`frechet`], [`kernel`], [`precision_recall`], [`classification`],
+//! [`class_score`], and [`exact`] for densities that are known. Deliberately absent: networks and samplers; everything here works on
 //! rows of numbers.
 
+pub mod class_score;
 pub mod classification;
 pub mod exact;
 pub mod frechet;
@@ -294,6 +295,16 @@ pub enum MetricError {
         values: usize,
         /// Rows and columns expected.
         dim: usize,
+    },
+    /// A matrix is not a covariance.
+    #[error(
+        "not a covariance: entry ({row}, {column}) is not that across the diagonal, or a variance is negative"
+    )]
+    NotCovariance {
+        /// Row of the entry.
+        row: usize,
+        /// Its column.
+        column: usize,
     },
     /// A decomposition did not converge.
     #[error("the {0} of a matrix did not converge")]

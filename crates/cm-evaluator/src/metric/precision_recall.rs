@@ -10,12 +10,12 @@
 //! make a ball of radius 0, which still holds its own centre.
 
 use super::MetricError;
-use super::points::{Points, squared_distance};
+use super::points::{Points, squared_row_distance};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Points whose neighbours or balls one task works out.
-const BLOCK_ROWS: usize = 64;
+const BLOCK_ROWS: usize = 256;
 /// Points against which a block is multiplied at once.
 const BLOCK_COLS: usize = 1024;
 
@@ -141,7 +141,7 @@ fn nearest(points: &Points, rows: Range<usize>, neighbours: usize) -> Vec<f64> {
         order.extend(
             (0..points.len())
                 .filter(|&other| other != row && distances[other] <= reach)
-                .map(|other| squared_distance(points.point(row), points.point(other))),
+                .map(|other| squared_row_distance(points.point(row), points.point(other))),
         );
         order.sort_unstable_by(f64::total_cmp);
         radii.extend_from_slice(&order[..neighbours]);
@@ -165,7 +165,7 @@ fn count_block(centres: &Points, squared_radii: &[f64], points: &Points, rows: R
                 let inside = if (rough - radius).abs() > error {
                     rough < radius
                 } else {
-                    squared_distance(points.point(row), centres.point(centre)) <= radius
+                    squared_row_distance(points.point(row), centres.point(centre)) <= radius
                 };
                 *balls += usize::from(inside);
                 counts.ball_is_hit[centre] |= inside;
@@ -202,7 +202,7 @@ mod tests {
         let radius = |centre: usize| {
             let mut all: Vec<f64> = (0..points.len())
                 .filter(|&other| other != centre)
-                .map(|other| squared_distance(points.point(centre), points.point(other)))
+                .map(|other| squared_row_distance(points.point(centre), points.point(other)))
                 .collect();
             all.sort_by(f64::total_cmp);
             all[k - 1]
@@ -214,7 +214,7 @@ mod tests {
     fn naive(centres: &Points, others: &Points, k: usize) -> BallCounts {
         let radii = naive_radii(centres, k);
         let inside = |point: usize, centre: usize| {
-            squared_distance(others.point(point), centres.point(centre)) <= radii[centre]
+            squared_row_distance(others.point(point), centres.point(centre)) <= radii[centre]
         };
         BallCounts {
             balls_of_point: (0..others.len())

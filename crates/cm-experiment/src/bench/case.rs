@@ -63,7 +63,7 @@ pub enum BenchError {
 
 /// Cases of one kind.
 pub struct Suite {
-    /// `kernels`, `step` or `sample`.
+    /// `kernels`, `step`, `sample` or `evaluation`.
     pub bench: &'static str,
     /// The cases, in the order of their timing.
     pub cases: Vec<Case>,

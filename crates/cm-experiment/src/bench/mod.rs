@@ -5,6 +5,7 @@
 //! only times taken alternately can be compared.
 
 mod case;
+mod evaluation;
 mod kernels;
 mod network;
 mod peak;
@@ -13,6 +14,7 @@ mod sample;
 mod step;
 
 pub use case::{BenchError, Case, Suite};
+pub use evaluation::{InceptionFile, evaluation};
 pub use kernels::kernels;
 pub use network::{BenchNetwork, ExportError, NetworkSize, Variation, export};
 pub use record::Record;

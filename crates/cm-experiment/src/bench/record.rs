@@ -6,7 +6,7 @@ use std::io::Write;
 /// The times of one case, as it is written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
-    /// `kernels`, `step` or `sample`.
+    /// `kernels`, `step`, `sample` or `evaluation`.
     pub bench: &'static str,
     /// The case's name.
     pub case: String,

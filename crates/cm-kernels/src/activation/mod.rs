@@ -6,7 +6,8 @@ pub(crate) mod exp;
 
 use crate::dispatch::{Isa, isa};
 use crate::elementwise::multiversion::{madd, multiversion};
-use crate::elementwise::{pieces1, pieces2};
+use crate::elementwise::{for_each_range, pieces1, pieces2};
+use crate::threads::{PIECE, SharedMut};
 use exp::sigmoid;
 
 /// SiLU at one point.
@@ -42,6 +43,14 @@ multiversion! {
     fn relu_piece(x: &[f32], out: &mut [f32]) {
         for (out, &x) in out.iter_mut().zip(x) {
             *out = if x < 0.0 { 0.0 } else { x };
+        }
+    }
+}
+
+multiversion! {
+    fn relu_in_place(x: &mut [f32]) {
+        for x in x {
+            *x = if *x < 0.0 { 0.0 } else { *x };
         }
     }
 }
@@ -85,6 +94,22 @@ pub fn silu_backward(x: &[f32], grad_out: &[f32], grad_x: &mut [f32]) {
 pub fn relu(x: &[f32], out: &mut [f32]) {
     let isa = isa();
     pieces1(x, out, |x, out| relu_piece(isa, x, out));
+}
+
+/// x = max(x, 0), in place. NaN stays NaN.
+pub fn relu_assign(x: &mut [f32]) {
+    let isa = isa();
+    let len = x.len();
+    let shared = SharedMut::new(x);
+    for_each_range(len, PIECE, |first, count| {
+        // SAFETY: ranges do not overlap.
+        relu_in_place(isa, unsafe { shared.slice(first, count) });
+    });
+}
+
+/// [`relu_assign`] on the calling thread alone.
+pub(crate) fn relu_alone(x: &mut [f32]) {
+    relu_in_place(isa(), x);
 }
 
 /// grad_x = grad_out where x > 0, else 0 (also at 0, as PyTorch does).

@@ -30,6 +30,9 @@ pub struct PoolShape {
     pub stride: usize,
     /// Border added on every side; at most half the window.
     pub padding: usize,
+    /// Whether a last window that hangs over the far border is taken as well (`ceil_mode` in PyTorch), unless it
+    /// would begin beyond the image.
+    pub round_up: bool,
 }
 
 impl PoolShape {
@@ -62,7 +65,10 @@ impl PoolShape {
     }
 
     fn windows(&self, size: usize) -> usize {
-        (size + 2 * self.padding).checked_sub(self.kernel).map_or(0, |room| room / self.stride + 1)
+        let Some(room) = (size + 2 * self.padding).checked_sub(self.kernel) else { return 0 };
+        let whole = room / self.stride + 1;
+        let hanging = self.round_up && !room.is_multiple_of(self.stride);
+        whole + usize::from(hanging && whole * self.stride < size + self.padding)
     }
 
     fn check(&self, input: usize, output: usize) {
@@ -165,9 +171,10 @@ pub fn max_pool_backward(shape: &PoolShape, argmax: &[u32], grad_out: &[f32], gr
 /// Mean of each window, the padding counted as zeros (PyTorch's default).
 ///
 /// # Panics
-/// If a size does not fit.
+/// If a size does not fit, or windows hang over the border.
 pub fn avg_pool(shape: &PoolShape, x: &[f32], out: &mut [f32]) {
     shape.check(x.len(), out.len());
+    assert!(!shape.round_up, "what is beyond the padding has no mean");
     let (isa, c, scale) = (isa(), shape.channels, 1.0 / (shape.kernel * shape.kernel) as f32);
     let (in_image, out_image) = (shape.in_image(), shape.out_image());
     let out = SharedMut::new(out);
@@ -187,12 +194,42 @@ pub fn avg_pool(shape: &PoolShape, x: &[f32], out: &mut [f32]) {
     });
 }
 
-/// Gradient of [`avg_pool`].
+/// Mean of the part of each window that is inside the image (TensorFlow's way; `count_include_pad=False` in
+/// PyTorch).
 ///
 /// # Panics
 /// If a size does not fit.
+pub fn avg_pool_inside(shape: &PoolShape, x: &[f32], out: &mut [f32]) {
+    shape.check(x.len(), out.len());
+    let (isa, c) = (isa(), shape.channels);
+    let (in_image, out_image) = (shape.in_image(), shape.out_image());
+    let out = SharedMut::new(out);
+    for_each_range(shape.batch, items_per_piece(in_image), |first, count| {
+        for n in first..first + count {
+            let x = &x[n * in_image..(n + 1) * in_image];
+            // SAFETY: each image is visited once.
+            let out = unsafe { out.slice(n * out_image, out_image) };
+            out.fill(0.0);
+            shape.for_each_window(|o, window| {
+                let out = &mut out[o * c..(o + 1) * c];
+                let mut pixels = 0u32;
+                for pixel in window {
+                    accumulate(isa, 1.0, &x[pixel * c..(pixel + 1) * c], out);
+                    pixels += 1;
+                }
+                out.iter_mut().for_each(|sum| *sum /= pixels as f32);
+            });
+        }
+    });
+}
+
+/// Gradient of [`avg_pool`].
+///
+/// # Panics
+/// If a size does not fit, or windows hang over the border.
 pub fn avg_pool_backward(shape: &PoolShape, grad_out: &[f32], grad_x: &mut [f32]) {
     shape.check(grad_x.len(), grad_out.len());
+    assert!(!shape.round_up, "what is beyond the padding has no mean");
     let (isa, c, scale) = (isa(), shape.channels, 1.0 / (shape.kernel * shape.kernel) as f32);
     let (in_image, out_image) = (shape.in_image(), shape.out_image());
     let grad_x = SharedMut::new(grad_x);

@@ -68,3 +68,11 @@ pub(super) fn avg_pool_backward<F: Real>(shape: &PoolShape, grad_out: &[F]) -> V
     }
     grad
 }
+
+pub(super) fn avg_pool_inside<F: Real>(shape: &PoolShape, x: &[F]) -> Vec<F> {
+    let mean = |window: Vec<Option<usize>>| {
+        let inside: Vec<usize> = window.into_iter().flatten().collect();
+        inside.iter().fold(F::of(0.0), |s, &i| s + x[i]) / F::of(inside.len() as f64)
+    };
+    windows(shape).into_iter().map(mean).collect()
+}

@@ -96,6 +96,55 @@ impl Axis {
     }
 }
 
+impl Axis {
+    /// Linear interpolation as TensorFlow 1 did it: output `o` is read at `o` x inputs / outputs, so that the first
+    /// pixels coincide and the image is shifted (`ResizeBilinear` without aligned corners or half-pixel centres).
+    pub(super) fn bilinear_corner(size: usize, outputs: usize) -> Self {
+        let ratio = size as f32 / outputs.max(1) as f32;
+        Self::new(size, outputs, |o| {
+            // In single precision, as there.
+            let at = o as f32 * ratio;
+            let lower = (at as usize).min(size.saturating_sub(1));
+            let upper = (lower + 1).min(size.saturating_sub(1));
+            let w = at - lower as f32;
+            if upper == lower {
+                [(lower as isize, 1.0), (lower as isize, 0.0)]
+            } else {
+                [(lower as isize, 1.0 - w), (upper as isize, w)]
+            }
+        })
+    }
+
+    /// Cubic convolution with a = -1/2, stretched over the inputs of an output when it reduces, and made to sum to 1
+    /// at the borders: the Python Imaging Library's `BICUBIC`.
+    pub(super) fn bicubic_smooth(size: usize, outputs: usize) -> Self {
+        let ratio = size as f64 / outputs.max(1) as f64;
+        let stretch = ratio.max(1.0);
+        let support = 2.0 * stretch;
+        Self::new(size, outputs, |o| {
+            let centre = (o as f64 + 0.5) * ratio;
+            // Conversion cuts off towards 0, as in C.
+            let from = (centre - support + 0.5).max(0.0) as usize;
+            let to = ((centre + support + 0.5) as usize).min(size);
+            let weights: Vec<f64> = (from..to).map(|i| cubic((i as f64 - centre + 0.5) / stretch)).collect();
+            let sum: f64 = weights.iter().sum();
+            (from..to).zip(weights).map(|(i, w)| (i as isize, (w / sum) as f32)).collect::<Vec<_>>()
+        })
+    }
+}
+
+/// Keys 1981, Equation 4, with a = -1/2.
+fn cubic(x: f64) -> f64 {
+    let x = x.abs();
+    if x < 1.0 {
+        (1.5 * x - 2.5) * x * x + 1.0
+    } else if x < 2.0 {
+        ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    } else {
+        0.0
+    }
+}
+
 /// Half of an even size.
 fn halved(size: usize) -> usize {
     assert!(size.is_multiple_of(2), "an image of odd side {size} cannot be halved");

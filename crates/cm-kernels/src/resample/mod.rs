@@ -257,3 +257,35 @@ pub fn bilinear_backward(
         (Axis::bilinear(from.0, to.0).transposed(), Axis::bilinear(from.1, to.1).transposed());
     apply_on(isa(), batch, channels, &rows, &columns, grad_out, grad_x);
 }
+
+/// How an image is brought to another size where a published metric says how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interpolation {
+    /// Bilinear, pixel centres aligned, no smoothing before reduction: [`bilinear`].
+    BilinearCentres,
+    /// Bilinear as TensorFlow 1 did it: upper left corners aligned, no smoothing before reduction.
+    BilinearCorners,
+    /// Bicubic with smoothing before reduction: the Python Imaging Library's.
+    BicubicSmooth,
+}
+
+/// The images brought from `from` to `to` = (height, width) by `how`.
+///
+/// # Panics
+/// If a size does not fit.
+pub fn resize(
+    how: Interpolation,
+    batch: usize,
+    from: (usize, usize),
+    to: (usize, usize),
+    channels: usize,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let axis = |from, to| match how {
+        Interpolation::BilinearCentres => Axis::bilinear(from, to),
+        Interpolation::BilinearCorners => Axis::bilinear_corner(from, to),
+        Interpolation::BicubicSmooth => Axis::bicubic_smooth(from, to),
+    };
+    apply_on(isa(), batch, channels, &axis(from.0, to.0), &axis(from.1, to.1), x, out);
+}

@@ -108,3 +108,24 @@ pub(super) fn bilinear<F: Real>(image: &Images<F>, to: (usize, usize)) -> Images
         sum
     })
 }
+
+/// TensorFlow 1's `ResizeBilinear`: the tent around place `o` x inputs / outputs.
+pub(super) fn bilinear_corners<F: Real>(image: &Images<F>, to: (usize, usize)) -> Images<F> {
+    let [n, h, w, c] = image.size;
+    let place = |o: usize, from: usize, to: usize| {
+        let at = o as f32 * (from as f32 / to as f32);
+        f64::from(at).min(from as f64 - 1.0)
+    };
+    Images::from([n, to.0, to.1, c], |n, y, x, c| {
+        let (fy, fx) = (place(y, h, to.0), place(x, w, to.1));
+        let mut sum = F::of(0.0);
+        for yy in 0..h {
+            for xx in 0..w {
+                let weight =
+                    (1.0 - (fy - yy as f64).abs()).max(0.0) * (1.0 - (fx - xx as f64).abs()).max(0.0);
+                sum += image.at(n, yy as isize, xx as isize, c) * F::of(weight);
+            }
+        }
+        sum
+    })
+}

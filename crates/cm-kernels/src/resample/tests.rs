@@ -85,6 +85,63 @@ fn bilinear_agrees_with_the_naive_twin_both_ways() {
 }
 
 #[test]
+fn corners_agree_with_the_naive_twin() {
+    for (from, to) in
+        [((1, 1), (3, 2)), ((4, 5), (7, 3)), ((8, 6), (3, 4)), ((5, 5), (5, 5)), ((32, 32), (299, 299))]
+    {
+        let size = [2, from.0, from.1, 3];
+        let x = values(size.iter().product(), 1);
+        let exact = naive::bilinear_corners(&Images { size, data: wide(&x) }, to).data;
+        let out = written_by(exact.len(), |out| {
+            resize(Interpolation::BilinearCorners, 2, from, to, 3, &x, out);
+        });
+        assert_close(&out, &exact, 1e-6, &(from, to));
+    }
+}
+
+/// The fixture is by `scripts/parity/resize.py`: TensorFlow 1's formula, and the Python Imaging Library itself.
+#[test]
+fn published_interpolations_are_reproduced() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/parity/resize.csv");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut cases = 0;
+    for line in text.lines().filter(|line| !line.starts_with('#')).skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let [height, width, to_height, to_width] = [1, 2, 3, 4].map(|i| fields[i].parse::<usize>().unwrap());
+        let how = match fields[0] {
+            "corners" => Interpolation::BilinearCorners,
+            "bicubic" => Interpolation::BicubicSmooth,
+            other => panic!("{other}"),
+        };
+        let x: Vec<f32> = (0..height * width)
+            .map(|i| (i / width, i % width))
+            .map(|(y, x)| ((5 * y * y + 7 * x * (y + 3)) % 64) as f32)
+            .collect();
+        let exact: Vec<f64> = fields[5].split(' ').map(|value| value.parse().unwrap()).collect();
+        let to = (to_height, to_width);
+        let out = written_by(exact.len(), |out| resize(how, 1, (height, width), to, 1, &x, out));
+        for (value, exact) in out.iter().zip(&exact) {
+            // Values are up to 63; the references are in single precision.
+            assert!((f64::from(*value) - exact).abs() < 5e-5, "{line}\n{out:?}");
+        }
+        cases += 1;
+    }
+    assert_eq!(cases, 8);
+}
+
+#[test]
+fn smooth_reduction_keeps_constants_and_straight_lines() {
+    let ramp: Vec<f32> = (0..64).map(|i| i as f32).collect();
+    let out = written_by(16, |out| resize(Interpolation::BicubicSmooth, 1, (1, 64), (1, 16), 1, &ramp, out));
+    for (o, value) in out.iter().enumerate().take(14).skip(2) {
+        assert!((value - (4.0 * o as f32 + 1.5)).abs() < 1e-4, "{out:?}");
+    }
+    let out =
+        written_by(49, |out| resize(Interpolation::BicubicSmooth, 1, (3, 3), (7, 7), 1, &[0.75; 9], out));
+    assert!(out.iter().all(|v| (v - 0.75).abs() < 1e-6), "{out:?}");
+}
+
+#[test]
 fn known_values() {
     let out = written_by(8, |out| bilinear(1, (1, 4), (1, 8), 1, &[0.0, 1.0, 2.0, 3.0], out));
     assert_eq!(out, [0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0]);

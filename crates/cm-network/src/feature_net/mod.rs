@@ -1,6 +1,14 @@
 //! Fixed networks whose activations serve as features: for distances and for metrics. How they are trained is not
-//! this crate's business.
+//! this crate's business; those of other programs come as [`NamedArrays`].
 
+mod arrays;
 mod classifier;
+mod inception;
+mod lpips;
+#[cfg(test)]
+mod tests;
 
+pub use arrays::{ArraysError, NamedArrays};
 pub use classifier::{Classifier, ClassifierOutput};
+pub use inception::{INCEPTION_SIDE, Inception, InceptionOutput};
+pub use lpips::{Lpips, LpipsError, LpipsOptions, LpipsPooling, LpipsResize, LpipsTrunk, LpipsVersion};

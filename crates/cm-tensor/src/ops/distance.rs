@@ -33,12 +33,12 @@ pub fn pair_distance(graph: &mut Graph, kind: PairDistance, student: &Images, ta
 }
 
 struct FeatureDistance {
-    channels: usize,
+    weights: Vec<f32>,
 }
 
 impl CustomOp for FeatureDistance {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
-        kernel::unit_feature_distance(output.len(), self.channels, inputs[0], inputs[1], output);
+        kernel::unit_feature_distance(output.len(), &self.weights, inputs[0], inputs[1], output);
         Vec::new()
     }
 
@@ -50,7 +50,7 @@ impl CustomOp for FeatureDistance {
         let [x, y] = context.inputs else { unreachable!("two inputs were given") };
         let gradient = &context.gradient;
         let by_x = written_by(x.len(), |out| {
-            kernel::unit_feature_distance_backward(gradient.len(), self.channels, x, y, gradient, out);
+            kernel::unit_feature_distance_backward(gradient.len(), &self.weights, x, y, gradient, out);
         });
         vec![context.wanted[0].then_some(by_x), None]
     }
@@ -62,7 +62,21 @@ impl CustomOp for FeatureDistance {
 /// # Panics
 /// If the shapes differ.
 pub fn feature_distance(graph: &mut Graph, student: &Images, target: &Images) -> Vector {
+    weighted_feature_distance(graph, vec![1.0; student.shape()[3]], student, target)
+}
+
+/// [`feature_distance`] with one weight for each channel, as LPIPS has learned them.
+///
+/// # Panics
+/// If the shapes differ, or there is not one weight for each channel.
+pub fn weighted_feature_distance(
+    graph: &mut Graph,
+    weights: Vec<f32>,
+    student: &Images,
+    target: &Images,
+) -> Vector {
     assert_eq!(student.shape(), target.shape(), "a distance between different shapes");
     let [count, _, _, channels] = student.shape();
-    graph.apply(FeatureDistance { channels }, &[student, target], [count])
+    assert_eq!(weights.len(), channels, "one weight for each channel");
+    graph.apply(FeatureDistance { weights }, &[student, target], [count])
 }

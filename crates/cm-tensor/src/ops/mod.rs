@@ -4,6 +4,7 @@
 
 mod activation;
 mod attention;
+mod channels;
 mod combine;
 mod conv2d;
 mod cross_entropy;
@@ -18,12 +19,13 @@ mod tests;
 
 pub use activation::{relu, silu};
 pub use attention::attention;
+pub use channels::affine_channels;
 pub use combine::{add, blend, concat, dropout};
 pub use conv2d::{Conv2d, conv2d};
 pub use cross_entropy::cross_entropy;
-pub use distance::{PairDistance, feature_distance, pair_distance};
+pub use distance::{PairDistance, feature_distance, pair_distance, weighted_feature_distance};
 pub use group_norm::group_norm;
 pub use linear::linear;
-pub use pool::global_average;
+pub use pool::{average_pool, global_average, max_pool};
 pub use resample::{average_down, bilinear, nearest_up};
 pub use reshape::{as_images, as_matrix};

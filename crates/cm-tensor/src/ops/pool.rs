@@ -1,7 +1,8 @@
 //! Pooling.
 
 use crate::{BackwardContext, CustomOp, Graph, Images, Matrix};
-use cm_kernels::{buffer::written_by, pool};
+use cm_kernels::buffer::written_by;
+use cm_kernels::pool::{self, PoolShape};
 
 struct GlobalAverage {
     batch: usize,
@@ -31,4 +32,71 @@ impl CustomOp for GlobalAverage {
 pub fn global_average(graph: &mut Graph, x: &Images) -> Matrix {
     let [batch, height, width, channels] = x.shape();
     graph.apply(GlobalAverage { batch, pixels: height * width, channels }, &[x], [batch, channels])
+}
+
+/// Pixels are numbered in `f32` between the passes of [`MaxPool`].
+const MAX_PIXELS: usize = 1 << f32::MANTISSA_DIGITS;
+
+struct MaxPool(PoolShape);
+
+impl CustomOp for MaxPool {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        let mut winners = vec![0; output.len()];
+        pool::max_pool(&self.0, inputs[0], output, &mut winners);
+        winners.into_iter().map(|pixel| pixel as f32).collect()
+    }
+
+    fn keeps_input(&self, _: usize) -> bool {
+        false
+    }
+
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+        let winners: Vec<u32> = context.saved.iter().map(|&pixel| pixel as u32).collect();
+        vec![Some(written_by(self.0.input_len(), |out| {
+            pool::max_pool_backward(&self.0, &winners, &context.gradient, out);
+        }))]
+    }
+}
+
+/// Largest values of windows of `side` pixels, `stride` apart; a last window that hangs over the border is taken if
+/// `round_up`.
+///
+/// # Panics
+/// If images have more than 2^24 pixels.
+pub fn max_pool(graph: &mut Graph, x: &Images, side: usize, stride: usize, round_up: bool) -> Images {
+    let shape = unpadded(x, side, stride, round_up);
+    assert!(shape.height * shape.width <= MAX_PIXELS, "too many pixels to be numbered");
+    let out = [shape.batch, shape.out_height(), shape.out_width(), shape.channels];
+    graph.apply(MaxPool(shape), &[x], out)
+}
+
+struct AveragePool(PoolShape);
+
+impl CustomOp for AveragePool {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        pool::avg_pool(&self.0, inputs[0], output);
+        Vec::new()
+    }
+
+    fn keeps_input(&self, _: usize) -> bool {
+        false
+    }
+
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+        vec![Some(written_by(self.0.input_len(), |out| {
+            pool::avg_pool_backward(&self.0, &context.gradient, out);
+        }))]
+    }
+}
+
+/// Means of windows of `side` pixels, `stride` apart.
+pub fn average_pool(graph: &mut Graph, x: &Images, side: usize, stride: usize) -> Images {
+    let shape = unpadded(x, side, stride, false);
+    let out = [shape.batch, shape.out_height(), shape.out_width(), shape.channels];
+    graph.apply(AveragePool(shape), &[x], out)
+}
+
+fn unpadded(x: &Images, kernel: usize, stride: usize, round_up: bool) -> PoolShape {
+    let [batch, height, width, channels] = x.shape();
+    PoolShape { batch, height, width, channels, kernel, stride, padding: 0, round_up }
 }

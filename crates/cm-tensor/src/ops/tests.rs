@@ -1,7 +1,7 @@
 //! Every operation's wiring: central differences by each input.
 
 use super::*;
-use crate::gradient_check::{assert_gradient, largest_difference, normal_values};
+use crate::gradient_check::{assert_gradient, assert_gradient_with_step, largest_difference, normal_values};
 use crate::{Graph, Images, Matrix, Var, Vector};
 
 /// What `f32` leaves of a central difference with the helper's step.
@@ -126,6 +126,26 @@ fn distances_by_the_student() {
         assert_gradient(&x, TOLERANCE, |g, x| pair_distance(g, kind, x, &target));
     }
     assert_gradient(&x, TOLERANCE, |g, x| feature_distance(g, x, &target));
+    let weights = vec![0.5, 0.0, 2.0, 1.25];
+    assert_gradient(&x, TOLERANCE, |g, x| weighted_feature_distance(g, weights.clone(), x, &target));
+}
+
+#[test]
+fn windows_and_channels() {
+    let x = images([2, 7, 6, 3], 21);
+    assert_gradient_with_step(&x, 1e-3, TOLERANCE, |g, x| max_pool(g, x, 3, 2, true));
+    assert_gradient_with_step(&x, 1e-3, TOLERANCE, |g, x| max_pool(g, x, 2, 2, false));
+    assert_gradient(&x, TOLERANCE, |g, x| average_pool(g, x, 2, 2));
+    let (scale, shift) = (vec![2.0, -0.5, 3.0], vec![0.1, 0.2, 0.3]);
+    let affine = |g: &mut Graph, x: &Images| affine_channels(g, x, scale.clone(), shift.clone());
+    assert_gradient(&x, TOLERANCE, affine);
+    let grey = images([2, 3, 3, 1], 22);
+    assert_gradient(&grey, TOLERANCE, affine);
+    let coloured = affine(&mut Graph::inference(), &Images::constant(vec![1.0, -1.0], [1, 1, 2, 1]));
+    assert_eq!(coloured.values(), [2.1, -0.3, 3.3, -1.9, 0.7, -2.7]);
+    let largest =
+        max_pool(&mut Graph::inference(), &Images::constant(vec![1.0, 5.0, 2.0], [1, 1, 3, 1]), 1, 2, true);
+    assert_eq!((largest.shape(), largest.values()), ([1, 1, 2, 1], [1.0, 2.0].as_slice()));
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! LPIPS of pairs of images: `cm lpips`, and the loading of its weights for the training distance.
+
+use super::image_source::{ImageSource, ImageStream, damaged};
+use super::weights_file::WeightsFile;
+use crate::durable;
+use crate::error::RunError;
+use crate::progress::Progress;
+use crate::request::Problems;
+use crate::stop::StopFlag;
+use cm_network::feature_net::{Lpips, LpipsError, LpipsOptions, LpipsResize};
+use cm_network::{Graph, Images};
+use std::path::{Path, PathBuf};
+
+/// Which pairs, and what is meant by LPIPS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerceptualRequest {
+    /// The first image of each pair, as typed.
+    pub a: String,
+    /// The second of each.
+    pub b: String,
+    /// Trunk, version, pooling, resizing.
+    pub options: LpipsOptions,
+    /// The trunk's weights, a safetensors file.
+    pub trunk: PathBuf,
+    /// The learned weights. None: they are in the trunk's file.
+    pub heads: Option<PathBuf>,
+    /// Pairs at a time, at least 1.
+    pub batch: usize,
+    /// A CSV file for the distance of each pair.
+    pub out: Option<PathBuf>,
+}
+
+/// LPIPS of pairs of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Perceptual {
+    /// Of each pair.
+    pub distances: Vec<f32>,
+    /// Their mean.
+    pub mean: f64,
+    /// What was meant by LPIPS.
+    pub options: LpipsOptions,
+    /// SHA-256 of the trunk's file and of the learned weights'.
+    pub sha256: [String; 2],
+}
+
+/// LPIPS from the files of its weights, with their SHA-256.
+pub(crate) fn load_lpips(
+    options: LpipsOptions,
+    trunk: &Path,
+    heads: Option<&Path>,
+) -> Result<(Lpips, [String; 2]), RunError> {
+    let trunk_file = WeightsFile::read(trunk)?;
+    let heads_file = heads.map(WeightsFile::read).transpose()?;
+    let of_heads = heads_file.as_ref().unwrap_or(&trunk_file);
+    let lpips = Lpips::new(options, &trunk_file.arrays, &of_heads.arrays).map_err(|error| match &error {
+        LpipsError::Arrays(arrays) if arrays.network.starts_with("LPIPS") => {
+            damaged(heads.unwrap_or(trunk), error.to_string())
+        }
+        LpipsError::Arrays(_) | LpipsError::Pooling(_) => damaged(trunk, error.to_string()),
+    })?;
+    let sha256 = [trunk_file.sha256.clone(), of_heads.sha256.clone()];
+    Ok((lpips, sha256))
+}
+
+/// LPIPS of each pair; nothing if it was asked to stop.
+///
+/// # Errors
+/// [`RunError`] if what was typed cannot be, files are not what they should be, or the sets do not pair.
+pub fn perceptual(
+    request: &PerceptualRequest,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<Option<Perceptual>, RunError> {
+    let mut problems = Problems::default();
+    let (Some(mut a), Some(mut b)) =
+        (open("A", &request.a, &mut problems)?, open("B", &request.b, &mut problems)?)
+    else {
+        return problems.check().map(|()| None);
+    };
+    if (a.shape(), a.count()) != (b.shape(), b.count()) {
+        let told = |stream: &ImageStream| format!("{} images of {}", stream.count(), stream.shape());
+        problems.add("B", format!("{}, but A has {}", told(&b), told(&a)), "as many images of one size");
+    }
+    let (shape, least) = (a.shape(), request.options.trunk.min_side());
+    if request.options.resize == LpipsResize::Never && shape.height.min(shape.width) < least {
+        let message = format!("images of {shape} are not resized");
+        problems.add(
+            "A",
+            message,
+            format!("sides of at least {least} for this trunk, or --resize below-256"),
+        );
+    }
+    problems.check()?;
+    let (lpips, sha256) = load_lpips(request.options, &request.trunk, request.heads.as_deref())?;
+    let mut distances = Vec::new();
+    progress.phase("lpips", a.count() as u64);
+    while let (Some(first), Some(second)) = (a.next_batch(request.batch)?, b.next_batch(request.batch)?) {
+        let (x, y) = (Images::from_batch(&first), Images::from_batch(&second));
+        distances.extend_from_slice(lpips.distance(&mut Graph::inference(), &x, &y).values());
+        progress.advance(first.count() as u64, None);
+        if stop.is_requested() {
+            progress.finish_phase();
+            return Ok(None);
+        }
+    }
+    progress.finish_phase();
+    if let Some(path) = &request.out {
+        let lines: String =
+            distances.iter().enumerate().map(|(pair, distance)| format!("{pair},{distance}\n")).collect();
+        durable::write(path, format!("pair,lpips\n{lines}").as_bytes()).map_err(RunError::file(path))?;
+    }
+    let mean = distances.iter().map(|&d| f64::from(d)).sum::<f64>() / distances.len() as f64;
+    Ok(Some(Perceptual { distances, mean, options: request.options, sha256 }))
+}
+
+fn open(option: &str, text: &str, problems: &mut Problems) -> Result<Option<ImageStream>, RunError> {
+    match ImageSource::parse(text) {
+        Ok(source) => source.open(None).map(Some),
+        Err(message) => {
+            problems.add(
+                option,
+                message,
+                "a .npz file, a folder of PNG files, a PNG file, dataset:RON[@train|@test]",
+            );
+            Ok(None)
+        }
+    }
+}

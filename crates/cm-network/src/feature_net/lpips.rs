@@ -1,0 +1,402 @@
+//! LPIPS (Zhang et al. 2018): a trained classifier's feature maps, compared pixel by pixel with learned weights.
+//!
+//! What "LPIPS" means differs from program to program, so everything that differs is an option here: the trunk, the
+//! version of the learned weights, how the trunk pools, and the size at which images are compared. Widths are those of
+//! the arrays, so that small networks of the same structure can be tested. Deliberately absent: the arrays.
+
+use super::arrays::{ArraysError, NamedArrays, Reader, to_hwio};
+use cm_tensor::{Graph, Images, Vector, ops};
+use serde::{Deserialize, Serialize};
+
+/// Which classifier gives the feature maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LpipsTrunk {
+    /// VGG with 16 layers, five maps.
+    Vgg16,
+    /// AlexNet, five maps.
+    AlexNet,
+    /// SqueezeNet 1.1, seven maps.
+    SqueezeNet,
+}
+
+/// Which release the learned weights are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LpipsVersion {
+    /// 0.0: images go into the trunk as they are, -1 to 1.
+    V00,
+    /// 0.1: each colour is first brought to the mean and spread the trunk was trained with.
+    V01,
+}
+
+/// How the trunk reduces its maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LpipsPooling {
+    /// Largest values, as it was trained and as the LPIPS package has it.
+    Max,
+    /// Means, as the original consistency models were trained (`replace_pooling` in piq). VGG16 only.
+    Average,
+}
+
+/// The size at which images are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LpipsResize {
+    /// Their own.
+    Never,
+    /// 224 x 224 if they are less than 256 wide, by bilinear interpolation.
+    Below256,
+}
+
+/// What is meant by LPIPS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LpipsOptions {
+    /// Which classifier.
+    pub trunk: LpipsTrunk,
+    /// Which learned weights.
+    pub version: LpipsVersion,
+    /// How the trunk reduces its maps.
+    pub pooling: LpipsPooling,
+    /// At which size.
+    pub resize: LpipsResize,
+}
+
+impl Default for LpipsOptions {
+    fn default() -> Self {
+        // The original training code's (openai/consistency_models, karras_diffusion.py).
+        Self {
+            trunk: LpipsTrunk::Vgg16,
+            version: LpipsVersion::V01,
+            pooling: LpipsPooling::Average,
+            resize: LpipsResize::Below256,
+        }
+    }
+}
+
+/// Why there is no LPIPS.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LpipsError {
+    /// The arrays are not the network's.
+    #[error(transparent)]
+    Arrays(#[from] ArraysError),
+    /// No such variant exists.
+    #[error("pooling by means was only ever used with Vgg16, not with {0:?}")]
+    Pooling(LpipsTrunk),
+}
+
+/// Side of compared images after resizing, and the width below which they are resized.
+const RESIZED: usize = 224;
+const RESIZED_BELOW: usize = 256;
+/// (x - shift) / scale for red, green, blue, of images in -1 to 1: the LPIPS package's `ScalingLayer`, which is ImageNet's
+/// mean and standard deviation.
+const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
+const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
+
+/// A step of a trunk; the numbers are places in torchvision's `features`.
+enum Plan {
+    Conv {
+        index: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    },
+    Pool {
+        side: usize,
+        round_up: bool,
+    },
+    Fire {
+        index: usize,
+    },
+    /// A map is compared here.
+    Tap,
+}
+
+impl LpipsTrunk {
+    /// A network's name for messages.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Vgg16 => "VGG16",
+            Self::AlexNet => "AlexNet",
+            Self::SqueezeNet => "SqueezeNet 1.1",
+        }
+    }
+
+    /// The smallest side of images that it can look at.
+    pub fn min_side(self) -> usize {
+        match self {
+            Self::Vgg16 => 16,
+            Self::AlexNet => 31,
+            Self::SqueezeNet => 25,
+        }
+    }
+
+    /// Where the LPIPS package cuts it: its slice k ends before the k-th of these places.
+    fn slices(self) -> &'static [usize] {
+        match self {
+            Self::Vgg16 => &[4, 9, 16, 23, 30],
+            Self::AlexNet => &[2, 5, 8, 10, 12],
+            Self::SqueezeNet => &[2, 5, 8, 10, 11, 12, 13],
+        }
+    }
+
+    fn plan(self) -> Vec<Plan> {
+        let conv = |index, kernel, stride, padding| Plan::Conv { index, kernel, stride, padding };
+        match self {
+            Self::Vgg16 => {
+                let stages: [&[usize]; 5] = [&[0, 2], &[5, 7], &[10, 12, 14], &[17, 19, 21], &[24, 26, 28]];
+                let mut plan = Vec::new();
+                for (stage, indices) in stages.into_iter().enumerate() {
+                    if stage > 0 {
+                        plan.push(Plan::Pool { side: 2, round_up: false });
+                    }
+                    plan.extend(indices.iter().map(|&index| conv(index, 3, 1, 1)));
+                    plan.push(Plan::Tap);
+                }
+                plan
+            }
+            Self::AlexNet => {
+                let pool = || Plan::Pool { side: 3, round_up: false };
+                vec![
+                    conv(0, 11, 4, 2),
+                    Plan::Tap,
+                    pool(),
+                    conv(3, 5, 1, 2),
+                    Plan::Tap,
+                    pool(),
+                    conv(6, 3, 1, 1),
+                    Plan::Tap,
+                    conv(8, 3, 1, 1),
+                    Plan::Tap,
+                    conv(10, 3, 1, 1),
+                    Plan::Tap,
+                ]
+            }
+            Self::SqueezeNet => {
+                let pool = || Plan::Pool { side: 3, round_up: true };
+                let fire = |index| Plan::Fire { index };
+                vec![
+                    conv(0, 3, 2, 0),
+                    Plan::Tap,
+                    pool(),
+                    fire(3),
+                    fire(4),
+                    Plan::Tap,
+                    pool(),
+                    fire(6),
+                    fire(7),
+                    Plan::Tap,
+                    pool(),
+                    fire(9),
+                    Plan::Tap,
+                    fire(10),
+                    Plan::Tap,
+                    fire(11),
+                    Plan::Tap,
+                    fire(12),
+                    Plan::Tap,
+                ]
+            }
+        }
+    }
+}
+
+enum Step {
+    Conv(Conv),
+    Pool { side: usize, round_up: bool },
+    Fire(Box<Fire>),
+    Tap { weights: Vec<f32> },
+}
+
+struct Fire {
+    squeeze: Conv,
+    one: Conv,
+    three: Conv,
+}
+
+struct Conv {
+    weight: Vector,
+    bias: Vector,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    out_channels: usize,
+}
+
+/// The distance with its weights.
+pub struct Lpips {
+    options: LpipsOptions,
+    steps: Vec<Step>,
+}
+
+impl Lpips {
+    /// The distance from the arrays of its trunk, named as torchvision or the LPIPS package name them, and of its learned
+    /// weights (`heads`), named as the LPIPS package or, by their number alone, piq has them.
+    ///
+    /// # Errors
+    /// [`LpipsError`]; arrays that the distance has no use for are passed over.
+    pub fn new(options: LpipsOptions, trunk: &NamedArrays, heads: &NamedArrays) -> Result<Self, LpipsError> {
+        if options.pooling == LpipsPooling::Average && options.trunk != LpipsTrunk::Vgg16 {
+            return Err(LpipsError::Pooling(options.trunk));
+        }
+        let mut reader = Reader::new(options.trunk.name(), trunk);
+        let mut head_reader = Reader::new("LPIPS's learned weights", heads);
+        let (mut channels, mut maps) = (3, 0);
+        let mut steps = Vec::new();
+        for plan in options.trunk.plan() {
+            steps.push(match plan {
+                Plan::Conv { index, kernel, stride, padding } => {
+                    let conv =
+                        Conv::read(&mut reader, options.trunk, index, "", channels, kernel, stride, padding);
+                    channels = conv.out_channels;
+                    Step::Conv(conv)
+                }
+                Plan::Pool { side, round_up } => Step::Pool { side, round_up },
+                Plan::Fire { index } => {
+                    let mut read = |part, channels, kernel: usize| {
+                        Conv::read(&mut reader, options.trunk, index, part, channels, kernel, 1, kernel / 2)
+                    };
+                    let squeeze = read(".squeeze", channels, 1);
+                    let one = read(".expand1x1", squeeze.out_channels, 1);
+                    let three = read(".expand3x3", squeeze.out_channels, 3);
+                    channels = one.out_channels + three.out_channels;
+                    Step::Fire(Box::new(Fire { squeeze, one, three }))
+                }
+                Plan::Tap => {
+                    let names = [
+                        format!("lin{maps}.model.1.weight"),
+                        format!("lin{maps}.model.0.weight"),
+                        format!("{maps}"),
+                    ];
+                    maps += 1;
+                    let head = head_reader.array(&names, &[1, channels, 1, 1]);
+                    Step::Tap { weights: head.map_or_else(Vec::new, |(_, values)| values.to_vec()) }
+                }
+            });
+        }
+        // A trunk that does not fit makes heads that do not fit: the first error is the one to tell.
+        reader.finish()?;
+        head_reader.finish()?;
+        Ok(Self { options, steps })
+    }
+
+    /// What it is.
+    pub fn options(&self) -> LpipsOptions {
+        self.options
+    }
+
+    /// The distance of each image of `student` to its `target`, differentiable in the student only. Grey images count as
+    /// coloured ones.
+    ///
+    /// # Shapes
+    /// `[N, H, W, 1 or 3]` twice to `[N]`.
+    ///
+    /// # Panics
+    /// If shapes differ, or images are smaller than [`LpipsTrunk::min_side`] and are not resized.
+    pub fn distance(&self, graph: &mut Graph, student: &Images, target: &Images) -> Vector {
+        assert_eq!(student.shape(), target.shape(), "a distance between different shapes");
+        let target = self.maps(&mut Graph::inference(), target);
+        let student = self.maps(graph, student);
+        let mut sum: Option<Vector> = None;
+        for ((student, weights), (target, _)) in student.into_iter().zip(target) {
+            let layer = ops::weighted_feature_distance(graph, weights.to_vec(), &student, &target);
+            sum = Some(match sum {
+                Some(sum) => ops::add(graph, &sum, &layer, 1.0),
+                None => layer,
+            });
+        }
+        sum.expect("every trunk has maps")
+    }
+
+    /// The maps that are compared, each with its weights.
+    fn maps(&self, graph: &mut Graph, x: &Images) -> Vec<(Images, &[f32])> {
+        let mut x = self.prepared(graph, x);
+        let mut maps = Vec::new();
+        for step in &self.steps {
+            x = match step {
+                Step::Conv(conv) => conv.on(graph, &x),
+                Step::Pool { side, round_up } => match self.options.pooling {
+                    LpipsPooling::Max => ops::max_pool(graph, &x, *side, 2, *round_up),
+                    LpipsPooling::Average => ops::average_pool(graph, &x, *side, 2),
+                },
+                Step::Fire(fire) => {
+                    let Fire { squeeze, one, three } = fire.as_ref();
+                    let x = squeeze.on(graph, &x);
+                    let (one, three) = (one.on(graph, &x), three.on(graph, &x));
+                    ops::concat(graph, &one, &three)
+                }
+                Step::Tap { weights } => {
+                    maps.push((x.clone(), weights.as_slice()));
+                    x
+                }
+            };
+        }
+        maps
+    }
+
+    /// Images of three channels, of the right size and scale.
+    fn prepared(&self, graph: &mut Graph, x: &Images) -> Images {
+        let width = x.shape()[2];
+        let resized = match self.options.resize {
+            LpipsResize::Below256 if width < RESIZED_BELOW => ops::bilinear(graph, x, (RESIZED, RESIZED)),
+            LpipsResize::Below256 | LpipsResize::Never => x.clone(),
+        };
+        let [_, height, width, _] = resized.shape();
+        let least = self.options.trunk.min_side();
+        assert!(height.min(width) >= least, "images of {height}x{width} for a trunk that needs {least}");
+        let (scale, shift) = match self.options.version {
+            LpipsVersion::V00 => (vec![1.0; 3], vec![0.0; 3]),
+            LpipsVersion::V01 => {
+                (SCALE.map(|scale| 1.0 / scale).to_vec(), (0..3).map(|c| -SHIFT[c] / SCALE[c]).collect())
+            }
+        };
+        ops::affine_channels(graph, &resized, scale, shift)
+    }
+}
+
+impl Conv {
+    fn read(
+        reader: &mut Reader<'_>,
+        trunk: LpipsTrunk,
+        index: usize,
+        part: &str,
+        inputs: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Self {
+        let slice = 1 + trunk.slices().iter().take_while(|&&end| end <= index).count();
+        let names = |end: &str| {
+            [format!("features.{index}{part}.{end}"), format!("net.slice{slice}.{index}{part}.{end}")]
+        };
+        let weight = reader.array(&names("weight"), &[0, inputs, kernel, kernel]);
+        let out_channels = weight.as_ref().map_or(0, |(shape, _)| shape[0]);
+        let bias = reader.array(&names("bias"), &[out_channels]);
+        let vector = |values: Vec<f32>| {
+            let len = values.len();
+            Vector::constant(values, [len])
+        };
+        Self {
+            weight: vector(weight.map_or_else(Vec::new, |(shape, values)| to_hwio(&shape, values, |_| 1.0))),
+            bias: vector(bias.map_or_else(Vec::new, |(_, values)| values.to_vec())),
+            kernel,
+            stride,
+            padding,
+            out_channels,
+        }
+    }
+
+    fn on(&self, graph: &mut Graph, x: &Images) -> Images {
+        let conv = ops::Conv2d {
+            weight: &self.weight,
+            bias: &self.bias,
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            out_channels: self.out_channels,
+            image_bias: None,
+            residual: None,
+            scale: 1.0,
+        };
+        let y = ops::conv2d(graph, x, conv);
+        ops::relu(graph, &y)
+    }
+}

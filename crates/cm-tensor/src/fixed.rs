@@ -1,0 +1,226 @@
+//! Operations of networks that are evaluated and never differentiated: no tape, and activations change in place.
+//!
+//! Shapes that do not fit are a mistake in a network's code: as the operations of [`crate::ops`] these panic on them.
+
+use crate::{Images, Matrix, Vector};
+use cm_kernels::buffer::written_by;
+use cm_kernels::conv2d::{self, Conv2dShape, Epilogue};
+use cm_kernels::pool::{self, PoolShape};
+use cm_kernels::strip_conv::{Strip, StripShape, forward_relu};
+use cm_kernels::{activation, gemm, resample, softmax};
+
+pub use cm_kernels::resample::Interpolation;
+
+/// The window of a convolution, and the padding that belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// `side` x `side` pixels with a stride and a border of zeros.
+    Square {
+        /// Pixels of a side.
+        side: usize,
+        /// Distance of neighbouring applications.
+        stride: usize,
+        /// Zeros on each side of the image.
+        padding: usize,
+    },
+    /// One row of `length` pixels, odd; the image keeps its size.
+    Row {
+        /// Pixels.
+        length: usize,
+    },
+    /// One column of `length` pixels, odd; the image keeps its size.
+    Column {
+        /// Pixels.
+        length: usize,
+    },
+}
+
+impl Window {
+    /// Rows and columns.
+    pub fn extents(self) -> (usize, usize) {
+        match self {
+            Self::Square { side, .. } => (side, side),
+            Self::Row { length } => (1, length),
+            Self::Column { length } => (length, 1),
+        }
+    }
+}
+
+/// max(conv(x, weight) + bias, 0).
+///
+/// # Shapes
+/// `x`: `[N, H, W, in]`; `weight`: `[rows, columns, in, out]` of the window; `bias`: `[out]`.
+///
+/// # Panics
+/// If they do not fit.
+pub fn conv_relu(x: &Images, window: Window, weight: &Vector, bias: &Vector) -> Images {
+    let [batch, height, width, in_channels] = x.shape();
+    let out_channels = bias.values().len();
+    let strip = |strip, length| {
+        let shape = StripShape { batch, height, width, in_channels, out_channels, strip, length };
+        let len = batch * height * width * out_channels;
+        let write = |out: &mut [f32]| forward_relu(&shape, x.values(), weight.values(), bias.values(), out);
+        Images::constant(written_by(len, write), [batch, height, width, out_channels])
+    };
+    match window {
+        Window::Row { length } => strip(Strip::Row, length),
+        Window::Column { length } => strip(Strip::Column, length),
+        // With a border there is a faster way, by minimal filtering; the border's outputs are cut off again.
+        Window::Square { side: 3, stride: 1, padding: 0 } if height.min(width) > 3 => {
+            let padded = square(x, (3, 1, 1), weight, Some(bias), out_channels);
+            let mut inside = without_border(&padded);
+            activation::relu_assign(inside.values_mut());
+            inside
+        }
+        Window::Square { side, stride, padding } => {
+            let mut y = square(x, (side, stride, padding), weight, Some(bias), out_channels);
+            activation::relu_assign(y.values_mut());
+            y
+        }
+    }
+}
+
+/// max(conv(mean of 3x3 pixels inside the image, weight) + bias, 0) for a window of one pixel. The mean is taken of the
+/// product, which has fewer channels; that is the same.
+///
+/// # Shapes
+/// As [`conv_relu`].
+///
+/// # Panics
+/// As [`conv_relu`].
+pub fn averaged_conv_relu(x: &Images, weight: &Vector, bias: &Vector) -> Images {
+    let products = square(x, (1, 1, 0), weight, None, bias.values().len());
+    let mut means = average_inside(&products);
+    for pixel in means.values_mut().chunks_exact_mut(bias.values().len()) {
+        for (value, bias) in pixel.iter_mut().zip(bias.values()) {
+            let sum = *value + bias;
+            // Not `max`, which would hide a NaN.
+            *value = if sum < 0.0 { 0.0 } else { sum };
+        }
+    }
+    means
+}
+
+/// A convolution with a square window of (side, stride, padding).
+fn square(
+    x: &Images,
+    (kernel, stride, padding): (usize, usize, usize),
+    weight: &Vector,
+    bias: Option<&Vector>,
+    out_channels: usize,
+) -> Images {
+    let [batch, height, width, in_channels] = x.shape();
+    let shape = Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding };
+    let bias = bias.map(Vector::values);
+    let epilogue = Epilogue { bias, image_bias: None, residual: None, scale: 1.0 };
+    let values = written_by(shape.output_len(), |out| {
+        conv2d::forward(&shape, x.values(), weight.values(), epilogue, out);
+    });
+    Images::constant(values, [batch, shape.out_height(), shape.out_width(), out_channels])
+}
+
+/// All but the outermost pixels.
+fn without_border(x: &Images) -> Images {
+    let [batch, height, width, channels] = x.shape();
+    let row = (width - 2) * channels;
+    let mut values = Vec::with_capacity(batch * (height - 2) * row);
+    for n in 0..batch {
+        for y in 1..height - 1 {
+            values.extend_from_slice(&x.values()[((n * height + y) * width + 1) * channels..][..row]);
+        }
+    }
+    Images::constant(values, [batch, height - 2, width - 2, channels])
+}
+
+/// Largest values of windows of `side` pixels; padding never wins.
+pub fn max_pool(x: &Images, side: usize, stride: usize, padding: usize) -> Images {
+    pooled(x, side, stride, padding, |shape, x, out| {
+        let mut winners = vec![0; out.len()];
+        pool::max_pool(shape, x, out, &mut winners);
+    })
+}
+
+/// Means of 3x3 pixels around each, of those that are inside the image.
+pub fn average_inside(x: &Images) -> Images {
+    pooled(x, 3, 1, 1, pool::avg_pool_inside)
+}
+
+fn pooled(
+    x: &Images,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    pool: impl FnOnce(&PoolShape, &[f32], &mut [f32]),
+) -> Images {
+    let [batch, height, width, channels] = x.shape();
+    let shape = PoolShape { batch, height, width, channels, kernel, stride, padding, round_up: false };
+    let values = written_by(shape.output_len(), |out| pool(&shape, x.values(), out));
+    Images::constant(values, [batch, shape.out_height(), shape.out_width(), channels])
+}
+
+/// The mean over all pixels: `[N, H, W, C]` to `[N, C]`.
+pub fn global_average(x: &Images) -> Matrix {
+    let [batch, height, width, channels] = x.shape();
+    let values = written_by(batch * channels, |out| {
+        pool::global_avg_pool(batch, height * width, channels, x.values(), out);
+    });
+    Matrix::constant(values, [batch, channels])
+}
+
+/// The channels of all `parts` one behind the other.
+///
+/// # Panics
+/// If there are no parts, or they differ in number or size of the images.
+pub fn concat(parts: &[Images]) -> Images {
+    let [batch, height, width, _] = parts.first().expect("at least one part").shape();
+    let pixels = batch * height * width;
+    for part in parts {
+        assert_eq!(part.shape()[..3], [batch, height, width], "parts of one size");
+    }
+    let channels: usize = parts.iter().map(|part| part.shape()[3]).sum();
+    let values = written_by(pixels * channels, |out| {
+        let mut at = 0;
+        for part in parts {
+            let count = part.shape()[3];
+            for (to, from) in out.chunks_exact_mut(channels).zip(part.values().chunks_exact(count)) {
+                to[at..at + count].copy_from_slice(from);
+            }
+            at += count;
+        }
+    });
+    Images::constant(values, [batch, height, width, channels])
+}
+
+/// The first `count` channels.
+///
+/// # Panics
+/// If there are fewer.
+pub fn first_channels(x: &Images, count: usize) -> Images {
+    let [batch, height, width, channels] = x.shape();
+    assert!(count <= channels, "{count} of {channels} channels");
+    let values = x.values().chunks_exact(channels).flat_map(|pixel| &pixel[..count]).copied().collect();
+    Images::constant(values, [batch, height, width, count])
+}
+
+/// The images brought to `to` = (height, width).
+pub fn resize(x: &Images, how: Interpolation, to: (usize, usize)) -> Images {
+    let [batch, height, width, channels] = x.shape();
+    let values = written_by(batch * to.0 * to.1 * channels, |out| {
+        resample::resize(how, batch, (height, width), to, channels, x.values(), out);
+    });
+    Images::constant(values, [batch, to.0, to.1, channels])
+}
+
+/// softmax(x `weight`), without a bias: `[N, in]` and `[in, out]` to `[N, out]`.
+///
+/// # Panics
+/// If they do not fit.
+pub fn softmax_of_product(x: &Matrix, weight: &Vector) -> Matrix {
+    let [rows, inputs] = x.shape();
+    let outputs = weight.values().len() / inputs;
+    let logits = written_by(rows * outputs, |out| {
+        gemm::linear(rows, inputs, outputs, x.values(), weight.values(), None, out);
+    });
+    let values = written_by(rows * outputs, |out| softmax::softmax(rows, outputs, &logits, out));
+    Matrix::constant(values, [rows, outputs])
+}

@@ -1,0 +1,141 @@
+//! `cm evaluate`, `cm stats` and `cm lpips` from outside. What needs no weights of other programs is shown on the digits;
+//! the networks are compared with PyTorch's in `cm-network`.
+
+use crate::util::cm;
+use std::fs;
+use std::path::Path;
+
+fn expect(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
+    let output = cm(folder).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
+    (stdout, stderr)
+}
+
+/// The values of a card by their names.
+fn values(folder: &Path) -> serde_json::Value {
+    serde_json::from_str(&fs::read_to_string(folder.join("evaluation.json")).unwrap()).unwrap()
+}
+
+fn value(card: &serde_json::Value, metric: &str) -> f64 {
+    let metrics = card["metrics"].as_array().unwrap();
+    metrics.iter().find(|m| m["metric"] == metric).unwrap()["value"].as_f64().unwrap()
+}
+
+const HELD_OUT: [&str; 7] = [
+    "evaluate",
+    "--samples",
+    "dataset:Digits()@test",
+    "--reference",
+    "dataset:Digits()",
+    "--features",
+    "classifier",
+];
+
+#[test]
+fn held_out_digits_have_the_floor_of_every_study_and_their_card_says_how() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let (told, _) = expect(at, &[&HELD_OUT[..], &["--standardised", "--out", "card"]].concat(), 0);
+    let card = values(&at.join("card"));
+    // The row "floor" of the quickstart's table.
+    for (metric, floor, half) in
+        [("frechet", 0.9586, 5e-5), ("precision", 0.9024, 5e-5), ("recall", 0.9200, 5e-5)]
+    {
+        assert!((value(&card, metric) - floor).abs() <= half, "{metric}: {card}");
+    }
+    for metric in ["class-score", "kid", "density", "coverage"] {
+        assert!(value(&card, metric).is_finite(), "{metric}");
+    }
+    assert!(!told.contains("| fid |") && !told.contains("| sfid |"), "{told}");
+    for part in [
+        "* samples: dataset:Digits()@test, 297 images of 8x8x1",
+        "* reference: dataset:Digits(), 1500 images",
+        "not the published Inception weights",
+        "* k of precision and recall: 3",
+        "* split of the class score: 5000 images",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    assert_eq!(fs::read_to_string(at.join("card/evaluation.md")).unwrap(), told);
+    let csv = fs::read(at.join("card/evaluation.csv")).unwrap();
+    let mut rows = csv::Reader::from_reader(csv.as_slice());
+    assert_eq!(rows.records().map(Result::unwrap).count(), card["metrics"].as_array().unwrap().len());
+}
+
+#[test]
+fn statistics_stand_for_the_images_they_are_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let stats = ["stats", "dataset:Digits()", "--features", "classifier", "--out", "digits.npz"];
+    let (told, _) = expect(at, &stats, 0);
+    assert_eq!(told, "digits.npz\n");
+    let against = |reference: &str, out: &str, more: &[&str], code| {
+        let mut arguments = HELD_OUT.to_vec();
+        arguments[4] = reference;
+        expect(at, &[&arguments[..], more, &["--out", out]].concat(), code)
+    };
+    against("digits.npz", "a", &[], 0);
+    against("dataset:Digits()", "b", &["--batch", "7", "--cache", "kept"], 0);
+    // The second time nothing passes through the network, and every number is the same.
+    let (_, progress) = against("dataset:Digits()", "again", &["--batch", "9", "--cache", "kept"], 0);
+    assert!(progress.contains("1500 images of the reference were passed through before"), "{progress}");
+    assert_eq!(values(&at.join("again")), values(&at.join("b")));
+    let (a, b) = (values(&at.join("a")), values(&at.join("b")));
+    assert_eq!(value(&a, "frechet"), value(&b, "frechet"));
+    assert_eq!(a["reference"]["images"], 1500);
+    // Without images there is no precision: left out if all is wanted, refused if it is asked for.
+    assert!(a["metrics"].as_array().unwrap().iter().all(|metric| metric["metric"] != "precision"));
+    let (_, told) = against("digits.npz", "c", &["--metrics", "frechet,precision"], 2);
+    assert!(told.contains("precision: the reference is a file of statistics without images"), "{told}");
+    // Statistics by other features are noticed.
+    let pixels = ["stats", "dataset:Digits()", "--features", "pixels", "--out", "pixels.npz"];
+    expect(at, &pixels, 0);
+    let (_, told) = against("pixels.npz", "d", &[], 2);
+    assert!(told.contains("the pixels, 8x8x1 are compared with the shipped classifier"), "{told}");
+    assert!(!at.join("c").exists() && !at.join("d").exists());
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_wrong_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir(at.join("empty")).unwrap();
+    fs::write(at.join("broken.npz"), b"PK\x03\x04").unwrap();
+    fs::write(at.join("weights.safetensors"), b"{}").unwrap();
+    let evaluate = |samples: &str, reference: &str, features: &str, more: &[&str]| {
+        let arguments = ["evaluate", "--samples", samples, "--reference", reference, "--features", features];
+        expect(at, &[&arguments[..], more].concat(), 2).1
+    };
+    let digits = "dataset:Digits()";
+    for (told, part) in [
+        (evaluate("missing", digits, "pixels", &[]), "no file or folder missing"),
+        (evaluate("empty", digits, "pixels", &[]), "the folder holds no PNG files"),
+        (evaluate("broken.npz", digits, "pixels", &[]), "broken.npz: not a whole npz file"),
+        (evaluate(digits, digits, "vgg", &[]), "`vgg` is none of inception:FILE, classifier, pixels"),
+        (evaluate(digits, digits, "inception:weights.safetensors", &[]), "not a whole safetensors file"),
+        (evaluate("dataset:SwissRoll()", digits, "pixels", &[]), "are compared with samples of"),
+        (evaluate("dataset:SwissRoll()", digits, "classifier", &[]), "knows digits of 8x8x1"),
+        (evaluate(digits, digits, "pixels", &["--metrics", "sfid"]), "no spatial features"),
+        (evaluate(digits, digits, "pixels", &["--split", "0"]), "at least 1"),
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    // Everything that is wrong, at once.
+    let told = evaluate("missing", "dataset:Didgets()", "vgg", &[]);
+    assert_eq!(told.matches("allowed: ").count(), 3, "{told}");
+    let lpips = ["lpips", digits, "dataset:Digits()@test", "--trunk-weights", "weights.safetensors"];
+    let (_, told) = expect(at, &lpips, 2);
+    assert!(told.contains("297 images of 8x8x1, but A has 1500 images of 8x8x1"), "{told}");
+    assert!(told.contains("are not resized"), "{told}");
+}
+
+#[test]
+fn a_study_that_asks_for_lpips_without_weights_is_told_before_it_runs() {
+    let folder = crate::util::scratch(
+        "(base: (dataset: Digits(), teacher: Trained(()), consistency: (distance: Lpips(trunk_weights: \"no.safetensors\"))))",
+    );
+    let (_, told) = expect(folder.path(), &["plan", "study.ron"], 2);
+    assert!(told.contains("there is no file no.safetensors"), "{told}");
+}
