@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use crate::dataset_args::DatasetCommand;
 use crate::model_args::{Edit, SampleArgs};
 use clap::{Parser, Subcommand, ValueEnum};
 use cm_experiment::SearchTimes;
@@ -113,6 +114,12 @@ pub(crate) enum Command {
     Edit {
         #[command(subcommand)]
         edit: Edit,
+    },
+    /// Prepare, inspect and verify images to train on.
+    #[command(after_help = "Example:\n  cm dataset prepare cifar-10-binary.tar.gz --out data/cifar10")]
+    Dataset {
+        #[command(subcommand)]
+        dataset: DatasetCommand,
     },
     /// Time kernels, training steps or sampling on this machine; one line of JSON for each case.
     #[command(

@@ -5,6 +5,7 @@
 //! only.
 
 mod args;
+mod dataset_args;
 mod model_args;
 mod progress;
 
@@ -12,6 +13,7 @@ use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
 use clap::Parser;
 use cm_experiment::bench::{self, BenchError, BenchNetwork, Suite};
 use cm_experiment::{Drawn, Edited, InputErrors, RunError, RunOutcome, SearchTimes, StopFlag};
+use dataset_args::DatasetCommand;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -115,6 +117,19 @@ fn perform(command: Command) -> Result<(), Ending> {
         Command::Edit { edit } => {
             let Edited { edited, before_after } = cm_experiment::edit(&edit.into())?;
             print(&format!("{}\n{}\n", edited.display(), before_after.display()))
+        }
+        Command::Dataset { dataset } => {
+            let told = match dataset {
+                DatasetCommand::Prepare { source, out, shard_mib } => cm_experiment::dataset::prepare(
+                    &dataset_args::prepare_options(source, out, shard_mib),
+                    progress::to_stderr().as_mut(),
+                ),
+                DatasetCommand::Inspect { source, sheet, images } => {
+                    cm_experiment::dataset::inspect(source.into(), sheet.as_deref(), images.into())
+                }
+                DatasetCommand::Verify { dir } => cm_experiment::dataset::verify(&dir),
+            };
+            print(&told?)
         }
         Command::Bench { bench } => match bench {
             Bench::Kernels { timing } => time(bench::kernels, timing),
