@@ -6,6 +6,8 @@
 mod architecture;
 /// Exit codes, help, run folders, stopping and going on.
 mod cli;
+/// Images prepared, inspected, verified and trained on; the studies of `experiments/` that need downloads.
+mod datasets;
 /// Exact messages for wrong study files.
 mod errors;
 /// Every study of `experiments/` loads, and its resolved arms are what a reviewer saw.

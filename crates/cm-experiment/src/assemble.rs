@@ -19,7 +19,7 @@ use cm_diffusion::{
     Ancestral, ConsistencyFunction, Denoiser, DpmSolverPlusPlus, Gamma, Labels, Multistep, NoiseLevels,
     OneStep, ProbabilityFlow, QuantityError, Sampler, Sigma, SigmaRange, Stochastic,
 };
-use cm_evaluator::{ExactEndpoint, ExactModes, Judges, NetworkJudge};
+use cm_evaluator::{ExactEndpoint, ExactModes, Judges, MetricKind, Needs, NetworkJudge};
 use cm_image::{ImageBatch, ImageShape};
 use cm_tensor::ops::PairDistance;
 use std::cell::OnceCell;
@@ -93,9 +93,13 @@ impl Judge {
         Self { config: config.clone(), network: OnceCell::new(), folder: None, pixels, exact, range }
     }
 
-    pub(crate) fn judges(&self, data: &Data) -> Result<Judges<'_>, RunError> {
+    /// The judges that `metrics` need.
+    pub(crate) fn judges(&self, data: &Data, metrics: &[MetricKind]) -> Result<Judges<'_>, RunError> {
+        let wanted =
+            metrics.iter().any(|metric| matches!(metric.needs(), Needs::Features | Needs::Classifier));
         let network = match self.network.get() {
             Some(network) => network,
+            None if !wanted => &None,
             None => {
                 let test = (&data.test_images, &data.test_labels[..]);
                 let made = judge::network(&self.config, data.train.as_ref(), test, self.folder.as_deref())?;

@@ -64,8 +64,13 @@ impl Context {
         metrics: &[MetricKind],
     ) -> Result<Reference<'_>, RunError> {
         let images = self.data.train_images.clone();
-        Reference::new(metrics, &experiment.evaluation.metric, images, self.judge.judges(&self.data)?)
-            .map_err(|error| RunError::failed("preparing the evaluation", error))
+        Reference::new(
+            metrics,
+            &experiment.evaluation.metric,
+            images,
+            self.judge.judges(&self.data, metrics)?,
+        )
+        .map_err(|error| RunError::failed("preparing the evaluation", error))
     }
 
     /// The classes asked of samples.

@@ -5,7 +5,7 @@ use crate::error::RunError;
 use crate::progress::Progress;
 use cm_datasets::prepared::{self, Index, PrepareOptions};
 use cm_datasets::{Dataset, DatasetConfig, DatasetError, PreparedConfig, SourceConfig, Split, Summary};
-use cm_image::{contact_sheet, write_png};
+use cm_image::{ImageBatch, contact_sheet, write_png};
 use std::path::Path;
 
 /// Classes whose numbers are printed one by one; of more, only the extremes.
@@ -105,8 +105,7 @@ fn described(name: &str, summary: &Summary, names: &[String]) -> String {
 
 /// The first images of each class, a row for each class; without classes the first images.
 fn draw(data: &dyn Dataset, path: &Path, images: usize) -> Result<(), RunError> {
-    let mut indices: Vec<usize> = Vec::new();
-    match data.num_classes().filter(|&classes| classes <= LISTED) {
+    let mut sheet = match data.num_classes().filter(|&classes| classes <= LISTED) {
         Some(classes) => {
             let mut rows = vec![Vec::new(); classes];
             for index in 0..data.len() {
@@ -116,14 +115,19 @@ fn draw(data: &dyn Dataset, path: &Path, images: usize) -> Result<(), RunError> 
                     row.push(index);
                 }
             }
-            // Rows stay rows if all are full; a class with fewer images shifts what follows.
-            rows.into_iter().for_each(|row| indices.extend(row));
+            let mut sheet = ImageBatch::zeros(data.shape(), 0);
+            for row in rows {
+                sheet.append(&data.images(&row)?);
+                // What a class lacks stays white.
+                sheet.append(&ImageBatch::zeros(data.shape(), images - row.len()).map(|_| 1.0));
+            }
+            sheet
         }
-        None => indices.extend(0..data.len().min(images * images)),
-    }
+        None => data.images(&(0..data.len().min(images * images)).collect::<Vec<_>>())?,
+    };
     let failed = |error: cm_image::GridError| RunError::failed("drawing the contact sheet", error);
     let zoom = 64 / data.shape().height.clamp(1, 64);
-    let sheet = contact_sheet(&data.images(&indices)?, images, zoom).map_err(failed)?;
+    sheet = contact_sheet(&sheet, images, zoom).map_err(failed)?;
     let mut png = Vec::new();
     write_png(&sheet, &mut png).map_err(failed)?;
     durable::write(path, &png).map_err(RunError::file(path))

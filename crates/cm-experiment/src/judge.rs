@@ -13,14 +13,15 @@ use std::path::Path;
 
 /// Channels of the first layer: 64 features, as the shipped judge has.
 const CHANNELS: usize = 16;
-/// Images it is trained on, repeats counted: 20 passes over 5,000.
-const TRAIN_IMAGES: u64 = 100_000;
+/// Passes over the training images, and the images it is trained on at least and at most, repeats counted.
+const PASSES: u64 = 25;
+const TRAIN_IMAGES: [u64; 2] = [10_000, 100_000];
 /// Its file in the study's folder.
 const FILE: &str = "classifier.safetensors";
 
 /// The name of the folder for the judge of some data: it differs where data or training differ.
 pub(crate) fn folder_name(config: &DatasetConfig) -> String {
-    let decided_by = to_ron(&(config, CHANNELS as u64, TRAIN_IMAGES, NamedSeeds::judge().features));
+    let decided_by = to_ron(&(config, CHANNELS, PASSES, TRAIN_IMAGES, NamedSeeds::judge().features));
     format!("judge-{}", &blake3::hash(decided_by.as_bytes()).to_hex()[..16])
 }
 
@@ -66,11 +67,12 @@ fn trained(
     {
         return NetworkJudge::from_file(&file).map_err(|error| damaged(path, &error));
     }
-    let (network, weights) = train_classifier(train, CHANNELS, TRAIN_IMAGES, NamedSeeds::judge().features)
+    let train_images = (PASSES * train.len() as u64).clamp(TRAIN_IMAGES[0], TRAIN_IMAGES[1]);
+    let (network, weights) = train_classifier(train, CHANNELS, train_images, NamedSeeds::judge().features)
         .map_err(|error| RunError::failed("training the judge of the samples", error))?;
     if let Some(path) = &path {
         let mut file = NetworkJudge::to_file(&network, &weights);
-        file.metadata.insert("trained_on".into(), format!("the training part, {TRAIN_IMAGES} images"));
+        file.metadata.insert("trained_on".into(), format!("the training part, {train_images} images"));
         let right = accuracy(&network, &weights, images, labels);
         file.metadata.insert("test_accuracy".into(), format!("{right:.4}"));
         write_file(path, &file)?;
