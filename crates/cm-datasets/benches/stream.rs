@@ -1,8 +1,8 @@
 //! How many images of CIFAR-10's size a second are streamed from the prepared form, in the order of training, by one
-//! thread: `cargo bench -p cm-datasets`.
+//! thread; beside them the shipped digits, which need no reading: `cargo bench -p cm-datasets`.
 
 use cm_datasets::prepared::{PrepareOptions, prepare};
-use cm_datasets::{Loader, Prepared, SourceConfig, Split};
+use cm_datasets::{Digits, Loader, Prepared, SourceConfig, Split};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,11 @@ fn stream(c: &mut Criterion) {
     let mut group = c.benchmark_group("stream");
     group.throughput(Throughput::Elements(BATCH as u64));
     let plain = Loader::new(&data, BATCH, 0).expect("there are images");
-    for (name, loader) in [("prepared", plain), ("prepared-flipped", plain.with_horizontal_flips())] {
+    let digits = Digits::new(Split::Train).expect("the digits are in the program");
+    let small = Loader::new(&digits, BATCH, 0).expect("there are images");
+    for (name, loader) in
+        [("prepared", plain), ("prepared-flipped", plain.with_horizontal_flips()), ("digits", small)]
+    {
         let mut step = 0;
         group.bench_function(name, |b| {
             b.iter(|| {

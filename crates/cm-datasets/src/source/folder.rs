@@ -85,17 +85,13 @@ fn list(folder: &Path, rule: LabelRule) -> Result<Vec<Item>, DatasetError> {
             LabelRule::Nowhere => None,
             LabelRule::Folders => {
                 let mut components = inner.components();
-                components
-                    .next()
-                    .filter(|_| components.next().is_some())
-                    .map(|first| first.as_os_str().to_owned())
+                let first = components.next().filter(|_| components.next().is_some());
+                first.map(|first| first.as_os_str().to_string_lossy().into_owned())
             }
-            LabelRule::Prefixes => inner.file_name().map(ToOwned::to_owned),
-        };
-        let class = class.map(|name| name.to_string_lossy().into_owned());
-        let class = match rule {
-            LabelRule::Nowhere | LabelRule::Folders => class,
-            LabelRule::Prefixes => class.map(|name| name.split('_').next().unwrap_or_default().to_owned()),
+            LabelRule::Prefixes => {
+                let name = inner.file_name().unwrap_or_default().to_string_lossy();
+                Some(name.split('_').next().unwrap_or_default().to_owned())
+            }
         };
         Item { path, class }
     });
