@@ -6,6 +6,8 @@
 mod architecture;
 /// Exit codes, help, run folders, stopping and going on.
 mod cli;
+/// Images prepared, inspected, verified and trained on; the studies of `experiments/` that need downloads.
+mod datasets;
 /// Drawing from a trained model, and editing with it.
 mod editing;
 /// Exact messages for wrong study files.

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use crate::dataset_args::DatasetCommand;
 use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
 use crate::model_args::{Edit, SampleArgs};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -145,6 +146,12 @@ pub(crate) enum Command {
         lpips: LpipsArgs,
         #[command(flatten)]
         threads: Threads,
+    },
+    /// Prepare, inspect and verify images to train on.
+    #[command(after_help = "Example:\n  cm dataset prepare cifar-10-binary.tar.gz --out data/cifar10")]
+    Dataset {
+        #[command(subcommand)]
+        dataset: DatasetCommand,
     },
     /// Time kernels, training steps or sampling on this machine; one line of JSON for each case.
     #[command(

@@ -5,6 +5,7 @@
 //! only.
 
 mod args;
+mod dataset_args;
 mod evaluation_args;
 mod model_args;
 mod progress;
@@ -14,6 +15,7 @@ use clap::Parser;
 use cm_experiment::bench::{self, BenchError, BenchNetwork, InceptionFile, Suite};
 use cm_experiment::evaluation::{LpipsOptions, Perceptual};
 use cm_experiment::{Drawn, Edited, InputErrors, RunError, RunOutcome, SearchTimes, StopFlag};
+use dataset_args::DatasetCommand;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -138,6 +140,19 @@ fn perform(command: Command) -> Result<(), Ending> {
                 cm_experiment::evaluation::perceptual(&request, stop, progress)
             })?;
             print(&perceptual(&found))
+        }
+        Command::Dataset { dataset } => {
+            let told = match dataset {
+                DatasetCommand::Prepare { source, out, shard_mib } => cm_experiment::dataset::prepare(
+                    &dataset_args::prepare_options(source, out, shard_mib),
+                    progress::to_stderr().as_mut(),
+                ),
+                DatasetCommand::Inspect { source, sheet, images } => {
+                    cm_experiment::dataset::inspect(source.into(), sheet.as_deref(), images.into())
+                }
+                DatasetCommand::Verify { dir } => cm_experiment::dataset::verify(&dir),
+            };
+            print(&told?)
         }
         Command::Bench { bench } => match bench {
             Bench::Kernels { timing } => time(bench::kernels, timing),

@@ -1,9 +1,13 @@
 //! The data-set trait, and the choice among data sets.
 
-use crate::{Digits, DigitsConfig, GaussianMixtureConfig, SwissRollConfig};
+use crate::{
+    Digits, DigitsConfig, GaussianMixtureConfig, PreparedConfig, SourceConfig, SwissRollConfig, pixel_table,
+};
 use cm_diffusion::analytic::MixtureError;
 use cm_image::{ImageBatch, ImageShape};
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use std::path::PathBuf;
 
 /// Why data could not be had.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -44,6 +48,52 @@ pub enum DatasetError {
     /// A swiss roll's noise is out of range.
     #[error("swiss roll with noise {0}: need a finite number of at least 0")]
     Noise(f32),
+    /// A file of images is missing, damaged, or not what it should be.
+    #[error("{place}: {what}")]
+    File {
+        /// Which file, and which of its records.
+        place: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A setting is out of range or does not fit the images.
+    #[error("{field}: {what}; allowed: {allowed}")]
+    Setting {
+        /// The setting.
+        field: &'static str,
+        /// What is wrong with it.
+        what: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// There is nothing to test on.
+    #[error("{0} has no images held out for testing: prepare it again with some, as `held_out` says")]
+    NoTestPart(PathBuf),
+    /// The prepared form could not be written.
+    #[error("cannot write {path}: {what}")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The file system's answer.
+        what: String,
+    },
+}
+
+impl DatasetError {
+    /// A file of images is not what it should be.
+    pub(crate) fn file(place: impl Display, what: impl Display) -> Self {
+        Self::File { place: place.to_string(), what: what.to_string() }
+    }
+
+    /// A setting is out of range or does not fit.
+    pub(crate) fn setting(field: &'static str, what: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self::Setting { field, what: what.into(), allowed: allowed.into() }
+    }
+
+    /// Whether the user must change data or settings, rather than the machine having failed.
+    pub fn is_input(&self) -> bool {
+        !matches!(self, Self::Write { .. })
+    }
 }
 
 /// Which part of a data set.
@@ -79,6 +129,11 @@ pub trait Dataset: Send + Sync {
 
     /// The number of classes, if images have any.
     fn num_classes(&self) -> Option<usize>;
+
+    /// The standard deviation of all values about their common mean, where it need not be computed from the images.
+    fn known_sigma_data(&self) -> Option<f64> {
+        None
+    }
 
     /// The images with these indices, in this order.
     ///
@@ -127,6 +182,9 @@ pub fn sigma_data(dataset: &dyn Dataset) -> Result<f32, DatasetError> {
     if dataset.is_empty() {
         return Err(DatasetError::Empty);
     }
+    if let Some(known) = dataset.known_sigma_data() {
+        return Ok(known as f32);
+    }
     let mut image = vec![0.0; dataset.shape().len()];
     let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
     for index in 0..dataset.len() {
@@ -151,6 +209,10 @@ pub enum DatasetConfig {
     GaussianMixture(GaussianMixtureConfig),
     /// Points on a spiral in the plane, generated.
     SwissRoll(SwissRollConfig),
+    /// Images in the form that `cm dataset prepare` writes.
+    Prepared(PreparedConfig),
+    /// Images in a file or folder as it was downloaded, held in memory.
+    Source(SourceConfig),
 }
 
 impl Default for DatasetConfig {
@@ -169,7 +231,20 @@ impl DatasetConfig {
             Self::Digits(DigitsConfig {}) => Box::new(Digits::new(split)?),
             Self::GaussianMixture(config) => Box::new(config.build(split)?),
             Self::SwissRoll(config) => Box::new(config.build(split)?),
+            Self::Prepared(config) => config.build(split)?,
+            Self::Source(config) => pixel_table::build(config, split)?,
         })
+    }
+
+    /// Whether its images have classes that a classifier can learn to tell apart. The components of a mixture are none.
+    pub fn has_classes(&self) -> bool {
+        match self {
+            Self::Digits(DigitsConfig {}) => true,
+            Self::GaussianMixture(_) | Self::SwissRoll(_) => false,
+            Self::Prepared(_) | Self::Source(_) => {
+                self.build(Split::Train).is_ok_and(|data| data.num_classes().is_some())
+            }
+        }
     }
 }
 

@@ -1,12 +1,9 @@
 //! The endless stream of training images, as a pure function of a seed and the position.
 
+use crate::order::permuted;
 use crate::{Dataset, DatasetError, flip_horizontally};
 use cm_image::ImageBatch;
-use cm_image::random::{derive_seed, philox4x32};
-
-/// Rounds of the Feistel network; four make a pseudo-random permutation (Luby and Rackoff 1988), more help where
-/// halves have few bits.
-const ROUNDS: u32 = 8;
+use cm_image::random::derive_seed;
 
 /// Batches of a data set, reshuffled every epoch.
 ///
@@ -28,6 +25,8 @@ pub struct Loader<'a> {
     batch: usize,
     seed: u64,
     flip: bool,
+    /// This rank and how many there are.
+    rank: (usize, usize),
 }
 
 impl<'a> Loader<'a> {
@@ -42,7 +41,7 @@ impl<'a> Loader<'a> {
         if batch == 0 {
             return Err(DatasetError::EmptyBatch);
         }
-        Ok(Self { dataset, batch, seed, flip: false })
+        Ok(Self { dataset, batch, seed, flip: false, rank: (0, 1) })
     }
 
     /// The same batches with about half of the images mirrored, chosen by seed, epoch and index.
@@ -50,7 +49,24 @@ impl<'a> Loader<'a> {
         Self { flip: true, ..self }
     }
 
-    /// Images in a batch.
+    /// The share of `rank` (counted from 0) among `ranks` processes that train on one stream: of every batch the
+    /// `rank`-th of `ranks` equal pieces, so that the pieces of all are the batch.
+    ///
+    /// # Errors
+    /// [`DatasetError::Setting`] if there is no such rank or the batch cannot be divided.
+    pub fn of_rank(self, rank: usize, ranks: usize) -> Result<Self, DatasetError> {
+        if rank >= ranks {
+            let allowed = format!("0 to {}", ranks.saturating_sub(1));
+            return Err(DatasetError::setting("rank", format!("{rank} of {ranks}"), allowed));
+        }
+        if !self.batch.is_multiple_of(ranks) {
+            let what = format!("{} images among {ranks} processes", self.batch);
+            return Err(DatasetError::setting("batch", what, format!("multiples of {ranks}")));
+        }
+        Ok(Self { rank: (rank, ranks), ..self })
+    }
+
+    /// Images in a batch of all ranks together.
     pub fn batch(&self) -> usize {
         self.batch
     }
@@ -67,9 +83,10 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// [`DatasetError`] if an image cannot be read.
     pub fn batch_at(&self, step: u64) -> Result<(ImageBatch, Vec<u32>), DatasetError> {
-        let first = step * self.batch as u64;
-        let positions: Vec<(u64, usize)> =
-            (first..first + self.batch as u64).map(|k| self.position(k)).collect();
+        let (rank, ranks) = self.rank;
+        let share = (self.batch / ranks) as u64;
+        let first = step * self.batch as u64 + rank as u64 * share;
+        let positions: Vec<(u64, usize)> = (first..first + share).map(|k| self.position(k)).collect();
         let indices: Vec<usize> = positions.iter().map(|&(_, index)| index).collect();
         let mut images = self.dataset.images(&indices)?;
         if self.flip {
@@ -85,58 +102,10 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Where the `seed`-th permutation of `0..len` sends `position` < `len`: a Feistel network on the smallest square
-/// domain of a power of four that holds `len`, walked until it comes back below `len` (Black and Rogaway 2002).
-fn permuted(position: u64, len: u64, seed: u64) -> u64 {
-    let bits = (u64::BITS - (len - 1).leading_zeros()).div_ceil(2).max(1);
-    let mask = (1u64 << bits) - 1;
-    let key = [seed as u32, (seed >> 32) as u32];
-    let mut value = position;
-    loop {
-        let (mut left, mut right) = (value >> bits, value & mask);
-        for round in 0..ROUNDS {
-            let [word, ..] = philox4x32([right as u32, (right >> 32) as u32, round, 0x00FE_157E], key);
-            (left, right) = (right, left ^ (u64::from(word) & mask));
-        }
-        value = (left << bits) | right;
-        if value < len {
-            return value;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Digits, Split, SwissRollConfig};
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn it_permutes(len in 1u64..700, seed: u64) {
-            let mut seen: Vec<u64> = (0..len).map(|position| permuted(position, len, seed)).collect();
-            seen.sort_unstable();
-            prop_assert_eq!(seen, (0..len).collect::<Vec<u64>>());
-        }
-    }
-
-    /// First and second places of 5 and the fate of position 0 of 1,000: even within five standard deviations.
-    #[test]
-    fn orders_are_even() {
-        let mut pairs = [[0i32; 5]; 5];
-        let mut decile = [0i32; 10];
-        for seed in 0..20_000 {
-            let seed = derive_seed(9, seed);
-            pairs[permuted(0, 5, seed) as usize][permuted(1, 5, seed) as usize] += 1;
-            decile[permuted(0, 1000, seed) as usize / 100] += 1;
-        }
-        for (a, row) in pairs.iter().enumerate() {
-            for (b, &n) in row.iter().enumerate() {
-                assert!(if a == b { n == 0 } else { (n - 1000).abs() < 155 }, "{pairs:?}");
-            }
-        }
-        assert!(decile.iter().all(|&n| (n - 2000).abs() < 213), "{decile:?}");
-    }
 
     #[test]
     fn every_epoch_visits_every_image_once_and_in_its_own_order() {
@@ -178,6 +147,25 @@ mod tests {
         let (_, index) = loader.position(7 * 64 + 5);
         assert_eq!(late.image(5), digits.images(&[index]).unwrap().values());
         assert_eq!(Some(labels[5]), digits.label(index));
+    }
+
+    #[test]
+    fn ranks_share_every_batch_and_so_every_epoch() {
+        let digits = Digits::new(Split::Test).unwrap();
+        let whole = Loader::new(&digits, 33, 3).unwrap().with_horizontal_flips();
+        let thirds: Vec<Loader<'_>> = (0..3).map(|rank| whole.of_rank(rank, 3).unwrap()).collect();
+        // Nine batches of 33 are the 297 images of an epoch.
+        for step in 0..12 {
+            let (mut images, mut labels) = thirds[0].batch_at(step).unwrap();
+            for loader in &thirds[1..] {
+                let (more, theirs) = loader.batch_at(step).unwrap();
+                assert_eq!(more.count(), 11);
+                images.append(&more);
+                labels.extend(theirs);
+            }
+            assert_eq!((images, labels), whole.batch_at(step).unwrap());
+        }
+        assert!(whole.of_rank(3, 3).is_err() && whole.of_rank(0, 2).is_err() && whole.of_rank(0, 0).is_err());
     }
 
     #[test]

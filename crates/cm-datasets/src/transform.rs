@@ -65,6 +65,62 @@ impl<D: Dataset> Dataset for Subset<D> {
     }
 }
 
+/// The images of some classes of another data set, which get new numbers.
+pub(crate) struct ClassSubset<D> {
+    images: Subset<D>,
+    /// Old numbers, in the order of the new ones.
+    classes: Vec<u32>,
+}
+
+impl<D: Dataset> ClassSubset<D> {
+    /// The images of `inner` whose class is one of `classes`.
+    ///
+    /// # Errors
+    /// [`DatasetError`] for classes that are not there or are given twice, and if no image is left.
+    pub(crate) fn new(inner: D, classes: &[u32]) -> Result<Self, DatasetError> {
+        let field = "only_classes";
+        let Some(count) = inner.num_classes() else {
+            return Err(DatasetError::setting(field, "the images have no classes", "none"));
+        };
+        for (index, &class) in classes.iter().enumerate() {
+            let allowed = format!("0 to {}, each once", count - 1);
+            if class as usize >= count || classes[..index].contains(&class) {
+                return Err(DatasetError::setting(field, format!("class {class}"), allowed));
+            }
+        }
+        let kept = |&index: &usize| inner.label(index).is_some_and(|label| classes.contains(&label));
+        let indices: Vec<usize> = (0..inner.len()).filter(kept).collect();
+        if indices.is_empty() {
+            let what = format!("no image is of the classes {classes:?}");
+            return Err(DatasetError::setting(field, what, "classes that have images"));
+        }
+        Ok(Self { images: Subset { inner, indices }, classes: classes.to_vec() })
+    }
+}
+
+impl<D: Dataset> Dataset for ClassSubset<D> {
+    fn shape(&self) -> ImageShape {
+        self.images.shape()
+    }
+
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn write_image(&self, index: usize, out: &mut [f32]) -> Result<(), DatasetError> {
+        self.images.write_image(index, out)
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        let old = self.images.label(index)?;
+        self.classes.iter().position(|&class| class == old).map(|new| new as u32)
+    }
+
+    fn num_classes(&self) -> Option<usize> {
+        Some(self.classes.len())
+    }
+}
+
 impl Dataset for Box<dyn Dataset> {
     fn shape(&self) -> ImageShape {
         (**self).shape()
@@ -84,6 +140,10 @@ impl Dataset for Box<dyn Dataset> {
 
     fn num_classes(&self) -> Option<usize> {
         (**self).num_classes()
+    }
+
+    fn known_sigma_data(&self) -> Option<f64> {
+        (**self).known_sigma_data()
     }
 }
 
@@ -128,6 +188,20 @@ mod tests {
         );
         let boxed: Box<dyn Dataset> = Box::new(digits);
         assert_eq!(Subset::first(boxed, 1000).len(), 297);
+    }
+
+    #[test]
+    fn classes_of_a_subset_get_new_numbers() {
+        let digits = Digits::new(Split::Test).unwrap();
+        let odd = ClassSubset::new(digits.clone(), &[7, 1]).unwrap();
+        assert_eq!((odd.len(), odd.num_classes()), (22 + 22, Some(2)));
+        let first = (0..digits.len()).find(|&i| [1, 7].contains(&digits.label(i).unwrap())).unwrap();
+        assert_eq!(odd.images(&[0]).unwrap(), digits.images(&[first]).unwrap());
+        assert_eq!(odd.label(0), Some(u32::from(digits.label(first) == Some(1))));
+        for classes in [&[10][..], &[3, 3]] {
+            let error = ClassSubset::new(digits.clone(), classes).err().unwrap().to_string();
+            assert!(error.contains("0 to 9, each once"), "{error}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::classifier::train_classifier;
 use crate::config::MethodConfig;
 use crate::error::RunError;
 use crate::evaluation::load_lpips;
+use crate::judge;
 use crate::samplers::{
     AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, MultistepConfig,
     StudentSamplerConfig, TeacherMethodConfig,
@@ -19,9 +20,14 @@ use cm_diffusion::{
     Ancestral, ConsistencyFunction, Denoiser, DpmSolverPlusPlus, Gamma, Labels, Multistep, NoiseLevels,
     OneStep, ProbabilityFlow, QuantityError, Sampler, Sigma, SigmaRange, Stochastic,
 };
-use cm_evaluator::{ExactEndpoint, ExactModes, Judges, NetworkJudge};
+use cm_evaluator::{ExactEndpoint, ExactModes, Judges, MetricKind, Needs, NetworkJudge};
 use cm_image::{ImageBatch, ImageShape};
 use cm_tensor::ops::PairDistance;
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+/// Images of a part that evaluations see at most; of a larger one, so many at even distances.
+const MOST_IMAGES: usize = 50_000; // as many as CIFAR-10 has to train on
 
 /// A data set with what a run needs to know of it.
 pub(crate) struct Data {
@@ -44,12 +50,20 @@ impl Data {
             DatasetConfig::GaussianMixture(config) => {
                 Some(config.build(Split::Train).map_err(failed)?.mixture().clone())
             }
-            DatasetConfig::Digits(_) | DatasetConfig::SwissRoll(_) => None,
+            DatasetConfig::Digits(_)
+            | DatasetConfig::SwissRoll(_)
+            | DatasetConfig::Prepared(_)
+            | DatasetConfig::Source(_) => None,
         };
+        let some = |data: &dyn Dataset| -> Vec<usize> {
+            let count = data.len().min(MOST_IMAGES);
+            (0..count).map(|i| (i as u64 * data.len() as u64 / count as u64) as usize).collect()
+        };
+        let tested = some(test.as_ref());
         Ok(Self {
-            train_images: train.all_images().map_err(failed)?,
-            test_images: test.all_images().map_err(failed)?,
-            test_labels: test.labels(&(0..test.len()).collect::<Vec<_>>()),
+            train_images: train.images(&some(train.as_ref())).map_err(failed)?,
+            test_images: test.images(&tested).map_err(failed)?,
+            test_labels: test.labels(&tested),
             sigma_data: sigma_data(train.as_ref()).map_err(failed)?,
             train,
             mixture,
@@ -63,27 +77,37 @@ impl Data {
 
 /// What judges the samples of a data set.
 pub(crate) struct Judge {
-    network: Option<NetworkJudge>,
+    config: DatasetConfig,
+    /// Made when samples are judged for the first time: it may take training.
+    network: OnceCell<Option<NetworkJudge>>,
+    /// Where a trained network is kept.
+    pub(crate) folder: Option<PathBuf>,
     pixels: cm_evaluator::Pixels,
     exact: Option<ExactConsistency>,
     range: SigmaRange,
 }
 
 impl Judge {
-    pub(crate) fn new(config: &DatasetConfig, data: &Data, range: SigmaRange) -> Result<Self, RunError> {
-        let network = match config {
-            DatasetConfig::Digits(_) => Some(
-                NetworkJudge::digits()
-                    .map_err(|error| RunError::failed("loading the digits' judge", error))?,
-            ),
-            DatasetConfig::GaussianMixture(_) | DatasetConfig::SwissRoll(_) => None,
-        };
+    pub(crate) fn new(config: &DatasetConfig, data: &Data, range: SigmaRange) -> Self {
         let exact = data.mixture.clone().map(|mixture| ExactConsistency { mixture, sigma_min: range.min() });
-        Ok(Self { network, pixels: cm_evaluator::Pixels { shape: data.shape() }, exact, range })
+        let pixels = cm_evaluator::Pixels { shape: data.shape() };
+        Self { config: config.clone(), network: OnceCell::new(), folder: None, pixels, exact, range }
     }
 
-    pub(crate) fn judges(&self) -> Judges<'_> {
-        match &self.network {
+    /// The judges that `metrics` need.
+    pub(crate) fn judges(&self, data: &Data, metrics: &[MetricKind]) -> Result<Judges<'_>, RunError> {
+        let wanted =
+            metrics.iter().any(|metric| matches!(metric.needs(), Needs::Features | Needs::Classifier));
+        let network = match self.network.get() {
+            Some(network) => network,
+            None if !wanted => &None,
+            None => {
+                let test = (&data.test_images, &data.test_labels[..]);
+                let made = judge::network(&self.config, data.train.as_ref(), test, self.folder.as_deref())?;
+                self.network.get_or_init(|| made)
+            }
+        };
+        Ok(match network {
             Some(network) => {
                 Judges { extractor: Some(network), classifier: Some(network), endpoint: None, modes: None }
             }
@@ -99,7 +123,7 @@ impl Judge {
                     .as_ref()
                     .map(|exact| ExactModes { mixture: &exact.mixture, sigma_min: Sigma::ZERO }),
             },
-        }
+        })
     }
 }
 

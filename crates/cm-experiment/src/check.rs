@@ -84,13 +84,13 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
         problems.push(Problem::new("consistency.init", message, "Random, or teacher: Trained(..)"));
     }
     if matches!(experiment.consistency.distance, DistanceConfig::Features(_))
-        && !has_classes(&experiment.dataset)
+        && !experiment.dataset.has_classes()
     {
         let message = "feature distances need a classifier, and these data have no classes to learn";
         problems.push(Problem::new(
             "consistency.distance",
             message,
-            "dataset: Digits(), or another distance",
+            "a dataset of images with classes, or another distance",
         ));
     }
     if let DistanceConfig::Lpips(config) = &experiment.consistency.distance {
@@ -135,14 +135,6 @@ fn lpips(config: &LpipsConfig, dataset: &DatasetConfig) -> Vec<Problem> {
         }
     }
     problems
-}
-
-/// Whether there are images with classes, for the classifiers of metrics and feature distances.
-fn has_classes(dataset: &DatasetConfig) -> bool {
-    match dataset {
-        DatasetConfig::Digits(_) => true,
-        DatasetConfig::GaussianMixture(_) | DatasetConfig::SwissRoll(_) => false,
-    }
 }
 
 fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
@@ -195,7 +187,7 @@ fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
 fn fits(dataset: &DatasetConfig, needs: Needs) -> bool {
     match needs {
         Needs::Features | Needs::Nothing => true,
-        Needs::Classifier => has_classes(dataset),
+        Needs::Classifier => dataset.has_classes(),
         Needs::ExactEndpoint | Needs::Modes => matches!(dataset, DatasetConfig::GaussianMixture(_)),
     }
 }

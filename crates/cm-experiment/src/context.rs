@@ -35,7 +35,7 @@ impl Context {
             .build()
             .map_err(|error| RunError::failed(what("the noise levels"), error))?;
         let range = discretisation.range();
-        let judge = Judge::new(&experiment.dataset, &data, range)?;
+        let judge = Judge::new(&experiment.dataset, &data, range);
         let (network, fresh) = experiment
             .network
             .build(data.shape(), experiment.conditions(data.train.as_ref()), NamedSeeds::of(run.seed).init)
@@ -64,8 +64,13 @@ impl Context {
         metrics: &[MetricKind],
     ) -> Result<Reference<'_>, RunError> {
         let images = self.data.train_images.clone();
-        Reference::new(metrics, &experiment.evaluation.metric, images, self.judge.judges())
-            .map_err(|error| RunError::failed("preparing the evaluation", error))
+        Reference::new(
+            metrics,
+            &experiment.evaluation.metric,
+            images,
+            self.judge.judges(&self.data, metrics)?,
+        )
+        .map_err(|error| RunError::failed("preparing the evaluation", error))
     }
 
     /// The classes asked of samples.

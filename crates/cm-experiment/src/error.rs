@@ -3,6 +3,7 @@
 use crate::diagnostics::InputErrors;
 use crate::journal::JournalError;
 use crate::request::RequestErrors;
+use cm_datasets::DatasetError;
 use cm_training::RangeError;
 use std::io;
 use std::path::PathBuf;
@@ -78,6 +79,9 @@ pub enum RunError {
     /// The folder is not fit.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// A data set is not what it should be, or could not be written.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
     /// A file of the study's folder could not be read or written while the study ran.
     #[error("{path}: {source}")]
     File {
@@ -132,6 +136,7 @@ impl RunError {
             Self::Input(_) | Self::Request(_) | Self::Folder(_) | Self::Damaged { .. } | Self::Options(_) => {
                 true
             }
+            Self::Dataset(error) => error.is_input(),
             Self::File { .. } | Self::Journal(_) | Self::Failed { .. } => false,
         }
     }

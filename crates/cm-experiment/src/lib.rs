@@ -24,6 +24,7 @@ mod classifier;
 mod config;
 mod context;
 mod cost;
+pub mod dataset;
 mod diagnostics;
 mod durable;
 mod edit;
@@ -31,6 +32,7 @@ mod error;
 pub mod evaluation;
 mod event_file;
 mod journal;
+mod judge;
 mod load;
 mod loss_bins;
 mod npz;
@@ -58,6 +60,8 @@ mod trained;
 
 pub use change::{Change, ChangeError};
 pub use classifier::{ClassifierError, accuracy, train_classifier};
+pub use cm_datasets::prepared::PrepareOptions;
+pub use cm_datasets::{Format as DatasetFormat, LabelRule as DatasetLabels, SourceConfig as DatasetSource};
 pub use config::{
     ArmConfig, ArmsConfig, DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig,
     MethodConfig, StudyConfig, TeacherSource,

@@ -9,13 +9,14 @@ use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
 use crate::stop::StopFlag;
-use cm_datasets::{Dataset, DatasetError, Loader};
+use cm_datasets::{Dataset, DatasetError, Loader, Prefetch};
 use cm_diffusion::SigmaRange;
 use cm_tensor::{CheckpointError, TensorFile};
 use cm_training::{Batch, Control, StepReport, TrainConfig, TrainError, TrainStep, train};
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::thread;
 use std::time::Instant;
 
 /// What does not change while it trains.
@@ -76,35 +77,34 @@ impl Phase<'_> {
             progress.note(&format!("{}: going on after step {first_step} of {steps}", self.name));
         }
         let mut since = (Instant::now(), first_step * batch);
-        let end = train(
-            method,
-            self.config,
-            first_step,
-            (self.seeds.noise, self.seeds.dropout),
-            |step| {
-                let (images, labels) = loader.batch_at(step)?;
+        let seeds = (self.seeds.noise, self.seeds.dropout);
+        let after = |report: &StepReport, method: &S| -> Result<Control, PhaseError> {
+            progress.advance(batch, Some(report.loss));
+            let last = report.step == steps;
+            let due = |every: u64| last || is_due(report.images, batch, every);
+            losses.add(&report.losses);
+            if due(self.logging.record_images) {
+                self.record(&mut journal, report, losses.take())?;
+                let (start, images) = std::mem::replace(&mut since, (Instant::now(), report.images));
+                let rate = (report.images - images) as f64 / start.elapsed().as_secs_f64();
+                journal.timing(report.step, "images_per_second", rate).map_err(RunError::from)?;
+            }
+            look(method, report, &mut journal, progress)?;
+            let stop = self.stop.is_requested();
+            if stop || due(self.logging.checkpoint_images) {
+                journal.sync().map_err(RunError::from)?;
+                write(&path, method, &losses)?;
+            }
+            Ok(if stop { Control::Stop } else { Control::Continue })
+        };
+        let end = thread::scope(|scope| {
+            let batches = Prefetch::start(scope, loader, first_step..steps);
+            let batch = |step| {
+                let (images, labels) = batches.batch_at(step)?;
                 Ok(Batch { images, labels })
-            },
-            |report, method| -> Result<Control, PhaseError> {
-                progress.advance(batch, Some(report.loss));
-                let last = report.step == steps;
-                let due = |every: u64| last || is_due(report.images, batch, every);
-                losses.add(&report.losses);
-                if due(self.logging.record_images) {
-                    self.record(&mut journal, report, losses.take())?;
-                    let (start, images) = std::mem::replace(&mut since, (Instant::now(), report.images));
-                    let rate = (report.images - images) as f64 / start.elapsed().as_secs_f64();
-                    journal.timing(report.step, "images_per_second", rate).map_err(RunError::from)?;
-                }
-                look(method, report, &mut journal, progress)?;
-                let stop = self.stop.is_requested();
-                if stop || due(self.logging.checkpoint_images) {
-                    journal.sync().map_err(RunError::from)?;
-                    write(&path, method, &losses)?;
-                }
-                Ok(if stop { Control::Stop } else { Control::Continue })
-            },
-        )
+            };
+            train(method, self.config, first_step, seeds, batch, after)
+        })
         .map_err(|error| match error {
             PhaseError::Halt(halt) => halt,
             PhaseError::Train(error) => self.failed(error).into(),

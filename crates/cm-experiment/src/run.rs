@@ -4,6 +4,7 @@ use crate::assemble::{continuous_pairs, distance, student_sampler, teacher_sampl
 use crate::config::{ExperimentConfig, TeacherSource};
 use crate::context::Context;
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
+use crate::judge;
 use crate::load::Study;
 use crate::loss_bins;
 use crate::phase::{Phase, damaged, is_due, read, write_file};
@@ -202,6 +203,9 @@ impl Run<'_> {
     fn prepare(&self, progress: &mut dyn Progress) -> Result<Context, Halt> {
         let experiment = self.experiment();
         let mut context = Context::new(self.planned)?;
+        if judge::is_trained(&experiment.dataset) {
+            context.judge.folder = Some(self.dir.shared_dir(&judge::folder_name(&experiment.dataset))?);
+        }
         if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
             context.teacher = Some(self.teacher(&context, &key, progress)?);
         }

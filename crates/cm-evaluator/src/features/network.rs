@@ -35,7 +35,14 @@ impl NetworkJudge {
     /// # Errors
     /// [`CheckpointError`] if the bytes are not such a file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let file = TensorFile::decode(bytes)?;
+        Self::from_file(&TensorFile::decode(bytes)?)
+    }
+
+    /// A judge from a classifier's file, as [`to_file`](Self::to_file) makes it.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it is none.
+    pub fn from_file(file: &TensorFile) -> Result<Self, CheckpointError> {
         let shape =
             ImageShape::new(file.parse("height")?, file.parse("width")?, file.parse("image_channels")?);
         let (classes, channels) = (file.parse("classes")?, file.parse("channels")?);

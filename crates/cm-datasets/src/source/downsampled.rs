@@ -1,0 +1,167 @@
+//! Downsampled ImageNet (Chrabaszcz, Loshchilov, Hutter 2017, arXiv 1707.08819): batches of planar images with labels
+//! from 1 to 1,000, as pickles or NumPy archives.
+
+use super::npy::Element;
+use super::npz::{Npz, rows};
+use super::pickle::{Blob, Pickle, PickledArray};
+use super::{Classes, Intake, Parts, Record, interleave, label, open};
+use crate::{DatasetError, Split};
+use cm_image::ImageShape;
+use std::fs;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+const CLASSES: u32 = 1000;
+/// Labels count from 1.
+const FIRST: i64 = 1;
+
+/// Reads all `train_data_batch_*` by their numbers, then `val_data*`.
+pub(super) fn read(folder: &Path, intake: &mut Intake<'_>) -> Result<Classes, DatasetError> {
+    let mut train: Vec<(u32, PathBuf)> = Vec::new();
+    let mut test: Option<PathBuf> = None;
+    let fail = |error| DatasetError::file(folder.display(), error);
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = name.strip_suffix(".npz").unwrap_or(&name);
+        if let Some(number) = stem.strip_prefix("train_data_batch_").and_then(|n| n.parse().ok()) {
+            train.push((number, path));
+        } else if stem == "val_data" {
+            test = Some(path);
+        }
+    }
+    train.sort();
+    for (expected, (number, path)) in (1..).zip(&train) {
+        if *number != expected {
+            let what = format!("it is there, but train_data_batch_{expected} is missing or there twice");
+            return Err(DatasetError::file(path.display(), what));
+        }
+    }
+    let Some(test) = test.filter(|_| !train.is_empty()) else {
+        let what = "it needs train_data_batch_1 and so on, and val_data (each perhaps with .npz)";
+        return Err(DatasetError::file(folder.display(), what));
+    };
+    intake.begin(Parts::TrainAndTest, folder.display())?;
+    for (_, path) in &train {
+        batch(path, Split::Train, intake)?;
+    }
+    batch(&test, Split::Test, intake)?;
+    Ok(Classes { names: (1..=CLASSES).map(|number| number.to_string()).collect() })
+}
+
+fn batch(path: &Path, part: Split, intake: &mut Intake<'_>) -> Result<(), DatasetError> {
+    if path.extension().is_some_and(|extension| extension == "npz") {
+        archive(path, part, intake)
+    } else {
+        pickled(path, part, intake)
+    }
+}
+
+fn archive(path: &Path, part: Split, intake: &mut Intake<'_>) -> Result<(), DatasetError> {
+    let mut archive = Npz::open(path)?;
+    for name in ["data", "labels"] {
+        if archive.find(&[name]).is_none() {
+            return Err(DatasetError::file(path.display(), format!("it holds no array `{name}`")));
+        }
+    }
+    let place = archive.place("data");
+    let (header, _) = archive.array("data")?;
+    let (count, shape) = planes(header.element, &header.shape, &place)?;
+    let labels = archive.labels("labels", count, FIRST, CLASSES)?;
+    let mut pixels = vec![0; shape.len()];
+    let (header, mut entry) = archive.array("data")?;
+    rows(&header, &mut entry, &place, |index, row| {
+        interleave(row, &mut pixels);
+        let record = Record { shape, pixels: &pixels, label: Some(labels[index]) };
+        intake.image(part, &record, || format!("{place}: image {index} of {count}"))
+    })
+}
+
+fn pickled(path: &Path, part: Split, intake: &mut Intake<'_>) -> Result<(), DatasetError> {
+    let mut file = open(path)?;
+    let place = path.display().to_string();
+    let pickle = Pickle::read(&mut file).map_err(|error| DatasetError::file(&place, error))?;
+    let data = pickle.array("data");
+    let data = data.ok_or_else(|| DatasetError::file(&place, "it holds no array `data`"))?;
+    let labels = match (pickle.integers("labels"), pickle.array("labels")) {
+        (Some(labels), _) => labels,
+        (None, Some(labels)) => integers(labels, &mut file)
+            .ok_or_else(|| DatasetError::file(&place, "`labels` are no whole numbers"))?,
+        (None, None) => return Err(DatasetError::file(&place, "it holds no list `labels`")),
+    };
+    let bytes = labels
+        .iter()
+        .enumerate()
+        .map(|(index, &number)| label(number, FIRST, CLASSES, || format!("{place}: record {index}")));
+    let labels = bytes.collect::<Result<Vec<u32>, DatasetError>>()?;
+    images(data, &labels, &mut file, &place, part, intake)
+}
+
+/// The whole numbers of a pickled array in one dimension.
+fn integers(array: &PickledArray, file: &mut (impl Read + Seek)) -> Option<Vec<i64>> {
+    let element = Element::of(&array.element)?;
+    let count = *array.shape.first().filter(|_| array.shape.len() == 1)?;
+    if count.checked_mul(element.bytes())? as u64 != array.data.len() {
+        return None;
+    }
+    let bytes = match &array.data {
+        Blob::Here(bytes) => bytes.clone(),
+        Blob::There { offset, len } => {
+            file.seek(SeekFrom::Start(*offset)).ok()?;
+            let mut bytes = Vec::new();
+            file.take(*len).read_to_end(&mut bytes).ok()?;
+            bytes
+        }
+    };
+    bytes.chunks_exact(element.bytes()).map(|number| element.value(number)).collect()
+}
+
+/// Hands over the planar images of a pickled array.
+pub(super) fn images(
+    data: &PickledArray,
+    labels: &[u32],
+    file: &mut (impl Read + Seek),
+    place: &str,
+    part: Split,
+    intake: &mut Intake<'_>,
+) -> Result<(), DatasetError> {
+    let fail = |what: String| DatasetError::file(place, what);
+    let element = Element::of(&data.element).ok_or_else(|| fail(format!("data of type {}", data.element)))?;
+    if data.fortran {
+        return Err(fail("data in Fortran order".into()));
+    }
+    let (count, shape) = planes(element, &data.shape, place)?;
+    if count != labels.len() {
+        return Err(fail(format!("{count} images, but {} labels", labels.len())));
+    }
+    if count.checked_mul(shape.len()).map(|bytes| bytes as u64) != Some(data.data.len()) {
+        return Err(fail(format!("{} bytes for {count} images of {shape}", data.data.len())));
+    }
+    let mut input: Box<dyn Read> = match &data.data {
+        Blob::Here(bytes) => Box::new(&bytes[..]),
+        Blob::There { offset, .. } => {
+            file.seek(SeekFrom::Start(*offset)).map_err(|error| DatasetError::file(place, error))?;
+            Box::new(BufReader::with_capacity(1 << 18, file))
+        }
+    };
+    let (mut row, mut pixels) = (vec![0; shape.len()], vec![0; shape.len()]);
+    for (index, &label) in labels.iter().enumerate() {
+        let place = || format!("{place}: image {index} of {count}");
+        input.read_exact(&mut row).map_err(|error| DatasetError::file(place(), error))?;
+        interleave(&row, &mut pixels);
+        intake.image(part, &Record { shape, pixels: &pixels, label: Some(label) }, place)?;
+    }
+    Ok(())
+}
+
+/// The number and shape of square colour images that lie plane by plane in rows.
+fn planes(element: Element, shape: &[usize], place: &str) -> Result<(usize, ImageShape), DatasetError> {
+    if let (Element::U8, &[count, values]) = (element, shape) {
+        let side = (values / 3).isqrt();
+        if side > 0 && side <= 1 << 12 && side * side * 3 == values {
+            return Ok((count, ImageShape::new(side, side, 3)));
+        }
+    }
+    let allowed = "images are u8, N x (3 x side x side), as in 10000 x 3072";
+    Err(DatasetError::file(place, format!("data of shape {shape:?}; {allowed}")))
+}
