@@ -21,6 +21,8 @@ pub(crate) enum Element {
     U8,
     /// 64-bit integers, little-endian.
     I64,
+    /// Single precision, little-endian.
+    F32,
 }
 
 impl Element {
@@ -28,6 +30,7 @@ impl Element {
         match self {
             Self::U8 => "|u1",
             Self::I64 => "<i8",
+            Self::F32 => "<f4",
         }
     }
 
@@ -35,6 +38,7 @@ impl Element {
         match self {
             Self::U8 => 1,
             Self::I64 => 8,
+            Self::F32 => 4,
         }
     }
 }
