@@ -50,7 +50,8 @@ fn a_file_of_pytorch_denoises_as_pytorch_does() {
         assert!(error <= 1e-5, "{error:.2e}");
     }
     // A consistency model makes something else of the same network.
-    let arguments = [&arguments[..], &["--out", "other.npz", "--precondition", "consistency"]].concat();
+    let more = ["--out", "other.npz", "--batch", "1", "--precondition", "consistency"];
+    let arguments = [&arguments[..], &more].concat();
     expect(folder.path(), &arguments, 0);
     let other = arrays(&folder.path().join("other.npz"), &["raw", "denoised"]);
     assert!(other[0] == ours[0] && other[1] != ours[1]);

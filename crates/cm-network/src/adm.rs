@@ -28,7 +28,7 @@ pub struct Adm {
 
 /// What the way consists of.
 enum Stage {
-    Block(AdmBlock, Option<SelfAttention>),
+    Block(Box<AdmBlock>, Option<SelfAttention>),
     /// A convolution of stride 2.
     Down(Conv2d),
     /// Pixels repeated, then a convolution.
@@ -84,7 +84,7 @@ impl Adm {
                 let heads = heads.of(ends.1).expect("checked");
                 SelfAttention::new(b, &format!("{name}.attention"), ends.1, heads, Grouping::Adm)
             });
-            Arc::new(Stage::Block(block, attention))
+            Arc::new(Stage::Block(Box::new(block), attention))
         };
         let conv = |b: &mut Builder, name: &str, width: usize| {
             Conv2d::new(b, &format!("{name}.conv"), width, width, 3, 1.0)

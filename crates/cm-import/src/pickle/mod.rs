@@ -5,6 +5,7 @@
 //! attribute; what it builds are lists, tuples, dictionaries, numbers, texts, and descriptions of tensors whose values
 //! stay in the file. Its steps, objects, texts and depth are bounded (`limits.rs`).
 
+mod build;
 mod machine;
 mod value;
 
