@@ -63,7 +63,7 @@ pub fn import(request: &ImportRequest) -> Result<Imported, RunError> {
     let given = request.network.as_deref().and_then(|text| {
         let read = options().from_str::<NetworkConfig>(text);
         read.map_err(|error| {
-            problems.add("--network", error.to_string(), "a network as in a study, such as AdmImagenet64")
+            problems.add("--network", error.to_string(), "a network as in a study, such as AdmImagenet64");
         })
         .ok()
     });

@@ -237,7 +237,7 @@ fn recomputation_changes_nothing_but_the_order_of_sums() {
         let (recomputed, kept) = (run(&recomputing), run(&keeping));
         assert!(recomputed.0 == kept.0, "the output is the same to the bit");
         let all = |(_, weights, x): &(Vec<f32>, Vec<Vec<f32>>, Vec<f32>)| {
-            [weights.as_slice(), &[x.clone()]].concat()
+            [weights.as_slice(), std::slice::from_ref(x)].concat()
         };
         for (a, b) in all(&recomputed).iter().zip(&all(&kept)) {
             let (norm, difference) = a.iter().zip(b).fold((0.0, 0.0), |(norm, difference), (a, b)| {

@@ -130,7 +130,7 @@ fn adm(archive: &Archive, height: Option<usize>, prefix: &str) -> Result<Guess, 
         |n: usize| (1..=2).any(|at| names.has(&format!("output_blocks.{n}.{at}.conv.weight")));
     let ups = (0..out_blocks).filter(|&n| up_in_block(n) || up_by_convolution(n)).count();
     let levels = ups + 1;
-    if out_blocks == 0 || out_blocks % levels != 0 || out_blocks / levels < 2 {
+    if out_blocks == 0 || !out_blocks.is_multiple_of(levels) || out_blocks / levels < 2 {
         return Err(format!("{out_blocks} blocks on the way up and {ups} doublings make no ADM"));
     }
     let blocks = out_blocks / levels - 1;
@@ -197,9 +197,9 @@ fn song(archive: &Archive, height: Option<usize>, prefix: &str, dialect: Dialect
     let changes = (0..ends.len()).filter(resamples).count();
     let levels = changes / 2 + 1;
     if ends.len() != total
-        || changes % 2 != 0
-        || total % levels != 0
-        || (total / levels).saturating_sub(3) % 2 != 0
+        || !changes.is_multiple_of(2)
+        || !total.is_multiple_of(levels)
+        || !(total / levels).saturating_sub(3).is_multiple_of(2)
     {
         return Err(format!(
             "{total} blocks, {changes} of which change the resolution, make no NCSN++ and no DDPM++"
