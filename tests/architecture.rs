@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate and the crates of this workspace that it may depend on.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("cm-kernels", &[]),
     ("cm-image", &[]),
+    ("cm-import", &[]),
     ("cm-diffusion", &["cm-image"]),
     ("cm-tensor", &["cm-kernels", "cm-image"]),
     ("cm-network", &["cm-tensor", "cm-image"]),
@@ -25,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "cm-diffusion",
             "cm-evaluator",
             "cm-image",
+            "cm-import",
             "cm-kernels",
             "cm-network",
             "cm-teacher",

@@ -24,3 +24,5 @@ mod reproducibility;
 mod toy_flow;
 /// What the tests share.
 mod util;
+/// Weights of other programs: in, out, used, and a study that starts from them.
+mod weights;

@@ -3,6 +3,7 @@
 use crate::dataset_args::DatasetCommand;
 use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
 use crate::model_args::{Edit, SampleArgs};
+use crate::weights_args::{DenoiseArgs, ExportArgs, ImportArgs, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
 use cm_experiment::SearchTimes;
 use cm_experiment::bench::{NetworkSize, Variation};
@@ -38,10 +39,16 @@ pub(crate) enum Command {
         threads: Threads,
     },
     /// Check a study file and print its cost and every value of its arms; touch nothing.
-    #[command(after_help = "Example:\n  cm plan experiments/smoke.ron")]
+    #[command(
+        after_help = "Example:\n  cm plan experiments/smoke.ron\n\nOr the size of one of the paper's networks: cm plan --network adm-imagenet64"
+    )]
     Plan {
         /// The study file.
-        file: PathBuf,
+        #[arg(required_unless_present = "network")]
+        file: Option<PathBuf>,
+        /// Instead of a study: one of the paper's networks, with its parameters and arithmetic.
+        #[arg(long, value_enum, conflicts_with = "file")]
+        network: Option<PresetName>,
     },
     /// Go on with a study that was stopped.
     #[command(after_help = "Example:\n  cm resume runs/smoke")]
@@ -152,6 +159,33 @@ pub(crate) enum Command {
     Dataset {
         #[command(subcommand)]
         dataset: DatasetCommand,
+    },
+    /// Turn weights of other programs into a file that this one samples from, distils and starts from.
+    ///
+    /// The network is told by the names and shapes of the arrays; what does not fit is listed. A pickle is read by an
+    /// unpickler that builds tensors and plain containers and runs nothing.
+    #[command(
+        after_help = "Example:\n  cm import cd_imagenet64_lpips.pt --precondition consistency --out weights/cd-imagenet64.safetensors"
+    )]
+    Import {
+        #[command(flatten)]
+        import: ImportArgs,
+    },
+    /// Write a model's weights under the names of the original programs, so that these can load them.
+    #[command(after_help = "Example:\n  cm export weights/cd-imagenet64.safetensors --out cd_imagenet64.pt")]
+    Export {
+        #[command(flatten)]
+        export: ExportArgs,
+    },
+    /// Evaluate a network on arrays of another program.
+    #[command(
+        after_help = "Example:\n  cm denoise --weights weights/edm-imagenet64.safetensors --input in.npz --out out.npz"
+    )]
+    Denoise {
+        #[command(flatten)]
+        denoise: DenoiseArgs,
+        #[command(flatten)]
+        threads: Threads,
     },
     /// Time kernels, training steps or sampling on this machine; one line of JSON for each case.
     #[command(

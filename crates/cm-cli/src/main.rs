@@ -9,12 +9,15 @@ mod dataset_args;
 mod evaluation_args;
 mod model_args;
 mod progress;
+mod weights_args;
 
 use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
 use clap::Parser;
 use cm_experiment::bench::{self, BenchError, BenchNetwork, InceptionFile, Suite};
 use cm_experiment::evaluation::{LpipsOptions, Perceptual};
-use cm_experiment::{Drawn, Edited, InputErrors, RunError, RunOutcome, SearchTimes, StopFlag};
+use cm_experiment::{
+    Denoised, Drawn, Edited, Exported, Imported, InputErrors, RunError, RunOutcome, SearchTimes, StopFlag,
+};
 use dataset_args::DatasetCommand;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{IsTerminal, Write};
@@ -84,8 +87,9 @@ fn perform(command: Command) -> Result<(), Ending> {
                 cm_experiment::post_hoc_ema(&run_dir, &sigma_rel, &stop, progress::to_stderr().as_mut())
             })
         }
-        Command::Plan { file } => {
-            let study = cm_experiment::load(&file)?;
+        Command::Plan { network: Some(preset), .. } => print(&cm_experiment::describe_preset(preset.into())),
+        Command::Plan { file, network: None } => {
+            let study = cm_experiment::load(&file.unwrap_or_default())?;
             let notes: String = study.notes.iter().map(|note| format!("// note: {note}\n")).collect();
             print(&(notes + &study.plan.describe()))
         }
@@ -153,6 +157,21 @@ fn perform(command: Command) -> Result<(), Ending> {
                 DatasetCommand::Verify { dir } => cm_experiment::dataset::verify(&dir),
             };
             print(&told?)
+        }
+        Command::Import { import } => {
+            let Imported { out, format, card, parameters } = cm_experiment::import(&import.into())?;
+            print(&format!("// from {format}: {parameters} parameters\n{card}{}\n", out.display()))
+        }
+        Command::Export { export } => {
+            let Exported { out, arrays } = cm_experiment::export(&export.into())?;
+            print(&format!("{} with {arrays} arrays\n", out.display()))
+        }
+        Command::Denoise { denoise, threads: Threads { threads } } => {
+            let denoised = cm_experiment::on_threads(threads.map(usize::from), || {
+                cm_experiment::denoise(&denoise.into())
+            });
+            let Denoised { out, count } = denoised.map_err(|error| failed(&error))??;
+            print(&format!("{} with {count} images\n", out.display()))
         }
         Command::Bench { bench } => match bench {
             Bench::Kernels { timing } => time(bench::kernels, timing),

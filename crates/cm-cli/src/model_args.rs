@@ -8,7 +8,11 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SampleArgs {
     /// The folder of a finished run, or the model.safetensors in it.
-    model: PathBuf,
+    #[arg(required_unless_present = "weights")]
+    model: Option<PathBuf>,
+    /// Instead of a run: a file that `cm import` wrote.
+    #[arg(long, conflicts_with = "model")]
+    weights: Option<PathBuf>,
     /// Where results go: `grid.png`, a sheet of up to a hundred images, and `samples.npz`.
     #[arg(long)]
     out: PathBuf,
@@ -41,7 +45,11 @@ pub(crate) struct SampleArgs {
 impl From<SampleArgs> for SampleRequest {
     fn from(args: SampleArgs) -> Self {
         Self {
-            model: ModelRequest { path: args.model, ema: args.ema, class: args.class },
+            model: ModelRequest {
+                path: args.model.or(args.weights).unwrap_or_default(),
+                ema: args.ema,
+                class: args.class,
+            },
             out: args.out,
             count: args.count,
             seed: args.seed,
@@ -55,7 +63,7 @@ impl From<SampleArgs> for SampleRequest {
 /// What every task of `cm edit` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct EditArgs {
-    /// The folder of a finished run, or the model.safetensors in it.
+    /// The folder of a finished run, the model.safetensors in it, or a file that `cm import` wrote.
     #[arg(long)]
     model: PathBuf,
     /// Where results go: `edited.png`, and `before-after.png`, enlarged.

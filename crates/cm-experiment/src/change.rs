@@ -130,6 +130,7 @@ impl Change {
             Self::ClassConditional(value) => *class_conditional = value,
             Self::Dropout(value) => match network {
                 NetworkConfig::UNet(config) => config.dropout = value,
+                NetworkConfig::Adm(config) => config.dropout = value,
                 NetworkConfig::Mlp(config) => config.dropout = value,
             },
             Self::Teacher(value) => *teacher = value,

@@ -1,9 +1,12 @@
 //! What is wrong with one experiment: each component's own ranges, and the rules that join components.
 
 use crate::check_samplers;
-use crate::config::{EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherSource};
+use crate::config::{
+    EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherFileConfig, TeacherSource,
+};
 use crate::evaluation::{LpipsPooling, LpipsResize, LpipsTrunk};
 use crate::plan::Problem;
+use crate::weights_file::{PreconditionConfig, WeightsFile};
 use cm_consistency::{DistanceConfig, InitConfig, LpipsConfig};
 use cm_datasets::{DatasetConfig, Split};
 use cm_evaluator::{MetricConfigError, MetricKind, Needs};
@@ -35,7 +38,7 @@ fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
                 let message = "these data have no classes to tell the networks";
                 problems.push(Problem::new("class_conditional", message, "false, or a dataset with classes"));
             }
-            if let Err(error) = experiment.network.build(data.shape(), experiment.conditions(&data), 0) {
+            if let Err(error) = experiment.network.outline(data.shape(), experiment.conditions(&data)) {
                 problems.extend(error.0.into_iter().map(|NetworkProblem { field, given, allowed }| {
                     Problem::new(format!("network.{field}"), format!("{field} is {given}"), allowed)
                 }));
@@ -60,7 +63,7 @@ fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
 /// Which teacher, method and data go together.
 fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let trained = matches!(experiment.teacher, TeacherSource::Trained(_));
+    let trained = matches!(experiment.teacher, TeacherSource::Trained(_) | TeacherSource::File(_));
     let mixture = matches!(experiment.dataset, DatasetConfig::GaussianMixture(_));
     if experiment.teacher == TeacherSource::Exact && !mixture {
         let message = "only a Gaussian mixture has an exact teacher";
@@ -73,6 +76,9 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     if experiment.teacher == TeacherSource::Exact && experiment.class_conditional {
         let message = "the exact teacher knows no classes";
         problems.push(Problem::new("class_conditional", message, "false, or teacher: Trained(..)"));
+    }
+    if let TeacherSource::File(config) = &experiment.teacher {
+        problems.extend(teacher_file(experiment, config));
     }
     if experiment.teacher == TeacherSource::None && matches!(experiment.method, MethodConfig::Distillation(_))
     {
@@ -95,6 +101,40 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     }
     if let DistanceConfig::Lpips(config) = &experiment.consistency.distance {
         problems.extend(lpips(config, &experiment.dataset));
+    }
+    problems
+}
+
+/// Whether a file of weights fits the experiment.
+fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut say = |message: String, allowed: &str| {
+        problems.push(Problem::new("teacher.path", message, allowed));
+    };
+    let card = match WeightsFile::card(&config.path) {
+        Ok(card) => card,
+        Err(error) => {
+            say(error.to_string(), "a file that `cm import` wrote");
+            return problems;
+        }
+    };
+    if card.network.without_training() != experiment.network.without_training() {
+        say(format!("the weights in it are of another network: {:?}", card.network), "the study's network");
+    }
+    if let Ok(data) = experiment.dataset.build(Split::Train) {
+        if card.shape() != data.shape() {
+            let message = format!("its images are {}, but the data's are {}", card.shape(), data.shape());
+            say(message, "images of one shape");
+        }
+        if card.classes != experiment.conditions(&data).classes {
+            let message = format!("it knows {:?} classes", card.classes);
+            say(message, "as many as the study's networks are told (class_conditional)");
+        }
+    }
+    let distils = matches!(experiment.method, MethodConfig::Distillation(_));
+    if distils && card.precondition == PreconditionConfig::Consistency {
+        let message = "it holds a consistency model, which cannot be distilled".to_owned();
+        say(message, "a diffusion model, or method: Training, which starts from it");
     }
     problems
 }

@@ -12,6 +12,7 @@ use cm_evaluator::{MetricConfig, MetricKind};
 use cm_network::{Conditions, NetworkConfig};
 use cm_teacher::TeacherConfig;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// A study file: one question, one base, and arms that say what they change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +104,8 @@ impl ExperimentConfig {
 pub enum TeacherSource {
     /// It is trained first, once for all runs of a study that need the same one.
     Trained(TeacherConfig),
+    /// The weights in a file that `cm import` wrote: a teacher if they are a diffusion model's; else only a start.
+    File(TeacherFileConfig),
     /// The exact denoiser of a Gaussian mixture; has no weights to start a student from.
     Exact,
     /// There is none: consistency training from random weights.
@@ -113,6 +116,14 @@ impl Default for TeacherSource {
     fn default() -> Self {
         Self::Trained(TeacherConfig::default()) // Song et al. 2023, Section 6.1: an EDM model
     }
+}
+
+/// Settings of [`TeacherSource::File`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TeacherFileConfig {
+    /// The file, from where the program is run. No default: it must be given.
+    pub path: PathBuf,
 }
 
 /// How a consistency model is made.

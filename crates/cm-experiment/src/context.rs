@@ -46,10 +46,12 @@ impl Context {
     /// The teacher as a denoiser, whatever it is.
     pub(crate) fn denoiser(&self, source: &TeacherSource) -> Option<Box<dyn Denoiser + '_>> {
         match source {
-            TeacherSource::Trained(_) => self.teacher.as_ref().map(|weights| -> Box<dyn Denoiser> {
-                let edm = Edm { sigma_data: self.data.sigma_data };
-                Box::new(Teacher::new(self.network.as_ref(), weights.clone(), edm))
-            }),
+            TeacherSource::Trained(_) | TeacherSource::File(_) => {
+                self.teacher.as_ref().map(|weights| -> Box<dyn Denoiser> {
+                    let edm = Edm { sigma_data: self.data.sigma_data };
+                    Box::new(Teacher::new(self.network.as_ref(), weights.clone(), edm))
+                })
+            }
             TeacherSource::Exact => {
                 self.data.mixture.clone().map(|mixture| -> Box<dyn Denoiser> { Box::new(mixture) })
             }

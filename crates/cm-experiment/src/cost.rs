@@ -4,6 +4,7 @@ use crate::config::{ExperimentConfig, MethodConfig, TeacherSource};
 use crate::plan::{Plan, to_ron};
 use crate::run_dir::TeacherKey;
 use cm_datasets::Split;
+use cm_network::Preset;
 use cm_training::TrainConfig;
 
 /// What one training costs.
@@ -65,6 +66,19 @@ impl Plan {
     }
 }
 
+/// One of the paper's networks: its parameters, its arithmetic, its configuration.
+pub fn describe_preset(preset: Preset) -> String {
+    let (network, shape, conditions) = (preset.config(), preset.shape(), preset.conditions());
+    let parameters = network.outline(shape, conditions).map_or(0, |(_, weights)| weights.count());
+    let operations = network.flops_per_image(shape, conditions).unwrap_or(0) as f64;
+    let classes = conditions.classes.map_or("no classes".to_owned(), |classes| format!("{classes} classes"));
+    format!(
+        "// {}: images of {shape}, {classes}: {parameters} parameters, {operations:.3e} operations for an image\n{}",
+        preset.name(),
+        to_ron(&network)
+    )
+}
+
 fn training(cost: &TrainingCost) -> String {
     format!("{} images in {} steps, {:.2e} operations", cost.images, cost.steps, cost.flops)
 }
@@ -73,7 +87,7 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
     let ExperimentConfig { dataset, network, teacher, method, consistency, .. } = experiment;
     let data = dataset.build(Split::Train).ok()?;
     let (shape, conditions) = (data.shape(), experiment.conditions(data.as_ref()));
-    let (_, weights) = network.build(shape, conditions, 0).ok()?;
+    let (_, weights) = network.outline(shape, conditions).ok()?;
     let forward = network.flops_per_image(shape, conditions).ok()? as f64;
     let cost = |train: &TrainConfig, forward_passes: f64| {
         let images = train.steps() * train.batch as u64;
@@ -81,7 +95,7 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
     };
     // The student forward and backward, and its target; in distillation also the teacher's step.
     let of_teacher = match (method, teacher) {
-        (MethodConfig::Distillation(config), TeacherSource::Trained(_)) => {
+        (MethodConfig::Distillation(config), TeacherSource::Trained(_) | TeacherSource::File(_)) => {
             config.solver.build().evaluations(false)
         }
         (MethodConfig::Distillation(_), TeacherSource::Exact | TeacherSource::None)
@@ -92,7 +106,7 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
         parameters: weights.count(),
         teacher: match teacher {
             TeacherSource::Trained(teacher) => Some(cost(&teacher.train, 3.0)),
-            TeacherSource::Exact | TeacherSource::None => None,
+            TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,
         },
         student: cost(&consistency.train, 4.0 + of_teacher as f64),
     })

@@ -107,7 +107,7 @@ pub fn edit(request: &EditRequest) -> Result<Edited, RunError> {
             format!("0 to {}", classes - 1),
         );
     }
-    let shape = chosen.trained.shape();
+    let shape = chosen.model.shape();
     if shape.channels != 1 && shape.channels != 3 {
         let message = format!("its data are {shape} (height x width x channels), and no images");
         problems.add("--model", message, "models of images with 1 or 3 channels");
@@ -233,7 +233,7 @@ impl Workshop<'_> {
         let levels = match start_sigma {
             Some(start) => {
                 let [first, second] = Stroke::levels();
-                let range = self.chosen.trained.range();
+                let range = self.chosen.model.range();
                 let mut levels = problems.levels("--start-sigma", &[start], range, true);
                 // Where the second would be less than the model knows, one is enough.
                 let second = Sigma::new(start * (second.get() / first.get()));
@@ -256,7 +256,7 @@ impl Workshop<'_> {
         mut problems: Problems,
     ) -> Result<Pictures, RunError> {
         let image = self.image("--image", image, &mut problems);
-        let level = problems.levels("--sigma", &[sigma], self.chosen.trained.range(), true);
+        let level = problems.levels("--sigma", &[sigma], self.chosen.model.range(), true);
         problems.check()?;
         let mut row = given(image)?;
         let mut noisy = row.clone();
@@ -264,7 +264,7 @@ impl Workshop<'_> {
             noisy = perturb(&row, &level, &batch_noise(self.shape, &[self.seed(self.request.seed)], 0));
             row.append(&noisy);
         }
-        let model = self.chosen.trained.model(self.chosen.average);
+        let model = self.chosen.model.function(self.chosen.average);
         let labels = self.chosen.labels.of(&[self.request.seed]);
         let edited = denoise(&model, &noisy, level[0], &labels).map_err(failed)?;
         Ok(Pictures::of(row, edited))
@@ -283,7 +283,7 @@ impl Workshop<'_> {
         let seeds = (self.seed(seeds.0), self.seed(seeds.1));
         let (path, levels) = match images {
             None => {
-                let levels = self.levels(&[self.chosen.trained.range().max()], &mut problems);
+                let levels = self.levels(&[self.chosen.model.range().max()], &mut problems);
                 problems.check()?;
                 (Interpolation::between_samples(self.shape, seeds, steps), levels)
             }
@@ -295,7 +295,7 @@ impl Workshop<'_> {
                 (Interpolation::between_images(&given(from)?, &given(to)?, seeds, steps), levels)
             }
         };
-        let model = self.chosen.trained.model(self.chosen.average);
+        let model = self.chosen.model.function(self.chosen.average);
         let images = self.editor(&model, levels)?.interpolate(&path).map_err(failed)?;
         let row = match path.ends() {
             Some((from, to)) => {
@@ -309,7 +309,7 @@ impl Workshop<'_> {
 
     /// The noise levels asked for, or else `default`, or else a grid of the model's own spacing.
     fn levels(&self, default: &[Sigma], problems: &mut Problems) -> Vec<Sigma> {
-        let range = self.chosen.trained.range();
+        let range = self.chosen.model.range();
         match &self.request.times {
             Some(times) => {
                 if times.is_empty() {
@@ -329,7 +329,7 @@ impl Workshop<'_> {
             }
             None if default.is_empty() => {
                 let grid = NumLevels::new(LEVELS).expect("40 are enough");
-                match self.chosen.trained.levels(grid) {
+                match self.chosen.model.levels(grid) {
                     Ok(levels) => levels.as_slice().to_vec(),
                     Err(error) => {
                         let allowed = format!("noise levels from {} to {}", range.min(), range.max());
@@ -348,7 +348,7 @@ impl Workshop<'_> {
         reference: &ImageBatch,
         levels: Vec<Sigma>,
     ) -> Result<ImageBatch, RunError> {
-        let model = self.chosen.trained.model(self.chosen.average);
+        let model = self.chosen.model.function(self.chosen.average);
         self.editor(&model, levels)?.edit(task, reference, &[self.seed(self.request.seed)]).map_err(failed)
     }
 
@@ -357,8 +357,8 @@ impl Workshop<'_> {
         model: &'m dyn cm_diffusion::ConsistencyFunction,
         levels: Vec<Sigma>,
     ) -> Result<Editor<'m>, RunError> {
-        let Chosen { trained, labels, .. } = self.chosen;
-        Editor::new(model, trained.range(), levels, self.request.clip, *labels).map_err(failed)
+        let Chosen { model: source, labels, .. } = self.chosen;
+        Editor::new(model, source.range(), levels, self.request.clip, *labels).map_err(failed)
     }
 
     /// The seed of the first image that is sampled with `seed`.

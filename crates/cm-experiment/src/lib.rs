@@ -25,16 +25,21 @@ mod config;
 mod context;
 mod cost;
 pub mod dataset;
+mod denoise;
 mod diagnostics;
 mod durable;
 mod edit;
 mod error;
 pub mod evaluation;
 mod event_file;
+mod export;
+mod foreign;
+mod import;
 mod journal;
 mod judge;
 mod load;
 mod loss_bins;
+mod model;
 mod npz;
 mod parse;
 mod phase;
@@ -57,20 +62,25 @@ mod table;
 mod ternary_search;
 mod threads;
 mod trained;
+mod weights_file;
 
 pub use change::{Change, ChangeError};
 pub use classifier::{ClassifierError, accuracy, train_classifier};
 pub use cm_datasets::prepared::PrepareOptions;
 pub use cm_datasets::{Format as DatasetFormat, LabelRule as DatasetLabels, SourceConfig as DatasetSource};
+pub use cm_network::Preset;
 pub use config::{
     ArmConfig, ArmsConfig, DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig,
-    MethodConfig, StudyConfig, TeacherSource,
+    MethodConfig, StudyConfig, TeacherFileConfig, TeacherSource,
 };
-pub use cost::{ArmCost, TrainingCost};
+pub use cost::{ArmCost, TrainingCost, describe_preset};
+pub use denoise::{DenoiseRequest, Denoised, denoise};
 pub use diagnostics::{Diagnostic, InputErrors};
 pub use edit::{EditRequest, EditTask, Edited, edit};
 pub use error::{FolderError, RunError, RunOutcome};
 pub use event_file::EventFile;
+pub use export::{ExportRequest, Exported, export};
+pub use import::{ImportRequest, Imported, import};
 pub use journal::{Journal, JournalError};
 pub use load::{Study, check, load};
 pub use plan::{Checked, Plan, PlannedArm, PlannedRun, Problem};
@@ -90,3 +100,4 @@ pub use stop::StopFlag;
 pub use table::{REPORT_HEADER, ReportError, ReportRow};
 pub use threads::{ThreadsError, on_threads};
 pub use trained::Trained;
+pub use weights_file::{PreconditionConfig, WeightsCard, WeightsFile};

@@ -24,6 +24,8 @@ pub(crate) enum Element {
     I64,
     /// Double precision, little-endian.
     F64,
+    /// Single precision, little-endian.
+    F32,
 }
 
 impl Element {
@@ -32,6 +34,7 @@ impl Element {
             Self::U8 => "|u1",
             Self::I64 => "<i8",
             Self::F64 => "<f8",
+            Self::F32 => "<f4",
         }
     }
 
@@ -39,6 +42,7 @@ impl Element {
         match self {
             Self::U8 => 1,
             Self::I64 | Self::F64 => 8,
+            Self::F32 => 4,
         }
     }
 }

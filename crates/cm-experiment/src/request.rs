@@ -1,8 +1,8 @@
 //! What a command asks of a trained model, checked: every problem is reported, with what is allowed.
 
 use crate::error::{FolderError, RunError};
+use crate::model::Model;
 use crate::plan::Problem;
-use crate::trained::Trained;
 use cm_diffusion::{Labels, Sigma, SigmaRange};
 use cm_image::{ImageBatch, PngImage};
 use std::fmt;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// A trained consistency model as a command names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelRequest {
-    /// The folder of a finished run, or its model file.
+    /// The folder of a finished run, its model file, or a file of imported weights.
     pub path: PathBuf,
     /// The name of one of its averages of the weights, as tables have it. None: the first.
     pub ema: Option<String>,
@@ -123,7 +123,7 @@ impl Problems {
 
 /// What a model offers to a request.
 pub(crate) struct Chosen {
-    pub(crate) trained: Trained,
+    pub(crate) model: Model,
     /// The number of the average.
     pub(crate) average: usize,
     pub(crate) labels: Labels,
@@ -132,8 +132,8 @@ pub(crate) struct Chosen {
 impl Chosen {
     /// Opens the model and finds out whether it has what is asked of it.
     pub(crate) fn open(request: &ModelRequest, problems: &mut Problems) -> Result<Self, RunError> {
-        let trained = Trained::open(&request.path)?;
-        let names: Vec<String> = trained.averages().iter().map(|ema| ema.name()).collect();
+        let model = Model::open(&request.path)?;
+        let names = model.averages();
         let average = match &request.ema {
             None => Some(0),
             Some(wanted) => names.iter().position(|name| name == wanted),
@@ -141,7 +141,7 @@ impl Chosen {
         if let (None, Some(wanted)) = (average, &request.ema) {
             problems.add("--ema", format!("the model has no average `{wanted}`"), names.join(", "));
         }
-        let labels = match (trained.labels(), request.class) {
+        let labels = match (model.labels(), request.class) {
             (Labels::None, Some(_)) => {
                 let message = "the model was trained without classes";
                 problems.add("--class", message, "nothing: leave it out");
@@ -156,7 +156,7 @@ impl Chosen {
             }
             (labels, _) => labels,
         };
-        Ok(Self { trained, average: average.unwrap_or(0), labels })
+        Ok(Self { model, average: average.unwrap_or(0), labels })
     }
 }
 

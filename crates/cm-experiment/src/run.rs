@@ -17,6 +17,7 @@ use crate::seed::NamedSeeds;
 use crate::stop::StopFlag;
 use crate::table::{self, ReportRow};
 use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
+use crate::weights_file::WeightsFile;
 use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts, Probe};
 use cm_diffusion::{Denoiser, Edm, Labels, NoiseLevels, NumLevels, Sampler};
 use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor};
@@ -208,6 +209,12 @@ impl Run<'_> {
         }
         if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
             context.teacher = Some(self.teacher(&context, &key, progress)?);
+        }
+        if let TeacherSource::File(config) = &experiment.teacher {
+            let file = WeightsFile::open(&config.path)?;
+            // The network was trained with this value, whatever the data of this study are.
+            context.data.sigma_data = file.card.sigma_data;
+            context.teacher = Some(file.weights);
         }
         Ok(context)
     }

@@ -278,7 +278,7 @@ impl TeacherKey {
                 let hash = blake3::hash(decided_by.as_bytes()).to_hex()[..16].to_owned();
                 Some(Self { hash, seed: *teacher_seed, decided_by })
             }
-            TeacherSource::Exact | TeacherSource::None => None,
+            TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,
         }
     }
 }

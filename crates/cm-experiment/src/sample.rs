@@ -75,9 +75,8 @@ pub fn sample(
     }
     problems.check()?;
     make_folder(&request.out)?;
-    let trained = &chosen.trained;
-    let model = trained.model(chosen.average);
-    let (shape, range, labels) = (trained.shape(), trained.range(), chosen.labels);
+    let model = chosen.model.function(chosen.average);
+    let (shape, range, labels) = (chosen.model.shape(), chosen.model.range(), chosen.labels);
     let sampler = Multistep::new(&model, shape, range, times, request.clip, labels)
         .map_err(|error| RunError::failed("the sampler", error))?;
     let Some(shown) = write_samples(request, &sampler, labels, stop, progress)? else { return Ok(None) };
@@ -100,13 +99,13 @@ const MAX_STEPS: usize = 1000;
 fn times(evaluations: &Evaluations, chosen: &Chosen, problems: &mut Problems) -> Vec<Sigma> {
     let steps = match evaluations {
         Evaluations::Times(times) => {
-            return problems.levels("--times", times, chosen.trained.range(), false);
+            return problems.levels("--times", times, chosen.model.range(), false);
         }
         Evaluations::Steps(steps) => *steps,
     };
     let levels = match steps {
         1..=MAX_STEPS => NumLevels::new(steps + 1)
-            .and_then(|levels| chosen.trained.levels(levels))
+            .and_then(|levels| chosen.model.levels(levels))
             .map_err(|error| error.to_string()),
         _ => Err(format!("{steps} evaluations")),
     };

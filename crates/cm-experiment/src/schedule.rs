@@ -118,7 +118,7 @@ fn student(experiment: &ExperimentConfig) -> Vec<Stretch> {
 fn teacher(experiment: &ExperimentConfig) -> Vec<Stretch> {
     match &experiment.teacher {
         TeacherSource::Trained(teacher) => stretches(&teacher.train, |_| (Levels::None, None)),
-        TeacherSource::Exact | TeacherSource::None => Vec::new(),
+        TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => Vec::new(),
     }
 }
 

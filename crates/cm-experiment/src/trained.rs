@@ -11,6 +11,7 @@ use crate::parse::options;
 use crate::phase::{damaged as bad_entry, read};
 use crate::plan::{Plan, PlannedRun, to_ron};
 use crate::seed::NamedSeeds;
+use crate::weights_file::{PreconditionConfig, WeightsCard};
 use cm_consistency::ConsistencyModel;
 use cm_diffusion::{Labels, NoiseLevels, NumLevels, QuantityError, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
@@ -126,6 +127,31 @@ impl Trained {
     pub fn model(&self, average: usize) -> ConsistencyModel<'_> {
         let weights = self.averages[average].clone();
         ConsistencyModel::new(self.context.network.as_ref(), weights, self.context.boundary())
+    }
+
+    /// The weights of one average.
+    ///
+    /// # Panics
+    /// If there is no such average.
+    pub(crate) fn weights(&self, average: usize) -> &Weights {
+        &self.averages[average]
+    }
+
+    /// All that another program needs to know of the model.
+    pub(crate) fn card(&self) -> WeightsCard {
+        let shape = self.shape();
+        WeightsCard {
+            network: self.experiment().network.clone(),
+            height: shape.height,
+            width: shape.width,
+            channels: shape.channels,
+            classes: self.context.network.classes(),
+            precondition: PreconditionConfig::Consistency,
+            sigma_data: self.context.data.sigma_data,
+            sigma_min: self.range().min().get(),
+            sigma_max: self.range().max().get(),
+            ..WeightsCard::default()
+        }
     }
 
     /// The shape of its images.

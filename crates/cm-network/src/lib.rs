@@ -7,22 +7,28 @@
 //! Deliberately absent: noise levels and their meaning, losses, training loops. May know `cm-tensor` and
 //! `cm-image`.
 
+mod adm;
 mod config;
 pub mod feature_net;
 mod init;
 mod layers;
 mod mlp;
 mod network;
+mod preset;
+mod recompute;
 mod scaled;
 #[cfg(test)]
 mod tests;
 mod unet;
 
+pub use adm::Adm;
 pub use config::{
-    EmbeddingConfig, MlpConfig, NetworkConfig, NetworkConfigError, NetworkProblem, ScaleConfig, UNetConfig,
+    AdmConfig, EmbeddingConfig, FourierConfig, HeadsConfig, MlpConfig, NetworkConfig, NetworkConfigError,
+    NetworkProblem, ResamplingConfig, ScaleConfig, UNetConfig,
 };
 pub use mlp::Mlp;
 pub use network::{Conditions, Extra, LabelsError, Network, check_labels};
+pub use preset::Preset;
 pub use scaled::Scaling;
 pub use unet::UNet;
 

@@ -2,7 +2,7 @@
 
 use crate::config::Problems;
 use crate::init::Builder;
-use crate::layers::{Embedding, Linear};
+use crate::layers::{Embedding, Linear, Manner};
 use crate::{Conditions, Extra, MlpConfig, Network, NetworkConfigError};
 use cm_image::{ImageShape, random::derive_seed};
 use cm_tensor::{Graph, Images, Weights, ops};
@@ -28,11 +28,11 @@ impl Mlp {
     ///
     /// # Errors
     /// [`NetworkConfigError`] if numbers are out of range.
-    pub fn new(
+    pub(crate) fn new(
         config: &MlpConfig,
         shape: ImageShape,
         conditions: Conditions,
-        seed: u64,
+        mut b: Builder,
     ) -> Result<(Self, Weights), NetworkConfigError> {
         let MlpConfig { width, blocks, dropout, embedding } = *config;
         let mut problems = Problems::default();
@@ -42,8 +42,7 @@ impl Mlp {
         problems.unless((0.0..1.0).contains(&dropout), "dropout", dropout, "in [0, 1)");
         embedding.check(&mut problems);
         problems.none()?;
-        let mut b = Builder::new(seed);
-        let embedding = Embedding::new(&mut b, embedding, width / 4, conditions);
+        let embedding = Embedding::new(&mut b, embedding, width / 4, conditions, Manner::Song);
         let input = Linear::new(&mut b, "input", shape.len(), width, 1.0);
         let blocks = (0..blocks)
             .map(|index| Block {

@@ -1,6 +1,7 @@
 //! What every network can do.
 
-use crate::{Mlp, NetworkConfig, NetworkConfigError, UNet};
+use crate::init::Builder;
+use crate::{Adm, Mlp, NetworkConfig, NetworkConfigError, UNet};
 use cm_image::ImageShape;
 use cm_tensor::{Graph, Images, Weights};
 
@@ -103,13 +104,38 @@ impl NetworkConfig {
         conditions: Conditions,
         seed: u64,
     ) -> Result<(Box<dyn Network>, Weights), NetworkConfigError> {
+        self.with(shape, conditions, Builder::new(Some(seed)))
+    }
+
+    /// The network and weights of zeros, to be counted or loaded. Their memory is not touched before they are.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn outline(
+        &self,
+        shape: ImageShape,
+        conditions: Conditions,
+    ) -> Result<(Box<dyn Network>, Weights), NetworkConfigError> {
+        self.with(shape, conditions, Builder::new(None))
+    }
+
+    fn with(
+        &self,
+        shape: ImageShape,
+        conditions: Conditions,
+        b: Builder,
+    ) -> Result<(Box<dyn Network>, Weights), NetworkConfigError> {
         Ok(match self {
             NetworkConfig::UNet(config) => {
-                let (network, weights) = UNet::new(config, shape, conditions, seed)?;
+                let (network, weights) = UNet::new(config, shape, conditions, b)?;
+                (Box::new(network), weights)
+            }
+            NetworkConfig::Adm(config) => {
+                let (network, weights) = Adm::new(config, shape, conditions, b)?;
                 (Box::new(network), weights)
             }
             NetworkConfig::Mlp(config) => {
-                let (network, weights) = Mlp::new(config, shape, conditions, seed)?;
+                let (network, weights) = Mlp::new(config, shape, conditions, b)?;
                 (Box::new(network), weights)
             }
         })
@@ -124,8 +150,8 @@ impl NetworkConfig {
         shape: ImageShape,
         conditions: Conditions,
     ) -> Result<u64, NetworkConfigError> {
-        let (network, weights) = self.build(shape, conditions, 0)?;
-        let mut graph = Graph::inference();
+        let (network, weights) = self.outline(shape, conditions)?;
+        let mut graph = Graph::counting();
         let x = Images::constant(vec![0.0; shape.len()], [1, shape.height, shape.width, shape.channels]);
         let extra = Extra {
             labels: conditions.classes.map(|_| &[0][..]),

@@ -1,7 +1,10 @@
 //! Whole networks: gradients, determinism, parameter counts.
 
 use crate::feature_net::Classifier;
-use crate::{Conditions, EmbeddingConfig, Extra, MlpConfig, Network, NetworkConfig, ScaleConfig, UNetConfig};
+use crate::{
+    AdmConfig, Conditions, EmbeddingConfig, Extra, FourierConfig, HeadsConfig, MlpConfig, Network,
+    NetworkConfig, Preset, ResamplingConfig, ScaleConfig, UNetConfig,
+};
 use cm_image::{ImageShape, random::Random};
 use cm_tensor::gradient_check::{assert_gradient, assert_gradient_with_step, normal_values};
 use cm_tensor::{Graph, Images, Weights};
@@ -13,7 +16,7 @@ fn tiny_unet() -> NetworkConfig {
         blocks: 1,
         attention: vec![4],
         heads: 2,
-        embedding: EmbeddingConfig::Fourier(ScaleConfig { scale: 0.5 }),
+        embedding: EmbeddingConfig::Fourier(FourierConfig { scale: 0.5, width: 1 }),
         ..UNetConfig::default()
     })
 }
@@ -23,29 +26,69 @@ fn tiny_film() -> NetworkConfig {
     NetworkConfig::UNet(UNetConfig { film: true, ..config })
 }
 
+fn tiny_ncsnpp() -> NetworkConfig {
+    let NetworkConfig::UNet(config) = tiny_unet() else { unreachable!("a U-Net") };
+    NetworkConfig::UNet(UNetConfig {
+        embedding: EmbeddingConfig::Fourier(FourierConfig { scale: 0.5, width: 2 }),
+        resampling: ResamplingConfig::Fir,
+        input_pyramid: true,
+        ..config
+    })
+}
+
+fn tiny_adm() -> NetworkConfig {
+    NetworkConfig::Adm(AdmConfig {
+        channels: 64, // two for each group: of one alone nothing would be left
+        multipliers: vec![1, 2],
+        blocks: 1,
+        attention: vec![4],
+        heads: HeadsConfig::Channels(16),
+        embedding_scale: 1.0,
+        ..AdmConfig::default()
+    })
+}
+
+fn plain_adm() -> NetworkConfig {
+    let NetworkConfig::Adm(config) = tiny_adm() else { unreachable!("an ADM") };
+    NetworkConfig::Adm(AdmConfig { scale_shift: false, resample_in_blocks: false, ..config })
+}
+
 fn tiny_mlp() -> NetworkConfig {
     NetworkConfig::Mlp(MlpConfig { width: 16, blocks: 2, ..MlpConfig::default() })
 }
 
-fn networks() -> [(NetworkConfig, ImageShape); 3] {
+fn networks() -> [(NetworkConfig, ImageShape); 6] {
     let images = ImageShape::new(8, 8, 2);
-    [(tiny_unet(), images), (tiny_film(), images), (tiny_mlp(), ImageShape::vector(3))]
+    [
+        (tiny_unet(), images),
+        (tiny_film(), images),
+        (tiny_ncsnpp(), images),
+        (tiny_adm(), images),
+        (plain_adm(), images),
+        (tiny_mlp(), ImageShape::vector(3)),
+    ]
 }
 
 const ALL: Conditions = Conditions { classes: Some(3), second_time: true };
 
 /// Moves every weight off its initial zeros, so that no path is cut.
-fn shaken(mut weights: Weights) -> Weights {
+fn shaken(weights: Weights) -> Weights {
+    shaken_by(0.2, weights)
+}
+
+fn shaken_by(std: f32, mut weights: Weights) -> Weights {
     let mut random = Random::new(5);
     for values in weights.values_mut() {
-        values.iter_mut().for_each(|v| *v += 0.2 * random.normal());
+        values.iter_mut().for_each(|v| *v += std * random.normal());
     }
     weights
 }
 
 fn build(config: &NetworkConfig, shape: ImageShape) -> (Box<dyn Network>, Weights) {
     let (network, weights) = config.build(shape, ALL, 1).unwrap();
-    (network, shaken(weights))
+    // A kernel of many channels sums more of them.
+    let std = if matches!(config, NetworkConfig::Adm(_)) { 0.04 } else { 0.2 };
+    (network, shaken_by(std, weights))
 }
 
 fn extra(dropout_key: Option<u64>) -> Extra<'static> {
@@ -136,12 +179,73 @@ fn dropout_is_a_function_of_its_key() {
     assert_ne!(run(Some(1)), run(None));
 }
 
-/// Karras et al. 2022's DDPM++ for CIFAR-10, counted from the original code: 55,732,739.
+/// Counted from the original code.
 #[test]
-fn the_default_is_the_paper_s_network_to_the_parameter() {
-    let (_, weights) =
-        NetworkConfig::default().build(ImageShape::new(32, 32, 3), Conditions::default(), 0).unwrap();
-    assert_eq!(weights.count(), 55_732_739);
+fn the_presets_are_the_paper_s_networks_to_the_parameter() {
+    let count = |preset: Preset| {
+        let (network, weights) = preset.config().outline(preset.shape(), preset.conditions()).unwrap();
+        assert_eq!(network.classes(), preset.conditions().classes);
+        weights.count()
+    };
+    assert_eq!(Preset::ALL.map(count), [56_395_651, 55_732_739, 295_899_267, 526_304_771]);
+    assert_eq!(NetworkConfig::default(), Preset::DdpmppCifar10.config());
+}
+
+#[test]
+fn counting_is_not_computing_and_says_the_same() {
+    for (config, shape) in networks() {
+        let (network, weights) = build(&config, shape);
+        let x: Images = normal_values([1, shape.height, shape.width, shape.channels], 1);
+        let extra = Extra { labels: Some(&[2]), second_time: Some(&[0.3]), dropout_key: None };
+        let mut graph = Graph::inference();
+        network.forward(&mut graph, &weights, &x, &[0.1], extra);
+        assert!(graph.flops() > 0);
+        assert_eq!(config.flops_per_image(shape, ALL).unwrap(), graph.flops());
+    }
+    // A trillion operations, at once.
+    let preset = Preset::AdmLsun256;
+    assert!(preset.config().flops_per_image(preset.shape(), preset.conditions()).unwrap() > 1 << 40);
+}
+
+#[test]
+fn recomputation_changes_nothing_but_the_order_of_sums() {
+    for (config, shape) in networks() {
+        let recomputing = match &config {
+            NetworkConfig::UNet(c) => {
+                NetworkConfig::UNet(UNetConfig { recompute: true, dropout: 0.3, ..c.clone() })
+            }
+            NetworkConfig::Adm(c) => {
+                NetworkConfig::Adm(AdmConfig { recompute: true, dropout: 0.3, ..c.clone() })
+            }
+            NetworkConfig::Mlp(_) => continue,
+        };
+        let keeping = match &recomputing {
+            NetworkConfig::UNet(c) => NetworkConfig::UNet(UNetConfig { recompute: false, ..c.clone() }),
+            NetworkConfig::Adm(c) => NetworkConfig::Adm(AdmConfig { recompute: false, ..c.clone() }),
+            NetworkConfig::Mlp(_) => continue,
+        };
+        let run = |config: &NetworkConfig| {
+            let (network, weights) = build(config, shape);
+            let x: Images = normal_values([2, shape.height, shape.width, shape.channels], 1);
+            let x = x.detached(true);
+            let mut graph = Graph::recording();
+            let output = network.forward(&mut graph, &weights, &x, &[-0.7, 0.4], extra(Some(3)));
+            let values = output.values().to_vec();
+            let mut gradients = graph.backward(&output, values.clone());
+            (values, weights.gradients(&mut gradients), gradients.take(&x).unwrap())
+        };
+        let (recomputed, kept) = (run(&recomputing), run(&keeping));
+        assert!(recomputed.0 == kept.0, "the output is the same to the bit");
+        let all = |(_, weights, x): &(Vec<f32>, Vec<Vec<f32>>, Vec<f32>)| {
+            [weights.as_slice(), std::slice::from_ref(x)].concat()
+        };
+        for (a, b) in all(&recomputed).iter().zip(&all(&kept)) {
+            let (norm, difference) = a.iter().zip(b).fold((0.0, 0.0), |(norm, difference), (a, b)| {
+                (norm + f64::from(b * b), difference + f64::from((a - b) * (a - b)))
+            });
+            assert!(difference.sqrt() <= 1e-5 * norm.sqrt(), "{difference} of {norm}");
+        }
+    }
 }
 
 #[test]
@@ -160,7 +264,24 @@ fn impossible_networks_are_refused_with_the_reason() {
     refuse(|c| c.blocks = 0, "blocks");
     refuse(|c| c.heads = 3, "heads");
     refuse(|c| c.dropout = 1.0, "dropout");
-    refuse(|c| c.embedding = EmbeddingConfig::Fourier(ScaleConfig { scale: 0.0 }), "embedding.scale");
+    refuse(
+        |c| c.embedding = EmbeddingConfig::Fourier(FourierConfig { scale: 0.0, width: 1 }),
+        "embedding.scale",
+    );
+    refuse(
+        |c| c.embedding = EmbeddingConfig::Fourier(FourierConfig { scale: 1.0, width: 3 }),
+        "embedding.width",
+    );
+    let adm = |change: fn(&mut AdmConfig)| {
+        let NetworkConfig::Adm(mut config) = tiny_adm() else { unreachable!("an ADM") };
+        change(&mut config);
+        let error = NetworkConfig::Adm(config).build(ImageShape::new(8, 8, 1), Conditions::default(), 0);
+        error.err().unwrap().0[0].field
+    };
+    assert_eq!(adm(|c| c.channels = 48), "channels");
+    assert_eq!(adm(|c| c.heads = HeadsConfig::Channels(48)), "heads");
+    assert_eq!(adm(|c| c.heads = HeadsConfig::Count(0)), "heads");
+    assert_eq!(adm(|c| c.embedding_scale = 0.0), "embedding.scale");
 }
 
 #[test]

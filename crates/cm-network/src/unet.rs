@@ -1,24 +1,30 @@
-//! The U-Net of DDPM++ (Song et al. 2021), as Karras et al. 2022 arrange it.
+//! The U-Net of DDPM++ and NCSN++ (Song et al. 2021), as Karras et al. 2022 arrange it.
 
 use crate::config::Problems;
 use crate::init::Builder;
-use crate::layers::{BlockContext, Conv2d, Embedding, Epilogue, GroupNorm, Resample, ResidualBlock};
+use crate::layers::{
+    BlockContext, Conv2d, Embedding, Epilogue, GroupNorm, Grouping, Manner, Resample, ResidualBlock,
+};
+use crate::recompute::Passes;
 use crate::{Conditions, Extra, Network, NetworkConfigError, UNetConfig};
 use cm_image::ImageShape;
 use cm_tensor::{Graph, Images, Weights, ops};
+use std::f32::consts::FRAC_1_SQRT_2;
+use std::sync::Arc;
 
 /// See [`UNetConfig`].
 pub struct UNet {
     shape: ImageShape,
     embedding: Embedding,
     input: Conv2d,
-    /// The way down; every output is kept for the way up.
-    encoder: Vec<ResidualBlock>,
-    middle: [ResidualBlock; 2],
+    /// The way down; every output is kept for the way up. Behind a block with a convolution the pyramid joins.
+    encoder: Vec<(Arc<ResidualBlock>, Option<Conv2d>)>,
+    middle: [Arc<ResidualBlock>; 2],
     /// The way up; `true` where a kept output is concatenated to the input first.
-    decoder: Vec<(ResidualBlock, bool)>,
+    decoder: Vec<(Arc<ResidualBlock>, bool)>,
     norm: GroupNorm,
     output: Conv2d,
+    recompute: bool,
 }
 
 impl UNet {
@@ -26,42 +32,51 @@ impl UNet {
     ///
     /// # Errors
     /// [`NetworkConfigError`] if numbers are out of range or do not fit `shape`.
-    pub fn new(
+    pub(crate) fn new(
         config: &UNetConfig,
         shape: ImageShape,
         conditions: Conditions,
-        seed: u64,
+        mut b: Builder,
     ) -> Result<(Self, Weights), NetworkConfigError> {
         check(config, shape)?;
-        let UNetConfig { channels, multipliers, blocks, attention, heads, dropout, embedding, film } = config;
-        let mut b = Builder::new(seed);
-        let context = BlockContext { embedding: 4 * channels, heads: *heads, dropout: *dropout, film: *film };
+        let UNetConfig { channels, multipliers, blocks, attention, embedding, .. } = config;
+        let context = BlockContext {
+            embedding: 4 * channels,
+            heads: config.heads,
+            dropout: config.dropout,
+            film: config.film,
+            resampling: config.resampling,
+        };
         let mut dropout_stream = 0;
         let mut block = |b: &mut Builder, name: String, ends: (usize, usize), resample, attends: bool| {
             dropout_stream += 1;
-            ResidualBlock::new(b, &name, ends, resample, attends, &context, dropout_stream)
+            Arc::new(ResidualBlock::new(b, &name, ends, resample, attends, &context, dropout_stream))
         };
-        let embedding = Embedding::new(&mut b, *embedding, *channels, conditions);
+        let embedding = Embedding::new(&mut b, *embedding, *channels, conditions, Manner::Song);
         let input = Conv2d::new(&mut b, "input", shape.channels, *channels, 3, 1.0);
         let mut encoder = Vec::new();
         let mut kept = vec![*channels];
         let mut width = *channels;
+        // The pyramid begins with the image and takes on the width of each resolution it joins.
+        let mut pyramid = shape.channels;
         for (level, multiplier) in multipliers.iter().enumerate() {
             let height = shape.height >> level;
             if level > 0 {
-                encoder.push(block(
-                    &mut b,
-                    format!("down.{level}.resample"),
-                    (width, width),
-                    Resample::Down,
-                    false,
-                ));
+                let name = format!("down.{level}.resample");
+                let down = block(&mut b, name, (width, width), Resample::Down, false);
+                let joins = config.input_pyramid.then(|| {
+                    let conv = Conv2d::new(&mut b, &format!("down.{level}.pyramid"), pyramid, width, 3, 1.0);
+                    pyramid = width;
+                    conv.with_stride(2).without_padding()
+                });
+                encoder.push((down, joins));
                 kept.push(width);
             }
             for index in 0..*blocks {
                 let ends = (width, channels * multiplier);
                 let attends = attention.contains(&height);
-                encoder.push(block(&mut b, format!("down.{level}.{index}"), ends, Resample::None, attends));
+                let name = format!("down.{level}.{index}");
+                encoder.push((block(&mut b, name, ends, Resample::None, attends), None));
                 width = ends.1;
                 kept.push(width);
             }
@@ -89,9 +104,11 @@ impl UNet {
                 width = ends.1;
             }
         }
-        let norm = GroupNorm::new(&mut b, "output.norm", width);
+        let norm = GroupNorm::new(&mut b, "output.norm", width, Grouping::Song);
         let output = Conv2d::new(&mut b, "output.conv", width, shape.channels, 3, 0.0);
-        Ok((Self { shape, embedding, input, encoder, middle, decoder, norm, output }, b.finish()))
+        let recompute = config.recompute;
+        let network = Self { shape, embedding, input, encoder, middle, decoder, norm, output, recompute };
+        Ok((network, b.finish()))
     }
 }
 
@@ -109,20 +126,34 @@ impl Network for UNet {
         assert_eq!(x.shape(), [c_noise.len(), height, width, channels], "one noise level for each image");
         let embedding = self.embedding.forward(g, w, c_noise, extra);
         let mut hidden = self.input.forward(g, w, x, Epilogue::default());
+        let passes = Passes::new(self.recompute, w);
+        let pass = |g: &mut Graph, block: &Arc<ResidualBlock>, x: &Images| {
+            let block = block.clone();
+            let (x, embedding) = (x.clone(), embedding.clone());
+            passes.run(g, w, extra, move |g, w, extra| block.forward(g, w, &x, &embedding, extra))
+        };
         let mut kept = vec![hidden.clone()];
-        for block in &self.encoder {
-            hidden = block.forward(g, w, &hidden, &embedding, extra);
+        let mut pyramid = x.clone();
+        for (block, joins) in &self.encoder {
+            hidden = pass(g, block, &hidden);
+            if let Some(joins) = joins {
+                let smooth = ops::fir_smooth(g, &pyramid);
+                let epilogue =
+                    Epilogue { residual: Some(&hidden), scale: FRAC_1_SQRT_2, ..Epilogue::default() };
+                hidden = joins.forward(g, w, &smooth, epilogue);
+                pyramid = hidden.clone();
+            }
             kept.push(hidden.clone());
         }
         for block in &self.middle {
-            hidden = block.forward(g, w, &hidden, &embedding, extra);
+            hidden = pass(g, block, &hidden);
         }
         for (block, joins) in &self.decoder {
             if *joins {
                 let skipped = kept.pop().expect("one output was kept for each block of the way up");
                 hidden = ops::concat(g, &hidden, &skipped);
             }
-            hidden = block.forward(g, w, &hidden, &embedding, extra);
+            hidden = pass(g, block, &hidden);
         }
         let hidden = self.norm.forward(g, w, &hidden, true);
         self.output.forward(g, w, &hidden, Epilogue::default())
@@ -138,16 +169,7 @@ fn check(config: &UNetConfig, shape: ImageShape) -> Result<(), NetworkConfigErro
         channels,
         "a multiple of 4, at least 4",
     );
-    let some = !multipliers.is_empty() && multipliers.iter().all(|&m| m > 0);
-    problems.unless(some, "multipliers", multipliers, "at least one factor, each at least 1");
-    let halvings = multipliers.len().saturating_sub(1);
-    let divides = |extent: usize| halvings < 32 && extent.is_multiple_of(1 << halvings);
-    problems.unless(
-        divides(shape.height) && divides(shape.width),
-        "multipliers",
-        multipliers,
-        format!("images of {shape} can be halved no more than their height and width divide by 2"),
-    );
+    problems.multipliers(multipliers, shape);
     problems.unless(*blocks > 0, "blocks", blocks, "at least 1");
     problems.unless(
         *heads > 0 && multipliers.iter().all(|m| channels.saturating_mul(*m).is_multiple_of(*heads)),

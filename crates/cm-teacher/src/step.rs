@@ -90,7 +90,7 @@ mod tests {
     use crate::Teacher;
     use cm_diffusion::{Denoiser, NoiseDistributionConfig};
     use cm_image::{ImageBatch, ImageShape};
-    use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
+    use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, FourierConfig};
     use cm_training::{Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, TrainConfig, train};
 
     fn config(total_images: u64) -> TeacherConfig {
@@ -114,7 +114,7 @@ mod tests {
         let config = MlpConfig {
             width: 64,
             blocks: 2,
-            embedding: EmbeddingConfig::Fourier(ScaleConfig { scale: 0.5 }),
+            embedding: EmbeddingConfig::Fourier(FourierConfig { scale: 0.5, width: 1 }),
             ..MlpConfig::default()
         };
         NetworkConfig::Mlp(config).build(ImageShape::vector(1), conditions, 0).unwrap()

@@ -5,6 +5,7 @@
 use crate::Weights;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
 
 /// The one key of safetensors' own metadata that is used. Its value is a JSON object with sorted keys: safetensors
 /// writes its metadata in no fixed order, and the same content must give the same bytes.
@@ -96,11 +97,7 @@ impl TensorFile {
     /// # Errors
     /// [`CheckpointError::Damaged`] if two arrays share a name or an array's values do not fill its extents.
     pub fn encode(&self) -> Result<Vec<u8>, CheckpointError> {
-        let mut metadata = self.metadata.clone();
-        metadata.insert(FORMAT_KEY.into(), FORMAT.into());
-        metadata.insert(CHECKSUM_KEY.into(), self.checksum());
-        let metadata = serde_json::to_string(&metadata).expect("a map of texts is JSON");
-        let metadata = HashMap::from([(KEY.to_string(), metadata)]);
+        let metadata = HashMap::from([(KEY.to_string(), header(&self.metadata, self.checksum()))]);
         let bytes: Vec<Vec<u8>> = self.arrays.iter().map(|(_, _, values)| to_bytes(values)).collect();
         let mut views = Vec::with_capacity(self.arrays.len());
         for ((name, shape, _), bytes) in self.arrays.iter().zip(&bytes) {
@@ -116,13 +113,7 @@ impl TensorFile {
     pub fn decode(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
         let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
-        let mut metadata: BTreeMap<String, String> =
-            text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let found = metadata.remove(FORMAT_KEY);
-        if found.as_deref() != Some(FORMAT) {
-            return Err(CheckpointError::Format { found });
-        }
-        let checksum = metadata.remove(CHECKSUM_KEY);
+        let (metadata, checksum) = Self::metadata_of(text.map(String::as_str))?;
         let file = SafeTensors::deserialize(bytes)?;
         let mut arrays = Vec::with_capacity(file.len());
         for (name, view) in file.iter() {
@@ -142,23 +133,111 @@ impl TensorFile {
         Ok(content)
     }
 
+    /// The text and the checksum in the one entry ([`KEY`](Self::KEY)) of safetensors' own metadata.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Format`] if it is not of this format.
+    pub fn metadata_of(
+        entry: Option<&str>,
+    ) -> Result<(BTreeMap<String, String>, Option<String>), CheckpointError> {
+        let mut metadata: BTreeMap<String, String> =
+            entry.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let found = metadata.remove(FORMAT_KEY);
+        if found.as_deref() != Some(FORMAT) {
+            return Err(CheckpointError::Format { found });
+        }
+        let checksum = metadata.remove(CHECKSUM_KEY);
+        Ok((metadata, checksum))
+    }
+
+    /// The one key of safetensors' own metadata that is used.
+    pub const KEY: &str = KEY;
+
     fn checksum(&self) -> String {
         let mut order: Vec<_> = self.arrays.iter().collect();
         order.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut hasher = blake3::Hasher::new();
-        for (name, shape, values) in order {
-            hasher.update(name.as_bytes()).update(&[0]);
-            shape.iter().for_each(|&extent| {
-                hasher.update(&(extent as u64).to_le_bytes());
-            });
-            hasher.update(&to_bytes(values));
-        }
-        // Text decides how a run goes on, so it is covered as well.
-        for (key, text) in &self.metadata {
-            hasher.update(key.as_bytes()).update(&[0]).update(text.as_bytes()).update(&[0]);
-        }
-        hasher.finalize().to_hex().to_string()
+        let arrays = order
+            .into_iter()
+            .map(|(name, shape, values)| (name.as_str(), shape.as_slice(), values.as_slice()));
+        checksum(arrays, &self.metadata)
     }
+}
+
+impl Weights {
+    /// Writes the file that [`TensorFile::encode`] would make of these weights and this text, array by array: the file
+    /// of large networks, which need not be in memory twice.
+    ///
+    /// # Errors
+    /// Whatever `out` answers.
+    pub fn write(&self, metadata: &BTreeMap<String, String>, out: &mut dyn Write) -> io::Result<()> {
+        let arrays = self.by_name();
+        let mut entries = serde_json::Map::new();
+        let text = header(metadata, self.checksum(metadata));
+        entries.insert("__metadata__".to_owned(), serde_json::json!({ KEY: text }));
+        let mut at = 0;
+        for (name, shape, values) in &arrays {
+            let end = at + 4 * values.len();
+            let entry = serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [at, end] });
+            entries.insert((*name).to_owned(), entry);
+            at = end;
+        }
+        let mut head = serde_json::to_string(&entries)?;
+        while !head.len().is_multiple_of(8) {
+            head.push(' ');
+        }
+        out.write_all(&(head.len() as u64).to_le_bytes())?;
+        out.write_all(head.as_bytes())?;
+        for (_, _, values) in arrays {
+            for part in values.chunks(PART) {
+                out.write_all(&to_bytes(part))?;
+            }
+        }
+        out.flush()
+    }
+
+    /// The checksum of the file of these weights with this text.
+    pub fn checksum(&self, metadata: &BTreeMap<String, String>) -> String {
+        checksum(self.by_name().into_iter(), metadata)
+    }
+
+    fn by_name(&self) -> Vec<(&str, &[usize], &[f32])> {
+        let mut arrays: Vec<_> = self.iter().collect();
+        arrays.sort_by_key(|&(name, _, _)| name);
+        arrays
+    }
+}
+
+/// Values that become bytes at a time.
+const PART: usize = 1 << 16;
+
+/// The text of safetensors' metadata.
+fn header(metadata: &BTreeMap<String, String>, checksum: String) -> String {
+    let mut metadata = metadata.clone();
+    metadata.insert(FORMAT_KEY.into(), FORMAT.into());
+    metadata.insert(CHECKSUM_KEY.into(), checksum);
+    serde_json::to_string(&metadata).expect("a map of texts is JSON")
+}
+
+/// Of arrays in the order of their names, and text.
+fn checksum<'a>(
+    arrays: impl Iterator<Item = (&'a str, &'a [usize], &'a [f32])>,
+    metadata: &BTreeMap<String, String>,
+) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, shape, values) in arrays {
+        hasher.update(name.as_bytes()).update(&[0]);
+        shape.iter().for_each(|&extent| {
+            hasher.update(&(extent as u64).to_le_bytes());
+        });
+        values.chunks(PART).for_each(|part| {
+            hasher.update(&to_bytes(part));
+        });
+    }
+    // Text decides how a run goes on, so it is covered as well.
+    for (key, text) in metadata {
+        hasher.update(key.as_bytes()).update(&[0]).update(text.as_bytes()).update(&[0]);
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 fn to_bytes(values: &[f32]) -> Vec<u8> {
@@ -189,6 +268,20 @@ mod tests {
         assert_eq!(decoded, example());
         assert_eq!(decoded.parse::<u64>("step").unwrap(), 12);
         assert!(decoded.parse::<u64>("stop").is_err());
+    }
+
+    #[test]
+    fn weights_written_array_by_array_are_the_same_file() {
+        let mut weights = Weights::new();
+        weights.add("b", &[2, 2], vec![1.0, 2.0, 3.0, 4.0]);
+        weights.add("a", &[3], vec![-1.0, 0.5, 0.0]);
+        let metadata: BTreeMap<_, _> = [("text".to_owned(), "\"quoted\"".to_owned())].into();
+        let mut bytes = Vec::new();
+        weights.write(&metadata, &mut bytes).unwrap();
+        let mut file = TensorFile { metadata, ..TensorFile::default() };
+        file.add_weights("", &weights);
+        file.arrays.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(TensorFile::decode(&bytes).unwrap(), file);
     }
 
     #[test]

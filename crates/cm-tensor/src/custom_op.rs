@@ -16,6 +16,8 @@ use cm_kernels::elementwise;
 use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::{OwnedTape, PutTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::Backward;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The device all tensors live on.
 pub type Dev = dfdx::tensor::Cpu;
@@ -27,7 +29,13 @@ pub type Matrix = Var<[usize; 2]>;
 /// One value for each image, or a parameter.
 pub type Vector = Var<[usize; 1]>;
 
-type Slot = Tensor<[usize; 1], f32, Dev>;
+/// Where a gradient is collected: an empty tensor, and a number that tells slots apart.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    tensor: Tensor<[usize; 1], f32, Dev>,
+    number: u64,
+}
+
 type DfdxGradients = dfdx::tensor::Gradients<f32, Dev>;
 
 /// A tensor and, if a gradient may flow to it, where that gradient is collected. Cloning shares both.
@@ -188,17 +196,33 @@ pub struct BackwardContext<'a> {
 pub struct Graph {
     tape: Option<OwnedTape<f32, Dev>>,
     flops: u64,
+    /// Operations are counted and not done: values are unspecified.
+    counting: bool,
+    /// Of a region that is computed again: what gradients leave it through.
+    edge: Option<Edge>,
+}
+
+/// What a region's operations take from outside, and what they made themselves.
+#[derive(Default)]
+struct Edge {
+    outside: Vec<Slot>,
+    seen: HashSet<u64>,
 }
 
 impl Graph {
     /// A pass that can be differentiated.
     pub fn recording() -> Self {
-        Self { tape: Some(OwnedTape::default()), flops: 0 }
+        Self { tape: Some(OwnedTape::default()), flops: 0, counting: false, edge: None }
     }
 
     /// A pass of which only the result is wanted.
     pub fn inference() -> Self {
-        Self { tape: None, flops: 0 }
+        Self { tape: None, flops: 0, counting: false, edge: None }
+    }
+
+    /// A pass of which only [`flops`](Self::flops) is wanted: nothing is computed, and memory is not touched.
+    pub fn counting() -> Self {
+        Self { counting: true, ..Self::inference() }
     }
 
     /// Whether this pass can be differentiated: then dropout drops.
@@ -213,22 +237,29 @@ impl Graph {
 
     /// Runs `op` and, if the pass records and a gradient may flow to an input, remembers how to go back.
     pub fn apply<Op: CustomOp, S: Shape>(&mut self, op: Op, inputs: &[&dyn Operand], shape: S) -> Var<S> {
+        self.flops += op.flops();
+        if self.counting {
+            return Var::constant(vec![0.0; shape.num_elements()], shape);
+        }
         let mut buffer = cm_kernels::buffer::unwritten(shape.num_elements());
         let values: Vec<&[f32]> = inputs.iter().map(|input| input.values()).collect();
         let saved = op.forward(&values, &mut buffer);
-        self.flops += op.flops();
         let mut output = Var::constant(buffer, shape);
         let slots: Vec<Option<Slot>> = inputs.iter().map(|input| input.slot().cloned()).collect();
         let Some(tape) = self.tape.as_mut().filter(|_| slots.iter().any(Option::is_some)) else {
             return output;
         };
         let output_slot = new_slot();
+        if let Some(Edge { outside, seen }) = &mut self.edge {
+            outside.extend(slots.iter().flatten().filter(|slot| seen.insert(slot.number)).cloned());
+            seen.insert(output_slot.number);
+        }
         let kept_inputs: Vec<Option<Box<dyn Operand>>> =
             inputs.iter().enumerate().map(|(i, input)| op.keeps_input(i).then(|| input.keep())).collect();
         let kept_output = op.keeps_output().then(|| output.keep());
         output.slot = Some(output_slot.clone());
         tape.add_backward_op(move |gradients| {
-            let gradient = std::mem::take(&mut **gradients.get_or_alloc_mut(&output_slot)?);
+            let gradient = std::mem::take(&mut **gradients.get_or_alloc_mut(&output_slot.tensor)?);
             let output = kept_output.as_ref().map_or(&[][..], |output| output.values());
             if gradient.is_empty() {
                 return Ok(()); // the loss does not depend on this output
@@ -244,6 +275,34 @@ impl Graph {
             debug_assert_eq!(parts.len(), slots.len(), "one gradient for each input");
             for (slot, part) in slots.iter().zip(parts) {
                 if let (Some(slot), Some(part)) = (slot, part) {
+                    accumulate(gradients, slot, part)?;
+                }
+            }
+            Ok(())
+        });
+        output
+    }
+
+    /// What `region` returns. Of its insides nothing is kept: on the way back it is run again, this time recording. It must
+    /// return the same whenever it is run; what it takes from outside it takes as tensors of its own.
+    pub fn recomputed<S: Shape>(&mut self, region: impl Fn(&mut Self) -> Var<S> + 'static) -> Var<S> {
+        let Some(tape) = self.tape.as_mut() else { return region(self) };
+        let mut quiet = Self::inference();
+        let mut output = region(&mut quiet);
+        self.flops += quiet.flops;
+        let output_slot = new_slot();
+        output.slot = Some(output_slot.clone());
+        tape.add_backward_op(move |gradients| {
+            let gradient = std::mem::take(&mut **gradients.get_or_alloc_mut(&output_slot.tensor)?);
+            if gradient.is_empty() {
+                return Ok(()); // the loss does not depend on this output
+            }
+            let mut graph = Self { edge: Some(Edge::default()), ..Self::recording() };
+            let output = region(&mut graph);
+            let outside = graph.edge.take().map(|edge| edge.outside).unwrap_or_default();
+            let mut inside = graph.backward(&output, gradient);
+            for slot in &outside {
+                if let Some(part) = inside.take_slot(slot) {
                     accumulate(gradients, slot, part)?;
                 }
             }
@@ -275,15 +334,20 @@ pub struct Gradients(DfdxGradients);
 impl Gradients {
     /// Moves out the gradient of a tracked tensor; `None` if the loss does not depend on it or it is not tracked.
     pub fn take<S: Shape>(&mut self, var: &Var<S>) -> Option<Vec<f32>> {
-        let slot = var.slot.as_ref()?;
-        let buffer = self.0.get_or_alloc_mut(slot).expect("an empty buffer can always be made");
+        self.take_slot(var.slot.as_ref()?)
+    }
+
+    fn take_slot(&mut self, slot: &Slot) -> Option<Vec<f32>> {
+        let buffer = self.0.get_or_alloc_mut(&slot.tensor).expect("an empty buffer can always be made");
         let values = std::mem::take(&mut **buffer);
         (!values.is_empty()).then_some(values)
     }
 }
 
 fn new_slot() -> Slot {
-    Dev::default().tensor_from_vec(Vec::new(), [0])
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Slot { tensor: Dev::default().tensor_from_vec(Vec::new(), [0]), number }
 }
 
 fn accumulate(
@@ -291,7 +355,7 @@ fn accumulate(
     slot: &Slot,
     values: Vec<f32>,
 ) -> Result<(), <Dev as dfdx::tensor::HasErr>::Err> {
-    let buffer = gradients.get_or_alloc_mut(slot)?;
+    let buffer = gradients.get_or_alloc_mut(&slot.tensor)?;
     if buffer.is_empty() {
         **buffer = values;
     } else {

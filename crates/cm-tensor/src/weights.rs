@@ -66,6 +66,16 @@ impl Weights {
         self.copy(false)
     }
 
+    /// The same arrays with the same gradients: for what must outlive a borrow, and is never written to.
+    pub fn handle(&self) -> Self {
+        let same = |p: &Parameter| Parameter {
+            name: p.name.clone(),
+            shape: p.shape.clone(),
+            value: p.value.clone(),
+        };
+        Self { parameters: self.parameters.iter().map(same).collect(), trainable: self.trainable }
+    }
+
     /// The array of a layer.
     pub fn get(&self, id: ParameterId) -> &Vector {
         &self.parameters[id.0].value

@@ -30,7 +30,7 @@ pub struct ClassifierOutput {
 impl Classifier {
     /// The network and its initial weights. `channels` is c.
     pub fn new(shape: ImageShape, classes: usize, channels: usize, seed: u64) -> (Self, Weights) {
-        let mut b = Builder::new(seed);
+        let mut b = Builder::new(Some(seed));
         // ReLU halves the variance, which sqrt(2) restores (He et al. 2015).
         let gain = std::f32::consts::SQRT_2;
         let mut convolutions = vec![

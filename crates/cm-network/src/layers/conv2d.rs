@@ -9,6 +9,7 @@ pub(crate) struct Conv2d {
     bias: ParameterId,
     kernel: usize,
     stride: usize,
+    padding: usize,
     out_channels: usize,
 }
 
@@ -37,11 +38,15 @@ impl Conv2d {
     ) -> Self {
         let weight = b.xavier(&format!("{name}.weight"), &[kernel, kernel, inputs, outputs], gain);
         let bias = b.constant(&format!("{name}.bias"), &[outputs], 0.0);
-        Self { weight, bias, kernel, stride: 1, out_channels: outputs }
+        Self { weight, bias, kernel, stride: 1, padding: kernel / 2, out_channels: outputs }
     }
 
     pub(crate) fn with_stride(self, stride: usize) -> Self {
         Self { stride, ..self }
+    }
+
+    pub(crate) fn without_padding(self) -> Self {
+        Self { padding: 0, ..self }
     }
 
     pub(crate) fn forward(&self, g: &mut Graph, w: &Weights, x: &Images, epilogue: Epilogue<'_>) -> Images {
@@ -50,7 +55,7 @@ impl Conv2d {
             bias: w.get(self.bias),
             kernel: self.kernel,
             stride: self.stride,
-            padding: self.kernel / 2,
+            padding: self.padding,
             out_channels: self.out_channels,
             image_bias: epilogue.image_bias,
             residual: epilogue.residual,

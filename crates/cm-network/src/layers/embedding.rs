@@ -1,7 +1,7 @@
 //! From a noise level, a label and a second time to the vector that every residual block sees.
 
 use super::Linear;
-use crate::{Conditions, EmbeddingConfig, Extra, init::Builder};
+use crate::{Conditions, EmbeddingConfig, Extra, FourierConfig, init::Builder};
 use cm_tensor::{Graph, Matrix, ParameterId, Weights, ops};
 
 pub(crate) struct Embedding {
@@ -10,7 +10,18 @@ pub(crate) struct Embedding {
     second_time: Option<Linear>,
     layer0: Linear,
     layer1: Linear,
-    channels: usize,
+    manner: Manner,
+    /// Sines and cosines.
+    features: usize,
+}
+
+/// What differs between the families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// DDPM++ and NCSN++: sines first; the label joins before the layers.
+    Song,
+    /// ADM: cosines first, frequencies that end before the lowest; the label joins behind the layers.
+    Adm,
 }
 
 enum Frequencies {
@@ -22,30 +33,36 @@ enum Frequencies {
 const MAX_PERIOD: f64 = 10_000.0;
 
 impl Embedding {
-    /// `channels` (even) waves in, `4 channels` values out.
+    /// `channels` (even) waves in, or a multiple, and `4 channels` values out.
     pub(crate) fn new(
         b: &mut Builder,
         config: EmbeddingConfig,
         channels: usize,
         conditions: Conditions,
+        manner: Manner,
     ) -> Self {
-        let frequencies = match config {
-            EmbeddingConfig::Positional(config) => Frequencies::Geometric { scale: config.scale },
-            EmbeddingConfig::Fourier(config) => {
-                Frequencies::Random(b.normal("embedding.frequencies", &[channels / 2], config.scale))
+        let (frequencies, features) = match config {
+            EmbeddingConfig::Positional(config) => (Frequencies::Geometric { scale: config.scale }, channels),
+            EmbeddingConfig::Fourier(FourierConfig { scale, width }) => {
+                let features = channels * width;
+                (Frequencies::Random(b.normal("embedding.frequencies", &[features / 2], scale)), features)
             }
+        };
+        let joins = match manner {
+            Manner::Song => features,
+            Manner::Adm => 4 * channels,
         };
         // Karras et al. 2022, SongUNet: the one-hot label is scaled by sqrt(classes), i.e. unit variance.
         let label = conditions.classes.map(|classes| {
-            (Linear::unbiased(b, "embedding.label", classes, channels, (classes as f32).sqrt()), classes)
+            (Linear::unbiased(b, "embedding.label", classes, joins, (classes as f32).sqrt()), classes)
         });
         // Begins at no influence, so that a network may gain a second time after training without one.
         let second_time = conditions
             .second_time
-            .then(|| Linear::unbiased(b, "embedding.second_time", channels, channels, 0.0));
-        let layer0 = Linear::new(b, "embedding.layer0", channels, 4 * channels, 1.0);
+            .then(|| Linear::unbiased(b, "embedding.second_time", features, features, 0.0));
+        let layer0 = Linear::new(b, "embedding.layer0", features, 4 * channels, 1.0);
         let layer1 = Linear::new(b, "embedding.layer1", 4 * channels, 4 * channels, 1.0);
-        Self { frequencies, label, second_time, layer0, layer1, channels }
+        Self { frequencies, label, second_time, layer0, layer1, manner, features }
     }
 
     /// The number of classes it must be told one of, if any.
@@ -66,15 +83,8 @@ impl Embedding {
             "a second time if and only if the network was built for one"
         );
         let mut sum = self.waves(w, c_noise);
-        if let (Some((layer, classes)), Some(labels)) = (&self.label, extra.labels) {
-            assert_eq!(labels.len(), count, "one label for each image");
-            let mut one_hot = vec![0.0; count * classes];
-            labels
-                .iter()
-                .zip(one_hot.chunks_exact_mut(*classes))
-                .for_each(|(&label, row)| row[label as usize] = 1.0);
-            let embedded = layer.forward(g, w, &Matrix::constant(one_hot, [count, *classes]));
-            sum = ops::add(g, &sum, &embedded, 1.0);
+        if self.manner == Manner::Song {
+            sum = self.labelled(g, w, sum, extra);
         }
         if let (Some(layer), Some(second)) = (&self.second_time, extra.second_time) {
             assert_eq!(second.len(), count, "one second time for each image");
@@ -83,27 +93,52 @@ impl Embedding {
         }
         let hidden = self.layer0.forward(g, w, &sum);
         let hidden = ops::silu(g, &hidden);
-        let out = self.layer1.forward(g, w, &hidden);
+        let mut out = self.layer1.forward(g, w, &hidden);
+        if self.manner == Manner::Adm {
+            out = self.labelled(g, w, out, extra);
+        }
         ops::silu(g, &out)
     }
 
-    /// Sines, then cosines, of each number times each frequency.
+    /// The sum with the embedded labels, if there are any.
+    fn labelled(&self, g: &mut Graph, w: &Weights, sum: Matrix, extra: Extra<'_>) -> Matrix {
+        let (Some((layer, classes)), Some(labels)) = (&self.label, extra.labels) else { return sum };
+        let count = sum.shape()[0];
+        assert_eq!(labels.len(), count, "one label for each image");
+        let mut one_hot = vec![0.0; count * classes];
+        labels
+            .iter()
+            .zip(one_hot.chunks_exact_mut(*classes))
+            .for_each(|(&label, row)| row[label as usize] = 1.0);
+        let embedded = layer.forward(g, w, &Matrix::constant(one_hot, [count, *classes]));
+        ops::add(g, &sum, &embedded, 1.0)
+    }
+
+    /// Sines and cosines of each number times each frequency.
     fn waves(&self, w: &Weights, numbers: &[f32]) -> Matrix {
-        let half = self.channels / 2;
+        let half = self.features / 2;
+        let last = match self.manner {
+            Manner::Song => half.max(2) - 1,
+            Manner::Adm => half,
+        };
         let frequencies: Vec<f64> = match self.frequencies {
-            Frequencies::Geometric { scale } => (0..half)
-                .map(|i| f64::from(scale) * MAX_PERIOD.powf(-(i as f64) / (half.max(2) - 1) as f64))
-                .collect(),
+            Frequencies::Geometric { scale } => {
+                (0..half).map(|i| f64::from(scale) * MAX_PERIOD.powf(-(i as f64) / last as f64)).collect()
+            }
             Frequencies::Random(id) => {
                 w.get(id).values().iter().map(|&f| std::f64::consts::TAU * f64::from(f)).collect()
             }
         };
-        let mut values = Vec::with_capacity(numbers.len() * self.channels);
+        let mut values = Vec::with_capacity(numbers.len() * self.features);
         for &number in numbers {
-            let angle = |f: &f64| f * f64::from(number);
-            values.extend(frequencies.iter().map(|f| angle(f).sin() as f32));
-            values.extend(frequencies.iter().map(|f| angle(f).cos() as f32));
+            let angles = frequencies.iter().map(|f| f * f64::from(number));
+            let sines = angles.clone().map(|angle| angle.sin() as f32);
+            let cosines = angles.map(|angle| angle.cos() as f32);
+            match self.manner {
+                Manner::Song => values.extend(sines.chain(cosines)),
+                Manner::Adm => values.extend(cosines.chain(sines)),
+            }
         }
-        Matrix::constant(values, [numbers.len(), self.channels])
+        Matrix::constant(values, [numbers.len(), self.features])
     }
 }

@@ -1,5 +1,6 @@
 //! The pieces networks are made of. A layer knows which arrays of a set of weights are its own.
 
+mod adm_block;
 mod attention;
 mod conv2d;
 mod embedding;
@@ -7,9 +8,10 @@ mod group_norm;
 mod linear;
 mod residual_block;
 
+pub(crate) use adm_block::{AdmBlock, AdmContext};
 pub(crate) use attention::SelfAttention;
 pub(crate) use conv2d::{Conv2d, Epilogue};
-pub(crate) use embedding::Embedding;
-pub(crate) use group_norm::GroupNorm;
+pub(crate) use embedding::{Embedding, Manner};
+pub(crate) use group_norm::{GroupNorm, Grouping};
 pub(crate) use linear::Linear;
 pub(crate) use residual_block::{BlockContext, Resample, ResidualBlock};

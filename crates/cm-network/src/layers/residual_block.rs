@@ -1,7 +1,7 @@
 //! The residual block of DDPM++.
 
-use super::{Conv2d, Epilogue, GroupNorm, Linear, SelfAttention};
-use crate::{Extra, init::Builder};
+use super::{Conv2d, Epilogue, GroupNorm, Grouping, Linear, SelfAttention};
+use crate::{Extra, ResamplingConfig, init::Builder};
 use cm_image::random::derive_seed;
 use cm_tensor::{Graph, Images, Matrix, Weights, ops};
 use std::f32::consts::FRAC_1_SQRT_2;
@@ -10,9 +10,9 @@ use std::f32::consts::FRAC_1_SQRT_2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resample {
     None,
-    /// Halves height and width by averaging 2x2 pixels.
+    /// Halves height and width.
     Down,
-    /// Doubles height and width by repeating pixels.
+    /// Doubles height and width.
     Up,
 }
 
@@ -29,6 +29,7 @@ pub(crate) struct ResidualBlock {
     skip: Option<Conv2d>,
     attention: Option<SelfAttention>,
     resample: Resample,
+    resampling: ResamplingConfig,
     dropout: f32,
     /// Tells blocks apart when dropout masks are drawn.
     dropout_stream: u64,
@@ -40,6 +41,7 @@ pub(crate) struct BlockContext {
     pub(crate) heads: usize,
     pub(crate) dropout: f32,
     pub(crate) film: bool,
+    pub(crate) resampling: ResamplingConfig,
 }
 
 impl ResidualBlock {
@@ -54,19 +56,21 @@ impl ResidualBlock {
     ) -> Self {
         let part = |part: &str| format!("{name}.{part}");
         Self {
-            norm0: GroupNorm::new(b, &part("norm0"), inputs),
+            norm0: GroupNorm::new(b, &part("norm0"), inputs, Grouping::Song),
             conv0: Conv2d::new(b, &part("conv0"), inputs, outputs, 3, 1.0),
             affine: Linear::new(b, &part("affine"), context.embedding, outputs, 1.0),
             film_scale: context
                 .film
                 .then(|| Linear::new(b, &part("film_scale"), context.embedding, outputs, 1.0)),
-            norm1: GroupNorm::new(b, &part("norm1"), outputs),
+            norm1: GroupNorm::new(b, &part("norm1"), outputs, Grouping::Song),
             conv1: Conv2d::new(b, &part("conv1"), outputs, outputs, 3, 0.0),
             // A resampling block projects its shortcut even if the channels stay (SongUNet, resample_proj).
             skip: (inputs != outputs || resample != Resample::None)
                 .then(|| Conv2d::new(b, &part("skip"), inputs, outputs, 1, 1.0)),
-            attention: attention.then(|| SelfAttention::new(b, &part("attention"), outputs, context.heads)),
+            attention: attention
+                .then(|| SelfAttention::new(b, &part("attention"), outputs, context.heads, Grouping::Song)),
             resample,
+            resampling: context.resampling,
             dropout: context.dropout,
             dropout_stream,
         }
@@ -108,20 +112,23 @@ impl ResidualBlock {
     }
 
     fn resampled(&self, g: &mut Graph, x: Images) -> Images {
-        match self.resample {
-            Resample::None => x,
-            Resample::Down => ops::average_down(g, &x),
-            Resample::Up => ops::nearest_up(g, &x),
+        match (self.resample, self.resampling) {
+            (Resample::None, _) => x,
+            (Resample::Down, ResamplingConfig::Plain) => ops::average_down(g, &x),
+            (Resample::Up, ResamplingConfig::Plain) => ops::nearest_up(g, &x),
+            (Resample::Down, ResamplingConfig::Fir) => ops::fir_down(g, &x),
+            (Resample::Up, ResamplingConfig::Fir) => ops::fir_up(g, &x),
         }
     }
 
-    /// Projection and resampling commute, so the projection is done where there are fewer pixels.
+    /// Projection and plain resampling commute, so the projection is done where there are fewer pixels. A filter sees
+    /// zeros around the image, and these are not projected.
     fn shortcut(&self, g: &mut Graph, w: &Weights, x: &Images) -> Images {
         let project = |g: &mut Graph, x: Images| match &self.skip {
             Some(skip) => skip.forward(g, w, &x, Epilogue::default()),
             None => x,
         };
-        if self.resample == Resample::Up {
+        if self.resample == Resample::Up && self.resampling == ResamplingConfig::Plain {
             let projected = project(g, x.clone());
             self.resampled(g, projected)
         } else {

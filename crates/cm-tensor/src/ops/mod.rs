@@ -27,5 +27,5 @@ pub use distance::{PairDistance, feature_distance, pair_distance, weighted_featu
 pub use group_norm::group_norm;
 pub use linear::linear;
 pub use pool::{average_pool, global_average, max_pool};
-pub use resample::{average_down, bilinear, nearest_up};
+pub use resample::{average_down, bilinear, fir_down, fir_smooth, fir_up, nearest_up};
 pub use reshape::{as_images, as_matrix};

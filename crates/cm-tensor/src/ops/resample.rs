@@ -11,12 +11,19 @@ struct Extents {
     channels: usize,
 }
 
-struct AverageDown(Extents);
+/// A linear map of images and its adjoint, both of `cm-kernels`, on the extents of the map's input.
+struct Linear {
+    from: Extents,
+    forward: Kernel,
+    backward: Kernel,
+}
 
-impl CustomOp for AverageDown {
+type Kernel = fn(usize, usize, usize, usize, &[f32], &mut [f32]);
+
+impl CustomOp for Linear {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
-        let Extents { batch, height, width, channels } = self.0;
-        resample::avg_down2(batch, height, width, channels, inputs[0], output);
+        let Extents { batch, height, width, channels } = self.from;
+        (self.forward)(batch, height, width, channels, inputs[0], output);
         Vec::new()
     }
 
@@ -25,11 +32,28 @@ impl CustomOp for AverageDown {
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
-        let Extents { batch, height, width, channels } = self.0;
+        let Extents { batch, height, width, channels } = self.from;
         vec![Some(written_by(batch * height * width * channels, |out| {
-            resample::avg_down2_backward(batch, height, width, channels, &context.gradient, out);
+            (self.backward)(batch, height, width, channels, &context.gradient, out);
         }))]
     }
+}
+
+/// Applies a map from images of any size to images of `to` = (height, width).
+fn apply(graph: &mut Graph, x: &Images, to: (usize, usize), forward: Kernel, backward: Kernel) -> Images {
+    let [batch, height, width, channels] = x.shape();
+    let from = Extents { batch, height, width, channels };
+    graph.apply(Linear { from, forward, backward }, &[x], [batch, to.0, to.1, channels])
+}
+
+/// Half of each side.
+///
+/// # Panics
+/// If height or width is odd.
+fn halves(x: &Images) -> (usize, usize) {
+    let [_, height, width, _] = x.shape();
+    assert!(height % 2 == 0 && width % 2 == 0, "{height}x{width} pixels cannot be halved");
+    (height / 2, width / 2)
 }
 
 /// Means of 2x2 pixels: `[N, H, W, C]` to `[N, H/2, W/2, C]`.
@@ -37,38 +61,34 @@ impl CustomOp for AverageDown {
 /// # Panics
 /// If height or width is odd.
 pub fn average_down(graph: &mut Graph, x: &Images) -> Images {
-    let [batch, height, width, channels] = x.shape();
-    assert!(height % 2 == 0 && width % 2 == 0, "{height}x{width} pixels cannot be halved");
-    let extents = Extents { batch, height, width, channels };
-    graph.apply(AverageDown(extents), &[x], [batch, height / 2, width / 2, channels])
-}
-
-struct NearestUp(Extents);
-
-impl CustomOp for NearestUp {
-    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
-        let Extents { batch, height, width, channels } = self.0;
-        resample::nearest_up2(batch, height, width, channels, inputs[0], output);
-        Vec::new()
-    }
-
-    fn keeps_input(&self, _: usize) -> bool {
-        false
-    }
-
-    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
-        let Extents { batch, height, width, channels } = self.0;
-        vec![Some(written_by(batch * height * width * channels, |out| {
-            resample::nearest_up2_backward(batch, height, width, channels, &context.gradient, out);
-        }))]
-    }
+    apply(graph, x, halves(x), resample::avg_down2, resample::avg_down2_backward)
 }
 
 /// Each pixel repeated 2x2: `[N, H, W, C]` to `[N, 2H, 2W, C]`.
 pub fn nearest_up(graph: &mut Graph, x: &Images) -> Images {
-    let [batch, height, width, channels] = x.shape();
-    let extents = Extents { batch, height, width, channels };
-    graph.apply(NearestUp(extents), &[x], [batch, 2 * height, 2 * width, channels])
+    let [_, height, width, _] = x.shape();
+    apply(graph, x, (2 * height, 2 * width), resample::nearest_up2, resample::nearest_up2_backward)
+}
+
+/// Half the resolution through the filter (1, 3, 3, 1): `[N, H, W, C]` to `[N, H/2, W/2, C]` (Song et al. 2021).
+///
+/// # Panics
+/// If height or width is odd.
+pub fn fir_down(graph: &mut Graph, x: &Images) -> Images {
+    apply(graph, x, halves(x), resample::fir_down2, resample::fir_down2_backward)
+}
+
+/// Twice the resolution through the filter (1, 3, 3, 1): `[N, H, W, C]` to `[N, 2H, 2W, C]` (Song et al. 2021).
+pub fn fir_up(graph: &mut Graph, x: &Images) -> Images {
+    let [_, height, width, _] = x.shape();
+    apply(graph, x, (2 * height, 2 * width), resample::fir_up2, resample::fir_up2_backward)
+}
+
+/// The filter (1, 3, 3, 1) alone, over two zeros on every side: `[N, H, W, C]` to `[N, H+1, W+1, C]`. A 3x3 convolution
+/// of stride 2 without padding then halves the image (Song et al. 2021, the input pyramid).
+pub fn fir_smooth(graph: &mut Graph, x: &Images) -> Images {
+    let [_, height, width, _] = x.shape();
+    apply(graph, x, (height + 1, width + 1), resample::fir_smooth, resample::fir_smooth_backward)
 }
 
 struct Bilinear {

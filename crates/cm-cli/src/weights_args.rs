@@ -1,0 +1,155 @@
+//! What can be typed about weights of other programs: `cm import`, `cm export`, `cm denoise`.
+
+use clap::ValueEnum;
+use cm_experiment::{DenoiseRequest, ExportRequest, ImportRequest, ModelRequest, PreconditionConfig};
+use std::path::PathBuf;
+
+/// How a network's output is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precondition {
+    /// As a diffusion model's.
+    Edm,
+    /// As a consistency model's.
+    Consistency,
+}
+
+impl From<Precondition> for PreconditionConfig {
+    fn from(precondition: Precondition) -> Self {
+        match precondition {
+            Precondition::Edm => Self::Edm,
+            Precondition::Consistency => Self::Consistency,
+        }
+    }
+}
+
+/// Arguments of `cm import`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// The file: `.pt` or `.pth` of PyTorch, old or new; msgpack of Flax; safetensors with the original names.
+    input: PathBuf,
+    /// The file to write: safetensors with all that `cm sample`, `cm denoise` and studies need to know.
+    #[arg(long)]
+    out: PathBuf,
+    /// Whether the weights are a diffusion model's or a consistency model's: no file says so.
+    #[arg(long, value_enum)]
+    precondition: Precondition,
+    /// The network, as in a study: `AdmImagenet64`, `Adm(channels: 64)`. Without it, what the names and shapes say.
+    #[arg(long)]
+    network: Option<String>,
+    /// Height and width of the images; needed where the network is not one of the paper's.
+    #[arg(long)]
+    size: Option<usize>,
+    /// What the names of the wanted weights begin with, if the file holds several: `params/`, `state_dict.`. Without it,
+    /// averaged weights are taken before raw ones.
+    #[arg(long)]
+    prefix: Option<String>,
+    /// Standard deviation of the data, if not 0.5.
+    #[arg(long, allow_negative_numbers = true)]
+    sigma_data: Option<f32>,
+    /// The lowest noise level, if not 0.002.
+    #[arg(long, allow_negative_numbers = true)]
+    sigma_min: Option<f32>,
+    /// The highest noise level, if not 80.
+    #[arg(long, allow_negative_numbers = true)]
+    sigma_max: Option<f32>,
+    /// Curvature of the noise levels, if not 7.
+    #[arg(long, allow_negative_numbers = true)]
+    rho: Option<f32>,
+}
+
+impl From<ImportArgs> for ImportRequest {
+    fn from(args: ImportArgs) -> Self {
+        Self {
+            input: args.input,
+            out: args.out,
+            network: args.network,
+            size: args.size,
+            prefix: args.prefix,
+            precondition: args.precondition.into(),
+            sigma_data: args.sigma_data,
+            sigma_min: args.sigma_min,
+            sigma_max: args.sigma_max,
+            rho: args.rho,
+        }
+    }
+}
+
+/// Arguments of `cm export`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// The folder of a finished run, the model.safetensors in it, or a file that `cm import` wrote.
+    model: PathBuf,
+    /// The file to write: `.pt`, `.pth` or `.safetensors` for PyTorch, `.msgpack` for Flax.
+    #[arg(long)]
+    out: PathBuf,
+    /// The average of the weights, as the run's table names it; without it, the first.
+    #[arg(long)]
+    ema: Option<String>,
+}
+
+impl From<ExportArgs> for ExportRequest {
+    fn from(args: ExportArgs) -> Self {
+        Self { model: ModelRequest { path: args.model, ema: args.ema, class: None }, out: args.out }
+    }
+}
+
+/// Arguments of `cm denoise`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DenoiseArgs {
+    /// A file that `cm import` wrote.
+    #[arg(long)]
+    weights: PathBuf,
+    /// An `.npz` with `x` (N, C, H, W), `sigma` (N) and, if the network knows classes, `labels` (N).
+    #[arg(long)]
+    input: PathBuf,
+    /// The `.npz` to write, with `denoised` and `raw`, the network's output before its preconditioning.
+    #[arg(long)]
+    out: PathBuf,
+    /// How the network's output is used, if not as the weights were imported.
+    #[arg(long, value_enum)]
+    precondition: Option<Precondition>,
+    /// Images at a time.
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Also write the gradients of sum(`seed` x raw) by all parameters, under the original names, as safetensors; `seed`
+    /// is an array of the input, of the shape of x. All images are then evaluated at once.
+    #[arg(long)]
+    gradients: Option<PathBuf>,
+}
+
+impl From<DenoiseArgs> for DenoiseRequest {
+    fn from(args: DenoiseArgs) -> Self {
+        Self {
+            weights: args.weights,
+            input: args.input,
+            out: args.out,
+            precondition: args.precondition.map(Into::into),
+            batch: args.batch,
+            gradients: args.gradients,
+        }
+    }
+}
+
+/// The networks of the paper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PresetName {
+    #[value(name = "ncsnpp-cifar10")]
+    NcsnppCifar10,
+    #[value(name = "ddpmpp-cifar10")]
+    DdpmppCifar10,
+    #[value(name = "adm-imagenet64")]
+    AdmImagenet64,
+    #[value(name = "adm-lsun256")]
+    AdmLsun256,
+}
+
+impl From<PresetName> for cm_experiment::Preset {
+    fn from(name: PresetName) -> Self {
+        match name {
+            PresetName::NcsnppCifar10 => Self::NcsnppCifar10,
+            PresetName::DdpmppCifar10 => Self::DdpmppCifar10,
+            PresetName::AdmImagenet64 => Self::AdmImagenet64,
+            PresetName::AdmLsun256 => Self::AdmLsun256,
+        }
+    }
+}
