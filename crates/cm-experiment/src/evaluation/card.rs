@@ -105,7 +105,11 @@ impl Card {
             samples,
             reference,
             standardised,
-            quantisation: "8 bits, rounded to the nearest level (npz and PNG hold 8 bits already)".to_owned(),
+            quantisation: match features.resize {
+                Some(_) => "to 8 bits, rounded to the nearest level, before resizing",
+                None => "none; npz and PNG files hold 8 bits",
+            }
+            .to_owned(),
             split,
             neighbours: config.neighbours,
             density_neighbours: config.density_neighbours,

@@ -48,7 +48,8 @@ impl WeightsFile {
 
     /// Whether these are the published Inception weights, as far as can be known.
     pub(super) fn is_published_inception(&self) -> bool {
-        self.source.as_ref().is_some_and(|source| source.starts_with(PUBLISHED_INCEPTION))
+        let sources = [Some(&self.sha256), self.source.as_ref()];
+        sources.into_iter().flatten().any(|sha256| sha256.starts_with(PUBLISHED_INCEPTION))
     }
 }
 
