@@ -200,7 +200,7 @@ impl LpipsTrunk {
 }
 
 enum Step {
-    Conv(Conv),
+    Conv(Box<Conv>),
     Pool { side: usize, round_up: bool },
     Fire(Box<Fire>),
     Tap { weights: Vec<f32> },
@@ -247,7 +247,7 @@ impl Lpips {
                     let conv =
                         Conv::read(&mut reader, options.trunk, index, "", channels, kernel, stride, padding);
                     channels = conv.out_channels;
-                    Step::Conv(conv)
+                    Step::Conv(Box::new(conv))
                 }
                 Plan::Pool { side, round_up } => Step::Pool { side, round_up },
                 Plan::Fire { index } => {
