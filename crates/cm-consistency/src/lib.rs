@@ -11,10 +11,16 @@ mod config;
 mod continuous;
 mod curriculum;
 mod distance;
+mod halving;
+mod jump_model;
 mod model;
+mod problems;
+mod progressive;
 #[cfg(test)]
 mod regression;
 mod residual;
+mod segments;
+mod shortcut;
 mod step;
 mod trajectory;
 
@@ -26,7 +32,12 @@ pub use config::{
 pub use continuous::ContinuousPairs;
 pub use curriculum::{Curriculum, Spacing};
 pub use distance::{ClassifierFeatures, Distance, Pixels, Resized};
+pub use halving::{HalvingConfig, Stage};
+pub use jump_model::{JumpModel, JumpParts};
 pub use model::ConsistencyModel;
+pub use progressive::ProgressiveStep;
 pub use residual::Probe;
+pub use segments::Segments;
+pub use shortcut::{ShortcutConfig, ShortcutStep};
 pub use step::{ConsistencyStep, Parts};
 pub use trajectory::{KnownNoise, NoisyPair, TeacherStep, Trajectory};
