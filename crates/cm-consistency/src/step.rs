@@ -71,14 +71,18 @@ impl<'a> ConsistencyStep<'a> {
         &self.state
     }
 
-    /// How far the first average is from consistency, see [`Probe`].
+    /// How far the first average is from consistency, see [`Probe`]; `None` for a model of several segments, which is
+    /// not consistent from one to the next.
     ///
     /// # Errors
     /// [`ModelError`] if the probe does not fit the network, or a teacher fails.
-    pub fn residuals(&self, probe: &Probe) -> Result<Vec<f64>, ModelError> {
+    pub fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        if self.parts.segments.is_some() {
+            return None;
+        }
         let weights = self.state.averages.first().unwrap_or(&self.state.weights).clone();
         let model = ConsistencyModel::new(self.network, weights, self.precondition);
-        probe.residuals(&model, self.parts.trajectory.as_ref())
+        Some(probe.residuals(&model, self.parts.trajectory.as_ref()))
     }
 }
 

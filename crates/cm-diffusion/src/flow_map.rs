@@ -20,6 +20,18 @@ pub trait FlowMap {
     ) -> Result<ImageBatch, ModelError>;
 }
 
+impl<F: FlowMap + ?Sized> FlowMap for &F {
+    fn jump(
+        &self,
+        x: &ImageBatch,
+        from: &[Sigma],
+        to: &[Sigma],
+        labels: &[u32],
+    ) -> Result<ImageBatch, ModelError> {
+        (**self).jump(x, from, to, labels)
+    }
+}
+
 /// A consistency function followed along the straight line to where the trajectory ends: from (x, t) to
 /// f + (s - sigma_min) / (t - sigma_min) (x - f) at s. At s = sigma_min that is f itself.
 ///

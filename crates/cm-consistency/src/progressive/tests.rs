@@ -255,7 +255,8 @@ fn one_step_of_the_student_is_nearer_the_flow_than_one_of_its_teacher() {
     let levels = grid().build().unwrap().noise_levels(NumLevels::new(2).unwrap()).unwrap();
     let seeds: Vec<u64> = (0..256).collect();
     let model = JumpModel::distilled(network.as_ref(), step.state.averages[0].clone(), EDM);
-    let drawn = Jumps { map: &model, shape: SHAPE, levels, labels: Labels::None }.sample(&seeds).unwrap();
+    let drawn =
+        Jumps { map: Box::new(&model), shape: SHAPE, levels, labels: Labels::None }.sample(&seeds).unwrap();
     let start = noise::batch_noise(SHAPE, &seeds, 0).map(|z| range.max().get() * z);
     let (from, to) = (vec![range.max(); 256], vec![range.min(); 256]);
     let exact = mixture.flow(&start, &from, &to).unwrap();

@@ -7,10 +7,9 @@ use cm_image::{ImageBatch, ImageShape};
 /// x <- phi(x, t_i, t_(i+1)) down the levels, from noise at the first to the last: one evaluation for each interval, and
 /// no fresh noise. So progressively distilled models are sampled (Salimans and Ho 2022, Algorithm 2), shortcut models
 /// (Frans et al. 2025, Algorithm 2) and consistency models of several segments (Heek et al. 2024, Algorithm 2).
-#[derive(Clone)]
 pub struct Jumps<'a> {
     /// phi.
-    pub map: &'a dyn FlowMap,
+    pub map: Box<dyn FlowMap + 'a>,
     /// The shape of the model's images.
     pub shape: ImageShape,
     /// The levels visited.

@@ -262,7 +262,8 @@ fn jumps_of_the_exact_flow_end_at_its_endpoint() {
     let exact = mixture.flow(&start, &[sigma(80.0); 32], &[range().min(); 32]).unwrap();
     let map = ExactFlow(mixture);
     for n in [2, 3, 9] {
-        let jumps = Jumps { map: &map, shape: map.0.shape(), levels: levels(n), labels: Labels::None };
+        let jumps =
+            Jumps { map: Box::new(&map), shape: map.0.shape(), levels: levels(n), labels: Labels::None };
         let ends = jumps.sample(&seeds).unwrap();
         let worst = ends.values().iter().zip(exact.values()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-4, "{} jumps: {worst}", n - 1);

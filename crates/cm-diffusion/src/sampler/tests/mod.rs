@@ -99,7 +99,7 @@ fn every_sampler_tells_its_model_the_class_of_each_seed() {
         check(&Gamma::new(&model, shape, range(), vec![sigma(0.8)], 0.5, false, labels).unwrap());
         check(&Ancestral::new(&model, shape, &levels, 1.0, labels).unwrap());
         let line = AlongLine { model: &model, sigma_min: range().min() };
-        check(&Jumps { map: &line, shape, levels: levels.clone(), labels });
+        check(&Jumps { map: Box::new(line), shape, levels: levels.clone(), labels });
     }
 }
 
@@ -121,7 +121,11 @@ fn for_every_sampler(check: impl Fn(&str, &dyn Sampler, &dyn Fn() -> usize)) {
     let times = vec![sigma(5.0), sigma(0.8)];
     check("gamma", &Gamma::new(&model, shape, range(), times, 0.6, true, Labels::None).unwrap(), &count);
     let line = AlongLine { model: &model, sigma_min: range().min() };
-    check("jumps", &Jumps { map: &line, shape, levels: levels.clone(), labels: Labels::None }, &count);
+    check(
+        "jumps",
+        &Jumps { map: Box::new(line), shape, levels: levels.clone(), labels: Labels::None },
+        &count,
+    );
     for end in [FlowEnd::Zero, FlowEnd::SigmaMin] {
         let labels = Labels::None;
         let flow =
