@@ -68,8 +68,8 @@ fn methods_that_do_not_fit_their_settings() {
         (name: \"d\", changes: [Method(Shortcut(bootstrap: 0.01)), Samplers([Jumps(steps: 3)])]),
         (name: \"e\", changes: [Curriculum(Halving(start: 4)), Samplers([Jumps(steps: 2)])]),
         (name: \"f\", changes: [Segments(9), Samplers([Jumps(steps: 2), Multistep(times: [0.5])])]),
-        (name: \"g\", changes: [Teacher(None), Method(Training), MidTraining(Some((trajectories: 0,
-            sampler: (method: Ancestral()))))]),
+        (name: \"g\", changes: [Teacher(None), Method(Training), MidTraining(trajectories: 0,
+            sampler: (method: Ancestral()))]),
         (name: \"h\", changes: [Method(Shortcut()), Solver(Euler)]),
     ]),";
     check("methods", &ring(320, arms));

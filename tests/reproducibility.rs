@@ -108,8 +108,8 @@ fn every_method_that_is_stopped_and_resumed_gives_the_same_bits() {
         (name: \"shortcut\", changes: [Method(Shortcut()), Curriculum(Fixed(num_levels: 9)),
             Samplers([Jumps(steps: 1), Jumps(steps: 8)])]),
         (name: \"segments\", changes: [Segments(2), Samplers([Jumps(steps: 2)])]),
-        (name: \"mid-training\", changes: [MidTraining(Some((
-            train: (total_images: 128, batch: 32, ema: [PerStep(0.9)]), trajectories: 40)))]),
+        (name: \"mid-training\", changes: [MidTraining(
+            train: (total_images: 128, batch: 32, ema: [PerStep(0.9)]), trajectories: 40)]),
     ]),";
     let folder = scratch(&ring(320, arms));
     let study = load(&folder.path().join("study.ron")).unwrap();

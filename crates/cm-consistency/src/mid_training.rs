@@ -171,8 +171,8 @@ mod tests {
         let (sigma, noisy, ends, labels) = kept.draw(200, &mut Random::new(1));
         assert!(labels.is_empty());
         let mut seen = std::collections::BTreeSet::new();
-        for image in 0..200 {
-            let level = kept.states.iter().position(|(level, _)| *level == sigma[image]).unwrap();
+        for (image, drawn) in sigma.iter().enumerate() {
+            let level = kept.states.iter().position(|(level, _)| level == drawn).unwrap();
             let states = &kept.states[level].1;
             let place = (0..5).find(|&other| states.image(other) == noisy.image(image)).unwrap();
             assert_eq!(ends.image(image), kept.ends.image(place));

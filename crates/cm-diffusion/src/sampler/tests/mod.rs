@@ -1,8 +1,8 @@
 use super::*;
 use crate::analytic::{ExactConsistency, GaussianMixture, MixtureConfig};
 use crate::{
-    AlongLine, ConsistencyFunction, Denoiser, DiscretisationConfig, Euler, Heun, NoiseLevels, NumLevels,
-    QuantityError, SigmaRange, SolverConfig,
+    AlongLine, ConsistencyFunction, Denoiser, DiscretisationConfig, Euler, FlowMap, Heun, NoiseLevels,
+    NumLevels, QuantityError, SigmaRange, SolverConfig,
 };
 use std::cell::{Cell, RefCell};
 
