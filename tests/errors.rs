@@ -59,6 +59,23 @@ fn noise_levels_that_cannot_be() {
 }
 
 #[test]
+fn methods_that_do_not_fit_their_settings() {
+    let arms = "arms: Star([
+        (name: \"a\", changes: [Method(ProgressiveDistillation)]),
+        (name: \"b\", changes: [Method(ProgressiveDistillation), Curriculum(Halving(start: 12)), Target(Ema(0.9))]),
+        (name: \"c\", changes: [Method(ProgressiveDistillation), Curriculum(Halving(start: 64)),
+            Samplers([OneStep, Jumps(steps: 128)])]),
+        (name: \"d\", changes: [Method(Shortcut(bootstrap: 0.01)), Samplers([Jumps(steps: 3)])]),
+        (name: \"e\", changes: [Curriculum(Halving(start: 4)), Samplers([Jumps(steps: 2)])]),
+        (name: \"f\", changes: [Segments(9), Samplers([Jumps(steps: 2), Multistep(times: [0.5])])]),
+        (name: \"g\", changes: [Teacher(None), Method(Training), MidTraining(trajectories: 0,
+            sampler: (method: Ancestral()))]),
+        (name: \"h\", changes: [Method(Shortcut()), Solver(Euler)]),
+    ]),";
+    check("methods", &ring(320, arms));
+}
+
+#[test]
 fn parts_that_do_not_fit_together() {
     let study = ring(320, "").replace(
         "metrics: [SlicedWasserstein, ModeWeights]",

@@ -1,6 +1,6 @@
 //! The same plan gives the same bits: twice, with any number of threads, and stopped anywhere and resumed.
 
-use crate::util::{cm, root};
+use crate::util::{cm, ring, root, scratch};
 use cm_experiment::{Progress, RunOutcome, Silent, StopFlag, load, resume, run};
 use std::collections::BTreeMap;
 use std::fs;
@@ -97,4 +97,54 @@ fn a_run_that_is_stopped_anywhere_and_resumed_gives_the_same_bits() {
         assert!(matches!(end, RunOutcome::Finished { .. }), "{stops:?}: {end:?}");
         assert_same(&expected, &results(&out.join("smoke")), &format!("stopped at {stops:?}"));
     }
+}
+
+/// Stages that begin anew, targets of a model's own jumps, kept trajectories: each method goes on where it was.
+#[test]
+fn every_method_that_is_stopped_and_resumed_gives_the_same_bits() {
+    let arms = "arms: Star([
+        (name: \"progressive\", changes: [Method(ProgressiveDistillation), Curriculum(Halving(start: 4)),
+            Samplers([Jumps(steps: 1), Jumps(steps: 4)])]),
+        (name: \"shortcut\", changes: [Method(Shortcut()), Curriculum(Fixed(num_levels: 9)),
+            Samplers([Jumps(steps: 1), Jumps(steps: 8)])]),
+        (name: \"segments\", changes: [Segments(2), Samplers([Jumps(steps: 2)])]),
+        (name: \"mid-training\", changes: [MidTraining(
+            train: (total_images: 128, batch: 32, ema: [PerStep(0.9)]), trajectories: 40)]),
+    ]),";
+    let folder = scratch(&ring(320, arms));
+    let study = load(&folder.path().join("study.ron")).unwrap();
+    let straight = folder.path().join("straight");
+    run(&study, &straight, &StopFlag::new(), &mut Silent).unwrap();
+    let expected = results(&straight.join("study"));
+    let rows = fs::read_to_string(straight.join("study/report.csv")).unwrap();
+    for row in
+        ["progressive,0,student,jumps-4,4,", "shortcut,0,student,jumps-8,8,", "segments,0,student,jumps-2,2,"]
+    {
+        assert!(rows.contains(row), "{row} is not in {rows}");
+    }
+    assert!(rows.contains("mid-training,0,mid-trained,one-step,1,"), "{rows}");
+    for steps in [4, 2, 1] {
+        let stage = format!("progressive/seed-0/stages/steps-{steps}.safetensors");
+        assert!(expected.contains_key(&stage), "{:?}", expected.keys());
+    }
+    // A step or a batch of samples at a time, so that every kind of phase is cut somewhere.
+    let out = folder.path().join("stopped");
+    let mut stops = 0;
+    loop {
+        let stop = StopFlag::new();
+        let mut progress = StopAfter { left: 6, stop: stop.clone() };
+        let dir = out.join("study");
+        let outcome = if dir.exists() {
+            resume(&dir, &stop, &mut progress).unwrap()
+        } else {
+            run(&study, &out, &stop, &mut progress).unwrap()
+        };
+        if matches!(outcome, RunOutcome::Finished { .. }) {
+            break;
+        }
+        stops += 1;
+        assert!(stops < 200, "it never ends");
+    }
+    assert!(stops > 5, "stopped only {stops} times");
+    assert_same(&expected, &results(&out.join("study")), "stopped every six");
 }

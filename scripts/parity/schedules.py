@@ -13,6 +13,10 @@ doubling      s0, s1, k, K              N(k); Song and Dhariwal 2024, Section 3.
 law           N, i                      probability of interval i, P_mean -1.1, P_std 2; the same, Equation 11
 ratio         q, k, b, stage, t         r / t; Geng et al. 2025, Section 3.2
 halving       S, i                      levels of progressive distillation with S steps, i = 0 .. S, noisiest first
+stage         s0, k, K                  steps S of progressive distillation's stage at step k of K, as the original code
+                                        plans it; K is a whole number of its stages
+pair          S, i, x, D1, D2           the student's denoised target of the interval i of S from x, by the original
+                                        code's two Euler steps with the teacher's outputs D1 and D2
 gamma         sigma_rel                 exponent of a power average; Karras et al. 2024, Section 3.1
 """
 
@@ -90,6 +94,30 @@ def halvings() -> None:
             row("halving", steps, i, level(i / steps))
 
 
+def stages() -> None:
+    length = 50_000
+    for s0 in [4096, 64, 8]:
+        log = int(math.log2(s0))
+        total = length * (log - 1 + 4)
+        ks = {0, 1, length - 1, length, 3 * length, 7 * length, length * (log - 1) - 1, total - 1}
+        ks |= {length * (log - 1) + part for part in [0, 1, length, 2 * length - 1, 2 * length, 3 * length]}
+        ks |= {total // 2, total // 3, total - 2 * length - 1, total - 2 * length}
+        for k in sorted(k for k in ks if k < total):
+            s = max(s0 // 2 ** (k // length), 2)
+            sub = max(k - length * (log - 1), 0) // (2 * length)
+            row("stage", s0, k, total, max(2 // 2**sub, 1) if s == 2 else s)
+
+
+def pairs() -> None:
+    for s in [1, 2, 8]:
+        for i in sorted({0, s // 2, s - 1}):
+            for x, d1, d2 in [(1.5, 0.25, -0.5), (-30.0, 0.75, 0.5), (0.1, 0.1, 0.1)]:
+                t, t2, t3 = level(i / s), level((i + 0.5) / s), level((i + 1) / s)
+                x2 = x + (t2 - t) * (x - d1) / t
+                x3 = x2 + (t3 - t2) * (x2 - d2) / t2
+                row("pair", s, i, x, d1, d2, x - t * (x3 - x) / (t3 - t))
+
+
 def gammas() -> None:
     for sigma_rel in [0.01, 0.05, 0.1, 0.15, 0.2, 0.28]:
         low, high = 0.0, 1000.0
@@ -102,7 +130,7 @@ def gammas() -> None:
 
 def main() -> None:
     print("# scripts/parity/schedules.py: what, parameters, value; sigma from 80 to 0.002, rho 7")
-    for part in [levels, curricula, laws, ratios, halvings, gammas]:
+    for part in [levels, curricula, laws, ratios, halvings, stages, pairs, gammas]:
         part()
 
 

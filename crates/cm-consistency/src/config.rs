@@ -1,16 +1,14 @@
 //! How a consistency model is trained, as data.
 
-use cm_diffusion::{
-    CosineConfig, DiscretisationConfig, IndexLawConfig, KarrasConfig, LogNormal, NumLevels, QuantityError,
-    SpacingConfig, WeightingConfig,
-};
+use crate::HalvingConfig;
+use cm_diffusion::{DiscretisationConfig, IndexLawConfig, WeightingConfig};
 use cm_network::feature_net::LpipsOptions;
-use cm_training::{RangeError, TrainConfig};
+use cm_training::TrainConfig;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Consistency distillation or training: everything but where the lower point of a pair comes from.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsistencyConfig {
     /// Batches, optimiser, learning rate, evaluation averages.
@@ -29,6 +27,25 @@ pub struct ConsistencyConfig {
     pub distance: DistanceConfig,
     /// The weight lambda of a pair.
     pub weighting: WeightingConfig,
+    /// The segments of the noise levels within each of which the model is consistent, at least 1; more than one make it
+    /// a multistep consistency model (Heek et al. 2024).
+    pub segments: usize,
+}
+
+impl Default for ConsistencyConfig {
+    fn default() -> Self {
+        Self {
+            train: TrainConfig::default(), // each part beside its type
+            init: InitConfig::default(),
+            discretisation: DiscretisationConfig::default(),
+            curriculum: CurriculumConfig::default(),
+            index_law: IndexLawConfig::default(),
+            target: TargetConfig::default(),
+            distance: DistanceConfig::default(),
+            weighting: WeightingConfig::default(),
+            segments: 1, // Song et al. 2023: consistent over all noise levels
+        }
+    }
 }
 
 /// The weights training starts from.
@@ -55,6 +72,9 @@ pub enum CurriculumConfig {
     /// No levels: pairs of any t and r < t, whose gap shrinks from stage to stage (Geng et al. 2025, ECT). Of the
     /// discretisation only the range counts, and of the laws of intervals none.
     Continuous(ContinuousConfig),
+    /// Progressive distillation's own: S + 1 levels for S steps, and S is halved from stage to stage (Salimans and Ho
+    /// 2022).
+    Halving(HalvingConfig),
 }
 
 impl Default for CurriculumConfig {
@@ -267,159 +287,10 @@ impl CurriculumConfig {
                 Some((end.saturating_add(1), "end"))
             }
             Self::Continuous(_) => None,
-        }
-    }
-}
-
-/// A spacing that cannot be built over its range.
-fn spacing_problem(discretisation: &DiscretisationConfig) -> Option<RangeError> {
-    // A range that is wrong is reported on its own.
-    let range = discretisation.range().ok()?;
-    let fits = discretisation.spacing.build(range).is_ok();
-    match discretisation.spacing {
-        SpacingConfig::Karras(KarrasConfig { rho }) => RangeError::unless(
-            fits,
-            "discretisation.spacing.rho",
-            rho,
-            "above 0, and sigma^(1/rho) neither overflows nor vanishes",
-        ),
-        SpacingConfig::Linear | SpacingConfig::Exponential => None,
-        SpacingConfig::Cosine(CosineConfig { scale }) => RangeError::unless(
-            fits,
-            "discretisation.spacing.scale",
-            scale,
-            "above 0, and near enough to the levels that their angles differ",
-        ),
-    }
-}
-
-impl ConsistencyConfig {
-    /// More levels than there are numbers in their range.
-    fn crowded(&self) -> Option<RangeError> {
-        let (levels, field) = self.curriculum.most_levels()?;
-        let range = self.discretisation.range().ok()?;
-        let room = range.check_room(NumLevels::new(levels).ok()?);
-        RangeError::unless(
-            room.is_ok(),
-            &format!("curriculum.{field}"),
-            levels,
-            "as many levels as there are different numbers between sigma_min and sigma_max",
-        )
-    }
-
-    /// Everything that is out of range, with paths relative to this struct.
-    pub fn problems(&self) -> Vec<RangeError> {
-        let mut problems: Vec<_> = self
-            .train
-            .problems()
-            .into_iter()
-            .map(|problem| RangeError { field: format!("train.{}", problem.field), ..problem })
-            .collect();
-        let d = &self.discretisation;
-        problems.extend(RangeError::unless(
-            d.range().is_ok(),
-            "discretisation.sigma_min",
-            format!("{} (sigma_max {})", d.sigma_min, d.sigma_max),
-            "0 < sigma_min < sigma_max, both finite",
-        ));
-        problems.extend(spacing_problem(d));
-        problems.extend(self.crowded());
-        match self.curriculum {
-            CurriculumConfig::Fixed(FixedConfig { num_levels }) => problems.extend(RangeError::unless(
-                num_levels >= 2,
-                "curriculum.num_levels",
-                num_levels,
-                "at least 2 noise levels",
-            )),
-            CurriculumConfig::Progressive(ProgressiveConfig { start, end }) => {
-                problems.extend(RangeError::unless(start >= 2, "curriculum.start", start, "at least 2"));
-                problems.extend(RangeError::unless(end >= start, "curriculum.end", end, "at least `start`"));
-            }
-            CurriculumConfig::Continuous(_) => {}
-            CurriculumConfig::Doubling(DoublingConfig { start, end }) => {
-                problems.extend(RangeError::unless(start >= 1, "curriculum.start", start, "at least 1"));
-                problems.extend(RangeError::unless(end >= start, "curriculum.end", end, "at least `start`"));
+            // The teacher's half steps count.
+            Self::Halving(HalvingConfig { start, .. }) => {
+                Some((start.saturating_mul(2).saturating_add(1), "start"))
             }
         }
-        if let CurriculumConfig::Continuous(ContinuousConfig { mean, std, q, k, b, stages }) = self.curriculum
-        {
-            let checks = [
-                (LogNormal::new(mean, std).is_ok(), "std", std, "at least 0, and |mean| + 6 std at most 80"),
-                (q > 1.0 && q.is_finite(), "q", q, "above 1"),
-                (k >= 0.0 && k.is_finite(), "k", k, "at least 0"),
-                (b >= 0.0 && b.is_finite(), "b", b, "at least 0"),
-            ];
-            problems.extend(checks.into_iter().filter_map(|(holds, field, given, allowed)| {
-                RangeError::unless(holds, &format!("curriculum.{field}"), given, allowed)
-            }));
-            problems.extend(RangeError::unless(stages >= 1, "curriculum.stages", stages, "at least 1"));
-            problems.extend(RangeError::unless(
-                self.index_law == IndexLawConfig::Uniform,
-                "index_law",
-                "given, but continuous pairs have no intervals",
-                "no law, or another curriculum",
-            ));
-            problems.extend(RangeError::unless(
-                !matches!(self.target, TargetConfig::Adaptive(_)),
-                "target",
-                "adaptive, but continuous pairs have no number of levels to adapt to",
-                "StopGradient or Ema(..)",
-            ));
-        }
-        let law = d.range().and_then(|range| self.index_law.build(range));
-        if let Err(QuantityError::IndexLaw { mean, std }) = law {
-            problems.push(RangeError {
-                field: "index_law".into(),
-                given: format!("a mean of {mean} and a std of {std}"),
-                allowed: "std above 0, and a share of the law between sigma_min and sigma_max",
-            });
-        }
-        match self.target {
-            TargetConfig::StopGradient => {}
-            TargetConfig::Ema(mu) => {
-                problems.extend(RangeError::unless((0.0..1.0).contains(&mu), "target", mu, "in [0, 1)"));
-            }
-            TargetConfig::Adaptive(AdaptiveConfig { start }) => problems.extend(RangeError::unless(
-                start > 0.0 && start < 1.0,
-                "target.start",
-                start,
-                "in (0, 1)",
-            )),
-        }
-        match &self.distance {
-            DistanceConfig::L1
-            | DistanceConfig::L2
-            | DistanceConfig::SquaredL2
-            // The file's weights are checked where files are read.
-            | DistanceConfig::LInfinity
-            | DistanceConfig::Lpips(_) => {}
-            &DistanceConfig::ResizedSquaredL2(ResizedConfig { side }) => {
-                problems.extend(RangeError::unless(side > 0, "distance.side", side, "at least 1 pixel"));
-            }
-            &DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => problems.extend(
-                c.and_then(|c| RangeError::unless(c > 0.0 && c.is_finite(), "distance.c", c, "above 0")),
-            ),
-            &DistanceConfig::Features(FeaturesConfig { channels, train_images, pixels }) => {
-                problems.extend(RangeError::unless(
-                    channels > 0,
-                    "distance.channels",
-                    channels,
-                    "at least 1",
-                ));
-                problems.extend(RangeError::unless(
-                    train_images > 0,
-                    "distance.train_images",
-                    train_images,
-                    "at least 1 image",
-                ));
-                problems.extend(RangeError::unless(
-                    pixels >= 0.0 && pixels.is_finite(),
-                    "distance.pixels",
-                    pixels,
-                    "0 or above",
-                ));
-            }
-        }
-        problems
     }
 }

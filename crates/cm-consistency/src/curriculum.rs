@@ -70,6 +70,10 @@ impl Schedule for Curriculum {
                 let stage = (progress.fraction() * f64::from(stages)) as u32;
                 (Spacing::Stage(stage.min(stages - 1)), 1.0)
             }
+            CurriculumConfig::Halving(halving) => {
+                let steps = halving.at(progress).steps;
+                levels(steps + 1, steps + 1)
+            }
         };
         let decay = match self.target {
             TargetConfig::StopGradient => 0.0,

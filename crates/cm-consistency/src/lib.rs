@@ -4,6 +4,11 @@
 //! [`Trajectory`], and the two methods differ there and nowhere else; how far apart the noise levels of a pair are is
 //! a [`Curriculum`], how two outputs are compared a [`Distance`]. The result is a [`ConsistencyModel`].
 //!
+//! Beside it stand its relatives. [`ProgressiveStep`] halves a sampler's steps from stage to stage, [`ShortcutStep`] trains
+//! a network that is told how far it jumps; both make a [`JumpModel`]. With [`Segments`] a consistency model is
+//! consistent only within parts of the noise levels. [`MidTrainingStep`] goes before any of the consistency models'
+//! trainings. All take the same distances, weights, laws of intervals, optimisers and averages.
+//!
 //! Deliberately absent: teachers (one arrives as a `&dyn Denoiser`), data sets, files. May know `cm-diffusion`,
 //! `cm-network`, `cm-training`, `cm-tensor` and `cm-image`; never `cm-teacher`.
 
@@ -11,10 +16,17 @@ mod config;
 mod continuous;
 mod curriculum;
 mod distance;
+mod halving;
+mod jump_model;
+mod mid_training;
 mod model;
+mod problems;
+mod progressive;
 #[cfg(test)]
 mod regression;
 mod residual;
+mod segments;
+mod shortcut;
 mod step;
 mod trajectory;
 
@@ -26,7 +38,13 @@ pub use config::{
 pub use continuous::ContinuousPairs;
 pub use curriculum::{Curriculum, Spacing};
 pub use distance::{ClassifierFeatures, Distance, Perceptual, Pixels, Resized};
+pub use halving::{HalvingConfig, Stage};
+pub use jump_model::{JumpModel, JumpParts};
+pub use mid_training::{MidTrainingStep, Trajectories};
 pub use model::ConsistencyModel;
+pub use progressive::ProgressiveStep;
 pub use residual::Probe;
+pub use segments::Segments;
+pub use shortcut::{ShortcutConfig, ShortcutStep};
 pub use step::{ConsistencyStep, Parts};
 pub use trajectory::{KnownNoise, NoisyPair, TeacherStep, Trajectory};

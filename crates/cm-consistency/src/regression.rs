@@ -40,6 +40,7 @@ fn step<'a>(
         continuous: None,
         distance: Box::new(Pixels(distance)),
         weighting: config.weighting.build(BOUNDARY.sigma_data),
+        segments: None,
     };
     ConsistencyStep::new(config, network.as_ref(), weights.clone(), BOUNDARY, parts)
 }

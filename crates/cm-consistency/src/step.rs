@@ -3,9 +3,9 @@
 use crate::model::scaling;
 use crate::{
     ConsistencyConfig, ConsistencyModel, ContinuousPairs, Curriculum, CurriculumConfig, Distance, NoisyPair,
-    Probe, Spacing, TargetConfig, Trajectory,
+    Probe, Segments, Spacing, TargetConfig, Trajectory,
 };
-use cm_diffusion::{Boundary, Discretisation, IndexLaw, ModelError, Sigma, Weighting, noise};
+use cm_diffusion::{Boundary, Discretisation, IndexLaw, LevelPair, ModelError, Sigma, Weighting, noise};
 use cm_image::random::{Random, derive_seed};
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
@@ -28,6 +28,8 @@ pub struct Parts<'a> {
     pub distance: Box<dyn Distance>,
     /// The weight of a pair.
     pub weighting: Box<dyn Weighting>,
+    /// The segments within each of which the model is consistent, if there is more than one.
+    pub segments: Option<Segments>,
 }
 
 /// Training of a [`crate::ConsistencyModel`].
@@ -69,14 +71,18 @@ impl<'a> ConsistencyStep<'a> {
         &self.state
     }
 
-    /// How far the first average is from consistency, see [`Probe`].
+    /// How far the first average is from consistency, see [`Probe`]; `None` for a model of several segments, which is
+    /// not consistent from one to the next.
     ///
     /// # Errors
     /// [`ModelError`] if the probe does not fit the network, or a teacher fails.
-    pub fn residuals(&self, probe: &Probe) -> Result<Vec<f64>, ModelError> {
+    pub fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        if self.parts.segments.is_some() {
+            return None;
+        }
         let weights = self.state.averages.first().unwrap_or(&self.state.weights).clone();
         let model = ConsistencyModel::new(self.network, weights, self.precondition);
-        probe.residuals(&model, self.parts.trajectory.as_ref())
+        Some(probe.residuals(&model, self.parts.trajectory.as_ref()))
     }
 }
 
@@ -102,6 +108,10 @@ impl TrainStep for ConsistencyStep<'_> {
                 (law.draw(stage, count, &mut random), ("stage", f64::from(stage)))
             }
         };
+        let pairs: Vec<LevelPair> = match &self.parts.segments {
+            Some(segments) => pairs.into_iter().map(|pair| segments.within(pair)).collect(),
+            None => pairs,
+        };
         let upper: Vec<Sigma> = pairs.iter().map(|pair| pair.upper).collect();
         let lower: Vec<Sigma> = pairs.iter().map(|pair| pair.lower).collect();
         let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
@@ -124,7 +134,11 @@ impl TrainStep for ConsistencyStep<'_> {
             self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra)
         };
         let target_weights = self.state.target.as_ref().unwrap_or(&self.state.weights);
-        let target = evaluate(&mut Graph::inference(), target_weights, &lower_point, &lower);
+        let mut target = evaluate(&mut Graph::inference(), target_weights, &lower_point, &lower);
+        if let Some(segments) = &self.parts.segments {
+            let aims = segments.target(&noisy, &lower_point, target.to_batch(), &pairs);
+            target = Images::from_batch(&aims);
+        }
         let mut graph = Graph::recording();
         let student = evaluate(&mut graph, &self.state.weights, &noisy, &upper);
         let distances = self.parts.distance.distance(&mut graph, &student, &target);

@@ -12,6 +12,7 @@ pub mod analytic;
 mod denoiser;
 mod discretisation;
 pub mod editing;
+mod flow_map;
 mod index_law;
 pub mod noise;
 mod noise_distribution;
@@ -26,13 +27,14 @@ pub use discretisation::{
     Cosine, CosineConfig, Discretisation, DiscretisationConfig, Exponential, Karras, KarrasConfig, Linear,
     SpacingConfig,
 };
+pub use flow_map::{AlongLine, FlowMap, euler_jump};
 pub use index_law::{IndexLaw, IndexLawConfig, LogNormalIndexConfig};
 pub use noise_distribution::{
     LogNormal, LogNormalConfig, LogUniform, LogUniformConfig, NoiseDistribution, NoiseDistributionConfig,
 };
 pub use precondition::{Boundary, Coefficients, Edm, Precondition};
 pub use sampler::{
-    Ancestral, Churn, DpmSolverPlusPlus, FlowEnd, Gamma, Labels, Multistep, OneStep, ProbabilityFlow,
+    Ancestral, Churn, DpmSolverPlusPlus, FlowEnd, Gamma, Jumps, Labels, Multistep, OneStep, ProbabilityFlow,
     Sampler, Stochastic,
 };
 pub use sigma::{LevelPair, NoiseLevels, NumLevels, QuantityError, Sigma, SigmaRange};

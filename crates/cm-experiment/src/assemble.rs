@@ -7,18 +7,19 @@ use crate::error::RunError;
 use crate::evaluation::load_lpips;
 use crate::judge;
 use crate::samplers::{
-    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, MultistepConfig,
-    StudentSamplerConfig, TeacherMethodConfig,
+    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, JumpsConfig,
+    MultistepConfig, StudentSamplerConfig, TeacherMethodConfig,
 };
 use cm_consistency::{
     ClassifierFeatures, ContinuousPairs, CurriculumConfig, Distance, DistanceConfig, KnownNoise, LpipsConfig,
-    Perceptual, Pixels, PseudoHuberConfig, Resized, ResizedConfig, TeacherStep, Trajectory,
+    Perceptual, Pixels, PseudoHuberConfig, Resized, ResizedConfig, Segments, TeacherStep, Trajectory,
 };
 use cm_datasets::{Dataset, DatasetConfig, Split, sigma_data};
 use cm_diffusion::analytic::{ExactConsistency, GaussianMixture};
 use cm_diffusion::{
-    Ancestral, ConsistencyFunction, Denoiser, DpmSolverPlusPlus, Gamma, Labels, Multistep, NoiseLevels,
-    OneStep, ProbabilityFlow, QuantityError, Sampler, Sigma, SigmaRange, Stochastic,
+    AlongLine, Ancestral, ConsistencyFunction, Denoiser, Discretisation, DpmSolverPlusPlus, FlowMap, Gamma,
+    Jumps, Labels, Multistep, NoiseLevels, NumLevels, OneStep, ProbabilityFlow, QuantityError, Sampler,
+    Sigma, SigmaRange, Stochastic,
 };
 use cm_evaluator::{ExactEndpoint, ExactModes, Judges, MetricKind, Needs, NetworkJudge};
 use cm_image::{ImageBatch, ImageShape};
@@ -174,6 +175,9 @@ pub(crate) fn trajectory<'a>(
             Err(RunError::failed("assembling the student", "distillation without a teacher"))
         }
         (MethodConfig::Training, _) => Ok(Box::new(KnownNoise)),
+        (MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_), _) => {
+            Err(RunError::failed("assembling the student", "the method has no pairs of noise levels"))
+        }
     }
 }
 
@@ -184,9 +188,10 @@ pub(crate) fn continuous_pairs(
 ) -> Result<Option<ContinuousPairs>, QuantityError> {
     match curriculum {
         CurriculumConfig::Continuous(config) => ContinuousPairs::new(config, range).map(Some),
-        CurriculumConfig::Fixed(_) | CurriculumConfig::Progressive(_) | CurriculumConfig::Doubling(_) => {
-            Ok(None)
-        }
+        CurriculumConfig::Fixed(_)
+        | CurriculumConfig::Progressive(_)
+        | CurriculumConfig::Doubling(_)
+        | CurriculumConfig::Halving(_) => Ok(None),
     }
 }
 
@@ -195,9 +200,10 @@ pub(crate) fn student_sampler<'a>(
     config: &StudentSamplerConfig,
     model: &'a dyn ConsistencyFunction,
     shape: ImageShape,
-    range: SigmaRange,
+    discretisation: &dyn Discretisation,
     labels: Labels,
 ) -> Result<Box<dyn Sampler + 'a>, QuantityError> {
+    let range = discretisation.range();
     let levels = |times: &[f32]| times.iter().map(|&time| Sigma::new(time)).collect::<Result<_, _>>();
     Ok(match config {
         StudentSamplerConfig::OneStep => Box::new(OneStep { model, shape, sigma_max: range.max(), labels }),
@@ -207,7 +213,34 @@ pub(crate) fn student_sampler<'a>(
         StudentSamplerConfig::Gamma(GammaConfig { gamma, times, clip }) => {
             Box::new(Gamma::new(model, shape, range, levels(times)?, *gamma, *clip, labels)?)
         }
+        StudentSamplerConfig::Jumps(config) => {
+            let line = AlongLine { model, sigma_min: range.min() };
+            Box::new(jumps(*config, Box::new(line), shape, discretisation, labels)?)
+        }
     })
+}
+
+/// A sampler of a flow map.
+pub(crate) fn jumps<'a>(
+    config: JumpsConfig,
+    map: Box<dyn FlowMap + 'a>,
+    shape: ImageShape,
+    discretisation: &dyn Discretisation,
+    labels: Labels,
+) -> Result<Jumps<'a>, QuantityError> {
+    let levels = discretisation.noise_levels(NumLevels::new(config.steps.saturating_add(1))?)?;
+    Ok(Jumps { map, shape, levels, labels })
+}
+
+/// The segments of a multistep consistency model; `None` for a plain one.
+pub(crate) fn segments(
+    count: usize,
+    discretisation: &dyn Discretisation,
+) -> Result<Option<Segments>, QuantityError> {
+    match count {
+        0 | 1 => Ok(None),
+        more => Segments::new(discretisation, more).map(Some),
+    }
 }
 
 /// A sampler of a denoiser, down `levels`.

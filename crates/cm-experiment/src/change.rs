@@ -4,6 +4,7 @@
 //! messages) and its assignment.
 
 use crate::config::{EvaluationConfig, ExperimentConfig, MethodConfig, TeacherSource};
+use crate::mid_training::MidTrainingConfig;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::{CurriculumConfig, DistanceConfig, InitConfig, TargetConfig};
 use cm_datasets::DatasetConfig;
@@ -29,6 +30,8 @@ pub enum Change {
     Teacher(TeacherSource),
     /// Distillation or training.
     Method(MethodConfig),
+    /// The training between the teacher's and the student's; `None` for none.
+    MidTraining(Option<MidTrainingConfig>),
     /// The solver of the teacher's step; fits distillation only.
     Solver(SolverConfig),
     /// The weights the student starts from.
@@ -45,6 +48,8 @@ pub enum Change {
     Distance(DistanceConfig),
     /// The weight of a pair.
     Weighting(WeightingConfig),
+    /// The segments within which the model is consistent.
+    Segments(usize),
     /// The student's optimiser.
     Optimiser(OptimiserConfig),
     /// The student's learning rate.
@@ -75,6 +80,9 @@ pub enum ChangeError {
     /// Consistency training has no solver.
     #[error("a solver belongs to distillation, but the method is training")]
     SolverOfTraining,
+    /// Progressive distillation is defined by Euler's steps, and shortcut models have no teacher.
+    #[error("a solver belongs to consistency distillation, but the method is another")]
+    SolverOfJumps,
 }
 
 impl Change {
@@ -87,6 +95,7 @@ impl Change {
             Self::Dropout(_) => "network.dropout",
             Self::Teacher(_) => "teacher",
             Self::Method(_) => "method",
+            Self::MidTraining(_) => "mid_training",
             Self::Solver(_) => "method.solver",
             Self::Init(_) => "consistency.init",
             Self::Discretisation(_) => "consistency.discretisation",
@@ -95,6 +104,7 @@ impl Change {
             Self::Target(_) => "consistency.target",
             Self::Distance(_) => "consistency.distance",
             Self::Weighting(_) => "consistency.weighting",
+            Self::Segments(_) => "consistency.segments",
             Self::Optimiser(_) => "consistency.train.optimiser",
             Self::LearningRate(_) => "consistency.train.learning_rate",
             Self::BatchSize(_) => "consistency.train.batch",
@@ -120,6 +130,7 @@ impl Change {
             class_conditional,
             teacher,
             method,
+            mid_training,
             consistency,
             evaluation,
             ..
@@ -135,9 +146,13 @@ impl Change {
             },
             Self::Teacher(value) => *teacher = value,
             Self::Method(value) => *method = value,
+            Self::MidTraining(value) => *mid_training = value,
             Self::Solver(value) => match method {
                 MethodConfig::Distillation(config) => config.solver = value,
                 MethodConfig::Training => return Err(ChangeError::SolverOfTraining),
+                MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_) => {
+                    return Err(ChangeError::SolverOfJumps);
+                }
             },
             Self::Init(value) => consistency.init = value,
             Self::Discretisation(value) => consistency.discretisation = value,
@@ -146,6 +161,7 @@ impl Change {
             Self::Target(value) => consistency.target = value,
             Self::Distance(value) => consistency.distance = value,
             Self::Weighting(value) => consistency.weighting = value,
+            Self::Segments(value) => consistency.segments = value,
             Self::Optimiser(value) => consistency.train.optimiser = value,
             Self::LearningRate(value) => consistency.train.learning_rate = value,
             Self::BatchSize(value) => consistency.train.batch = value,

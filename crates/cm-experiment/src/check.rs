@@ -5,9 +5,11 @@ use crate::config::{
     EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherFileConfig, TeacherSource,
 };
 use crate::evaluation::{LpipsPooling, LpipsResize, LpipsTrunk};
+use crate::mid_training::bytes_kept;
 use crate::plan::Problem;
+use crate::samplers::TeacherMethodConfig;
 use crate::weights_file::{PreconditionConfig, WeightsFile};
-use cm_consistency::{DistanceConfig, InitConfig, LpipsConfig};
+use cm_consistency::{CurriculumConfig, DistanceConfig, FixedConfig, InitConfig, LpipsConfig, TargetConfig};
 use cm_datasets::{DatasetConfig, Split};
 use cm_evaluator::{MetricConfigError, MetricKind, Needs};
 use cm_network::NetworkProblem;
@@ -17,6 +19,8 @@ use cm_training::RangeError;
 pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mut problems = components(experiment);
     problems.extend(method(experiment));
+    problems.extend(jumps(experiment));
+    problems.extend(mid_training(experiment));
     problems.extend(evaluation(experiment));
     problems.extend(logging(&experiment.logging));
     problems
@@ -38,7 +42,8 @@ fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
                 let message = "these data have no classes to tell the networks";
                 problems.push(Problem::new("class_conditional", message, "false, or a dataset with classes"));
             }
-            if let Err(error) = experiment.network.outline(data.shape(), experiment.conditions(&data)) {
+            let conditions = experiment.student_conditions(&data);
+            if let Err(error) = experiment.network.outline(data.shape(), conditions) {
                 problems.extend(error.0.into_iter().map(|NetworkProblem { field, given, allowed }| {
                     Problem::new(format!("network.{field}"), format!("{field} is {given}"), allowed)
                 }));
@@ -80,8 +85,11 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     if let TeacherSource::File(config) = &experiment.teacher {
         problems.extend(teacher_file(experiment, config));
     }
-    if experiment.teacher == TeacherSource::None && matches!(experiment.method, MethodConfig::Distillation(_))
-    {
+    let distilled = match experiment.method {
+        MethodConfig::Distillation(_) | MethodConfig::ProgressiveDistillation => true,
+        MethodConfig::Training | MethodConfig::Shortcut(_) => false,
+    };
+    if experiment.teacher == TeacherSource::None && distilled {
         let message = "distillation needs a teacher";
         problems.push(Problem::new("teacher", message, "Trained(..), Exact; or method: Training"));
     }
@@ -101,6 +109,110 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     }
     if let DistanceConfig::Lpips(config) = &experiment.consistency.distance {
         problems.extend(lpips(config, &experiment.dataset));
+    }
+    problems
+}
+
+/// The most memory that kept trajectories may take.
+const MOST_BYTES: u64 = 8 << 30;
+
+/// What mid-training asks of the rest.
+fn mid_training(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let Some(config) = &experiment.mid_training else { return Vec::new() };
+    let mut problems: Vec<Problem> = ranged("mid_training.train", config.train.problems()).collect();
+    problems.extend(check_samplers::of_teacher(
+        &config.sampler,
+        &experiment.consistency.discretisation,
+        "mid_training.sampler",
+    ));
+    let mut say = |path: &str, message: String, allowed: &str| {
+        problems.push(Problem::new(format!("mid_training{path}"), message, allowed));
+    };
+    if experiment.teacher == TeacherSource::None {
+        say(
+            "",
+            "mid-training needs a teacher's trajectories".into(),
+            "teacher: Trained(..) or Exact; or None",
+        );
+    }
+    if let Some(model) = experiment.jumps() {
+        say("", format!("mid-training makes a consistency model, not {model}"), "None");
+    }
+    match config.sampler.method {
+        TeacherMethodConfig::Flow(_) | TeacherMethodConfig::DpmSolverPlusPlus(_) => {}
+        TeacherMethodConfig::Churned(_) | TeacherMethodConfig::Ancestral(_) => {
+            let message = "a sampler that adds noise follows no trajectory".to_owned();
+            say(".sampler.method", message, "Flow(..) or DpmSolverPlusPlus(..)");
+        }
+    }
+    if config.train.snapshots.is_some() {
+        let message = "only a student's averages are worked out after its run".to_owned();
+        say(".train.snapshots", message, "None");
+    }
+    if matches!(config.distance, DistanceConfig::Features(_)) && !experiment.dataset.has_classes() {
+        let message = "feature distances need a classifier, and these data have no classes to learn";
+        say(".distance", message.into(), "a dataset of images with classes, or another distance");
+    }
+    let values = experiment.dataset.build(Split::Train).map_or(1, |data| data.shape().len());
+    let bytes = bytes_kept(config, values);
+    if config.trajectories == 0 || bytes > MOST_BYTES {
+        let message = format!("{} trajectories take {bytes} bytes", config.trajectories);
+        say(".trajectories", message, "at least 1, and at most 8 GiB in all");
+    }
+    problems
+}
+
+/// What the methods whose models jump ask of the rest.
+fn jumps(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let consistency = &experiment.consistency;
+    let mut problems = Vec::new();
+    let mut say = |path: &str, message: String, allowed: &str| {
+        problems.push(Problem::new(format!("consistency.{path}"), message, allowed));
+    };
+    let halving = matches!(consistency.curriculum, CurriculumConfig::Halving(_));
+    let mut plain = |method: &str| {
+        if consistency.segments > 1 {
+            say("segments", format!("{method} has no segments"), "1");
+        }
+    };
+    match &experiment.method {
+        MethodConfig::Distillation(_) | MethodConfig::Training => {
+            if halving {
+                let message = "only progressive distillation halves its steps".to_owned();
+                say("curriculum", message, "another curriculum, or method: ProgressiveDistillation");
+            }
+        }
+        MethodConfig::ProgressiveDistillation => {
+            plain("progressive distillation");
+            if !halving {
+                let message = "progressive distillation halves its steps from stage to stage".to_owned();
+                say("curriculum", message, "Halving(start: .., end: ..)");
+            }
+            if consistency.target != TargetConfig::StopGradient {
+                let message = "progressive distillation has its teacher for a target".to_owned();
+                say("target", message, "StopGradient, the default");
+            }
+            if consistency.train.snapshots.is_some() {
+                let message = "averages over a run whose weights begin anew are of no use".to_owned();
+                say("train.snapshots", message, "None");
+            }
+        }
+        MethodConfig::Shortcut(shortcut) => {
+            plain("a shortcut model");
+            let levels = match consistency.curriculum {
+                CurriculumConfig::Fixed(FixedConfig { num_levels }) => Some(num_levels),
+                CurriculumConfig::Progressive(_)
+                | CurriculumConfig::Doubling(_)
+                | CurriculumConfig::Continuous(_)
+                | CurriculumConfig::Halving(_) => None,
+            };
+            if !levels.is_some_and(|levels| levels >= 3 && (levels - 1).is_power_of_two()) {
+                let message = "a shortcut model doubles its steps".to_owned();
+                say("curriculum", message, "Fixed(num_levels: ..) with a power of two and one, at least 3");
+            }
+            let batch = consistency.train.batch;
+            problems.extend(ranged("method", shortcut.problems(batch).into_iter().collect()));
+        }
     }
     problems
 }
@@ -131,7 +243,8 @@ fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Ve
             say(message, "as many as the study's networks are told (class_conditional)");
         }
     }
-    let distils = matches!(experiment.method, MethodConfig::Distillation(_));
+    let distils =
+        matches!(experiment.method, MethodConfig::Distillation(_) | MethodConfig::ProgressiveDistillation);
     if distils && card.precondition == PreconditionConfig::Consistency {
         let message = "it holds a consistency model, which cannot be distilled".to_owned();
         say(message, "a diffusion model, or method: Training, which starts from it");

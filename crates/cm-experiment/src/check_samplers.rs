@@ -1,30 +1,37 @@
 //! What is wrong with the samplers of one experiment.
 
-use crate::config::{EvaluationConfig, ExperimentConfig};
+use crate::config::{EvaluationConfig, ExperimentConfig, MethodConfig};
 use crate::plan::Problem;
 use crate::samplers::{
-    AncestralConfig, ChurnedConfig, GammaConfig, MultistepConfig, StudentSamplerConfig, TeacherMethodConfig,
-    TeacherSamplerConfig,
+    AncestralConfig, ChurnedConfig, GammaConfig, JumpsConfig, MultistepConfig, StudentSamplerConfig,
+    TeacherMethodConfig, TeacherSamplerConfig,
 };
+use cm_consistency::CurriculumConfig;
 use cm_diffusion::{DiscretisationConfig, NumLevels};
 
 /// Everything wrong with the samplers of student and teacher, with paths inside the experiment.
 pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
     let EvaluationConfig { student, teacher, .. } = &experiment.evaluation;
     let levels = &experiment.consistency.discretisation;
-    let mut problems = of_teacher(teacher, levels);
+    let mut problems = of_teacher(teacher, levels, "teacher");
     problems.extend(of_student(student, levels));
+    problems.extend(of_jumps(student, experiment));
     problems
         .into_iter()
         .map(|problem| Problem { path: format!("evaluation.{}", problem.path), ..problem })
         .collect()
 }
 
-fn of_teacher(teacher: &TeacherSamplerConfig, student: &DiscretisationConfig) -> Vec<Problem> {
+/// Everything wrong with a teacher's sampler that stands at `place`.
+pub(crate) fn of_teacher(
+    teacher: &TeacherSamplerConfig,
+    student: &DiscretisationConfig,
+    place: &str,
+) -> Vec<Problem> {
     let TeacherSamplerConfig { method, levels, spacing } = *teacher;
     let mut problems = Vec::new();
     let mut say = |path: &str, message: String, allowed: &str| {
-        problems.push(Problem::new(format!("teacher.{path}"), message, allowed));
+        problems.push(Problem::new(format!("{place}.{path}"), message, allowed));
     };
     match method {
         TeacherMethodConfig::Flow(_) | TeacherMethodConfig::DpmSolverPlusPlus(_) => {}
@@ -69,7 +76,7 @@ fn of_student(student: &[StudentSamplerConfig], levels: &DiscretisationConfig) -
             problems.push(Problem::new(&path, message, "each sampler once"));
         }
         match sampler {
-            StudentSamplerConfig::OneStep => {}
+            StudentSamplerConfig::OneStep | StudentSamplerConfig::Jumps(_) => {}
             StudentSamplerConfig::Multistep(MultistepConfig { times, .. }) => {
                 problems.extend(of_times(times, levels, &path));
             }
@@ -83,6 +90,55 @@ fn of_student(student: &[StudentSamplerConfig], levels: &DiscretisationConfig) -
         }
     }
     problems
+}
+
+/// Models that jump are sampled by jumps of lengths they know, and only they are.
+fn of_jumps(student: &[StudentSamplerConfig], experiment: &ExperimentConfig) -> Vec<Problem> {
+    let Some((model, steps)) = experiment.jumps().zip(jump_steps(experiment)) else {
+        let jumps = |sampler: &StudentSamplerConfig| matches!(sampler, StudentSamplerConfig::Jumps(_));
+        let places = (0..student.len()).filter(|&index| jumps(&student[index]));
+        let message = "a consistency model knows where trajectories end, not where they pass";
+        let allowed = "OneStep, Multistep(..), Gamma(..)";
+        return places.map(|index| Problem::new(format!("student[{index}]"), message, allowed)).collect();
+    };
+    let allowed: Vec<String> = steps.iter().map(|steps| format!("Jumps(steps: {steps})")).collect();
+    let allowed = allowed.join(", ");
+    let mut problems = Vec::new();
+    for (index, sampler) in student.iter().enumerate() {
+        let path = format!("student[{index}]");
+        match sampler {
+            StudentSamplerConfig::Jumps(JumpsConfig { steps: given }) if steps.contains(given) => {}
+            StudentSamplerConfig::Jumps(JumpsConfig { steps: given }) => {
+                let message = format!("{model} is not trained for {given} steps");
+                problems.push(Problem::new(format!("{path}.steps"), message, &allowed));
+            }
+            StudentSamplerConfig::OneStep
+            | StudentSamplerConfig::Multistep(_)
+            | StudentSamplerConfig::Gamma(_) => {
+                let message = format!("sampler {} needs a consistency model, not {model}", sampler.name());
+                problems.push(Problem::new(path, message, &allowed));
+            }
+        }
+    }
+    problems
+}
+
+/// In how many steps a model that jumps can be sampled; `None` if what decides it is wrong and reported elsewhere.
+fn jump_steps(experiment: &ExperimentConfig) -> Option<Vec<usize>> {
+    match (&experiment.method, experiment.consistency.curriculum) {
+        (MethodConfig::Distillation(_) | MethodConfig::Training, _) => {
+            Some(vec![experiment.consistency.segments])
+        }
+        (MethodConfig::ProgressiveDistillation, CurriculumConfig::Halving(halving)) => {
+            Some(halving.ladder().take(64).collect())
+        }
+        (MethodConfig::Shortcut(_), CurriculumConfig::Fixed(fixed)) => {
+            let intervals = fixed.num_levels.saturating_sub(1);
+            let doubled = std::iter::successors(Some(1usize), |steps| steps.checked_mul(2));
+            Some(doubled.take_while(|steps| *steps <= intervals).collect())
+        }
+        (MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_), _) => None,
+    }
 }
 
 /// Times must be there, lie inside the model's noise levels, and fall.

@@ -4,8 +4,9 @@
 //! them. Deliberately absent: checks (`plan.rs`) and reading (`load.rs`).
 
 use crate::Change;
+use crate::mid_training::MidTrainingConfig;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
-use cm_consistency::ConsistencyConfig;
+use cm_consistency::{ConsistencyConfig, ShortcutConfig};
 use cm_datasets::{Dataset, DatasetConfig};
 use cm_diffusion::SolverConfig;
 use cm_evaluator::{MetricConfig, MetricKind};
@@ -82,6 +83,9 @@ pub struct ExperimentConfig {
     pub teacher_seed: u64,
     /// Distillation or training.
     pub method: MethodConfig,
+    /// A training between the teacher's and the student's, from `consistency.init` on. None, as in Song et al. 2023:
+    /// the student starts there itself.
+    pub mid_training: Option<MidTrainingConfig>,
     /// The consistency model and its training.
     pub consistency: ConsistencyConfig,
     /// How samples are drawn and judged.
@@ -91,10 +95,28 @@ pub struct ExperimentConfig {
 }
 
 impl ExperimentConfig {
-    /// What teacher and student are told of images of `dataset`; no classes if it has none.
+    /// What a teacher is told of images of `dataset`; no classes if it has none.
     pub(crate) fn conditions(&self, dataset: &dyn Dataset) -> Conditions {
         let classes = if self.class_conditional { dataset.num_classes() } else { None };
         Conditions { classes, ..Conditions::default() }
+    }
+
+    /// What the student is told: as the teacher, and a shortcut model also where it jumps.
+    pub(crate) fn student_conditions(&self, dataset: &dyn Dataset) -> Conditions {
+        let second_time = matches!(self.method, MethodConfig::Shortcut(_));
+        Conditions { second_time, ..self.conditions(dataset) }
+    }
+
+    /// Whether the student jumps from level to level instead of to the end: what it is, for people, if it does.
+    pub(crate) fn jumps(&self) -> Option<&'static str> {
+        match self.method {
+            MethodConfig::Distillation(_) | MethodConfig::Training if self.consistency.segments > 1 => {
+                Some("a consistency model of several segments")
+            }
+            MethodConfig::Distillation(_) | MethodConfig::Training => None,
+            MethodConfig::ProgressiveDistillation => Some("a progressively distilled model"),
+            MethodConfig::Shortcut(_) => Some("a shortcut model"),
+        }
     }
 }
 
@@ -134,6 +156,12 @@ pub enum MethodConfig {
     Distillation(DistillationConfig),
     /// Consistency training (Song et al. 2023, Algorithm 3): the lower point has the same noise.
     Training,
+    /// A student that takes one Euler step where its teacher takes two, again and again (Salimans and Ho 2022); its
+    /// curriculum is Halving.
+    ProgressiveDistillation,
+    /// A model that is told how far it jumps and learns far jumps from two near ones, without a teacher (Frans et al.
+    /// 2025); its levels are Fixed, a power of two and one.
+    Shortcut(ShortcutConfig),
 }
 
 impl Default for MethodConfig {

@@ -1,7 +1,7 @@
 //! What a run works with, whether its student is about to be trained or is read from a file.
 
 use crate::assemble::{Data, Judge};
-use crate::config::{ExperimentConfig, TeacherSource};
+use crate::config::{ExperimentConfig, MethodConfig, TeacherSource};
 use crate::error::RunError;
 use crate::plan::PlannedRun;
 use crate::seed::NamedSeeds;
@@ -16,7 +16,10 @@ pub(crate) struct Context {
     pub(crate) judge: Judge,
     pub(crate) range: SigmaRange,
     pub(crate) discretisation: Box<dyn Discretisation>,
+    /// The student's.
     pub(crate) network: Box<dyn Network>,
+    /// The teacher's, where it is not the student's as well.
+    own_teacher_network: Option<Box<dyn Network>>,
     /// Fresh weights of this run's seed.
     pub(crate) fresh: Weights,
     /// The trained teacher's averaged weights, once there are any.
@@ -38,9 +41,48 @@ impl Context {
         let judge = Judge::new(&experiment.dataset, &data, range);
         let (network, fresh) = experiment
             .network
-            .build(data.shape(), experiment.conditions(data.train.as_ref()), NamedSeeds::of(run.seed).init)
+            .build(
+                data.shape(),
+                experiment.student_conditions(data.train.as_ref()),
+                NamedSeeds::of(run.seed).init,
+            )
             .map_err(|error| RunError::failed(what("the network"), error))?;
-        Ok(Self { data, judge, range, discretisation, network, fresh, teacher: None })
+        let conditions = experiment.conditions(data.train.as_ref());
+        let own_teacher_network = match (&experiment.teacher, &experiment.method) {
+            (TeacherSource::Trained(_) | TeacherSource::File(_), MethodConfig::Shortcut(_)) => {
+                let built = experiment.network.build(data.shape(), conditions, 0);
+                Some(built.map_err(|error| RunError::failed(what("the teacher's network"), error))?.0)
+            }
+            (
+                TeacherSource::Trained(_)
+                | TeacherSource::File(_)
+                | TeacherSource::Exact
+                | TeacherSource::None,
+                _,
+            ) => None,
+        };
+        let teacher = None;
+        Ok(Self { data, judge, range, discretisation, network, own_teacher_network, fresh, teacher })
+    }
+
+    /// The network of the teacher's weights.
+    pub(crate) fn teacher_network(&self) -> &dyn Network {
+        self.own_teacher_network.as_deref().unwrap_or(self.network.as_ref())
+    }
+
+    /// The teacher's averaged weights as a start for the student: what the student's network has beyond the teacher's
+    /// stays fresh.
+    pub(crate) fn start_from(&self, teacher: &Weights) -> Result<Weights, RunError> {
+        let of_teacher = |name: &str| teacher.iter().find(|(other, _, _)| *other == name);
+        let arrays: Vec<_> = (self.fresh.iter())
+            .map(|(name, shape, values)| match of_teacher(name) {
+                Some((_, shape, values)) => (name.to_owned(), shape.to_vec(), values.to_vec()),
+                None => (name.to_owned(), shape.to_vec(), values.to_vec()),
+            })
+            .collect();
+        let mut weights = self.fresh.clone();
+        weights.load(&arrays).map_err(|error| RunError::failed("starting from the teacher", error))?;
+        Ok(weights)
     }
 
     /// The teacher as a denoiser, whatever it is.
@@ -49,7 +91,7 @@ impl Context {
             TeacherSource::Trained(_) | TeacherSource::File(_) => {
                 self.teacher.as_ref().map(|weights| -> Box<dyn Denoiser> {
                     let edm = Edm { sigma_data: self.data.sigma_data };
-                    Box::new(Teacher::new(self.network.as_ref(), weights.clone(), edm))
+                    Box::new(Teacher::new(self.teacher_network(), weights.clone(), edm))
                 })
             }
             TeacherSource::Exact => {
@@ -83,7 +125,12 @@ impl Context {
         }
     }
 
-    /// The preconditioning of the student.
+    /// The preconditioning of denoisers, and of students that jump.
+    pub(crate) fn edm(&self) -> Edm {
+        Edm { sigma_data: self.data.sigma_data }
+    }
+
+    /// The preconditioning of a consistency model.
     pub(crate) fn boundary(&self) -> Boundary {
         Boundary { sigma_data: self.data.sigma_data, sigma_min: self.range.min().get() }
     }

@@ -3,6 +3,7 @@
 use crate::config::{ExperimentConfig, MethodConfig, TeacherSource};
 use crate::plan::{Plan, to_ron};
 use crate::run_dir::TeacherKey;
+use crate::samplers::TeacherMethodConfig;
 use cm_datasets::Split;
 use cm_network::Preset;
 use cm_training::TrainConfig;
@@ -27,6 +28,8 @@ pub struct ArmCost {
     pub parameters: usize,
     /// The teacher's training, which runs with the same teacher share; `None` if none is trained.
     pub teacher: Option<TrainingCost>,
+    /// The student's mid-training, which arms that agree on it share, with its trajectories.
+    pub mid_training: Option<TrainingCost>,
     /// The student's training.
     pub student: TrainingCost,
 }
@@ -48,8 +51,13 @@ impl Plan {
             let ArmCost { arm, parameters, student, .. } = cost;
             text += &format!("// arm {arm}: {parameters} parameters; student {}\n", training(student));
         }
+        for cost in &costs {
+            if let Some(mid) = &cost.mid_training {
+                text += &format!("// arm {}: mid-training {}\n", cost.arm, training(mid));
+            }
+        }
         let mut teachers: Vec<TeacherKey> = Vec::new();
-        let mut total: f64 = costs.iter().map(|cost| cost.student.flops * self.seeds.len() as f64).sum();
+        let mut total: f64 = costs.iter().map(|cost| of_student(cost) * self.seeds.len() as f64).sum();
         for (arm, cost) in self.arms.iter().zip(&costs) {
             let (Some(key), Some(cost)) = (TeacherKey::of(&arm.experiment), &cost.teacher) else { continue };
             if !teachers.contains(&key) {
@@ -64,6 +72,11 @@ impl Plan {
         self.warnings().iter().for_each(|warning| text += &format!("// warning: {warning}\n"));
         text + &to_ron(self)
     }
+}
+
+/// What an arm does for one seed beyond its teacher.
+fn of_student(cost: &ArmCost) -> f64 {
+    cost.student.flops + cost.mid_training.map_or(0.0, |mid| mid.flops)
 }
 
 /// One of the paper's networks: its parameters, its arithmetic, its configuration.
@@ -83,24 +96,39 @@ fn training(cost: &TrainingCost) -> String {
     format!("{} images in {} steps, {:.2e} operations", cost.images, cost.steps, cost.flops)
 }
 
+/// Evaluations of a teacher's sampler for each of its levels.
+fn evaluations_per_level(method: TeacherMethodConfig) -> f64 {
+    match method {
+        TeacherMethodConfig::Flow(config) => config.solver.solver().evaluations(false) as f64,
+        TeacherMethodConfig::Churned(config) => config.solver.solver().evaluations(false) as f64,
+        TeacherMethodConfig::DpmSolverPlusPlus(_) | TeacherMethodConfig::Ancestral(_) => 1.0,
+    }
+}
+
 fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
     let ExperimentConfig { dataset, network, teacher, method, consistency, .. } = experiment;
     let data = dataset.build(Split::Train).ok()?;
-    let (shape, conditions) = (data.shape(), experiment.conditions(data.as_ref()));
+    let (shape, conditions) = (data.shape(), experiment.student_conditions(data.as_ref()));
     let (_, weights) = network.outline(shape, conditions).ok()?;
     let forward = network.flops_per_image(shape, conditions).ok()? as f64;
     let cost = |train: &TrainConfig, forward_passes: f64| {
         let images = train.steps() * train.batch as u64;
         TrainingCost { images, steps: train.steps(), flops: images as f64 * forward * forward_passes }
     };
-    // The student forward and backward, and its target; in distillation also the teacher's step.
-    let of_teacher = match (method, teacher) {
-        (MethodConfig::Distillation(config), TeacherSource::Trained(_) | TeacherSource::File(_)) => {
-            config.solver.build().evaluations(false)
-        }
-        (MethodConfig::Distillation(_), TeacherSource::Exact | TeacherSource::None)
-        | (MethodConfig::Training, _) => 0,
-    };
+    let trained_teacher = matches!(teacher, TeacherSource::Trained(_) | TeacherSource::File(_));
+    // The student forward and backward, and what makes its target.
+    let passes = 3.0
+        + match method {
+            // The target network, and the teacher's step.
+            MethodConfig::Distillation(config) if trained_teacher => {
+                1.0 + config.solver.build().evaluations(false) as f64
+            }
+            MethodConfig::Distillation(_) | MethodConfig::Training => 1.0,
+            // Two half steps of a teacher; an exact one is none of ours in the first stage only.
+            MethodConfig::ProgressiveDistillation => 2.0,
+            // Two jumps for a part of the images.
+            MethodConfig::Shortcut(config) => 2.0 * f64::from(config.bootstrap),
+        };
     Some(ArmCost {
         arm: name.to_owned(),
         parameters: weights.count(),
@@ -108,6 +136,14 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
             TeacherSource::Trained(teacher) => Some(cost(&teacher.train, 3.0)),
             TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,
         },
-        student: cost(&consistency.train, 4.0 + of_teacher as f64),
+        mid_training: experiment.mid_training.as_ref().map(|mid| {
+            let mut trained = cost(&mid.train, 3.0);
+            if trained_teacher {
+                let states = mid.trajectories as f64 * mid.sampler.levels as f64;
+                trained.flops += states * forward * evaluations_per_level(mid.sampler.method);
+            }
+            trained
+        }),
+        student: cost(&consistency.train, passes),
     })
 }

@@ -39,6 +39,7 @@ mod journal;
 mod judge;
 mod load;
 mod loss_bins;
+mod mid_training;
 mod model;
 mod npz;
 mod parse;
@@ -58,6 +59,7 @@ mod search_times;
 mod seed;
 mod source_map;
 mod stop;
+mod student;
 mod table;
 mod ternary_search;
 mod threads;
@@ -83,6 +85,7 @@ pub use export::{ExportRequest, Exported, export};
 pub use import::{ImportRequest, Imported, import};
 pub use journal::{Journal, JournalError};
 pub use load::{Study, check, load};
+pub use mid_training::MidTrainingConfig;
 pub use plan::{Checked, Plan, PlannedArm, PlannedRun, Problem};
 pub use progress::{Progress, Silent};
 pub use provenance::Provenance;
@@ -91,8 +94,8 @@ pub use run::{post_hoc_ema, resume, run};
 pub use run_dir::{Opened, RunDir, StudyDir, TeacherKey, report_of};
 pub use sample::{Drawn, Evaluations, SampleRequest, sample};
 pub use samplers::{
-    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, MultistepConfig,
-    StudentSamplerConfig, TeacherMethodConfig, TeacherSamplerConfig,
+    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, JumpsConfig,
+    MultistepConfig, StudentSamplerConfig, TeacherMethodConfig, TeacherSamplerConfig,
 };
 pub use search_times::{SearchTimes, search_times};
 pub use seed::NamedSeeds;

@@ -1,12 +1,11 @@
 //! A study from its first step to its report: teacher, student, samples, scores, for each arm and seed.
 
-use crate::assemble::{continuous_pairs, distance, student_sampler, teacher_sampler, trajectory};
+use crate::assemble::teacher_sampler;
 use crate::config::{ExperimentConfig, TeacherSource};
 use crate::context::Context;
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
 use crate::judge;
 use crate::load::Study;
-use crate::loss_bins;
 use crate::phase::{Phase, damaged, is_due, read, write_file};
 use crate::picture;
 use crate::plan::{Plan, PlannedRun, to_ron};
@@ -18,13 +17,12 @@ use crate::stop::StopFlag;
 use crate::table::{self, ReportRow};
 use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
 use crate::weights_file::WeightsFile;
-use cm_consistency::{ConsistencyModel, ConsistencyStep, InitConfig, Parts, Probe};
 use cm_diffusion::{Denoiser, Edm, Labels, NoiseLevels, NumLevels, Sampler};
 use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor};
 use cm_image::ImageBatch;
 use cm_network::Weights;
 use cm_teacher::{Teacher, TeacherStep};
-use cm_training::{EmaConfig, StepReport, TrainState};
+use cm_training::{EmaConfig, StepReport};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -134,18 +132,15 @@ fn execute(
     Ok(dir.write_report(&plan.question, &all)?)
 }
 
-/// Held-out images on which residuals are measured.
-const PROBE_IMAGES: usize = 16;
-
 /// One run and where it works.
-struct Run<'a> {
-    dir: &'a StudyDir,
-    planned: &'a PlannedRun,
-    stop: &'a StopFlag,
+pub(crate) struct Run<'a> {
+    pub(crate) dir: &'a StudyDir,
+    pub(crate) planned: &'a PlannedRun,
+    pub(crate) stop: &'a StopFlag,
 }
 
 impl Run<'_> {
-    fn experiment(&self) -> &ExperimentConfig {
+    pub(crate) fn experiment(&self) -> &ExperimentConfig {
         &self.planned.experiment
     }
 
@@ -165,7 +160,7 @@ impl Run<'_> {
         ))
     }
 
-    fn failed<E>(&self, what: &str) -> impl FnOnce(E) -> RunError
+    pub(crate) fn failed<E>(&self, what: &str) -> impl FnOnce(E) -> RunError
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -244,7 +239,7 @@ impl Run<'_> {
         }
         let edm = Edm { sigma_data: context.data.sigma_data };
         let noise = config.noise.build().map_err(self.failed("the teacher's noise levels"))?;
-        let mut step = TeacherStep::new(config, context.network.as_ref(), weights, edm, noise);
+        let mut step = TeacherStep::new(config, context.teacher_network(), weights, edm, noise);
         let phase = Phase {
             name: "teacher".into(),
             prefix: "teacher",
@@ -262,7 +257,7 @@ impl Run<'_> {
                 if report.step != last && !self.picture_is_due(report, config.train.batch) {
                     return Ok(());
                 }
-                let teacher = Teacher::new(context.network.as_ref(), step.state().averages[0].clone(), edm);
+                let teacher = Teacher::new(context.teacher_network(), step.state().averages[0].clone(), edm);
                 let picture = self.teacher_picture(context, &teacher, seeds)?;
                 picture.map_or(Ok(()), |picture| Ok(journal.picture(report.step, "teacher", &picture)?))
             };
@@ -312,152 +307,7 @@ impl Run<'_> {
             .map_err(self.failed("the teacher's sampler"))
     }
 
-    /// Trains and scores the student.
-    fn student(
-        &self,
-        context: &Context,
-        folder: &RunDir,
-        progress: &mut dyn Progress,
-    ) -> Result<Vec<ReportRow>, Halt> {
-        let experiment = self.experiment();
-        let config = &experiment.consistency;
-        let seeds = NamedSeeds::of(self.planned.seed);
-        let denoiser = context.denoiser(&experiment.teacher);
-        let weights = match (config.init, &context.teacher) {
-            (InitConfig::Teacher, Some(weights)) => weights.clone(),
-            // An exact teacher has no weights to start from.
-            (InitConfig::Teacher, None) | (InitConfig::Random, _) => context.fresh.clone(),
-        };
-        let parts = Parts {
-            trajectory: trajectory(&experiment.method, denoiser.as_deref())?,
-            discretisation: config.discretisation.build().map_err(self.failed("the noise levels"))?,
-            continuous: continuous_pairs(config.curriculum, context.range)
-                .map_err(self.failed("the law of pairs"))?,
-            index_law: config.index_law.build(context.range).map_err(self.failed("the law of intervals"))?,
-            distance: distance(&config.distance, context.data.train.as_ref(), seeds.features)?,
-            weighting: config.weighting.build(context.data.sigma_data),
-        };
-        let mut step =
-            ConsistencyStep::new(config, context.network.as_ref(), weights, context.boundary(), parts);
-        let phase = Phase {
-            name: format!("{}: student", self.planned.name()),
-            prefix: "student",
-            folder,
-            config: &config.train,
-            logging: &experiment.logging,
-            seeds,
-            range: context.range,
-            data: context.data.train.as_ref(),
-            stop: self.stop,
-        };
-        let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
-        let last = config.train.steps();
-        let probe = self.probe(context, seeds)?;
-        let look = |step: &ConsistencyStep,
-                    report: &StepReport,
-                    journal: &mut crate::Journal,
-                    progress: &mut dyn Progress| {
-            let model = |weights: &Weights| {
-                ConsistencyModel::new(context.network.as_ref(), weights.clone(), context.boundary())
-            };
-            post_hoc::snapshot(folder, &config.train, step.state(), report)?;
-            let batch = config.train.batch as u64;
-            if let Some(every) = experiment.logging.residual_images
-                && (report.step == last || is_due(report.images, batch, every))
-            {
-                let residuals = step.residuals(&probe).map_err(self.failed("the residuals"))?;
-                let values: Vec<(String, f64)> = (residuals.into_iter().enumerate())
-                    .map(|(bin, value)| {
-                        (format!("student/residual/{}", loss_bins::name(context.range, bin)), value)
-                    })
-                    .collect();
-                let values: Vec<(&str, f64)> = values.iter().map(|(name, v)| (name.as_str(), *v)).collect();
-                journal.record(report.step, report.images, &values)?;
-            }
-            let score_due =
-                experiment.evaluation.every_images.is_some_and(|n| is_due(report.images, batch, n));
-            if score_due && report.step != last {
-                let rows = self.student_scores(context, &reference, &self.named(step.state()), progress)?;
-                let values: Vec<(String, f64)> = rows
-                    .iter()
-                    .map(|row| (format!("{}/{}/{}", row.model, row.sampler, row.metric), row.value))
-                    .collect();
-                let values: Vec<(&str, f64)> = values.iter().map(|(name, v)| (name.as_str(), *v)).collect();
-                journal.record(report.step, report.images, &values)?;
-            }
-            if report.step != last && !self.picture_is_due(report, config.train.batch) {
-                return Ok(());
-            }
-            for sampler in &experiment.evaluation.student {
-                let model = model(&step.state().averages[0]);
-                let name = sampler.name();
-                let sampler =
-                    student_sampler(sampler, &model, context.data.shape(), context.range, context.labels())
-                        .map_err(self.failed("the sampler"))?;
-                if let Some(picture) = self.picture(sampler.as_ref(), context.labels(), seeds)? {
-                    journal.picture(report.step, &name, &picture)?;
-                }
-            }
-            Ok(())
-        };
-        phase.train(&mut step, progress, look)?;
-        let averages = &step.state().averages;
-        let file = model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages);
-        write_file(&folder.path().join(MODEL_FILE), &file)?;
-        let rows = self.student_scores(context, &reference, &self.named(step.state()), progress)?;
-        folder.write_scores(&rows)?;
-        Ok(rows)
-    }
-
-    /// The averages of a student and the names of their rows.
-    fn named<'s>(&self, state: &'s TrainState) -> Vec<(String, &'s Weights)> {
-        let emas = &self.experiment().consistency.train.ema;
-        let name = |ema: &EmaConfig| match emas.len() {
-            1 => "student".to_owned(),
-            _ => format!("student-{}", ema.name()),
-        };
-        emas.iter().map(name).zip(&state.averages).collect()
-    }
-
-    /// Held-out images on which residuals are measured.
-    fn probe(&self, context: &Context, seeds: NamedSeeds) -> Result<Probe, RunError> {
-        let data = &context.data;
-        let count = PROBE_IMAGES.min(data.test_images.count());
-        let values = data.test_images.values()[..count * data.shape().len()].to_vec();
-        let clean = ImageBatch::new(data.shape(), values).map_err(self.failed("the probe"))?;
-        let labels = if self.experiment().class_conditional { &data.test_labels[..count] } else { &[] };
-        let seeds = cm_evaluator::image_seeds(seeds.probe, count);
-        Ok(Probe::new(clean, labels.to_vec(), &seeds, context.range, loss_bins::BINS))
-    }
-
-    /// Scores of some models of the student, with their names, by each sampler.
-    fn student_scores(
-        &self,
-        context: &Context,
-        reference: &Reference<'_>,
-        models: &[(String, &Weights)],
-        progress: &mut dyn Progress,
-    ) -> Result<Vec<ReportRow>, Halt> {
-        let experiment = self.experiment();
-        let seed = NamedSeeds::of(self.planned.seed).sample;
-        let mut rows = Vec::new();
-        for (name, weights) in models {
-            let model =
-                ConsistencyModel::new(context.network.as_ref(), (*weights).clone(), context.boundary());
-            for config in &experiment.evaluation.student {
-                let sampler =
-                    student_sampler(config, &model, context.data.shape(), context.range, context.labels())
-                        .map_err(self.failed("the sampler"))?;
-                let what = format!("{} {}", self.planned.name(), config.name());
-                let scored = self.score(reference, sampler.as_ref(), seed, &what, progress)?;
-                let evaluations = sampler.evaluations();
-                rows.extend(self.rows(&scored, name, &config.name(), evaluations, self.planned.seed));
-            }
-        }
-        Ok(rows)
-    }
-
-    fn score(
+    pub(crate) fn score(
         &self,
         reference: &Reference<'_>,
         sampler: &dyn Sampler,
@@ -481,7 +331,7 @@ impl Run<'_> {
         Ok(report)
     }
 
-    fn rows(
+    pub(crate) fn rows(
         &self,
         report: &EvaluationReport,
         model: &str,
@@ -502,7 +352,7 @@ impl Run<'_> {
         report.scores.iter().map(row).collect()
     }
 
-    fn picture_is_due(&self, report: &StepReport, batch: usize) -> bool {
+    pub(crate) fn picture_is_due(&self, report: &StepReport, batch: usize) -> bool {
         let every = self.experiment().logging.picture_images;
         every.is_some_and(|every| is_due(report.images, batch as u64, every))
     }
@@ -520,7 +370,7 @@ impl Run<'_> {
 
     /// A contact sheet of images, in the order of their classes; a scatter plot of points in the plane; nothing for
     /// what cannot be drawn.
-    fn picture(
+    pub(crate) fn picture(
         &self,
         sampler: &dyn Sampler,
         labels: Labels,

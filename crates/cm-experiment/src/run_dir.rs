@@ -6,6 +6,7 @@
 //!   ARM/seed-N/                   plan.ron  provenance.ron  metrics.jsonl  curves.csv  timing.jsonl
 //!                                 events.out.tfevents.*  checkpoints/  samples/*.png  model.safetensors
 //!                                 scores.csv (written last)
+//!   mid-training/HASH/            the same, for a mid-training that several arms share
 //!   teachers/HASH/                the same, for a teacher that several runs share
 //!   report.csv  report.md         written last of all
 //!   .lock                         held while a process works here
@@ -18,6 +19,7 @@ use crate::config::{ExperimentConfig, TeacherSource};
 use crate::durable;
 use crate::error::{FolderError, RunError};
 use crate::load::Study;
+use crate::mid_training::{self, MidTrainingConfig};
 use crate::plan::{Plan, PlannedRun, is_file_name, to_ron};
 use crate::provenance::Provenance;
 use crate::table::{self, ReportRow};
@@ -127,6 +129,14 @@ impl StudyDir {
     /// As [`run_dir`](Self::run_dir).
     pub fn teacher_dir(&self, key: &TeacherKey) -> Result<RunDir, RunError> {
         RunDir::open(self.path.join("teachers").join(&key.hash), &key.decided_by, key.seed)
+    }
+
+    /// The folder of a mid-training, shared by all runs with the same key, made if it is not there.
+    ///
+    /// # Errors
+    /// As [`run_dir`](Self::run_dir).
+    pub(crate) fn mid_training_dir(&self, key: &TeacherKey) -> Result<RunDir, RunError> {
+        RunDir::open(self.path.join("mid-training").join(&key.hash), &key.decided_by, key.seed)
     }
 
     /// The folder of something else that runs share, such as a classifier, by its name.
@@ -269,14 +279,27 @@ pub struct TeacherKey {
 }
 
 impl TeacherKey {
+    fn new(seed: u64, decided_by: String) -> Self {
+        let hash = blake3::hash(decided_by.as_bytes()).to_hex()[..16].to_owned();
+        Self { hash, seed, decided_by }
+    }
+
+    /// The key of a mid-training of a run with this seed.
+    pub(crate) fn of_mid_training(
+        experiment: &ExperimentConfig,
+        config: &MidTrainingConfig,
+        seed: u64,
+    ) -> Self {
+        Self::new(seed, mid_training::decided_by(experiment, config, seed))
+    }
+
     /// The key of the teacher of an experiment; `None` if none is trained.
     pub fn of(experiment: &ExperimentConfig) -> Option<Self> {
         let ExperimentConfig { dataset, network, class_conditional, teacher, teacher_seed, .. } = experiment;
         match teacher {
             TeacherSource::Trained(teacher) => {
                 let decided_by = to_ron(&(dataset, network, class_conditional, teacher, teacher_seed));
-                let hash = blake3::hash(decided_by.as_bytes()).to_hex()[..16].to_owned();
-                Some(Self { hash, seed: *teacher_seed, decided_by })
+                Some(Self::new(*teacher_seed, decided_by))
             }
             TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,
         }

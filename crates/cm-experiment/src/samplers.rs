@@ -13,6 +13,9 @@ pub enum StudentSamplerConfig {
     Multistep(MultistepConfig),
     /// Only a part of the noise is fresh, the rest is left over (Kim et al. 2024).
     Gamma(GammaConfig),
+    /// From level to level, for models that jump: those of progressive distillation, shortcut models, and consistency
+    /// models of several segments.
+    Jumps(JumpsConfig),
 }
 
 impl StudentSamplerConfig {
@@ -30,6 +33,7 @@ impl StudentSamplerConfig {
             Self::Gamma(GammaConfig { gamma, times, clip }) => {
                 format!("gamma-{gamma}-at-{}", of_times(times, *clip))
             }
+            Self::Jumps(JumpsConfig { steps }) => format!("jumps-{steps}"),
         }
     }
 }
@@ -73,6 +77,24 @@ impl Default for GammaConfig {
             gamma: 0.0,                              // ours: the end of its range that is not Multistep
             times: MultistepConfig::default().times, // beside that type
             clip: false,                             // as Multistep's
+        }
+    }
+}
+
+/// Settings of [`StudentSamplerConfig::Jumps`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JumpsConfig {
+    /// Evaluations: the levels are those of the discretisation, one more than this. After progressive distillation one of
+    /// its stages, whose student is then sampled; of a shortcut model a power of two below its number of levels; of a
+    /// model of segments their number.
+    pub steps: usize,
+}
+
+impl Default for JumpsConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1, // Salimans and Ho 2022, Table 2: down to one step
         }
     }
 }
@@ -221,5 +243,6 @@ mod tests {
         };
         assert_eq!(student("Multistep(times: [3, 0.5], clip: true)"), "multistep-3-0.5-clipped");
         assert_eq!(student("Gamma(gamma: 0.3, times: [3])"), "gamma-0.3-at-3");
+        assert_eq!(student("Jumps(steps: 4)"), "jumps-4");
     }
 }

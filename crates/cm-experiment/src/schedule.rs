@@ -38,7 +38,7 @@ impl Levels {
     /// have doubled.
     fn joined(self, next: Self) -> Option<Self> {
         match (self, next) {
-            (Self::Grid { first, .. }, Self::Grid { last, .. }) if last < 2 * first => {
+            (Self::Grid { first, .. }, Self::Grid { last, .. }) if (first..2 * first).contains(&last) => {
                 Some(Self::Grid { first, last })
             }
             _ => (self == next).then_some(self),
@@ -67,13 +67,13 @@ impl Stretch {
     }
 }
 
-/// The stretches of a training; `at` says levels and target decay of a step.
-fn stretches(config: &TrainConfig, at: impl Fn(Progress) -> (Levels, Option<f32>)) -> Vec<Stretch> {
+/// The stretches of a training; `at` says levels and target decay of a step, and what its learning rate counts as progress.
+fn stretches(config: &TrainConfig, at: impl Fn(Progress) -> (Levels, Option<f32>, Progress)) -> Vec<Stretch> {
     let (batch, total_images) = (config.batch as u64, config.images());
     let mut found: Vec<Stretch> = Vec::new();
     for step in 0..config.steps() {
         let progress = Progress { step, images: step * batch, total_images };
-        let (levels, target_decay) = at(progress);
+        let (levels, target_decay, of_rate) = at(progress);
         if let Some(last) = found.last_mut()
             && let Some(joined) = last.levels.joined(levels)
         {
@@ -86,7 +86,7 @@ fn stretches(config: &TrainConfig, at: impl Fn(Progress) -> (Levels, Option<f32>
             steps: 1,
             levels,
             target_decay,
-            learning_rate: config.learning_rate.at(progress),
+            learning_rate: config.learning_rate.at(of_rate),
         });
     }
     found
@@ -108,16 +108,26 @@ fn student(experiment: &ExperimentConfig) -> Vec<Stretch> {
                 }
                 CurriculumConfig::Fixed(_)
                 | CurriculumConfig::Progressive(_)
-                | CurriculumConfig::Doubling(_) => Levels::None,
+                | CurriculumConfig::Doubling(_)
+                | CurriculumConfig::Halving(_) => Levels::None,
             },
         };
-        (levels, Some(target_decay))
+        match config.curriculum {
+            // Its target is a teacher, and each stage has the learning rate of a run of its own.
+            CurriculumConfig::Halving(halving) => (levels, None, halving.at(progress).progress(progress)),
+            CurriculumConfig::Fixed(_)
+            | CurriculumConfig::Progressive(_)
+            | CurriculumConfig::Doubling(_)
+            | CurriculumConfig::Continuous(_) => (levels, Some(target_decay), progress),
+        }
     })
 }
 
 fn teacher(experiment: &ExperimentConfig) -> Vec<Stretch> {
     match &experiment.teacher {
-        TeacherSource::Trained(teacher) => stretches(&teacher.train, |_| (Levels::None, None)),
+        TeacherSource::Trained(teacher) => {
+            stretches(&teacher.train, |progress| (Levels::None, None, progress))
+        }
         TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => Vec::new(),
     }
 }
@@ -177,7 +187,9 @@ impl Plan {
         let of_arm = |arm: &crate::PlannedArm| {
             match arm.experiment.method {
                 MethodConfig::Training => {}
-                MethodConfig::Distillation(_) => return None,
+                MethodConfig::Distillation(_)
+                | MethodConfig::ProgressiveDistillation
+                | MethodConfig::Shortcut(_) => return None,
             }
             let batch = arm.experiment.consistency.train.batch;
             let wanted = wanted_steps_per_interval(batch);
@@ -187,7 +199,8 @@ impl Plan {
                 CurriculumConfig::Progressive(_) => stretches.len().saturating_sub(1),
                 CurriculumConfig::Fixed(_)
                 | CurriculumConfig::Doubling(_)
-                | CurriculumConfig::Continuous(_) => 0,
+                | CurriculumConfig::Continuous(_)
+                | CurriculumConfig::Halving(_) => 0,
             };
             let short = stretches
                 .into_iter()

@@ -67,8 +67,9 @@ pub fn search_times(
             _ => multistep(&levels, indexes),
         };
         let name = sampler.name();
-        let sampler = student_sampler(&sampler, &model, trained.shape(), trained.range(), trained.labels())
-            .map_err(|error| RunError::failed("the sampler", error))?;
+        let sampler =
+            student_sampler(&sampler, &model, trained.shape(), trained.discretisation(), trained.labels())
+                .map_err(|error| RunError::failed("the sampler", error))?;
         progress.phase(&format!("{}: {name}", trained.run().name()), samples as u64);
         let mut before = 0;
         let seed = trained.seeds().sample;

@@ -22,6 +22,10 @@ pub struct NamedSeeds {
     pub features: u64,
     /// The noise on held-out images at which residuals are measured.
     pub probe: u64,
+    /// The starts of the teacher's trajectories that mid-training learns from.
+    pub trajectories: u64,
+    /// Which of their states each step of mid-training sees.
+    pub mid_training: u64,
 }
 
 impl NamedSeeds {
@@ -36,6 +40,8 @@ impl NamedSeeds {
             sample: derive_seed(seed, 5),
             features: derive_seed(seed, 6),
             probe: derive_seed(seed, 7),
+            trajectories: derive_seed(seed, 8),
+            mid_training: derive_seed(seed, 9),
         }
     }
 
@@ -52,9 +58,21 @@ mod tests {
 
     #[test]
     fn no_two_uses_of_chance_share_a_seed() {
-        let all = |s: NamedSeeds| [s.init, s.noise, s.dropout, s.shuffle, s.sample, s.features, s.probe];
+        let all = |s: NamedSeeds| {
+            [
+                s.init,
+                s.noise,
+                s.dropout,
+                s.shuffle,
+                s.sample,
+                s.features,
+                s.probe,
+                s.trajectories,
+                s.mid_training,
+            ]
+        };
         let mut seeds: Vec<u64> = (0..50).flat_map(|seed| all(NamedSeeds::of(seed))).collect();
         seeds.extend(all(NamedSeeds::judge()));
-        assert_eq!(seeds.iter().collect::<BTreeSet<_>>().len(), 51 * 7);
+        assert_eq!(seeds.iter().collect::<BTreeSet<_>>().len(), 51 * 9);
     }
 }

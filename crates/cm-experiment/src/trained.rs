@@ -13,7 +13,7 @@ use crate::plan::{Plan, PlannedRun, to_ron};
 use crate::seed::NamedSeeds;
 use crate::weights_file::{PreconditionConfig, WeightsCard};
 use cm_consistency::ConsistencyModel;
-use cm_diffusion::{Labels, NoiseLevels, NumLevels, QuantityError, SigmaRange};
+use cm_diffusion::{Discretisation, Labels, NoiseLevels, NumLevels, QuantityError, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
 use cm_image::{ImageBatch, ImageShape};
 use cm_network::{TensorFile, Weights};
@@ -90,6 +90,10 @@ impl Trained {
         let run: PlannedRun = options()
             .from_str(text("plan")?)
             .map_err(|error| damaged(format!("the plan in it cannot be read: {error}")))?;
+        if let Some(model) = run.experiment.jumps() {
+            let reason = format!("it is {model}, which jumps from noise level to noise level");
+            return Err(FolderError::NoModel { path: path.to_owned(), reason }.into());
+        }
         let mut context = Context::new(&run)?;
         // The network was trained with this value, whatever became of the data since.
         context.data.sigma_data = file.parse("sigma_data").map_err(|error| bad_entry(&file_path, &error))?;
@@ -162,6 +166,11 @@ impl Trained {
     /// The range of its noise levels.
     pub fn range(&self) -> SigmaRange {
         self.context.range
+    }
+
+    /// The spacing of its noise levels.
+    pub(crate) fn discretisation(&self) -> &dyn Discretisation {
+        self.context.discretisation.as_ref()
     }
 
     /// The `num_levels` noise levels of its discretisation.
@@ -265,8 +274,8 @@ mod tests {
         for average in 0..2 {
             let model = trained.model(average);
             let sampler = &evaluation.student[0];
-            let (shape, range, labels) = (trained.shape(), trained.range(), trained.labels());
-            let sampler = student_sampler(sampler, &model, shape, range, labels).unwrap();
+            let (shape, grid, labels) = (trained.shape(), trained.discretisation(), trained.labels());
+            let sampler = student_sampler(sampler, &model, shape, grid, labels).unwrap();
             let seed = trained.seeds().sample;
             let report =
                 evaluate(&reference, sampler.as_ref(), 64, seed, &mut |_, _| ControlFlow::Continue(()));

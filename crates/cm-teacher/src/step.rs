@@ -90,7 +90,7 @@ mod tests {
     use crate::Teacher;
     use cm_diffusion::{Denoiser, NoiseDistributionConfig};
     use cm_image::{ImageBatch, ImageShape};
-    use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, FourierConfig};
+    use cm_network::{Conditions, EmbeddingConfig, FourierConfig, MlpConfig, NetworkConfig};
     use cm_training::{Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, TrainConfig, train};
 
     fn config(total_images: u64) -> TeacherConfig {

@@ -8,6 +8,9 @@ use cm_kernels::elementwise::sum_squares;
 use cm_kernels::update::{self, Slices};
 use cm_tensor::{CheckpointError, Graph, TensorFile, Vector, Weights};
 
+/// The entry of a checkpoint that says after how many updates training began anew; absent if it never did.
+const RESTARTED_AT: &str = "restarted_at";
+
 /// Weights in training with everything that changes beside them.
 #[derive(Clone, Debug)]
 pub struct TrainState {
@@ -26,6 +29,8 @@ pub struct TrainState {
     emas: Vec<Ema>,
     gradient_clip: Option<f32>,
     step: u64,
+    /// Updates taken before the last restart.
+    restarted_at: u64,
 }
 
 impl TrainState {
@@ -46,6 +51,7 @@ impl TrainState {
             emas: config.ema.iter().map(|&ema| build(ema)).chain(tracked).collect(),
             gradient_clip: config.gradient_clip,
             step: 0,
+            restarted_at: 0,
             weights,
         }
     }
@@ -53,6 +59,21 @@ impl TrainState {
     /// Updates taken.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// Begins anew from the first average, as if training had just started: the weights, all averages and the target
+    /// become it, and the optimiser forgets its moments and its count. The number of updates goes on.
+    ///
+    /// # Panics
+    /// If there is no average.
+    pub fn restart(&mut self) {
+        let weights = self.averages.first().expect("an average to begin from").clone();
+        let followers = self.averages.iter_mut().chain(&mut self.tracked).chain(&mut self.target);
+        followers.for_each(|follower| *follower = weights.clone());
+        let moments = self.first_moments.iter_mut().chain(&mut self.second_moments);
+        moments.for_each(|moment| moment.fill(0.0));
+        self.weights = weights;
+        self.restarted_at = self.step;
     }
 
     /// The end of every step: the loss sum(`weights` x `losses`), its gradient, the update. `levels` gives the noise
@@ -112,7 +133,7 @@ impl TrainState {
     /// If the gradients are not those of the weights.
     fn update(&mut self, gradients: &[Vec<f32>], norm: f64, learning_rate: f32, target_decay: f32) {
         self.step += 1;
-        let step = self.step;
+        let step = self.step - self.restarted_at;
         let rule = self.optimiser.rule(learning_rate, step);
         let scale = match self.gradient_clip {
             Some(clip) if norm > f64::from(clip) => (f64::from(clip) / norm) as f32,
@@ -144,6 +165,9 @@ impl TrainState {
     /// Writes everything into `file`.
     pub fn save(&self, file: &mut TensorFile) {
         file.metadata.insert("step".into(), self.step.to_string());
+        if self.restarted_at > 0 {
+            file.metadata.insert(RESTARTED_AT.into(), self.restarted_at.to_string());
+        }
         file.add_weights("weights/", &self.weights);
         for (index, average) in self.averages.iter().enumerate() {
             file.add_weights(&format!("average.{index}/"), average);
@@ -170,6 +194,13 @@ impl TrainState {
     /// half-restored and must be dropped.
     pub fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
         let step = file.parse("step")?;
+        let restarted_at = match file.metadata.contains_key(RESTARTED_AT) {
+            true => file.parse(RESTARTED_AT)?,
+            false => 0,
+        };
+        if restarted_at > step {
+            return Err(CheckpointError::Entry(RESTARTED_AT.into()));
+        }
         file.load_weights("weights/", &mut self.weights)?;
         for (index, average) in self.averages.iter_mut().enumerate() {
             file.load_weights(&format!("average.{index}/"), average)?;
@@ -187,7 +218,7 @@ impl TrainState {
             file.load_weights(prefix, &mut arrays)?;
             *moments = arrays.iter().map(|(_, _, values)| values.to_vec()).collect();
         }
-        self.step = step;
+        (self.step, self.restarted_at) = (step, restarted_at);
         Ok(())
     }
 }
@@ -269,6 +300,44 @@ mod tests {
         second.save(&mut b);
         assert_eq!(a, b);
         assert_eq!(second.step(), 5);
+    }
+
+    /// A restart from the first average, and then the very steps of a new run from those weights, with the counts of
+    /// optimiser and power averages at 0; also from a checkpoint in the middle.
+    #[test]
+    fn a_restarted_state_is_a_new_run_but_for_its_number_of_updates() {
+        let mut weights = Weights::new();
+        weights.add("a", &[2], vec![1.0, -2.0]);
+        let config = TrainConfig {
+            optimiser: OptimiserConfig::RAdam(MomentsConfig::default()),
+            ema: vec![EmaConfig::PerStep(0.5), EmaConfig::Power(0.1)],
+            ..TrainConfig::default()
+        };
+        let step = |state: &mut TrainState, k: f32| {
+            let gradients = vec![vec![k, -0.3 * k]];
+            state.update(&gradients, TrainState::norm(&gradients), 0.01, 1.0);
+        };
+        let mut state = TrainState::new(&config, weights, true);
+        (1..8).for_each(|k| step(&mut state, k as f32));
+        let reached = state.averages[0].clone();
+        assert_ne!(values(&reached), values(&state.weights));
+        state.restart();
+        let mut fresh = TrainState::new(&config, reached.clone(), true);
+        for k in 1..8 {
+            step(&mut state, k as f32);
+            step(&mut fresh, k as f32);
+            if k == 3 {
+                let mut file = TensorFile::default();
+                state.save(&mut file);
+                let mut other = TrainState::new(&config, fresh.weights.clone(), true);
+                other.load(&file).unwrap();
+                state = other;
+            }
+        }
+        assert_eq!((state.step(), fresh.step()), (14, 7));
+        assert_eq!(values(&state.weights), values(&fresh.weights));
+        assert_eq!(values(&state.averages[1]), values(&fresh.averages[1]));
+        assert_eq!(values(state.target.as_ref().unwrap()), values(&reached), "a decay of 1 keeps it");
     }
 
     /// The power average by its definition: step k of K counts (k/K)^(gamma + 1) - ((k-1)/K)^(gamma + 1).

@@ -32,7 +32,20 @@ impl DpmSolverPlusPlus<'_> {
     ///
     /// # Errors
     /// [`ModelError`] if the denoiser fails.
-    pub fn integrate(&self, mut x: ImageBatch, labels: &[u32]) -> Result<ImageBatch, ModelError> {
+    pub fn integrate(&self, x: ImageBatch, labels: &[u32]) -> Result<ImageBatch, ModelError> {
+        self.follow(x, labels, &mut |_| ())
+    }
+
+    /// The same, and `visit` sees the images after every step: the trajectories themselves.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the denoiser fails.
+    pub fn follow(
+        &self,
+        mut x: ImageBatch,
+        labels: &[u32],
+        visit: &mut dyn FnMut(&ImageBatch),
+    ) -> Result<ImageBatch, ModelError> {
         let mut before: Option<(Sigma, ImageBatch)> = None;
         for (from, to) in steps(self.levels, self.end) {
             let denoised = denoise(self.denoiser, &x, &vec![from; x.count()], labels)?;
@@ -54,6 +67,7 @@ impl DpmSolverPlusPlus<'_> {
                 }
             }
             before = Some((from, denoised));
+            visit(&x);
         }
         Ok(x)
     }

@@ -13,6 +13,7 @@
 mod ancestral;
 mod dpm_solver_plus_plus;
 mod gamma;
+mod jumps;
 mod labels;
 mod multistep;
 mod one_step;
@@ -22,6 +23,7 @@ mod stochastic;
 pub use ancestral::Ancestral;
 pub use dpm_solver_plus_plus::DpmSolverPlusPlus;
 pub use gamma::Gamma;
+pub use jumps::Jumps;
 pub use labels::Labels;
 pub use multistep::Multistep;
 pub use one_step::OneStep;

@@ -42,9 +42,23 @@ impl ProbabilityFlow<'_> {
     ///
     /// # Errors
     /// [`ModelError`] if the denoiser fails.
-    pub fn integrate(&self, mut x: ImageBatch, labels: &[u32]) -> Result<ImageBatch, ModelError> {
+    pub fn integrate(&self, x: ImageBatch, labels: &[u32]) -> Result<ImageBatch, ModelError> {
+        self.follow(x, labels, &mut |_| ())
+    }
+
+    /// The same, and `visit` sees the images after every step: the trajectories themselves.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the denoiser fails.
+    pub fn follow(
+        &self,
+        mut x: ImageBatch,
+        labels: &[u32],
+        visit: &mut dyn FnMut(&ImageBatch),
+    ) -> Result<ImageBatch, ModelError> {
         for (from, to) in steps(self.levels, self.end) {
             x = self.solver.step(self.denoiser, &x, &vec![from; x.count()], &vec![to; x.count()], labels)?;
+            visit(&x);
         }
         Ok(x)
     }

@@ -113,7 +113,7 @@ impl<S: OdeSolver + ?Sized> OdeSolver for &S {
 }
 
 /// One pair of falling levels for each image.
-fn check_step(x: &ImageBatch, from: &[Sigma], to: &[Sigma]) -> Result<(), ModelError> {
+pub(crate) fn check_step(x: &ImageBatch, from: &[Sigma], to: &[Sigma]) -> Result<(), ModelError> {
     for levels in [from, to] {
         ModelError::check(x, levels, x.shape())?;
     }

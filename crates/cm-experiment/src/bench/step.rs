@@ -65,6 +65,7 @@ fn distillation(network: BenchNetwork) -> impl FnMut() {
             .expect("the default law is valid"),
         distance: Box::new(Pixels(PairDistance::SquaredL2)),
         weighting: config.weighting.build(SIGMA_DATA),
+        segments: None,
     };
     let boundary = Boundary { sigma_data: SIGMA_DATA, sigma_min: 0.002 };
     steps(network, ConsistencyStep::new(&config, net, weights, boundary, parts))

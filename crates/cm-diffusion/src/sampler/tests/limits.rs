@@ -237,3 +237,36 @@ fn dpm_solver_plus_plus_is_of_second_order_over_whole_trajectories() {
         assert!((mean - order).abs() < 0.15, "{order}: {slopes:?} from {errors:?}");
     }
 }
+
+/// The exact flow of a mixture.
+struct ExactFlow(GaussianMixture);
+
+impl FlowMap for ExactFlow {
+    fn jump(
+        &self,
+        x: &ImageBatch,
+        from: &[Sigma],
+        to: &[Sigma],
+        _: &[u32],
+    ) -> Result<ImageBatch, ModelError> {
+        self.0.flow(x, from, to).map_err(ModelError::other)
+    }
+}
+
+/// A flow map that is right ends where the trajectory ends, however many jumps it takes.
+#[test]
+fn jumps_of_the_exact_flow_end_at_its_endpoint() {
+    let mixture = mixture(0.2);
+    let seeds: Vec<u64> = (0..32).collect();
+    let start = starting_noise(mixture.shape(), sigma(80.0), &seeds);
+    let exact = mixture.flow(&start, &[sigma(80.0); 32], &[range().min(); 32]).unwrap();
+    let map = ExactFlow(mixture);
+    for n in [2, 3, 9] {
+        let jumps =
+            Jumps { map: Box::new(&map), shape: map.0.shape(), levels: levels(n), labels: Labels::None };
+        let ends = jumps.sample(&seeds).unwrap();
+        let worst = ends.values().iter().zip(exact.values()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-4, "{} jumps: {worst}", n - 1);
+        assert_eq!(jumps.evaluations(), n - 1);
+    }
+}

@@ -1,8 +1,8 @@
 use super::*;
 use crate::analytic::{ExactConsistency, GaussianMixture, MixtureConfig};
 use crate::{
-    ConsistencyFunction, Denoiser, DiscretisationConfig, Euler, Heun, NoiseLevels, NumLevels, QuantityError,
-    SigmaRange, SolverConfig,
+    AlongLine, ConsistencyFunction, Denoiser, DiscretisationConfig, Euler, FlowMap, Heun, NoiseLevels,
+    NumLevels, QuantityError, SigmaRange, SolverConfig,
 };
 use std::cell::{Cell, RefCell};
 
@@ -98,6 +98,8 @@ fn every_sampler_tells_its_model_the_class_of_each_seed() {
         check(&DpmSolverPlusPlus { denoiser: &model, shape, levels: &levels, end: FlowEnd::Zero, labels });
         check(&Gamma::new(&model, shape, range(), vec![sigma(0.8)], 0.5, false, labels).unwrap());
         check(&Ancestral::new(&model, shape, &levels, 1.0, labels).unwrap());
+        let line = AlongLine { model: &model, sigma_min: range().min() };
+        check(&Jumps { map: Box::new(line), shape, levels: levels.clone(), labels });
     }
 }
 
@@ -118,6 +120,12 @@ fn for_every_sampler(check: impl Fn(&str, &dyn Sampler, &dyn Fn() -> usize)) {
     check("multistep", &Multistep::new(&model, shape, range(), times, true, Labels::None).unwrap(), &count);
     let times = vec![sigma(5.0), sigma(0.8)];
     check("gamma", &Gamma::new(&model, shape, range(), times, 0.6, true, Labels::None).unwrap(), &count);
+    let line = AlongLine { model: &model, sigma_min: range().min() };
+    check(
+        "jumps",
+        &Jumps { map: Box::new(line), shape, levels: levels.clone(), labels: Labels::None },
+        &count,
+    );
     for end in [FlowEnd::Zero, FlowEnd::SigmaMin] {
         let labels = Labels::None;
         let flow =
@@ -157,7 +165,7 @@ fn images_do_not_depend_on_the_number_of_threads() {
         })
     };
     let alone = with(1);
-    assert_eq!(alone.len(), 9);
+    assert_eq!(alone.len(), 10);
     assert_eq!(alone, with(3));
 }
 

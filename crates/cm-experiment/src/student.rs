@@ -1,0 +1,405 @@
+//! The student of a run: trained, looked at on the way, scored.
+
+use crate::assemble::{continuous_pairs, distance, jumps, segments, student_sampler, trajectory};
+use crate::config::{ExperimentConfig, MethodConfig};
+use crate::context::Context;
+use crate::error::{Halt, RunError};
+use crate::journal::Journal;
+use crate::loss_bins;
+use crate::phase::{Phase, damaged, is_due, read, write_file};
+use crate::post_hoc;
+use crate::progress::Progress;
+use crate::run::Run;
+use crate::run_dir::RunDir;
+use crate::samplers::{JumpsConfig, StudentSamplerConfig};
+use crate::seed::NamedSeeds;
+use crate::table::ReportRow;
+use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
+use cm_consistency::{
+    ConsistencyModel, ConsistencyStep, CurriculumConfig, InitConfig, JumpModel, JumpParts, Parts, Probe,
+    ProgressiveStep, ShortcutStep, Stage,
+};
+use cm_diffusion::{ModelError, Sampler};
+use cm_evaluator::Reference;
+use cm_image::ImageBatch;
+use cm_network::Weights;
+use cm_training::{EmaConfig, StepReport, TrainState, TrainStep};
+use std::fs;
+use std::path::PathBuf;
+
+/// Held-out images on which residuals are measured.
+const PROBE_IMAGES: usize = 16;
+
+/// What a run's student is.
+pub(crate) enum Student<'a> {
+    /// It knows where trajectories end; of several segments, where they leave theirs.
+    Consistency(ConsistencyModel<'a>),
+    /// It jumps along trajectories.
+    Jumps(JumpModel<'a>),
+}
+
+impl<'a> Student<'a> {
+    fn new(experiment: &ExperimentConfig, context: &'a Context, weights: Weights) -> Self {
+        let network = context.network.as_ref();
+        match experiment.method {
+            MethodConfig::Distillation(_) | MethodConfig::Training => {
+                Self::Consistency(ConsistencyModel::new(network, weights, context.boundary()))
+            }
+            MethodConfig::ProgressiveDistillation => {
+                Self::Jumps(JumpModel::distilled(network, weights, context.edm()))
+            }
+            MethodConfig::Shortcut(_) => Self::Jumps(JumpModel::shortcut(network, weights, context.edm())),
+        }
+    }
+
+    /// A sampler of it. Plans with samplers that do not fit the model are refused before this.
+    fn sampler<'s>(
+        &'s self,
+        config: &StudentSamplerConfig,
+        context: &Context,
+    ) -> Result<Box<dyn Sampler + 's>, RunError> {
+        let (shape, labels) = (context.data.shape(), context.labels());
+        let grid = context.discretisation.as_ref();
+        let failed = |error| RunError::failed("the sampler", error);
+        match (self, config) {
+            (Self::Consistency(model), _) => {
+                student_sampler(config, model, shape, grid, labels).map_err(failed)
+            }
+            (Self::Jumps(model), StudentSamplerConfig::Jumps(config)) => {
+                let sampler = jumps(*config, Box::new(model), shape, grid, labels).map_err(failed)?;
+                Ok(Box::new(sampler))
+            }
+            (
+                Self::Jumps(_),
+                StudentSamplerConfig::OneStep
+                | StudentSamplerConfig::Multistep(_)
+                | StudentSamplerConfig::Gamma(_),
+            ) => Err(RunError::failed("the sampler", "it needs a consistency model")),
+        }
+    }
+}
+
+/// What the phase of a student asks of its training.
+trait StudentStep: TrainStep {
+    fn state(&self) -> &TrainState;
+
+    /// How far the student is from consistency, where that means something.
+    fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>>;
+
+    /// The stage that the step with this report has finished.
+    fn finished_stage(&self, _: &StepReport, _total_images: u64) -> Option<Stage> {
+        None
+    }
+
+    /// In how many steps the present student samples, if that changes over the run.
+    fn steps(&self) -> Option<usize> {
+        None
+    }
+}
+
+impl StudentStep for ConsistencyStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        self.residuals(probe)
+    }
+}
+
+impl StudentStep for ProgressiveStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
+
+    fn finished_stage(&self, report: &StepReport, total_images: u64) -> Option<Stage> {
+        self.finished_stage(report.images, total_images)
+    }
+
+    fn steps(&self) -> Option<usize> {
+        Some(self.steps())
+    }
+}
+
+impl StudentStep for ShortcutStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
+}
+
+/// The model of a stage of progressive distillation, in the folder of its run.
+fn stage_file(folder: &RunDir, steps: usize) -> PathBuf {
+    folder.path().join("stages").join(format!("steps-{steps}.safetensors"))
+}
+
+impl Run<'_> {
+    /// Trains and scores the student.
+    pub(crate) fn student(
+        &self,
+        context: &Context,
+        folder: &RunDir,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<ReportRow>, Halt> {
+        let experiment = self.experiment();
+        let config = &experiment.consistency;
+        let seeds = NamedSeeds::of(self.planned.seed);
+        let denoiser = context.denoiser(&experiment.teacher);
+        let weights = match (config.init, &context.teacher) {
+            (InitConfig::Teacher, Some(weights)) => context.start_from(weights)?,
+            // An exact teacher has no weights to start from.
+            (InitConfig::Teacher, None) | (InitConfig::Random, _) => context.fresh.clone(),
+        };
+        let (weights, rows) = match (&experiment.mid_training, &denoiser) {
+            (Some(config), Some(denoiser)) => {
+                let weights = self.mid_train(context, config, denoiser.as_ref(), weights, progress)?;
+                let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
+                let model = [("mid-trained".to_owned(), &weights)];
+                let rows = self.student_scores(context, &reference, &model, progress)?;
+                (weights, rows)
+            }
+            (Some(_), None) => {
+                return Err(RunError::failed("mid-training", "there is no teacher").into());
+            }
+            (None, _) => (weights, Vec::new()),
+        };
+        let network = context.network.as_ref();
+        let discretisation = config.discretisation.build().map_err(self.failed("the noise levels"))?;
+        let index_law = config.index_law.build(context.range).map_err(self.failed("the law of intervals"))?;
+        let distance = distance(&config.distance, context.data.train.as_ref(), seeds.features)?;
+        let weighting = config.weighting.build(context.data.sigma_data);
+        match experiment.method {
+            MethodConfig::Distillation(_) | MethodConfig::Training => {
+                let parts = Parts {
+                    trajectory: trajectory(&experiment.method, denoiser.as_deref())?,
+                    segments: segments(config.segments, discretisation.as_ref())
+                        .map_err(self.failed("the segments"))?,
+                    discretisation,
+                    continuous: continuous_pairs(config.curriculum, context.range)
+                        .map_err(self.failed("the law of pairs"))?,
+                    index_law,
+                    distance,
+                    weighting,
+                };
+                let mut step = ConsistencyStep::new(config, network, weights, context.boundary(), parts);
+                self.train_student(context, folder, &mut step, rows, progress)
+            }
+            MethodConfig::ProgressiveDistillation => {
+                let (CurriculumConfig::Halving(halving), Some(teacher)) = (config.curriculum, &denoiser)
+                else {
+                    let reason = "progressive distillation without a teacher or without halving";
+                    return Err(RunError::failed("assembling the student", reason).into());
+                };
+                let parts = JumpParts { discretisation, index_law, distance, weighting };
+                let teacher = teacher.as_ref();
+                let edm = context.edm();
+                let mut step =
+                    ProgressiveStep::new(&config.train, halving, network, weights, edm, teacher, parts);
+                self.train_student(context, folder, &mut step, rows, progress)
+            }
+            MethodConfig::Shortcut(shortcut) => {
+                let parts = JumpParts { discretisation, index_law, distance, weighting };
+                let mut step = ShortcutStep::new(config, shortcut, network, weights, context.edm(), parts);
+                self.train_student(context, folder, &mut step, rows, progress)
+            }
+        }
+    }
+
+    /// Trains a student, writes its model, and scores it; its rows go behind those that are there.
+    fn train_student<S: StudentStep>(
+        &self,
+        context: &Context,
+        folder: &RunDir,
+        step: &mut S,
+        mut rows: Vec<ReportRow>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<ReportRow>, Halt> {
+        let experiment = self.experiment();
+        let config = &experiment.consistency;
+        let seeds = NamedSeeds::of(self.planned.seed);
+        let phase = Phase {
+            name: format!("{}: student", self.planned.name()),
+            prefix: "student",
+            folder,
+            config: &config.train,
+            logging: &experiment.logging,
+            seeds,
+            range: context.range,
+            data: context.data.train.as_ref(),
+            stop: self.stop,
+        };
+        let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
+        let last = config.train.steps();
+        let probe = self.probe(context, seeds)?;
+        let look = |step: &S, report: &StepReport, journal: &mut Journal, progress: &mut dyn Progress| {
+            post_hoc::snapshot(folder, &config.train, step.state(), report)?;
+            let batch = config.train.batch as u64;
+            if let Some(every) = experiment.logging.residual_images
+                && (report.step == last || is_due(report.images, batch, every))
+                && let Some(residuals) = step.residuals(&probe)
+            {
+                let residuals = residuals.map_err(self.failed("the residuals"))?;
+                let values: Vec<(String, f64)> = (residuals.into_iter().enumerate())
+                    .map(|(bin, value)| {
+                        (format!("student/residual/{}", loss_bins::name(context.range, bin)), value)
+                    })
+                    .collect();
+                let values: Vec<(&str, f64)> = values.iter().map(|(name, v)| (name.as_str(), *v)).collect();
+                journal.record(report.step, report.images, &values)?;
+            }
+            if let Some(stage) = step.finished_stage(report, config.train.images()) {
+                self.write_stage(context, folder, stage, step.state())?;
+            }
+            // A student of a stage is sampled in that stage's steps.
+            let samplers = match step.steps() {
+                Some(steps) => vec![StudentSamplerConfig::Jumps(JumpsConfig { steps })],
+                None => experiment.evaluation.student.clone(),
+            };
+            let score_due =
+                experiment.evaluation.every_images.is_some_and(|n| is_due(report.images, batch, n));
+            if score_due && report.step != last {
+                let models = self.named(step.state());
+                let rows = self.scores_by(context, &reference, &samplers, &models, progress)?;
+                let values: Vec<(String, f64)> = rows
+                    .iter()
+                    .map(|row| (format!("{}/{}/{}", row.model, row.sampler, row.metric), row.value))
+                    .collect();
+                let values: Vec<(&str, f64)> = values.iter().map(|(name, v)| (name.as_str(), *v)).collect();
+                journal.record(report.step, report.images, &values)?;
+            }
+            if report.step != last && !self.picture_is_due(report, config.train.batch) {
+                return Ok(());
+            }
+            for sampler in &samplers {
+                let model = Student::new(experiment, context, step.state().averages[0].clone());
+                let name = sampler.name();
+                let sampler = model.sampler(sampler, context)?;
+                if let Some(picture) = self.picture(sampler.as_ref(), context.labels(), seeds)? {
+                    journal.picture(report.step, &name, &picture)?;
+                }
+            }
+            Ok(())
+        };
+        phase.train(step, progress, look)?;
+        let averages = &step.state().averages;
+        let file = model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages);
+        write_file(&folder.path().join(MODEL_FILE), &file)?;
+        rows.extend(match step.steps() {
+            Some(_) => self.stage_scores(context, folder, &reference, progress)?,
+            None => self.student_scores(context, &reference, &self.named(step.state()), progress)?,
+        });
+        folder.write_scores(&rows)?;
+        Ok(rows)
+    }
+
+    /// Writes the student of a stage of progressive distillation.
+    fn write_stage(
+        &self,
+        context: &Context,
+        folder: &RunDir,
+        stage: Stage,
+        state: &TrainState,
+    ) -> Result<(), RunError> {
+        let path = stage_file(folder, stage.steps);
+        let parent = folder.path().join("stages");
+        fs::create_dir_all(&parent).map_err(RunError::file(&parent))?;
+        let sigma_data = context.data.sigma_data;
+        write_file(&path, &model_file(ModelKind::Student, self.planned, sigma_data, &state.averages))
+    }
+
+    /// Scores of the students of those stages that the plan asks for, each in its own number of steps.
+    fn stage_scores(
+        &self,
+        context: &Context,
+        folder: &RunDir,
+        reference: &Reference<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<ReportRow>, Halt> {
+        let mut rows = Vec::new();
+        for sampler in &self.experiment().evaluation.student {
+            let StudentSamplerConfig::Jumps(JumpsConfig { steps }) = sampler else { continue };
+            let path = stage_file(folder, *steps);
+            let file = read(&path)?.ok_or_else(|| {
+                let reason = "the model of a stage is not there: the file was removed".to_owned();
+                RunError::Damaged { path: path.clone(), reason }
+            })?;
+            let mut averages = Vec::new();
+            for index in 0..self.experiment().consistency.train.ema.len() {
+                let mut weights = context.fresh.clone();
+                file.load_weights(&prefix(index), &mut weights).map_err(|error| damaged(&path, &error))?;
+                averages.push(weights);
+            }
+            let models: Vec<_> = self.names().into_iter().zip(&averages).collect();
+            let sampler = std::slice::from_ref(sampler);
+            rows.extend(self.scores_by(context, reference, sampler, &models, progress)?);
+        }
+        Ok(rows)
+    }
+
+    /// The averages of a student and the names of their rows.
+    fn named<'s>(&self, state: &'s TrainState) -> Vec<(String, &'s Weights)> {
+        self.names().into_iter().zip(&state.averages).collect()
+    }
+
+    /// The names of the averages' rows.
+    fn names(&self) -> Vec<String> {
+        let emas = &self.experiment().consistency.train.ema;
+        let name = |ema: &EmaConfig| match emas.len() {
+            1 => "student".to_owned(),
+            _ => format!("student-{}", ema.name()),
+        };
+        emas.iter().map(name).collect()
+    }
+
+    /// Held-out images on which residuals are measured.
+    fn probe(&self, context: &Context, seeds: NamedSeeds) -> Result<Probe, RunError> {
+        let data = &context.data;
+        let count = PROBE_IMAGES.min(data.test_images.count());
+        let values = data.test_images.values()[..count * data.shape().len()].to_vec();
+        let clean = ImageBatch::new(data.shape(), values).map_err(self.failed("the probe"))?;
+        let labels = if self.experiment().class_conditional { &data.test_labels[..count] } else { &[] };
+        let seeds = cm_evaluator::image_seeds(seeds.probe, count);
+        Ok(Probe::new(clean, labels.to_vec(), &seeds, context.range, loss_bins::BINS))
+    }
+
+    /// Scores of some models of the student, with their names, by each sampler.
+    pub(crate) fn student_scores(
+        &self,
+        context: &Context,
+        reference: &Reference<'_>,
+        models: &[(String, &Weights)],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<ReportRow>, Halt> {
+        self.scores_by(context, reference, &self.experiment().evaluation.student, models, progress)
+    }
+
+    fn scores_by(
+        &self,
+        context: &Context,
+        reference: &Reference<'_>,
+        samplers: &[StudentSamplerConfig],
+        models: &[(String, &Weights)],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<ReportRow>, Halt> {
+        let seed = NamedSeeds::of(self.planned.seed).sample;
+        let mut rows = Vec::new();
+        for (name, weights) in models {
+            let model = Student::new(self.experiment(), context, (*weights).clone());
+            for config in samplers {
+                let sampler = model.sampler(config, context)?;
+                let what = format!("{} {}", self.planned.name(), config.name());
+                let scored = self.score(reference, sampler.as_ref(), seed, &what, progress)?;
+                let evaluations = sampler.evaluations();
+                rows.extend(self.rows(&scored, name, &config.name(), evaluations, self.planned.seed));
+            }
+        }
+        Ok(rows)
+    }
+}
