@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use crate::model_args::{Edit, SampleArgs};
+use crate::sweep::{Overrides, SweepCommand};
 use clap::{Parser, Subcommand, ValueEnum};
 use cm_experiment::SearchTimes;
 use cm_experiment::bench::{NetworkSize, Variation};
@@ -33,6 +34,8 @@ pub(crate) enum Command {
         #[arg(long, default_value = "runs")]
         out: PathBuf,
         #[command(flatten)]
+        overrides: Overrides,
+        #[command(flatten)]
         threads: Threads,
     },
     /// Check a study file and print its cost and every value of its arms; touch nothing.
@@ -40,6 +43,16 @@ pub(crate) enum Command {
     Plan {
         /// The study file.
         file: PathBuf,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+    /// Share the runs of a study, or of a grid over its fields, among processes or machines.
+    #[command(
+        after_help = "Example:\n  cm sweep plan experiments/solver.ron && cm sweep run sweeps/solver && cm sweep collect sweeps/solver"
+    )]
+    Sweep {
+        #[command(subcommand)]
+        sweep: SweepCommand,
     },
     /// Go on with a study that was stopped.
     #[command(after_help = "Example:\n  cm resume runs/smoke")]

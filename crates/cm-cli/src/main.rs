@@ -7,6 +7,7 @@
 mod args;
 mod model_args;
 mod progress;
+mod sweep;
 
 use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
 use clap::Parser;
@@ -58,9 +59,9 @@ impl From<RunError> for Ending {
 
 fn perform(command: Command) -> Result<(), Ending> {
     match command {
-        Command::Run { file, out, threads } => {
+        Command::Run { file, out, overrides, threads } => {
             let stop = listen()?;
-            let study = cm_experiment::load(&file)?;
+            let study = cm_experiment::load_with(&file, &overrides.set)?;
             work(threads, || {
                 let mut progress = progress::to_stderr();
                 study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
@@ -80,11 +81,12 @@ fn perform(command: Command) -> Result<(), Ending> {
                 cm_experiment::post_hoc_ema(&run_dir, &sigma_rel, &stop, progress::to_stderr().as_mut())
             })
         }
-        Command::Plan { file } => {
-            let study = cm_experiment::load(&file)?;
+        Command::Plan { file, overrides } => {
+            let study = cm_experiment::load_with(&file, &overrides.set)?;
             let notes: String = study.notes.iter().map(|note| format!("// note: {note}\n")).collect();
             print(&(notes + &study.plan.describe()))
         }
+        Command::Sweep { sweep } => sweep::perform(sweep),
         Command::Table { run_dir } => print(&cm_experiment::report_of(&run_dir)?),
         Command::SearchTimes {
             run_dir,

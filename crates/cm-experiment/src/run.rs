@@ -107,7 +107,7 @@ fn execute(
     for planned in plan.runs() {
         let run = Run { dir, planned: &planned, stop };
         let folder = dir.run_dir(&planned)?;
-        let key = run.baseline_key();
+        let key = baseline_key(&planned.experiment);
         let known = baselines.iter().any(|(other, _)| *other == key);
         let scores = folder.scores()?;
         if !known || scores.is_none() {
@@ -122,45 +122,49 @@ fn execute(
         }
         rows.extend(scores.into_iter().flatten());
     }
+    let all = gather(baselines.into_iter().map(|(_, rows)| rows).collect(), rows);
+    Ok(dir.write_report(&plan.question, &all)?)
+}
+
+/// The rows of a report: floor and teachers, which belong to no arm if all arms share them, then the students.
+pub(crate) fn gather(baselines: Vec<Vec<ReportRow>>, students: Vec<ReportRow>) -> Vec<ReportRow> {
     let shared = baselines.len() == 1;
-    let mut all: Vec<ReportRow> = baselines.into_iter().flat_map(|(_, rows)| rows).collect();
+    let mut all: Vec<ReportRow> = baselines.into_iter().flatten().collect();
     if shared {
-        // They belong to no arm.
         all.iter_mut().for_each(|row| row.arm = "-".into());
     }
-    all.extend(rows);
-    Ok(dir.write_report(&plan.question, &all)?)
+    all.extend(students);
+    all
+}
+
+/// What decides floor and teacher's scores.
+pub(crate) fn baseline_key(e: &ExperimentConfig) -> String {
+    let evaluation =
+        (&e.evaluation.samples, &e.evaluation.teacher, &e.evaluation.metrics, &e.evaluation.metric);
+    to_ron(&(
+        &e.dataset,
+        &e.network,
+        &e.class_conditional,
+        &e.teacher,
+        &e.teacher_seed,
+        &e.consistency.discretisation,
+        evaluation,
+    ))
 }
 
 /// Held-out images on which residuals are measured.
 const PROBE_IMAGES: usize = 16;
 
 /// One run and where it works.
-struct Run<'a> {
-    dir: &'a StudyDir,
-    planned: &'a PlannedRun,
-    stop: &'a StopFlag,
+pub(crate) struct Run<'a> {
+    pub(crate) dir: &'a StudyDir,
+    pub(crate) planned: &'a PlannedRun,
+    pub(crate) stop: &'a StopFlag,
 }
 
 impl Run<'_> {
     fn experiment(&self) -> &ExperimentConfig {
         &self.planned.experiment
-    }
-
-    /// What decides floor and teacher's scores.
-    fn baseline_key(&self) -> String {
-        let e = self.experiment();
-        let evaluation =
-            (&e.evaluation.samples, &e.evaluation.teacher, &e.evaluation.metrics, &e.evaluation.metric);
-        to_ron(&(
-            &e.dataset,
-            &e.network,
-            &e.class_conditional,
-            &e.teacher,
-            &e.teacher_seed,
-            &e.consistency.discretisation,
-            evaluation,
-        ))
     }
 
     fn failed<E>(&self, what: &str) -> impl FnOnce(E) -> RunError
@@ -199,7 +203,7 @@ impl Run<'_> {
     }
 
     /// Data, judge, network, and the teacher if there is one to train.
-    fn prepare(&self, progress: &mut dyn Progress) -> Result<Context, Halt> {
+    pub(crate) fn prepare(&self, progress: &mut dyn Progress) -> Result<Context, Halt> {
         let experiment = self.experiment();
         let mut context = Context::new(self.planned)?;
         if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
@@ -263,7 +267,11 @@ impl Run<'_> {
     }
 
     /// Scores of held-out data and of the teacher.
-    fn baselines(&self, context: &Context, progress: &mut dyn Progress) -> Result<Vec<ReportRow>, Halt> {
+    pub(crate) fn baselines(
+        &self,
+        context: &Context,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<ReportRow>, Halt> {
         let experiment = self.experiment();
         let evaluation = &experiment.evaluation;
         let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
@@ -302,7 +310,7 @@ impl Run<'_> {
     }
 
     /// Trains and scores the student.
-    fn student(
+    pub(crate) fn student(
         &self,
         context: &Context,
         folder: &RunDir,
