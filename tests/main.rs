@@ -20,6 +20,8 @@ mod experiments;
 mod regression;
 /// The same plan, the same bits: twice, with 1 to 3 threads, stopped and resumed.
 mod reproducibility;
+/// Fields set from the command line, and studies whose runs several processes share.
+mod sweep;
 /// An exact teacher distilled, judged by the exact flow.
 mod toy_flow;
 /// What the tests share.

@@ -3,6 +3,7 @@
 use crate::dataset_args::DatasetCommand;
 use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
 use crate::model_args::{Edit, SampleArgs};
+use crate::sweep::{Overrides, SweepCommand};
 use crate::weights_args::{DenoiseArgs, ExportArgs, ImportArgs, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
 use cm_experiment::SearchTimes;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
         #[arg(long, default_value = "runs")]
         out: PathBuf,
         #[command(flatten)]
+        overrides: Overrides,
+        #[command(flatten)]
         threads: Threads,
     },
     /// Check a study file and print its cost and every value of its arms; touch nothing.
@@ -49,6 +52,16 @@ pub(crate) enum Command {
         /// Instead of a study: one of the paper's networks, with its parameters and arithmetic.
         #[arg(long, value_enum, conflicts_with = "file")]
         network: Option<PresetName>,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+    /// Share the runs of a study, or of a grid over its fields, among processes or machines.
+    #[command(
+        after_help = "Example:\n  cm sweep plan experiments/solver.ron && cm sweep run sweeps/solver && cm sweep collect sweeps/solver"
+    )]
+    Sweep {
+        #[command(subcommand)]
+        sweep: SweepCommand,
     },
     /// Go on with a study that was stopped.
     #[command(after_help = "Example:\n  cm resume runs/smoke")]

@@ -9,6 +9,7 @@ mod dataset_args;
 mod evaluation_args;
 mod model_args;
 mod progress;
+mod sweep;
 mod weights_args;
 
 use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
@@ -65,9 +66,9 @@ impl From<RunError> for Ending {
 
 fn perform(command: Command) -> Result<(), Ending> {
     match command {
-        Command::Run { file, out, threads } => {
+        Command::Run { file, out, overrides, threads } => {
             let stop = listen()?;
-            let study = cm_experiment::load(&file)?;
+            let study = cm_experiment::load_with(&file, &overrides.set)?;
             work(threads, || {
                 let mut progress = progress::to_stderr();
                 study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
@@ -88,11 +89,12 @@ fn perform(command: Command) -> Result<(), Ending> {
             })
         }
         Command::Plan { network: Some(preset), .. } => print(&cm_experiment::describe_preset(preset.into())),
-        Command::Plan { file, network: None } => {
-            let study = cm_experiment::load(&file.unwrap_or_default())?;
+        Command::Plan { file, network: None, overrides } => {
+            let study = cm_experiment::load_with(&file.unwrap_or_default(), &overrides.set)?;
             let notes: String = study.notes.iter().map(|note| format!("// note: {note}\n")).collect();
             print(&(notes + &study.plan.describe()))
         }
+        Command::Sweep { sweep } => sweep::perform(sweep),
         Command::Table { run_dir } => print(&cm_experiment::report_of(&run_dir)?),
         Command::SearchTimes {
             run_dir,

@@ -2,6 +2,7 @@
 
 use crate::config::StudyConfig;
 use crate::diagnostics::{Diagnostic, InputErrors};
+use crate::overrides::{self, Override};
 use crate::parse::{Reading, lower_first, read};
 use crate::plan::{Checked, Plan, Problem, is_file_name};
 use crate::source_map::parts;
@@ -27,6 +28,29 @@ pub struct Study {
 /// # Errors
 /// [`InputErrors`] with every problem of the file.
 pub fn load(path: &Path) -> Result<Study, InputErrors> {
+    load_with(path, &[])
+}
+
+/// Reads and checks a study file with some fields set to other values. The study's text is the changed one.
+///
+/// # Errors
+/// [`InputErrors`] with every problem of the file, or of the values.
+pub fn load_with(path: &Path, overrides: &[Override]) -> Result<Study, InputErrors> {
+    let (name, text) = read_text(path)?;
+    let text = overrides::apply(path, &text, overrides)?;
+    let Checked { plan, notes } = check(&label(path, overrides), &text)?;
+    Ok(Study { path: path.to_owned(), name, text, plan, notes })
+}
+
+/// What to call a file with changes in messages.
+pub(crate) fn label(path: &Path, overrides: &[Override]) -> PathBuf {
+    let changes: String = overrides.iter().map(|change| format!(" {}", overrides::origin(change))).collect();
+    let with = if changes.is_empty() { "" } else { " with" };
+    PathBuf::from(format!("{}{with}{changes}", path.display()))
+}
+
+/// A study file's name without its ending, and its text.
+pub(crate) fn read_text(path: &Path) -> Result<(String, String), InputErrors> {
     let bytes = std::fs::read(path).map_err(|error| {
         let message = format!("cannot read the study file: {}", lower_first(&error.to_string()));
         InputErrors::whole_file(path, message, "a RON file such as experiments/smoke.ron")
@@ -42,8 +66,7 @@ pub fn load(path: &Path) -> Result<Study, InputErrors> {
         let allowed = "a file name of letters, digits, `-`, `_` and `.`";
         return Err(InputErrors::whole_file(path, message, allowed));
     }
-    let Checked { plan, notes } = check(path, &text)?;
-    Ok(Study { path: path.to_owned(), name: name.to_owned(), text, plan, notes })
+    Ok((name.to_owned(), text))
 }
 
 /// The plan of a study file's text; `path` is for the messages.

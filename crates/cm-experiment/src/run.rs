@@ -107,7 +107,7 @@ fn execute(
     for planned in plan.runs() {
         let run = Run { dir, planned: &planned, stop };
         let folder = dir.run_dir(&planned)?;
-        let key = run.baseline_key();
+        let key = baseline_key(&planned.experiment);
         let known = baselines.iter().any(|(other, _)| *other == key);
         let scores = folder.scores()?;
         if !known || scores.is_none() {
@@ -122,14 +122,34 @@ fn execute(
         }
         rows.extend(scores.into_iter().flatten());
     }
+    let all = gather(baselines.into_iter().map(|(_, rows)| rows).collect(), rows);
+    Ok(dir.write_report(&plan.question, &all)?)
+}
+
+/// The rows of a report: floor and teachers, which belong to no arm if all arms share them, then the students.
+pub(crate) fn gather(baselines: Vec<Vec<ReportRow>>, students: Vec<ReportRow>) -> Vec<ReportRow> {
     let shared = baselines.len() == 1;
-    let mut all: Vec<ReportRow> = baselines.into_iter().flat_map(|(_, rows)| rows).collect();
+    let mut all: Vec<ReportRow> = baselines.into_iter().flatten().collect();
     if shared {
-        // They belong to no arm.
         all.iter_mut().for_each(|row| row.arm = "-".into());
     }
-    all.extend(rows);
-    Ok(dir.write_report(&plan.question, &all)?)
+    all.extend(students);
+    all
+}
+
+/// What decides floor and teacher's scores.
+pub(crate) fn baseline_key(e: &ExperimentConfig) -> String {
+    let evaluation =
+        (&e.evaluation.samples, &e.evaluation.teacher, &e.evaluation.metrics, &e.evaluation.metric);
+    to_ron(&(
+        &e.dataset,
+        &e.network,
+        &e.class_conditional,
+        &e.teacher,
+        &e.teacher_seed,
+        &e.consistency.discretisation,
+        evaluation,
+    ))
 }
 
 /// One run and where it works.
@@ -142,22 +162,6 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     pub(crate) fn experiment(&self) -> &ExperimentConfig {
         &self.planned.experiment
-    }
-
-    /// What decides floor and teacher's scores.
-    fn baseline_key(&self) -> String {
-        let e = self.experiment();
-        let evaluation =
-            (&e.evaluation.samples, &e.evaluation.teacher, &e.evaluation.metrics, &e.evaluation.metric);
-        to_ron(&(
-            &e.dataset,
-            &e.network,
-            &e.class_conditional,
-            &e.teacher,
-            &e.teacher_seed,
-            &e.consistency.discretisation,
-            evaluation,
-        ))
     }
 
     pub(crate) fn failed<E>(&self, what: &str) -> impl FnOnce(E) -> RunError
@@ -196,7 +200,7 @@ impl Run<'_> {
     }
 
     /// Data, judge, network, and the teacher if there is one to train.
-    fn prepare(&self, progress: &mut dyn Progress) -> Result<Context, Halt> {
+    pub(crate) fn prepare(&self, progress: &mut dyn Progress) -> Result<Context, Halt> {
         let experiment = self.experiment();
         let mut context = Context::new(self.planned)?;
         if judge::is_trained(&experiment.dataset) {
@@ -269,7 +273,11 @@ impl Run<'_> {
     }
 
     /// Scores of held-out data and of the teacher.
-    fn baselines(&self, context: &Context, progress: &mut dyn Progress) -> Result<Vec<ReportRow>, Halt> {
+    pub(crate) fn baselines(
+        &self,
+        context: &Context,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<ReportRow>, Halt> {
         let experiment = self.experiment();
         let evaluation = &experiment.evaluation;
         let reference = context.reference(experiment, &experiment.evaluation.metrics)?;

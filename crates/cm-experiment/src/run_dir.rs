@@ -27,7 +27,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The folder of a study, held by this process alone.
+/// The folder of a study, held by this process.
 #[derive(Debug)]
 pub struct StudyDir {
     path: PathBuf,
@@ -106,6 +106,21 @@ impl StudyDir {
         let lock = lock(path)?;
         let study = Study { path: path.join("study.ron"), name, text, plan, notes: Vec::new() };
         Ok((Self { path: path.to_owned(), _lock: lock }, study))
+    }
+
+    /// The folder of a study whose runs several processes do, each holding a lock for its run: such processes keep out
+    /// those that want the study for themselves, and no others.
+    ///
+    /// # Errors
+    /// [`FolderError`] if it cannot be written, or one process works on the whole study.
+    pub(crate) fn share(path: &Path) -> Result<Self, RunError> {
+        let not_writable = |source| FolderError::NotWritable { path: path.to_owned(), source };
+        let file = File::create(path.join(".lock")).map_err(not_writable)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
+            Err(TryLockError::WouldBlock) => Err(FolderError::Busy { path: path.to_owned() }.into()),
+            Err(TryLockError::Error(source)) => Err(not_writable(source).into()),
+        }
     }
 
     /// The folder.
@@ -189,7 +204,7 @@ pub fn report_of(path: &Path) -> Result<String, RunError> {
     Ok(table::markdown(&rows))
 }
 
-fn read_rows(path: &Path) -> Result<Vec<ReportRow>, RunError> {
+pub(crate) fn read_rows(path: &Path) -> Result<Vec<ReportRow>, RunError> {
     let text = fs::read_to_string(path).map_err(RunError::file(path))?;
     table::from_csv(&text)
         .map_err(|error| RunError::Damaged { path: path.to_owned(), reason: error.to_string() })

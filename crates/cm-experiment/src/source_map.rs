@@ -104,6 +104,32 @@ impl Node {
         })
     }
 
+    /// The brackets that hold this value's parts: its own, or those of the one value inside a variant.
+    pub(crate) fn inside(&self) -> &Self {
+        match &self.items[..] {
+            [Item { key: None, value }] if !self.list && value.bracketed => value.inside(),
+            _ => self,
+        }
+    }
+
+    /// The name before the brackets; empty for lists, tuples and structs without a name.
+    #[cfg(test)]
+    pub(crate) fn name<'a>(&self, text: &'a str) -> &'a str {
+        let whole = &text[self.span.clone()];
+        let end = if self.bracketed { whole.find(['(', '[', '{']).unwrap_or(0) } else { 0 };
+        whole[..end].trim()
+    }
+
+    /// Whether it has brackets of its own.
+    pub(crate) fn is_bracketed(&self) -> bool {
+        self.bracketed
+    }
+
+    /// Whether the brackets are `[ ]`.
+    pub(crate) fn is_list(&self) -> bool {
+        self.list
+    }
+
     /// Takes out the item that covers exactly `span`.
     pub(crate) fn prune(&mut self, span: &Range<usize>) {
         let before = self.items.len();
