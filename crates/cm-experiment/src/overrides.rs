@@ -218,8 +218,7 @@ mod tests {
         let changed = set(STUDY, &["seeds=[3, 4]", "base.method.solver=Euler"]);
         let expected = STUDY
             .replace("Distillation()", "Distillation(solver: Euler)")
-            .replace(")])]),\n)", ")])]), seeds: [3, 4],\n)")
-            .replace("]), seeds", "]), seeds");
+            .replace(")])]),\n)", ")])]), seeds: [3, 4],\n)");
         assert_eq!(changed, expected.replace("]),, seeds", "]), seeds"));
         let before = read::<StudyConfig>(STUDY).value.unwrap();
         let changed = set(STUDY, &["base.consistency.train.batch=64"]);
