@@ -122,7 +122,7 @@ impl Suite {
                 .position(|case| case.name == name)
                 .ok_or_else(|| wrong(format!("there is no such case; there are: {}", self.names())))?;
             let case = &self.cases[index];
-            let work = prepared[index].get_or_insert_with(|| case.warmed_up());
+            let work = prepared[index].get_or_insert_with(|| (case.prepare)());
             work();
             self.record(case, &seconds(work, repeats)).write(out)?;
             out.flush()?;
