@@ -3,7 +3,8 @@
 use crate::config::Problems;
 use crate::init::Builder;
 use crate::layers::{
-    AdmBlock, AdmContext, Conv2d, Embedding, Epilogue, GroupNorm, Grouping, Manner, Resample, SelfAttention,
+    AdmBlock, BranchContext, Conv2d, Embedding, Epilogue, GroupNorm, Grouping, Manner, Resample,
+    SelfAttention,
 };
 use crate::recompute::Passes;
 use crate::{AdmConfig, Conditions, EmbeddingConfig, Extra, Network, NetworkConfigError, ScaleConfig};
@@ -74,8 +75,12 @@ impl Adm {
     ) -> Result<(Self, Weights), NetworkConfigError> {
         check(config, shape)?;
         let AdmConfig { channels, multipliers, blocks, attention, heads, .. } = config;
-        let context =
-            AdmContext { embedding: 4 * channels, dropout: config.dropout, scale_shift: config.scale_shift };
+        let context = BranchContext {
+            embedding: 4 * channels,
+            grouping: Grouping::Adm,
+            scale: config.scale_shift,
+            dropout: config.dropout,
+        };
         let mut dropout_stream = 0;
         let mut block = |b: &mut Builder, name: String, ends: (usize, usize), resample, attends: bool| {
             dropout_stream += 1;

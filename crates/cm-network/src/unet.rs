@@ -3,7 +3,8 @@
 use crate::config::Problems;
 use crate::init::Builder;
 use crate::layers::{
-    BlockContext, Conv2d, Embedding, Epilogue, GroupNorm, Grouping, Manner, Resample, ResidualBlock,
+    BlockContext, BranchContext, Conv2d, Embedding, Epilogue, GroupNorm, Grouping, Manner, Resample,
+    ResidualBlock,
 };
 use crate::recompute::Passes;
 use crate::{Conditions, Extra, Network, NetworkConfigError, UNetConfig};
@@ -41,10 +42,13 @@ impl UNet {
         check(config, shape)?;
         let UNetConfig { channels, multipliers, blocks, attention, embedding, .. } = config;
         let context = BlockContext {
-            embedding: 4 * channels,
+            branch: BranchContext {
+                embedding: 4 * channels,
+                grouping: Grouping::Song,
+                scale: config.film,
+                dropout: config.dropout,
+            },
             heads: config.heads,
-            dropout: config.dropout,
-            film: config.film,
             resampling: config.resampling,
         };
         let mut dropout_stream = 0;
