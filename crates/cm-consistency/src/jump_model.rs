@@ -1,12 +1,14 @@
 //! A trained network as a map along the flow, one denoiser evaluation a jump.
 
 use crate::Distance;
+use crate::model::scaling;
 use cm_diffusion::{
     Denoiser, Discretisation, Edm, FlowMap, IndexLaw, ModelError, Precondition, Sigma, Weighting, euler_jump,
 };
 use cm_image::ImageBatch;
-use cm_network::{Extra, Network, Scaling, check_labels};
+use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{Graph, Images, Weights};
+use cm_training::{Progress, StepReport, StepSeed, TrainError, TrainState};
 
 /// What models that jump are trained with, built from a [`crate::ConsistencyConfig`].
 pub struct JumpParts {
@@ -18,6 +20,37 @@ pub struct JumpParts {
     pub distance: Box<dyn Distance>,
     /// The weight of an interval.
     pub weighting: Box<dyn Weighting>,
+}
+
+/// A student that jumps: its network, how that is preconditioned, and its training.
+pub(crate) struct Jumper<'s> {
+    pub(crate) network: &'s dyn Network,
+    pub(crate) precondition: Edm,
+    pub(crate) state: &'s mut TrainState,
+}
+
+impl JumpParts {
+    /// One step of a student's training: its output for the jumps of `noisy` from `from` to `to` is drawn to `target`.
+    pub(crate) fn descend(
+        &self,
+        Jumper { network, precondition, state }: Jumper<'_>,
+        (noisy, target): (&ImageBatch, &ImageBatch),
+        (from, to): (&[Sigma], &[Sigma]),
+        extra: Extra<'_>,
+        at: (Progress, StepSeed),
+        target_decay: f32,
+    ) -> Result<StepReport, TrainError> {
+        let mut graph = Graph::recording();
+        let scaling = scaling(&precondition, from);
+        let x = Images::from_batch(noisy);
+        let student = network.forward_scaled(&mut graph, &state.weights, &x, &scaling, extra);
+        let distances = self.distance.distance(&mut graph, &student, &Images::from_batch(target));
+        let count = from.len() as f32;
+        let weights =
+            from.iter().zip(to).map(|(&from, &to)| self.weighting.weight(from, to) / count).collect();
+        let levels = |image: usize| (from[image].get(), to[image].get());
+        state.descend(graph, &distances, weights, at, target_decay, levels)
+    }
 }
 
 /// Jumps by Euler's step with a network under EDM's preconditioning: what progressive distillation and shortcut models
@@ -92,16 +125,6 @@ impl Denoiser for NetworkDenoiser<'_> {
 pub(crate) fn second_times(to: &[Sigma]) -> Vec<f32> {
     // c_noise does not depend on the data.
     to.iter().map(|&sigma| Edm { sigma_data: 1.0 }.coefficients(sigma).c_noise).collect()
-}
-
-/// The coefficients of each image.
-pub(crate) fn scaling(precondition: &Edm, sigma: &[Sigma]) -> Scaling {
-    let mut scaling = Scaling::default();
-    for &sigma in sigma {
-        let c = precondition.coefficients(sigma);
-        scaling.push(c.c_skip, c.c_out, c.c_in, c.c_noise);
-    }
-    scaling
 }
 
 /// The denoiser's output whose single Euler step from `from` to `to` does what two steps over `middle` with the outputs

@@ -38,7 +38,7 @@ impl ConsistencyFunction for ConsistencyModel<'_> {
 }
 
 /// The coefficients of each image.
-pub(crate) fn scaling(precondition: &Boundary, sigma: &[Sigma]) -> Scaling {
+pub(crate) fn scaling(precondition: &impl Precondition, sigma: &[Sigma]) -> Scaling {
     let mut scaling = Scaling::default();
     for &sigma in sigma {
         let c = precondition.coefficients(sigma);

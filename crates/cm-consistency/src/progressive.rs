@@ -1,16 +1,16 @@
 //! Progressive distillation: a student that takes one step where its teacher takes two, again and again (Salimans and
 //! Ho 2022, Algorithm 2).
 
-use crate::jump_model::{NetworkDenoiser, columns, merged_target, scaling};
+use crate::jump_model::{Jumper, NetworkDenoiser, columns, merged_target};
 use crate::{HalvingConfig, JumpModel, JumpParts, Stage};
 use cm_diffusion::{
     Denoiser, Discretisation, Edm, ModelError, NoiseLevels, NumLevels, QuantityError, Sigma, euler_jump,
     noise,
 };
 use cm_image::ImageBatch;
-use cm_image::random::{Random, derive_seed};
+use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
-use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
+use cm_tensor::{CheckpointError, TensorFile, Weights};
 use cm_training::{Batch, Progress, StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep};
 
 /// The stream of a step's seed from which levels are drawn; images' noise uses seeds derived per image.
@@ -104,11 +104,8 @@ fn halved_levels(
 
 impl TrainStep for ProgressiveStep<'_> {
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
+        batch.check_shape(self.network.shape())?;
         let clean = &batch.images;
-        let expected = self.network.shape();
-        if clean.shape() != expected {
-            return Err(TrainError::Shape { given: clean.shape(), expected });
-        }
         let count = clean.count();
         let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let stage = self.halving.at(progress);
@@ -126,27 +123,16 @@ impl TrainStep for ProgressiveStep<'_> {
             })
             .collect();
         let [from, _, to] = columns(&levels);
-        let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
-        let noisy = noise::perturb(clean, &from, &noise::batch_noise(clean.shape(), &seeds, 0));
+        let noisy =
+            noise::perturb(clean, &from, &noise::batch_noise(clean.shape(), &seed.image_noise(count), 0));
         let target = self.target(&noisy, &levels, &batch.labels).map_err(TrainError::model)?;
 
-        let mut graph = Graph::recording();
         let extra = Extra { labels, dropout_key: Some(seed.dropout()), ..Extra::default() };
-        let student = self.network.forward_scaled(
-            &mut graph,
-            &self.state.weights,
-            &Images::from_batch(&noisy),
-            &scaling(&self.precondition, &from),
-            extra,
-        );
-        let distances = self.parts.distance.distance(&mut graph, &student, &Images::from_batch(&target));
-        let weights: Vec<f32> = (from.iter().zip(&to))
-            .map(|(&from, &to)| self.parts.weighting.weight(from, to) / count as f32)
-            .collect();
-        let of_image = |image: usize| (from[image].get(), to[image].get());
-        // A decay of 1 keeps the teacher as it is.
+        let (network, precondition) = (self.network, self.precondition);
+        let student = Jumper { network, precondition, state: &mut self.state };
         let at = (stage.progress(progress), seed);
-        let mut report = self.state.descend(graph, &distances, weights, at, 1.0, of_image)?;
+        // A decay of 1 keeps the teacher as it is.
+        let mut report = self.parts.descend(student, (&noisy, &target), (&from, &to), extra, at, 1.0)?;
         report.images = progress.images + count as u64;
         report.scalars = vec![("steps", stage.steps as f64)];
         Ok(report)

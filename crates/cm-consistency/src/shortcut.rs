@@ -1,12 +1,12 @@
 //! Shortcut models: a network that is told how far it jumps, and learns far jumps from two near ones (Frans et al. 2025).
 
-use crate::jump_model::{columns, merged_target, scaling, second_times};
+use crate::jump_model::{Jumper, columns, merged_target, second_times};
 use crate::{ConsistencyConfig, Curriculum, JumpModel, JumpParts, Spacing, TargetConfig};
 use cm_diffusion::{Edm, ModelError, NoiseLevels, Sigma, euler_jump, noise};
 use cm_image::ImageBatch;
-use cm_image::random::{Random, derive_seed};
+use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
-use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
+use cm_tensor::{CheckpointError, TensorFile, Weights};
 use cm_training::{
     Batch, Progress, RangeError, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep,
 };
@@ -119,11 +119,8 @@ fn draw_jumps(levels: &NoiseLevels, count: usize, random: &mut Random) -> Vec<[S
 
 impl TrainStep for ShortcutStep<'_> {
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
+        batch.check_shape(self.network.shape())?;
         let clean = &batch.images;
-        let expected = self.network.shape();
-        if clean.shape() != expected {
-            return Err(TrainError::Shape { given: clean.shape(), expected });
-        }
         let count = clean.count();
         let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let (spacing, target_decay) = self.curriculum.at(progress);
@@ -138,30 +135,19 @@ impl TrainStep for ShortcutStep<'_> {
         let ends = |[from, _, to]: &[Sigma; 3]| (*from, *to);
         let (from, to): (Vec<Sigma>, Vec<Sigma>) =
             jumps.iter().map(ends).chain(pairs.iter().map(|pair| (pair.upper, pair.lower))).unzip();
-        let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
-        let noisy = noise::perturb(clean, &from, &noise::batch_noise(clean.shape(), &seeds, 0));
+        let noisy =
+            noise::perturb(clean, &from, &noise::batch_noise(clean.shape(), &seed.image_noise(count), 0));
         let known = &batch.labels[..bootstrapped.min(batch.labels.len())];
         let mut target =
             self.target(&noisy.slice(0..bootstrapped), &jumps, known).map_err(TrainError::model)?;
         target.append(&clean.slice(bootstrapped..count));
 
-        let mut graph = Graph::recording();
         let second = second_times(&to);
         let extra = Extra { labels, second_time: Some(&second), dropout_key: Some(seed.dropout()) };
-        let student = self.network.forward_scaled(
-            &mut graph,
-            &self.state.weights,
-            &Images::from_batch(&noisy),
-            &scaling(&self.precondition, &from),
-            extra,
-        );
-        let distances = self.parts.distance.distance(&mut graph, &student, &Images::from_batch(&target));
-        let weights: Vec<f32> = (from.iter().zip(&to))
-            .map(|(&from, &to)| self.parts.weighting.weight(from, to) / count as f32)
-            .collect();
-        let of_image = |image: usize| (from[image].get(), to[image].get());
-        let at = (progress, seed);
-        let mut report = self.state.descend(graph, &distances, weights, at, target_decay, of_image)?;
+        let (network, precondition) = (self.network, self.precondition);
+        let student = Jumper { network, precondition, state: &mut self.state };
+        let (images, ends, at) = ((&noisy, &target), (&from[..], &to[..]), (progress, seed));
+        let mut report = self.parts.descend(student, images, ends, extra, at, target_decay)?;
         let mean = |losses: &[cm_training::ImageLoss]| {
             losses.iter().map(|image| image.loss).sum::<f64>() / losses.len() as f64
         };

@@ -6,7 +6,7 @@ use crate::{
     Probe, Segments, Spacing, TargetConfig, Trajectory,
 };
 use cm_diffusion::{Boundary, Discretisation, IndexLaw, LevelPair, ModelError, Sigma, Weighting, noise};
-use cm_image::random::{Random, derive_seed};
+use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
 use cm_training::{Batch, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep};
@@ -88,11 +88,8 @@ impl<'a> ConsistencyStep<'a> {
 
 impl TrainStep for ConsistencyStep<'_> {
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
+        batch.check_shape(self.network.shape())?;
         let clean = &batch.images;
-        let expected = self.network.shape();
-        if clean.shape() != expected {
-            return Err(TrainError::Shape { given: clean.shape(), expected });
-        }
         let count = clean.count();
         let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let (spacing, target_decay) = self.curriculum.at(progress);
@@ -114,8 +111,7 @@ impl TrainStep for ConsistencyStep<'_> {
         };
         let upper: Vec<Sigma> = pairs.iter().map(|pair| pair.upper).collect();
         let lower: Vec<Sigma> = pairs.iter().map(|pair| pair.lower).collect();
-        let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
-        let z = noise::batch_noise(clean.shape(), &seeds, 0);
+        let z = noise::batch_noise(clean.shape(), &seed.image_noise(count), 0);
         let noisy = noise::perturb(clean, &upper, &z);
         let pair = NoisyPair {
             clean,

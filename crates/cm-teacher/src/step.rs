@@ -3,7 +3,7 @@
 use crate::TeacherConfig;
 use crate::teacher::scaling;
 use cm_diffusion::{Edm, NoiseDistribution, Sigma, Weighting, WeightingConfig, noise};
-use cm_image::random::{Random, derive_seed};
+use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::ops::{PairDistance, pair_distance};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
@@ -48,17 +48,14 @@ impl<'a> TeacherStep<'a> {
 
 impl TrainStep for TeacherStep<'_> {
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
+        batch.check_shape(self.network.shape())?;
         let clean = &batch.images;
-        let expected = self.network.shape();
-        if clean.shape() != expected {
-            return Err(TrainError::Shape { given: clean.shape(), expected });
-        }
         let count = clean.count();
         let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
         let sigma: Vec<Sigma> = (0..count).map(|_| self.noise.draw(&mut random)).collect();
-        let seeds: Vec<u64> = (0..count as u64).map(|image| derive_seed(seed.noise(), image)).collect();
-        let noisy = noise::perturb(clean, &sigma, &noise::batch_noise(clean.shape(), &seeds, 0));
+        let noisy =
+            noise::perturb(clean, &sigma, &noise::batch_noise(clean.shape(), &seed.image_noise(count), 0));
         let mut graph = Graph::recording();
         let extra = Extra { labels, dropout_key: Some(seed.dropout()), ..Extra::default() };
         let denoised = self.network.forward_scaled(

@@ -1,6 +1,6 @@
 //! One step of training, and what it is told.
 
-use cm_image::{ImageBatch, random::derive_seed};
+use cm_image::{ImageBatch, ImageShape, random::derive_seed};
 use cm_tensor::{CheckpointError, TensorFile};
 
 /// Images and, where the data set has them, their labels.
@@ -10,6 +10,17 @@ pub struct Batch {
     pub images: ImageBatch,
     /// A class for each image, or nothing.
     pub labels: Vec<u32>,
+}
+
+impl Batch {
+    /// Whether the images have the shape that a network was made for.
+    ///
+    /// # Errors
+    /// [`TrainError::Shape`] if not.
+    pub fn check_shape(&self, expected: ImageShape) -> Result<(), TrainError> {
+        let given = self.images.shape();
+        if given == expected { Ok(()) } else { Err(TrainError::Shape { given, expected }) }
+    }
 }
 
 /// How far a run is, before the step it is given to.
@@ -46,6 +57,11 @@ impl StepSeed {
     /// For noise levels and noise.
     pub fn noise(self) -> u64 {
         self.noise
+    }
+
+    /// For the noise of each of `count` images.
+    pub fn image_noise(self, count: usize) -> Vec<u64> {
+        (0..count as u64).map(|image| derive_seed(self.noise, image)).collect()
     }
 
     /// For dropout masks; student and target of a pair share it.
@@ -109,9 +125,9 @@ pub enum TrainError {
     #[error("a batch of {given} does not fit a network for {expected}")]
     Shape {
         /// Shape of the batch's images.
-        given: cm_image::ImageShape,
+        given: ImageShape,
         /// Shape the network was made for.
-        expected: cm_image::ImageShape,
+        expected: ImageShape,
     },
 }
 

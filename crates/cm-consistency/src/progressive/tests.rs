@@ -4,7 +4,7 @@ use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{
     DiscretisationConfig, IndexLawConfig, Jumps, Labels, LevelPair, Sampler, SpacingConfig, WeightingConfig,
 };
-use cm_image::ImageShape;
+use cm_image::{ImageShape, random::derive_seed};
 use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
 use cm_tensor::ops::PairDistance;
 use cm_training::{

@@ -2,7 +2,7 @@ use super::*;
 use crate::{CurriculumConfig, FixedConfig, Pixels};
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{DiscretisationConfig, FlowMap, NumLevels, SpacingConfig, WeightingConfig};
-use cm_image::ImageShape;
+use cm_image::{ImageShape, random::derive_seed};
 use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
 use cm_tensor::ops::PairDistance;
 use cm_training::{
