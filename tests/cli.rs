@@ -1,23 +1,10 @@
 //! The command line as a contract: exit codes, help, what is written where, stopping and going on.
 
-use crate::util::{cm, ring, scratch};
+use crate::util::{expect, ring, scratch};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    cm(folder).args(arguments).output().unwrap()
-}
-
-/// Standard output and error of a command that ended with `code`.
-fn expect(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
-    let output = run(folder, arguments);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
-    (stdout, stderr)
-}
 
 fn entries(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()

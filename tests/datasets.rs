@@ -1,21 +1,12 @@
 //! Images of the user's own: prepared, inspected, verified, trained on.
 
-use crate::util::{cm, golden, root, scratch};
+use crate::util::{expect, golden, root, scratch};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> String {
     let path: PathBuf = root().join("crates/cm-datasets/tests/fixtures").join(name);
     path.to_str().unwrap().to_owned()
-}
-
-/// What the command prints, and what it says beside that.
-fn expect(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
-    let output = cm(folder).args(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let (out, err) = (text(output.stdout), text(output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}\n{err}");
-    (out, err)
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `cm sample` and `cm edit` on a model of a second's training: what is known stays known, what is wrong is said.
 
-use crate::util::{cm, golden, root, scratch};
+use crate::util::{expect, golden, root, scratch};
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;
@@ -15,13 +15,9 @@ fn trained() -> tempfile::TempDir {
     folder
 }
 
-/// Runs `cm` with arguments separated by spaces; standard output and error.
+/// [`expect`] with arguments separated by spaces.
 fn command(folder: &Path, arguments: &str, code: i32) -> (String, String) {
-    let output = cm(folder).args(arguments.split_whitespace()).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{arguments}\n{stdout}\n{stderr}");
-    (stdout, stderr)
+    expect(folder, &arguments.split_whitespace().collect::<Vec<_>>(), code)
 }
 
 fn write_grey(path: &Path, width: u32, height: u32, pixel: impl Fn(u32, u32) -> u8) {

@@ -1,17 +1,9 @@
 //! `cm evaluate`, `cm stats` and `cm lpips` from outside. What needs no weights of other programs is shown on the digits;
 //! the networks are compared with PyTorch's in `cm-network`.
 
-use crate::util::cm;
+use crate::util::expect;
 use std::fs;
 use std::path::Path;
-
-fn expect(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
-    let output = cm(folder).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
-    (stdout, stderr)
-}
 
 /// The values of a card by their names.
 fn values(folder: &Path) -> serde_json::Value {

@@ -1,17 +1,7 @@
 //! Fields set from the command line, and sweeps: the same results whoever does the tasks.
 
-use crate::util::{cm, ring, scratch};
+use crate::util::{expect, ring, scratch};
 use std::fs::{self, File};
-use std::path::Path;
-
-/// Standard output and error of a command that ended with `code`.
-fn expect(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
-    let output = cm(folder).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
-    (stdout, stderr)
-}
 
 const ARMS: &str = "seeds: [0, 1], arms: Star([(name: \"l1\", changes: [Distance(L1)]), (name: \"l2\", changes: [Distance(L2)])]),";
 

@@ -16,6 +16,15 @@ pub(crate) fn cm(folder: &Path) -> Command {
     command
 }
 
+/// Standard output and error of `cm` with these arguments, which must end with `code`.
+pub(crate) fn expect(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
+    let output = cm(folder).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
+    (stdout, stderr)
+}
+
 /// A folder that goes away with its value, with the study `text` in `study.ron`.
 pub(crate) fn scratch(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

@@ -1,22 +1,13 @@
 //! Weights of other programs: in, out, used, and a study that starts from them. The files were saved by PyTorch
 //! (`scripts/parity/networks.py`).
 
-use crate::util::{cm, root, scratch};
+use crate::util::{expect, root, scratch};
 use cm_import::Archive;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
     root().join("tests/fixtures/parity").join(name)
-}
-
-/// Standard output and error of a command that ended with `code`.
-fn expect(folder: &Path, arguments: &[&str], code: i32) -> (String, String) {
-    let output = cm(folder).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
-    (stdout, stderr)
 }
 
 /// A folder with the tiny network of the fixtures in `weights.safetensors`.

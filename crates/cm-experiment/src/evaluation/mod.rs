@@ -248,6 +248,13 @@ fn collect(
     collector.finish().map(Some).map_err(failed)
 }
 
+/// The features that were asked for.
+fn features(text: &str, problems: &mut Problems) -> Option<FeatureChoice> {
+    FeatureChoice::parse(text)
+        .map_err(|message| problems.add("--features", message, "inception:FILE, classifier, pixels"))
+        .ok()
+}
+
 /// Compares samples with a reference; nothing if it was asked to stop.
 ///
 /// # Errors
@@ -258,9 +265,7 @@ pub fn evaluate_sets(
     progress: &mut dyn Progress,
 ) -> Result<Option<Card>, RunError> {
     let mut problems = Problems::default();
-    let choice = FeatureChoice::parse(&request.features)
-        .map_err(|message| problems.add("--features", message, "inception:FILE, classifier, pixels"))
-        .ok();
+    let choice = features(&request.features, &mut problems);
     let channels = choice.as_ref().and_then(FeatureChoice::channels);
     let samples = Side::open("--samples", &request.samples, channels, &mut problems)?;
     let reference = Side::open("--reference", &request.reference, channels, &mut problems)?;
@@ -393,9 +398,7 @@ pub fn write_statistics(
     progress: &mut dyn Progress,
 ) -> Result<Option<FeatureCard>, RunError> {
     let mut problems = Problems::default();
-    let choice = FeatureChoice::parse(&request.features)
-        .map_err(|message| problems.add("--features", message, "inception:FILE, classifier, pixels"))
-        .ok();
+    let choice = features(&request.features, &mut problems);
     let source = ImageSource::parse(&request.images)
         .map_err(|message| {
             problems.add("IMAGES", message, "a .npz file, a folder of PNG files, dataset:RON[@train|@test]");
