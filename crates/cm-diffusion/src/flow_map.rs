@@ -135,7 +135,7 @@ mod tests {
         assert!(near.values().iter().zip(x.values()).all(|(a, b)| (a - b).abs() < 1e-5));
     }
 
-    /// The solver's own step, and a mistake that both would share is excluded by its closed form.
+    /// The solver's step is this one; a mistake that both share is excluded by the closed form.
     #[test]
     fn a_jump_is_euler_s_step_to_the_bit() {
         let mixture = GaussianMixture::new(vec![1.0], vec![vec![0.5, -1.0]], vec![0.7]).unwrap();

@@ -1,7 +1,7 @@
 //! Euler's method.
 
-use super::{OdeSolver, check_step, denoise, euler_value};
-use crate::{Denoiser, ModelError, Sigma};
+use super::{OdeSolver, check_step, denoise};
+use crate::{Denoiser, ModelError, Sigma, euler_jump};
 use cm_image::ImageBatch;
 
 /// x' = x + (to - from) (x - D(x; from)) / from: DDIM in these variables (Song, Meng and Ermon 2021).
@@ -44,12 +44,6 @@ impl OdeSolver for Euler {
         labels: &[u32],
     ) -> Result<ImageBatch, ModelError> {
         check_step(x, from, to)?;
-        let mut moved = denoise(denoiser, x, from, labels)?;
-        for (((image, x), &from), &to) in moved.images_mut().zip(x.images()).zip(from).zip(to) {
-            for (value, &x) in image.iter_mut().zip(x) {
-                *value = euler_value(x, *value, from, to);
-            }
-        }
-        Ok(moved)
+        euler_jump(x, denoise(denoiser, x, from, labels)?, from, to)
     }
 }

@@ -114,6 +114,24 @@ multiversion! {
     }
 }
 
+/// Calls `work` with each image's number and its part of `to`, `image` values that are 0, some images a piece.
+fn for_each_image(
+    shape: &PoolShape,
+    to: &mut [f32],
+    image: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync + Send,
+) {
+    let to = SharedMut::new(to);
+    for_each_range(shape.batch, items_per_piece(shape.in_image()), |first, count| {
+        for n in first..first + count {
+            // SAFETY: each image is visited once.
+            let to = unsafe { to.slice(n * image, image) };
+            to.fill(0.0);
+            work(n, to);
+        }
+    });
+}
+
 /// Largest value of each window; padding never wins. `argmax`, as long as `out`, gets the winner's pixel
 /// y * width + x within its image, the first of equals.
 ///
@@ -153,17 +171,11 @@ pub fn max_pool_backward(shape: &PoolShape, argmax: &[u32], grad_out: &[f32], gr
     shape.check(grad_x.len(), grad_out.len());
     assert_eq!(argmax.len(), grad_out.len(), "one argmax per output is wanted");
     let c = shape.channels;
-    let (in_image, out_image) = (shape.in_image(), shape.out_image());
-    let grad_x = SharedMut::new(grad_x);
-    for_each_range(shape.batch, items_per_piece(in_image), |first, count| {
-        for n in first..first + count {
-            // SAFETY: each image is visited once.
-            let grad_x = unsafe { grad_x.slice(n * in_image, in_image) };
-            grad_x.fill(0.0);
-            let range = n * out_image..(n + 1) * out_image;
-            for (i, (&g, &pixel)) in grad_out[range.clone()].iter().zip(&argmax[range]).enumerate() {
-                grad_x[pixel as usize * c + i % c] += g;
-            }
+    let out_image = shape.out_image();
+    for_each_image(shape, grad_x, shape.in_image(), |n, grad_x| {
+        let range = n * out_image..(n + 1) * out_image;
+        for (i, (&g, &pixel)) in grad_out[range.clone()].iter().zip(&argmax[range]).enumerate() {
+            grad_x[pixel as usize * c + i % c] += g;
         }
     });
 }
@@ -176,21 +188,15 @@ pub fn avg_pool(shape: &PoolShape, x: &[f32], out: &mut [f32]) {
     shape.check(x.len(), out.len());
     assert!(!shape.round_up, "what is beyond the padding has no mean");
     let (isa, c, scale) = (isa(), shape.channels, 1.0 / (shape.kernel * shape.kernel) as f32);
-    let (in_image, out_image) = (shape.in_image(), shape.out_image());
-    let out = SharedMut::new(out);
-    for_each_range(shape.batch, items_per_piece(in_image), |first, count| {
-        for n in first..first + count {
-            let x = &x[n * in_image..(n + 1) * in_image];
-            // SAFETY: each image is visited once.
-            let out = unsafe { out.slice(n * out_image, out_image) };
-            out.fill(0.0);
-            shape.for_each_window(|o, window| {
-                let out = &mut out[o * c..(o + 1) * c];
-                for pixel in window {
-                    accumulate(isa, scale, &x[pixel * c..(pixel + 1) * c], out);
-                }
-            });
-        }
+    let in_image = shape.in_image();
+    for_each_image(shape, out, shape.out_image(), |n, out| {
+        let x = &x[n * in_image..(n + 1) * in_image];
+        shape.for_each_window(|o, window| {
+            let out = &mut out[o * c..(o + 1) * c];
+            for pixel in window {
+                accumulate(isa, scale, &x[pixel * c..(pixel + 1) * c], out);
+            }
+        });
     });
 }
 
@@ -202,24 +208,18 @@ pub fn avg_pool(shape: &PoolShape, x: &[f32], out: &mut [f32]) {
 pub fn avg_pool_inside(shape: &PoolShape, x: &[f32], out: &mut [f32]) {
     shape.check(x.len(), out.len());
     let (isa, c) = (isa(), shape.channels);
-    let (in_image, out_image) = (shape.in_image(), shape.out_image());
-    let out = SharedMut::new(out);
-    for_each_range(shape.batch, items_per_piece(in_image), |first, count| {
-        for n in first..first + count {
-            let x = &x[n * in_image..(n + 1) * in_image];
-            // SAFETY: each image is visited once.
-            let out = unsafe { out.slice(n * out_image, out_image) };
-            out.fill(0.0);
-            shape.for_each_window(|o, window| {
-                let out = &mut out[o * c..(o + 1) * c];
-                let mut pixels = 0u32;
-                for pixel in window {
-                    accumulate(isa, 1.0, &x[pixel * c..(pixel + 1) * c], out);
-                    pixels += 1;
-                }
-                out.iter_mut().for_each(|sum| *sum /= pixels as f32);
-            });
-        }
+    let in_image = shape.in_image();
+    for_each_image(shape, out, shape.out_image(), |n, out| {
+        let x = &x[n * in_image..(n + 1) * in_image];
+        shape.for_each_window(|o, window| {
+            let out = &mut out[o * c..(o + 1) * c];
+            let mut pixels = 0u32;
+            for pixel in window {
+                accumulate(isa, 1.0, &x[pixel * c..(pixel + 1) * c], out);
+                pixels += 1;
+            }
+            out.iter_mut().for_each(|sum| *sum /= pixels as f32);
+        });
     });
 }
 
@@ -231,20 +231,14 @@ pub fn avg_pool_backward(shape: &PoolShape, grad_out: &[f32], grad_x: &mut [f32]
     shape.check(grad_x.len(), grad_out.len());
     assert!(!shape.round_up, "what is beyond the padding has no mean");
     let (isa, c, scale) = (isa(), shape.channels, 1.0 / (shape.kernel * shape.kernel) as f32);
-    let (in_image, out_image) = (shape.in_image(), shape.out_image());
-    let grad_x = SharedMut::new(grad_x);
-    for_each_range(shape.batch, items_per_piece(in_image), |first, count| {
-        for n in first..first + count {
-            // SAFETY: each image is visited once.
-            let grad_x = unsafe { grad_x.slice(n * in_image, in_image) };
-            grad_x.fill(0.0);
-            let g = &grad_out[n * out_image..(n + 1) * out_image];
-            shape.for_each_window(|o, window| {
-                for pixel in window {
-                    accumulate(isa, scale, &g[o * c..(o + 1) * c], &mut grad_x[pixel * c..(pixel + 1) * c]);
-                }
-            });
-        }
+    let out_image = shape.out_image();
+    for_each_image(shape, grad_x, shape.in_image(), |n, grad_x| {
+        let g = &grad_out[n * out_image..(n + 1) * out_image];
+        shape.for_each_window(|o, window| {
+            for pixel in window {
+                accumulate(isa, scale, &g[o * c..(o + 1) * c], &mut grad_x[pixel * c..(pixel + 1) * c]);
+            }
+        });
     });
 }
 
