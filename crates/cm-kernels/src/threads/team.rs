@@ -17,30 +17,63 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 /// Turns of waiting, of a processor's pause each (some 40 ns): about a tenth of a millisecond.
 const PATIENCE: usize = 2500;
 
+/// Most shares that the pieces of a loop are cut into.
+const MAX_SHARES: usize = 16;
+
+/// The next piece of a share, on a cache line of its own.
+#[repr(align(64))]
+struct Share(AtomicUsize);
+
 /// One parallel loop.
+///
+/// Its pieces are cut into a share for each thread, runs of neighbours. A thread begins with its own share, the same
+/// part of every loop: what it wrote in one layer it mostly reads in the next, from its own cache. Then it helps with
+/// the others' shares.
 struct Job<'a> {
     work: &'a (dyn Fn(usize) + Sync),
     pieces: usize,
-    next: AtomicUsize,
+    shares: usize,
+    next: [Share; MAX_SHARES],
     /// The first panic of a helper.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    fn new(pieces: usize, work: &'a (dyn Fn(usize) + Sync)) -> Self {
+        let shares = rayon::current_num_threads().min(MAX_SHARES);
+        let first = |share: usize| if share < shares { share * pieces / shares } else { pieces };
+        let next = std::array::from_fn(|share| Share(AtomicUsize::new(first(share))));
+        Self { work, pieces, shares, next, panic: Mutex::new(None) }
+    }
+
+    /// Where a share ends.
+    fn end(&self, share: usize) -> usize {
+        (share + 1) * self.pieces / self.shares
+    }
+
     /// Does pieces until none is left.
     fn do_pieces(&self) {
-        loop {
-            let piece = self.next.fetch_add(1, Ordering::Relaxed);
-            if piece >= self.pieces {
-                return;
+        let own = rayon::current_thread_index().unwrap_or(0);
+        for share in (0..self.shares).map(|other| (own + other) % self.shares) {
+            let end = self.end(share);
+            loop {
+                let piece = self.next[share].0.fetch_add(1, Ordering::Relaxed);
+                if piece >= end {
+                    break;
+                }
+                (self.work)(piece);
             }
-            (self.work)(piece);
         }
+    }
+
+    /// Whether there is a piece that nobody has begun.
+    fn has_more(&self) -> bool {
+        (0..self.shares).any(|share| self.next[share].0.load(Ordering::Relaxed) < self.end(share))
     }
 
     /// Lets nobody begin another piece.
     fn exhaust(&self) {
-        self.next.store(self.pieces, Ordering::Relaxed);
+        self.next.iter().for_each(|next| next.0.store(self.pieces, Ordering::Relaxed));
     }
 }
 
@@ -59,7 +92,7 @@ fn closed() -> *mut Job<'static> {
 /// Does `work(i)` for every `i < pieces` with whoever comes to help. A loop that finds another one in the slot (it is
 /// inside that one's work, or another thread was first) is done by its caller alone.
 pub(super) fn share(pieces: usize, work: &(dyn Fn(usize) + Sync)) {
-    let job = Job { work, pieces, next: AtomicUsize::new(0), panic: Mutex::new(None) };
+    let job = Job::new(pieces, work);
     let address = (&raw const job).cast_mut().cast::<Job<'static>>();
     if SLOT.compare_exchange(null_mut(), address, Ordering::SeqCst, Ordering::Relaxed).is_err() {
         return job.do_pieces();
@@ -126,7 +159,7 @@ fn join() -> bool {
     };
     let mut worked = false;
     if let Some(job) = job {
-        worked = job.next.load(Ordering::Relaxed) < job.pieces;
+        worked = job.has_more();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job.do_pieces())) {
             job.exhaust();
             job.panic.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(panic);
