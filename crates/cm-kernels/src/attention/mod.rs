@@ -5,15 +5,16 @@
 //! exact at once and no running maximum is needed. The backward pass makes each band again from the row's
 //! log-sum-exp.
 //!
-//! An image is the unit of work, several to a task where they are small. Projections, masks and dropout are absent.
+//! A head of an image is the unit of work, several to a task where they are small; if there are few of them, the
+//! forward pass cuts each by rows. Projections, masks and dropout are absent.
 
-mod blocked;
+mod head;
 #[cfg(test)]
 mod naive;
-mod product;
 #[cfg(test)]
 mod tests;
 
+use self::head::{BAND, Head};
 use crate::dispatch::{Isa, isa};
 use crate::elementwise::for_each_range;
 use crate::threads::SharedMut;
@@ -31,13 +32,16 @@ pub struct AttentionShape {
     pub dim: usize,
 }
 
-/// Multiply-adds of a task.
+/// Multiply-adds of a product of a task.
 const TASK_WORK: usize = 1 << 18;
+
+/// Fewer heads in all than this are few.
+const FEW_HEADS: usize = 4;
 
 impl AttentionShape {
     /// Elements of the output.
     pub fn output_len(&self) -> usize {
-        self.batch * self.image()
+        self.batch * self.tokens * self.heads * self.dim
     }
 
     /// Elements of the fused projection.
@@ -50,27 +54,27 @@ impl AttentionShape {
         self.batch * self.heads * self.tokens
     }
 
-    /// Output elements of one image.
-    fn image(&self) -> usize {
-        self.tokens * self.heads * self.dim
+    /// What scores are multiplied by, 1 / sqrt(dim).
+    fn scale(&self) -> f32 {
+        1.0 / (self.dim as f32).sqrt()
     }
 
-    fn images_per_task(&self) -> usize {
-        (TASK_WORK / (self.tokens * self.image()).max(1)).max(1)
+    /// Heads of a task.
+    fn heads_per_task(&self) -> usize {
+        (TASK_WORK / (self.tokens * self.tokens * self.dim).max(1)).max(1)
+    }
+
+    /// Rows of a head's scores that the forward pass gives to one task, whole bands.
+    fn rows_per_task(&self) -> usize {
+        let bands = self.tokens.div_ceil(BAND);
+        let cuts = FEW_HEADS.div_ceil((self.batch * self.heads).max(1)).min(bands);
+        bands.div_ceil(cuts.max(1)) * BAND
     }
 
     fn check(&self, qkv: &[f32], out: &[f32], lse: &[f32]) {
         assert_eq!(qkv.len(), self.qkv_len(), "qkv of {self:?} is [batch, tokens, 3 * heads * dim]");
         assert_eq!(out.len(), self.output_len(), "output of {self:?} is [batch, tokens, heads * dim]");
         assert_eq!(lse.len(), self.lse_len(), "lse of {self:?} is [batch, heads, tokens]");
-    }
-
-    /// Runs `work(image)` over all images, those of one task in order.
-    fn for_each_task(&self, work: impl Fn(std::ops::Range<usize>) + Sync + Send) {
-        if self.output_len() == 0 {
-            return;
-        }
-        for_each_range(self.batch, self.images_per_task(), |first, count| work(first..first + count));
     }
 }
 
@@ -85,14 +89,19 @@ pub fn forward(shape: &AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [
 
 fn forward_on(isa: Isa, shape: &AttentionShape, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
     shape.check(qkv, out, lse);
-    let (image, rows) = (shape.image(), shape.heads * shape.tokens);
+    if shape.output_len() == 0 {
+        // Nothing to attend to: the statistics are those of nothing.
+        lse.fill(0.0);
+        return;
+    }
+    let (heads, rows) = (shape.batch * shape.heads, shape.rows_per_task());
     let (out, lse) = (SharedMut::new(out), SharedMut::new(lse));
-    shape.for_each_task(|images| {
-        let mut work = blocked::Work::new(shape);
-        for n in images {
-            // SAFETY: each image is visited once.
-            let (out, lse) = unsafe { (out.slice(n * image, image), lse.slice(n * rows, rows)) };
-            work.forward(isa, &qkv[n * 3 * image..(n + 1) * 3 * image], out, lse);
+    let cuts = shape.tokens.div_ceil(rows);
+    for_each_range(heads * cuts, shape.heads_per_task(), |first, count| {
+        for piece in first..first + count {
+            let from = piece % cuts * rows;
+            let rows = from..(from + rows).min(shape.tokens);
+            Head::new(isa, shape, piece / cuts).forward(qkv, rows, out, lse);
         }
     });
 }
@@ -124,16 +133,13 @@ fn backward_on(
     shape.check(qkv, out, lse);
     assert_eq!(grad_out.len(), out.len(), "gradient and output differ in length");
     assert_eq!(grad_qkv.len(), qkv.len(), "gradient and qkv differ in length");
-    let (image, rows) = (shape.image(), shape.heads * shape.tokens);
+    if shape.output_len() == 0 {
+        return;
+    }
     let grad_qkv = SharedMut::new(grad_qkv);
-    shape.for_each_task(|images| {
-        let mut work = blocked::Work::new(shape);
-        for n in images {
-            let (range, wide) = (n * image..(n + 1) * image, n * 3 * image..(n + 1) * 3 * image);
-            // SAFETY: each image is visited once.
-            let grad_qkv = unsafe { grad_qkv.slice(wide.start, wide.len()) };
-            let lse = &lse[n * rows..(n + 1) * rows];
-            work.backward(isa, &qkv[wide], &out[range.clone()], lse, &grad_out[range], grad_qkv);
+    for_each_range(shape.batch * shape.heads, shape.heads_per_task(), |first, count| {
+        for head in first..first + count {
+            Head::new(isa, shape, head).backward(qkv, out, lse, grad_out, grad_qkv);
         }
     });
 }

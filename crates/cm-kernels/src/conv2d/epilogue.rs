@@ -1,7 +1,7 @@
 //! What a convolution does to its sums on their way to memory.
 
 use super::Conv2dShape;
-use super::vector::Vector;
+use crate::product::vector::Vector;
 
 /// What is done to the sums of a convolution on their way to memory:
 /// `out = scale * (conv(x, w) + bias[o] + image_bias[n, o] + residual[n, h, w, o])`; absent parts are 0.

@@ -5,11 +5,13 @@
 
 use std::ops::Range;
 
-use super::product::{Depth, LINE, Left, Out, Right, product};
-use super::vector::{Kernel, Vector, lanes, run};
-use super::weight::{pack, turn_whole};
-use super::{Conv2dShape, Epilogue, scratch};
+use super::weight::turn_whole;
+use super::{Conv2dShape, Epilogue};
 use crate::dispatch::Isa;
+use crate::product::pack::pack;
+use crate::product::vector::{Kernel, Vector, lanes, run};
+use crate::product::{Depth, LINE, Left, Out, Right, product};
+use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
 /// Floats of the patches of a block.

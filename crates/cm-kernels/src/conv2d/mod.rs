@@ -12,17 +12,15 @@ mod im2col;
 #[cfg(test)]
 mod naive;
 mod narrow;
-mod product;
-mod scratch;
 #[cfg(test)]
 mod tests;
-mod vector;
 mod weight;
 mod winograd;
 
 pub use self::epilogue::Epilogue;
 use self::winograd::{F2, F4};
 use crate::dispatch::{Isa, isa};
+use crate::scratch;
 use crate::threads::for_each_piece;
 
 /// The sizes of one convolution.

@@ -6,11 +6,12 @@
 
 use std::ops::Range;
 
-use super::product::{Depth, LINE, Left, Out, Right, product};
-use super::vector::{Kernel, Vector, lanes, run};
-use super::weight::pack;
-use super::{Conv2dShape, Epilogue, scratch};
+use super::{Conv2dShape, Epilogue};
 use crate::dispatch::Isa;
+use crate::product::pack::pack;
+use crate::product::vector::{Kernel, Vector, lanes, run};
+use crate::product::{Depth, LINE, Left, Out, Right, product};
+use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
 /// Most numbers per pixel, `kernel^2 * out`, for which this is worth while.

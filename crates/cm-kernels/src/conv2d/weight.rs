@@ -1,9 +1,8 @@
-//! Weights rearranged: turned for the backward pass, packed into panels for the matrix product.
+//! Weights turned for the backward pass.
 
 use std::ops::Range;
 
-use super::product::panels;
-use crate::threads::{MIN_PARALLEL, SharedMut, for_each_piece};
+use crate::threads::{SharedMut, for_each_piece_if};
 
 /// Turns a part of a weight `[taps, channels, depth]` by half a turn and exchanges its channels:
 /// `to[tap, d - rows.start, c - columns.start] = weight[taps - 1 - tap, c, d]` for `d` in `rows` and `c` in `columns`.
@@ -36,12 +35,7 @@ pub(super) fn turn_whole(weight: &[f32], (depth, channels): (usize, usize), to: 
         let to = unsafe { to.slice((tap * depth + first) * channels, rows.len() * channels) };
         turn_tap(from, depth, rows, 0..channels, to);
     };
-    pieces_of(weight, taps * pieces, turn);
-}
-
-/// Calls `work(i)` for every `i < pieces`, in parallel if the weight is large enough for that.
-fn pieces_of(weight: &[f32], pieces: usize, work: impl Fn(usize) + Sync + Send) {
-    if weight.len() < MIN_PARALLEL { (0..pieces).for_each(work) } else { for_each_piece(pieces, work) }
+    for_each_piece_if(weight.len(), taps * pieces, turn);
 }
 
 /// `to[d - rows.start, c - columns.start] = from[c, d]`.
@@ -80,24 +74,4 @@ fn transpose_square(from: &[f32], from_row: usize, to: &mut [f32], to_row: usize
             }
         }
     }
-}
-
-/// Packs a row-major `[depth, channels]` matrix into panels for vectors of `lanes` floats, padded with zeros.
-pub(super) fn pack(matrix: &[f32], channels: usize, lanes: usize, to: &mut [f32]) {
-    let depth = matrix.len() / channels;
-    let panels: Vec<_> = panels(channels.div_ceil(lanes)).collect();
-    let to = SharedMut::new(to);
-    let pack = |piece: usize| {
-        let (first, width) = panels[piece];
-        let (from, width) = (first * lanes, width * lanes);
-        let count = width.min(channels - from);
-        // SAFETY: each piece has its own panel.
-        let panel = unsafe { to.slice(from * depth, width * depth) };
-        for (row, to) in matrix.chunks_exact(channels).zip(panel.chunks_exact_mut(width)) {
-            let (values, padding) = to.split_at_mut(count);
-            values.copy_from_slice(&row[from..from + count]);
-            padding.fill(0.0);
-        }
-    };
-    pieces_of(matrix, panels.len(), pack);
 }

@@ -24,6 +24,11 @@ pub fn for_each_piece(pieces: usize, work: impl Fn(usize) + Sync + Send) {
     }
 }
 
+/// [`for_each_piece`] for pieces of `elements` elements in all: in parallel if they are enough for that.
+pub fn for_each_piece_if(elements: usize, pieces: usize, work: impl Fn(usize) + Sync + Send) {
+    if elements < MIN_PARALLEL { (0..pieces).for_each(work) } else { for_each_piece(pieces, work) }
+}
+
 /// Sums `part(i)` for `i < pieces`: parts in parallel, the sum in the order of `i`.
 pub fn sum_in_order(pieces: usize, part: impl Fn(usize) -> f64 + Sync + Send) -> f64 {
     let mut parts = vec![0.0; pieces];

@@ -5,7 +5,7 @@
 //! the columns, then along the rows. The gradients use the transposes of `A` and `G`: the gradient of the
 //! transformed kernel is `(B^T d B) * (A y A^T)` for an output gradient `y`, that of the kernel `G^T [.] G`.
 
-use crate::conv2d::vector::Vector;
+use crate::product::vector::Vector;
 
 /// Side of the largest input tile; arrays have this size, a smaller algorithm uses their first elements.
 pub(super) const MAX_SIDE: usize = 6;

@@ -8,11 +8,12 @@ use super::layout::{Grouped, Panelled};
 use super::tiles::Tiles;
 use super::transform;
 use super::{block_tiles, few};
-use crate::conv2d::product::{Depth, GROUP, product};
-use crate::conv2d::vector::{Kernel, Vector, lanes, run};
 use crate::conv2d::weight::turn;
-use crate::conv2d::{Conv2dShape, Epilogue, scratch};
+use crate::conv2d::{Conv2dShape, Epilogue};
 use crate::dispatch::Isa;
+use crate::product::vector::{Kernel, Vector, lanes, run};
+use crate::product::{Depth, GROUP, product};
+use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
 /// `out = scale * (conv(x, weight) + bias + image_bias + residual)`.

@@ -15,11 +15,12 @@ use super::gradient::{Sources, Transform};
 use super::layout::{Grouped, Panelled};
 use super::tiles::Tiles;
 use super::transform;
-use crate::conv2d::product::{Depth, GROUP, panels, product};
-use crate::conv2d::vector::{Kernel, Vector, lanes, run};
+use crate::conv2d::Epilogue;
 use crate::conv2d::weight::turn;
-use crate::conv2d::{Epilogue, scratch};
 use crate::dispatch::Isa;
+use crate::product::vector::{Kernel, Vector, lanes, run};
+use crate::product::{Depth, GROUP, panels, product};
+use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
 /// Input channels of a run: a multiple of every vector's length, so few that the transformed weight of a run and a

@@ -11,10 +11,11 @@ use super::layout::Grouped;
 use super::tiles::Tiles;
 use super::transform;
 use super::{block_tiles, few};
-use crate::conv2d::product::{Depth, GROUP, product};
-use crate::conv2d::vector::{Kernel, Vector, lanes, run};
-use crate::conv2d::{Conv2dShape, scratch};
+use crate::conv2d::Conv2dShape;
 use crate::dispatch::Isa;
+use crate::product::vector::{Kernel, Vector, lanes, run};
+use crate::product::{Depth, GROUP, product};
+use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
 /// Most groups, least tiles of a group, and most floats of all groups' sums (but two groups there may always be).

@@ -6,8 +6,8 @@
 //! into different sets of the first-level cache (with 8 rows the transforms take up to a half longer).
 
 use super::algorithm::Algorithm;
-use crate::conv2d::product::{GROUP, Left, Out, Right};
-use crate::conv2d::vector::Vector;
+use crate::product::vector::Vector;
+use crate::product::{GROUP, Left, Out, Right};
 
 /// Small matrices from one square to the next: one more than are used, so that squares, too, are an odd number of
 /// cache lines apart.
@@ -112,7 +112,7 @@ impl Grouped {
     }
 }
 
-/// A transformed weight: in panels of output channels (see [`crate::conv2d::product::panels`]), a panel in runs of
+/// A transformed weight: in panels of output channels (see [`crate::product::panels`]), a panel in runs of
 /// LANES input channels, a run in slots.
 #[derive(Clone, Copy)]
 pub(super) struct Panelled {

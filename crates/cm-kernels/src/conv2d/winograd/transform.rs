@@ -9,8 +9,8 @@ use super::algorithm::{Algorithm, MAX_SIDE, MAX_TILE};
 use super::layout::{Grouped, Panelled, slot, weight_slot};
 use super::tiles::Tiles;
 use crate::conv2d::Epilogue;
-use crate::conv2d::product::{GROUP, panels};
-use crate::conv2d::vector::Vector;
+use crate::product::vector::Vector;
+use crate::product::{GROUP, panels};
 
 /// The vectors of some channels: (vector, first channel, channels in use).
 #[inline(always)]

@@ -16,7 +16,7 @@ thread_local! {
 
 /// Calls `work` with `len` floats of unspecified content (NaN in debug builds), at the start of a cache line.
 /// Allocates only when this thread never had that many floats at once before.
-pub(super) fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+pub(crate) fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
     let lines = len.div_ceil(LINE);
     if buffer.len() < lines {

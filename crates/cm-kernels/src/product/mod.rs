@@ -1,27 +1,30 @@
-//! A small single-threaded matrix product whose factors lie in the order they are read: the inner loop of every
-//! variant.
+//! A small single-threaded matrix product whose factors lie in the order they are read: the inner loop of
+//! convolutions and of attention.
 //!
-//! Beside the `gemm` crate because a convolution makes both factors itself and can make them in the right order,
-//! so that nothing is packed; for the few channels and few tiles of small networks packing is half of the time.
+//! Beside the `gemm` crate because these make their factors themselves and can make them in the right order, once for
+//! many products; for the few channels and few tiles of small networks packing is half of the time.
 //! Measured on one core: 160 to 170 GFLOP/s for depths of 24 to 128, where the crate reaches 120 on large squares.
 
 #![expect(clippy::needless_range_loop, reason = "small matrices: indices name rows and columns, and unroll")]
 
-use super::vector::Vector;
+pub(crate) mod pack;
+pub(crate) mod vector;
+
+use self::vector::Vector;
 
 /// Rows that lie together: the largest register block.
-pub(super) const GROUP: usize = 8;
+pub(crate) const GROUP: usize = 8;
 
 /// Most vectors across a panel.
 const PANEL: usize = 3;
 
 /// Floats of a cache line.
-pub(super) const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 /// The panels of a matrix that is `vectors` vectors wide: (first vector, width in vectors), widths 1 to [`PANEL`]
 /// and as equal as possible.
 #[inline(always)]
-pub(super) fn panels(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(crate) fn panels(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = vectors.div_ceil(PANEL);
     (0..count).map(move |i| {
         let from = i * vectors / count;
@@ -31,7 +34,7 @@ pub(super) fn panels(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// The length of the sums of a product, in runs: `runs - 1` of `run` terms and one of `last`.
 #[derive(Clone, Copy)]
-pub(super) struct Depth {
+pub(crate) struct Depth {
     runs: usize,
     run: usize,
     last: usize,
@@ -39,13 +42,13 @@ pub(super) struct Depth {
 
 impl Depth {
     /// `terms >= 1` terms in runs of `run`.
-    pub(super) fn in_runs(terms: usize, run: usize) -> Self {
+    pub(crate) fn in_runs(terms: usize, run: usize) -> Self {
         let runs = terms.div_ceil(run);
         Self { runs, run, last: terms - (runs - 1) * run }
     }
 
     /// One run.
-    pub(super) fn whole(terms: usize) -> Self {
+    pub(crate) fn whole(terms: usize) -> Self {
         Self::in_runs(terms, terms)
     }
 }
@@ -53,14 +56,14 @@ impl Depth {
 /// The left factor: the element of row `r` and term `t` of run `d` is
 /// `start[r / GROUP * group + r % GROUP * row + d * run + t * term]`.
 #[derive(Clone, Copy)]
-pub(super) struct Left {
-    pub(super) start: *const f32,
-    pub(super) group: usize,
-    pub(super) row: usize,
-    pub(super) run: usize,
-    pub(super) term: usize,
+pub(crate) struct Left {
+    pub(crate) start: *const f32,
+    pub(crate) group: usize,
+    pub(crate) row: usize,
+    pub(crate) run: usize,
+    pub(crate) term: usize,
     /// From a run's first element to one that will be needed later, whose cache line is asked for; 0 asks for none.
-    pub(super) ahead: usize,
+    pub(crate) ahead: usize,
 }
 
 impl Left {
@@ -68,19 +71,19 @@ impl Left {
     ///
     /// It is read through memory: while a group of rows is multiplied, the next one's lines are asked for. Rows of a
     /// few hundred bytes make so many streams that the machine does not see them itself.
-    pub(super) fn rows(start: *const f32, row: usize) -> Self {
+    pub(crate) fn rows(start: *const f32, row: usize) -> Self {
         Self { start, group: GROUP * row, row, run: LINE, term: 1, ahead: GROUP * row }
     }
 
     /// The transpose of a row-major matrix of rows `row` floats apart.
-    pub(super) fn columns(start: *const f32, row: usize) -> Self {
+    pub(crate) fn columns(start: *const f32, row: usize) -> Self {
         Self { start, group: GROUP, row: 1, run: 0, term: row, ahead: 0 }
     }
 }
 
 /// The right factor, as many whole vectors wide as the output.
 #[derive(Clone, Copy)]
-pub(super) enum Right {
+pub(crate) enum Right {
     /// Panels; that of `width` vectors from vector `v` on has the vectors of term `t` of run `d` one after another
     /// at `start[v * column + width * (offset + d * run + t * LANES)]`.
     Panels { start: *const f32, column: usize, offset: usize, run: usize },
@@ -89,29 +92,29 @@ pub(super) enum Right {
 }
 
 impl Right {
-    /// A matrix of `depth` rows packed by [`super::weight::pack`], in runs of [`LINE`] terms.
-    pub(super) fn packed<V: Vector>(start: *const f32, depth: usize) -> Self {
+    /// A matrix of `depth` rows packed by [`pack::pack`], in runs of [`LINE`] terms.
+    pub(crate) fn packed<V: Vector>(start: *const f32, depth: usize) -> Self {
         Self::Panels { start, column: depth * V::LANES, offset: 0, run: LINE * V::LANES }
     }
 
     /// A row-major matrix of rows `row` floats apart.
-    pub(super) fn rows<V: Vector>(start: *const f32, row: usize) -> Self {
+    pub(crate) fn rows<V: Vector>(start: *const f32, row: usize) -> Self {
         Self::Vectors { start, vector: V::LANES, run: 0, term: row }
     }
 }
 
 /// The output: vector `v` of row `r` is at `start[r / GROUP * group + r % GROUP * row + v * vector]`.
 #[derive(Clone, Copy)]
-pub(super) struct Out {
-    pub(super) start: *mut f32,
-    pub(super) group: usize,
-    pub(super) row: usize,
-    pub(super) vector: usize,
+pub(crate) struct Out {
+    pub(crate) start: *mut f32,
+    pub(crate) group: usize,
+    pub(crate) row: usize,
+    pub(crate) vector: usize,
 }
 
 impl Out {
     /// A row-major matrix of rows `row` floats apart.
-    pub(super) fn rows<V: Vector>(start: *mut f32, row: usize) -> Self {
+    pub(crate) fn rows<V: Vector>(start: *mut f32, row: usize) -> Self {
         Self { start, group: GROUP * row, row, vector: V::LANES }
     }
 }
@@ -122,7 +125,7 @@ impl Out {
 /// # Safety
 /// The instruction set of `V`; all elements so described readable, those of `out` writable and nobody else's.
 #[inline(always)]
-pub(super) unsafe fn product<V: Vector>(
+pub(crate) unsafe fn product<V: Vector>(
     (rows, depth, vectors): (usize, Depth, usize),
     left: Left,
     right: Right,

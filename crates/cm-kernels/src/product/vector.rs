@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 use crate::dispatch::Isa;
 
 /// `LANES` floats. Every method is unsafe for one reason: the machine must have the instruction set.
-pub(super) trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     /// Floats per vector.
     const LANES: usize;
     /// Rows of the matrix kernel's register block: as many as the registers hold beside three columns.
@@ -58,7 +58,7 @@ pub(super) trait Vector: Copy {
 
 /// Four floats in plain Rust: what the baseline instruction sets of all 64-bit machines hold in one register.
 #[derive(Clone, Copy)]
-pub(super) struct Lanes4([f32; 4]);
+pub(crate) struct Lanes4([f32; 4]);
 
 impl Lanes4 {
     #[inline(always)]
@@ -245,7 +245,7 @@ fn first16(count: usize) -> __mmask16 {
 }
 
 /// A kernel: work written once for all vectors.
-pub(super) trait Kernel {
+pub(crate) trait Kernel {
     /// Does the work. Implementations are `#[inline(always)]`, so that they are compiled with the caller's features.
     ///
     /// # Safety
@@ -257,7 +257,7 @@ pub(super) trait Kernel {
 ///
 /// # Panics
 /// If this machine does not have `isa`'s instructions.
-pub(super) fn run(isa: Isa, kernel: impl Kernel) {
+pub(crate) fn run(isa: Isa, kernel: impl Kernel) {
     match isa {
         // SAFETY: plain Rust.
         Isa::Portable => unsafe { kernel.call::<Lanes4>() },
@@ -293,7 +293,7 @@ unsafe fn run_avx512(kernel: impl Kernel) {
 }
 
 /// Floats per vector of `isa`: packed matrices have their columns padded to a multiple of this.
-pub(super) fn lanes(isa: Isa) -> usize {
+pub(crate) fn lanes(isa: Isa) -> usize {
     match isa {
         Isa::Portable => Lanes4::LANES,
         Isa::Avx2 => 8,
