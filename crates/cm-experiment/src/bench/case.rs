@@ -1,6 +1,6 @@
 //! Named pieces of work, and the clock.
 
-use super::{Record, peak};
+use super::{Record, handover, peak};
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
@@ -93,7 +93,7 @@ impl Suite {
     /// [`BenchError::Io`] if `out` cannot be written.
     pub fn run(&self, repeats: usize, out: &mut dyn Write) -> Result<(), BenchError> {
         for case in &self.cases {
-            self.record(case, &seconds(&mut case.warmed_up(), repeats)).write(out)?;
+            self.record(case, &mut case.warmed_up(), repeats).write(out)?;
         }
         Ok(())
     }
@@ -124,14 +124,18 @@ impl Suite {
             let case = &self.cases[index];
             let work = prepared[index].get_or_insert_with(|| (case.prepare)());
             work();
-            self.record(case, &seconds(work, repeats)).write(out)?;
+            self.record(case, work, repeats).write(out)?;
             out.flush()?;
         }
         Ok(())
     }
 
-    fn record(&self, case: &Case, seconds: &[f64]) -> Record {
-        Record::new(self.bench, &case.name, case.batch, case.flops, seconds, peak::gflops())
+    fn record(&self, case: &Case, work: &mut dyn FnMut(), repeats: usize) -> Record {
+        let peak = peak::gflops();
+        let before = handover::nanoseconds();
+        let seconds = seconds(work, repeats);
+        let handover = handover::nanoseconds().zip(before).map(|(after, before)| after.max(before));
+        Record::new(self.bench, &case.name, case.batch, case.flops, &seconds, peak, handover)
     }
 }
 

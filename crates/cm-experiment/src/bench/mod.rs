@@ -6,6 +6,7 @@
 
 mod case;
 mod evaluation;
+mod handover;
 mod kernels;
 mod network;
 mod peak;

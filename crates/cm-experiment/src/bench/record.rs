@@ -29,6 +29,9 @@ pub struct Record {
     pub gflops: f64,
     /// That, over what this machine reaches in a loop of independent multiply-adds on the same threads.
     pub share_of_peak: f64,
+    /// Nanoseconds in which a cache line goes from one thread to another, the longer of before and after; `None` if
+    /// there is one thread only. Compare times of threads as far apart.
+    pub handover_ns: Option<f64>,
     /// The most memory this process has held so far, in MiB; `None` where the system does not tell.
     pub peak_resident_mib: Option<f64>,
 }
@@ -42,6 +45,7 @@ impl Record {
         flops: u64,
         seconds: &[f64],
         peak_gflops: f64,
+        handover_ns: Option<f64>,
     ) -> Self {
         let mut sorted = seconds.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -64,6 +68,7 @@ impl Record {
             gflop,
             gflops: gflop / median,
             share_of_peak: gflop / median / peak_gflops,
+            handover_ns,
             peak_resident_mib: cm_kernels::memory::peak_resident()
                 .map(|bytes| bytes as f64 / 1024.0 / 1024.0),
         }
@@ -81,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_and_rates_follow_from_it() {
-        let record = |seconds: &[f64]| Record::new("step", "x", 4, 3_000_000_000, seconds, 100.0);
+        let record = |seconds: &[f64]| Record::new("step", "x", 4, 3_000_000_000, seconds, 100.0, None);
         let odd = record(&[0.5, 0.1, 0.2]);
         assert_eq!((odd.median_ms, odd.minimum_ms, odd.repeats), (200.0, 100.0, 3));
         assert!((odd.gflops - 15.0).abs() < 1e-12 && (odd.share_of_peak - 0.15).abs() < 1e-12);
