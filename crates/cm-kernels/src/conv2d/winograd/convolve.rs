@@ -49,9 +49,6 @@ pub(super) enum Weight<'a> {
     Turned(&'a [f32]),
 }
 
-/// Fewer tiles than this are few: the transformed weight is read too seldom to pay for its way through memory.
-const FEW_TILES: usize = 160;
-
 fn convolve<A: Algorithm>(
     isa: Isa,
     shape: &Conv2dShape,
@@ -62,7 +59,7 @@ fn convolve<A: Algorithm>(
 ) {
     let (depth, channels) = (shape.in_channels, shape.out_channels);
     let tiles = Tiles::new::<A>(shape);
-    if tiles.count() < FEW_TILES {
+    if few::are_few(&tiles, (depth, channels)) {
         return few::convolve::<A>(isa, &tiles, (depth, channels), x, weight, epilogue, out);
     }
     let lanes = lanes(isa);

@@ -30,6 +30,15 @@ const RUN: usize = 32;
 /// Vectors of output channels of a piece.
 const WIDTH: usize = 2;
 
+/// Fewer tiles than this are always few: blocks of them would not keep several threads busy.
+const LEAST_TILES: usize = 32;
+
+/// Whether it is better to cut the weight than the tiles: where the transformed tiles of input and output, which then
+/// every thread reads, are smaller than the transformed weight, which every thread reads otherwise.
+pub(super) fn are_few(tiles: &Tiles, (depth, channels): (usize, usize)) -> bool {
+    tiles.count() < LEAST_TILES || tiles.count() * (depth + channels) < depth * channels
+}
+
 /// The convolution `x` of `depth` channels to `out` of `channels`.
 pub(super) fn convolve<A: Algorithm>(
     isa: Isa,
