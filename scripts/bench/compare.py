@@ -279,8 +279,13 @@ def theirs(work, repeats):
     return statistics.median(times)
 
 
+# Nanoseconds in which a cache line goes from one thread to the other, up to which their cores share a cache.
+NEAR = 120
+
+
 def race(ours, bench, case, rounds, seconds):
-    """Medians over the rounds, and the smallest and largest ratio within a round."""
+    """Medians over the rounds, the smallest and largest ratio within a round, and the median ratio of the rounds in
+    which our threads' cores were near each other, and of those in which they were far."""
     works = []
     for contender in CONTENDERS:
         try:
@@ -291,14 +296,17 @@ def race(ours, bench, case, rounds, seconds):
             print(f"note: {case}: PyTorch {contender.name} does not run here: {error!s:.200}")
     first = ours.time(case, 1)
     repeats = max(1, int(1e3 * seconds / first["median_ms"]))
-    mine, others, record = [], {name: [] for name, _, _ in works}, None
+    mine, handovers, others, record = [], [], {name: [] for name, _, _ in works}, None
     for _ in range(rounds):
         record = ours.time(case, repeats)
         mine.append(record["median_ms"])
+        handovers.append(record["handover_ns"] or 0)
         for name, work, count in works:
             others[name].append(theirs(work, count))
     best = min(others, key=lambda name: statistics.median(others[name]))
     ratios = [b / a for a, b in zip(mine, others[best], strict=True)]
+    near = [ratio for ratio, handover in zip(ratios, handovers, strict=True) if handover <= NEAR]
+    far = [ratio for ratio, handover in zip(ratios, handovers, strict=True) if handover > NEAR]
     median = statistics.median(mine)
     return {
         "case": case,
@@ -311,6 +319,9 @@ def race(ours, bench, case, rounds, seconds):
         "ratio": statistics.median(others[best]) / median,
         "lowest_ratio": min(ratios),
         "highest_ratio": max(ratios),
+        "near_ratio": statistics.median(near) if near else None,
+        "far_ratio": statistics.median(far) if far else None,
+        "near_rounds": len(near),
     }
 
 
@@ -339,13 +350,15 @@ def compare_memory(cm, network):
 
 
 def markdown(rows):
-    text = "| case | cm, ms | GFLOP/s | of peak | PyTorch, ms | its best | ratio | in a round |\n"
-    text += "|---|---:|---:|---:|---:|---|---:|---:|\n"
+    text = "| case | cm, ms | GFLOP/s | of peak | PyTorch, ms | its best | ratio | in a round | near | far |\n"
+    text += "|---|---:|---:|---:|---:|---|---:|---:|---:|---:|\n"
+    told = lambda ratio: "-" if ratio is None else f"{ratio:.2f}"
     for row in rows:
         text += (
             f"| {row['case']} | {row['ours_ms']:.3g} | {row['gflops']:.0f} | {row['share_of_peak']:.0%} "
             f"| {row['pytorch_ms']:.3g} | {row['pytorch']} | **{row['ratio']:.2f}** "
-            f"| {row['lowest_ratio']:.2f} to {row['highest_ratio']:.2f} |\n"
+            f"| {row['lowest_ratio']:.2f} to {row['highest_ratio']:.2f} "
+            f"| {told(row['near_ratio'])} | {told(row['far_ratio'])} |\n"
         )
     return text
 
@@ -369,7 +382,11 @@ def main():
         memory_of(args.memory_of)
         return
 
-    notes = [f"PyTorch {torch.__version__}, {args.threads} threads each, {args.rounds} rounds; ratio = PyTorch / cm."]
+    notes = [
+        f"PyTorch {torch.__version__}, {args.threads} threads each, {args.rounds} rounds; ratio = PyTorch / cm.",
+        f"near: of the rounds in which a cache line went between two of cm's threads in at most {NEAR} ns (they share "
+        "a cache); far: of the others. A virtual machine's host decides which.",
+    ]
     for network in args.networks:
         errors = check_same_function(args.cm, network)
         told = ", ".join(f"{what} {error:.1e}" for what, error in errors.items())
