@@ -134,9 +134,10 @@ fn gradients_by_every_weight() {
                 values.iter_mut().zip(&direction).for_each(|(v, d)| *v += h * d);
                 loss(&w)
             };
-            let h = 2e-3 / (direction.len() as f32).sqrt();
+            // With a fifth of this step the rounding of the loss is up to 3% of its difference.
+            let h = 1e-2 / (direction.len() as f32).sqrt();
             let measured = (moved(h) - moved(-h)) / (2.0 * f64::from(h));
-            assert!((claimed - measured).abs() <= 0.02 * claimed, "{name}: {claimed} against {measured}");
+            assert!((claimed - measured).abs() <= 0.01 * claimed, "{name}: {claimed} against {measured}");
         }
     }
 }
