@@ -13,7 +13,7 @@ use crate::elementwise::multiversion::{madd, multiversion};
 const CHUNK_ROWS: usize = 64;
 
 /// A row has at least this many lanes, so that a loop over it is worth starting.
-const MIN_LANES: usize = 192;
+const MIN_LANES: usize = 128;
 
 /// A row is a multiple of this many lanes: four AVX-512 vectors, the step of an unrolled loop.
 const STEP: usize = 64;
