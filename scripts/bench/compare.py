@@ -1,4 +1,4 @@
-"""Times `cm` and PyTorch side by side: whole training steps, one-step sampling, and single kernels.
+"""Times `cm` and PyTorch side by side: whole training steps, one-step sampling, single kernels, FID's network.
 
 Each round times every contender once, one after the other, so that what else happens on the machine hits all of them.
 PyTorch may choose its best of eager, eager in channels_last, and torch.compile in channels_last. Before anything is
@@ -176,6 +176,13 @@ class Contender:
 
         return work
 
+    def inception(self, batch):
+        """FID's network of images that are resized already; ours resizes them within its time."""
+        model = self.place(fid_network())
+        call = torch.compile(model) if self.compiled else model
+        x = self.place(torch.rand(batch, 3, 299, 299))
+        return no_grad(lambda: call(x))
+
     def conv(self, what, batch, size, inputs, outputs):
         x, grad = self.place(torch.randn(batch, inputs, size, size)), self.place(torch.randn(batch, outputs, size, size))
         weight, bias = self.place(torch.randn(outputs, inputs, 3, 3)), torch.randn(outputs)
@@ -208,6 +215,13 @@ class Contender:
         return lambda: torch.autograd.grad(y, [q, k, v], grad, retain_graph=True)
 
 
+def fid_network():
+    sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
+    import inception
+
+    return inception.randomise(inception.Inception(), 1)
+
+
 def no_grad(call):
     def work():
         with torch.no_grad():
@@ -231,6 +245,8 @@ def prepare(contender, bench, case):
     if bench == "sample":
         network, batch = case.split("/batch-")
         return contender.sampling(network, int(batch))
+    if bench == "evaluation":
+        return contender.inception(int(case.removeprefix("inception/batch-")))
     op, size = case.split("/")
     kind, what = op.split(".")
     left, right = size.split("_")
@@ -414,6 +430,13 @@ def main():
     if "kernels" in args.benches:
         listed = subprocess.run([args.cm, "bench", "kernels", "--list"], check=True, capture_output=True, text=True)
         races("kernels", [case for case in listed.stdout.split() if not case.startswith("gemm")])
+    if "inception" in args.benches:
+        from safetensors.torch import save_file
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/weights.safetensors"
+            save_file({name: value for name, value in fid_network().state_dict().items() if value.ndim > 0}, path)
+            races("evaluation", ["inception/batch-8", "inception/batch-32"], "--inception", path)
     if "memory" in args.benches:
         for network in args.networks:
             own, other = compare_memory(args.cm, network)

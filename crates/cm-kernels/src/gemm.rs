@@ -113,18 +113,6 @@ pub fn gemm(a: Matrix, b: Matrix, alpha: f32, beta: f32, out: &mut [f32]) {
     });
 }
 
-/// [`gemm`] on the calling thread alone, for work that is cut into pieces further out.
-///
-/// # Panics
-/// If the sizes do not fit.
-pub(crate) fn gemm_alone(a: Matrix, b: Matrix, alpha: f32, beta: f32, out: &mut [f32]) {
-    let (m, n) = (a.rows, b.cols);
-    assert_eq!(a.cols, b.rows, "inner sizes of a product differ");
-    assert_eq!(out.len(), m * n, "the output of a product is {m}x{n}");
-    // SAFETY: `out` is a whole row-major [m, n] matrix.
-    unsafe { product(a, b, alpha, beta, out.as_mut_ptr(), n) };
-}
-
 /// Number of pieces for `length` rows or columns of `work` multiply-adds in total, and their size.
 fn cut(length: usize, work: usize) -> (usize, usize) {
     if length == 0 {

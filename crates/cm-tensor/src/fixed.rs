@@ -7,7 +7,7 @@ use cm_kernels::buffer::written_by;
 use cm_kernels::conv2d::{self, Conv2dShape, Epilogue};
 use cm_kernels::pool::{self, PoolShape};
 use cm_kernels::strip_conv::{Strip, StripShape, forward_relu};
-use cm_kernels::{activation, gemm, resample, softmax};
+use cm_kernels::{activation, elementwise, gemm, resample, softmax};
 
 pub use cm_kernels::resample::Interpolation;
 
@@ -65,13 +65,6 @@ pub fn conv_relu(x: &Images, window: Window, weight: &Vector, bias: &Vector) -> 
     match window {
         Window::Row { length } => strip(Strip::Row, length),
         Window::Column { length } => strip(Strip::Column, length),
-        // With a border there is a faster way, by minimal filtering; the border's outputs are cut off again.
-        Window::Square { side: 3, stride: 1, padding: 0 } if height.min(width) > 3 => {
-            let padded = square(x, (3, 1, 1), weight, Some(bias), out_channels);
-            let mut inside = without_border(&padded);
-            activation::relu_assign(inside.values_mut());
-            inside
-        }
         Window::Square { side, stride, padding } => {
             let mut y = square(x, (side, stride, padding), weight, Some(bias), out_channels);
             activation::relu_assign(y.values_mut());
@@ -91,13 +84,7 @@ pub fn conv_relu(x: &Images, window: Window, weight: &Vector, bias: &Vector) -> 
 pub fn averaged_conv_relu(x: &Images, weight: &Vector, bias: &Vector) -> Images {
     let products = square(x, (1, 1, 0), weight, None, bias.values().len());
     let mut means = average_inside(&products);
-    for pixel in means.values_mut().chunks_exact_mut(bias.values().len()) {
-        for (value, bias) in pixel.iter_mut().zip(bias.values()) {
-            let sum = *value + bias;
-            // Not `max`, which would hide a NaN.
-            *value = if sum < 0.0 { 0.0 } else { sum };
-        }
-    }
+    activation::bias_relu_assign(bias.values(), means.values_mut());
     means
 }
 
@@ -117,19 +104,6 @@ fn square(
         conv2d::forward(&shape, x.values(), weight.values(), epilogue, out);
     });
     Images::constant(values, [batch, shape.out_height(), shape.out_width(), out_channels])
-}
-
-/// All but the outermost pixels.
-fn without_border(x: &Images) -> Images {
-    let [batch, height, width, channels] = x.shape();
-    let row = (width - 2) * channels;
-    let mut values = Vec::with_capacity(batch * (height - 2) * row);
-    for n in 0..batch {
-        for y in 1..height - 1 {
-            values.extend_from_slice(&x.values()[((n * height + y) * width + 1) * channels..][..row]);
-        }
-    }
-    Images::constant(values, [batch, height - 2, width - 2, channels])
 }
 
 /// Largest values of windows of `side` pixels; padding never wins.
@@ -178,16 +152,8 @@ pub fn concat(parts: &[Images]) -> Images {
         assert_eq!(part.shape()[..3], [batch, height, width], "parts of one size");
     }
     let channels: usize = parts.iter().map(|part| part.shape()[3]).sum();
-    let values = written_by(pixels * channels, |out| {
-        let mut at = 0;
-        for part in parts {
-            let count = part.shape()[3];
-            for (to, from) in out.chunks_exact_mut(channels).zip(part.values().chunks_exact(count)) {
-                to[at..at + count].copy_from_slice(from);
-            }
-            at += count;
-        }
-    });
+    let parts: Vec<_> = parts.iter().map(|part| (part.values(), part.shape()[3])).collect();
+    let values = written_by(pixels * channels, |out| elementwise::concat_channels(pixels, &parts, out));
     Images::constant(values, [batch, height, width, channels])
 }
 

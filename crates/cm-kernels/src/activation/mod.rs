@@ -6,7 +6,7 @@ pub(crate) mod exp;
 
 use crate::dispatch::{Isa, isa};
 use crate::elementwise::multiversion::{madd, multiversion};
-use crate::elementwise::{for_each_range, pieces1, pieces2};
+use crate::elementwise::{for_each_range, items_per_piece, pieces1, pieces2};
 use crate::threads::{PIECE, SharedMut};
 use exp::sigmoid;
 
@@ -51,6 +51,18 @@ multiversion! {
     fn relu_in_place(x: &mut [f32]) {
         for x in x {
             *x = if *x < 0.0 { 0.0 } else { *x };
+        }
+    }
+}
+
+multiversion! {
+    /// [`bias_relu_assign`] on the calling thread alone.
+    pub(crate) fn bias_relu_rows(bias: &[f32], x: &mut [f32]) {
+        for row in x.chunks_exact_mut(bias.len().max(1)) {
+            for (x, &bias) in row.iter_mut().zip(bias) {
+                let sum = *x + bias;
+                *x = if sum < 0.0 { 0.0 } else { sum };
+            }
         }
     }
 }
@@ -107,9 +119,20 @@ pub fn relu_assign(x: &mut [f32]) {
     });
 }
 
-/// [`relu_assign`] on the calling thread alone.
-pub(crate) fn relu_alone(x: &mut [f32]) {
-    relu_in_place(isa(), x);
+/// x = max(x + bias, 0) for rows of the bias's length, in place. NaN stays NaN.
+///
+/// # Panics
+/// If x is no whole rows.
+pub fn bias_relu_assign(bias: &[f32], x: &mut [f32]) {
+    let isa = isa();
+    let row = bias.len();
+    assert!(x.len().is_multiple_of(row.max(1)), "rows of {row} values");
+    let rows = x.len() / row.max(1);
+    let shared = SharedMut::new(x);
+    for_each_range(rows, items_per_piece(row), |first, count| {
+        // SAFETY: ranges do not overlap.
+        bias_relu_rows(isa, bias, unsafe { shared.slice(first * row, count * row) });
+    });
 }
 
 /// grad_x = grad_out where x > 0, else 0 (also at 0, as PyTorch does).

@@ -181,7 +181,7 @@ enum Variant {
     /// Products first, shifted sums after: few output channels and stride 1. For the gradient with respect to the
     /// input, few input channels.
     Narrow,
-    /// Minimal filtering on 2x2 tiles: 3x3 kernels with stride 1 and padding 1.
+    /// Minimal filtering on 2x2 tiles: 3x3 kernels with stride 1.
     Winograd2,
     /// Minimal filtering on 4x4 tiles, likewise.
     Winograd4,

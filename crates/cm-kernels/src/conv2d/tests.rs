@@ -55,10 +55,10 @@ fn grid(count: usize) -> Vec<Conv2dShape> {
     let (sizes, channels) = ([1, 2, 3, 4, 5, 7, 8, 9], [1, 3, 15, 16, 17, 32, 33]);
     let mut shapes: Vec<_> = (0..count)
         .map(|i| {
-            // Two in three are 3x3 convolutions of stride 1 and padding 1, which have the most variants.
+            // Two in three are 3x3 convolutions of stride 1, most with padding 1, which have the most variants.
             let kernel = match i % 3 {
                 0 => (pick(&[1, 3, 5]), pick(&[1, 2]), pick(&[0, 1, 2])),
-                _ => (3, 1, 1),
+                _ => (3, 1, pick(&[0, 1, 1, 2])),
             };
             shape(
                 pick(&[0, 1, 3, 3]),
@@ -79,6 +79,8 @@ fn several_blocks() -> Vec<Conv2dShape> {
         shape(7, (30, 23), (3, 20), (3, 1, 1)),
         shape(2, (17, 9), (70, 50), (3, 1, 1)), // few tiles, several runs and slices
         shape(5, (35, 31), (40, 1), (3, 1, 1)),
+        shape(9, (19, 24), (17, 20), (3, 1, 0)),
+        shape(8, (21, 18), (20, 33), (3, 1, 2)),
         shape(33, (8, 8), (24, 24), (1, 1, 0)),
         shape(9, (17, 16), (24, 17), (3, 2, 1)),
     ]

@@ -279,25 +279,26 @@ pub fn sum(x: &[f32]) -> f64 {
     sum_in_order(x.len().div_ceil(PIECE), |i| sum_piece(isa, &x[i * PIECE..x.len().min((i + 1) * PIECE)]))
 }
 
-/// out\[i\] = a\[i\] followed by b\[i\], for each of `pixels` pixels of `ca` and `cb` channels.
+/// out\[i\] = a\[i\] followed by b\[i\] and so on, for each of `pixels` pixels; `parts` are (values, channels).
 ///
 /// # Panics
 /// If a size does not fit.
-pub fn concat_channels(pixels: usize, ca: usize, a: &[f32], cb: usize, b: &[f32], out: &mut [f32]) {
-    let c = ca + cb;
-    assert!(
-        a.len() == pixels * ca && b.len() == pixels * cb,
-        "inputs are [{pixels}, {ca}] and [{pixels}, {cb}]"
-    );
+pub fn concat_channels(pixels: usize, parts: &[(&[f32], usize)], out: &mut [f32]) {
+    let c: usize = parts.iter().map(|(_, channels)| channels).sum();
+    for (values, channels) in parts {
+        assert_eq!(values.len(), pixels * channels, "an input is [{pixels}, {channels}]");
+    }
     assert_eq!(out.len(), pixels * c, "output is [{pixels}, {c}]");
     let shared = SharedMut::new(out);
     for_each_range(pixels, items_per_piece(c), |first, count| {
         // SAFETY: ranges of different pieces are disjoint.
         let out = unsafe { shared.slice(first * c, count * c) };
-        for i in 0..count {
-            let (out_a, out_b) = out[i * c..(i + 1) * c].split_at_mut(ca);
-            out_a.copy_from_slice(&a[(first + i) * ca..(first + i + 1) * ca]);
-            out_b.copy_from_slice(&b[(first + i) * cb..(first + i + 1) * cb]);
+        for (i, mut out) in out.chunks_exact_mut(c.max(1)).enumerate() {
+            for &(values, channels) in parts {
+                let (to, rest) = out.split_at_mut(channels);
+                to.copy_from_slice(&values[(first + i) * channels..][..channels]);
+                out = rest;
+            }
         }
     });
 }

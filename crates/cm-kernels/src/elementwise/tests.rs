@@ -63,7 +63,8 @@ fn every_instruction_set_gives_the_same_bits() {
 fn channels_join_and_split() {
     for (pixels, ca, cb) in [(0, 3, 2), (1, 3, 0), (5, 1, 2), (3000, 16, 8)] {
         let (a, b) = (values(pixels * ca, 1), values(pixels * cb, 2));
-        let joined = written_by(pixels * (ca + cb), |out| concat_channels(pixels, ca, &a, cb, &b, out));
+        let joined =
+            written_by(pixels * (ca + cb), |out| concat_channels(pixels, &[(&a, ca), (&b, cb)], out));
         for (i, pixel) in joined.chunks(ca + cb).enumerate() {
             assert_eq!(pixel[..ca], a[i * ca..(i + 1) * ca]);
             assert_eq!(pixel[ca..], b[i * cb..(i + 1) * cb]);

@@ -2,18 +2,24 @@
 //! that have them are evaluated and not trained.
 //!
 //! The image is copied with its border so that the window's axis comes first. Then the pixels under one place of the
-//! window are one block of memory for all outputs, and the convolution is one matrix product for each place, added
-//! up: nothing is unfolded.
+//! window are one block of memory for all outputs, and the convolution is one matrix product whose sums run over the
+//! places, from block to block: nothing is unfolded.
 
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
 mod tests;
 
-use crate::activation::relu_alone;
-use crate::buffer::unwritten;
-use crate::gemm::{Matrix, gemm_alone};
+use crate::activation::bias_relu_rows;
+use crate::dispatch::{Isa, isa};
+use crate::product::pack::{pack, packed_len};
+use crate::product::vector::{Kernel, Vector, lanes, run};
+use crate::product::{Depth, GROUP, Left, Out, Right, product};
+use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
+
+/// Pixels whose sums exist at a time.
+const BLOCK: usize = 8 * GROUP;
 
 /// Which way the window lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +73,10 @@ impl StripShape {
 /// # Panics
 /// If the window's length is even, or a slice does not have the size that `shape` demands.
 pub fn forward_relu(shape: &StripShape, x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
+    forward_relu_on(isa(), shape, x, weight, bias, out);
+}
+
+fn forward_relu_on(isa: Isa, shape: &StripShape, x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
     let StripShape { batch, in_channels, out_channels, length, .. } = *shape;
     assert!(length % 2 == 1, "a window of {length} pixels has no middle");
     let (in_image, out_image) = (shape.pixels() * in_channels, shape.pixels() * out_channels);
@@ -76,40 +86,83 @@ pub fn forward_relu(shape: &StripShape, x: &[f32], weight: &[f32], bias: &[f32],
     assert_eq!(out.len(), batch * out_image, "values of the output of {shape:?}");
     let (along, across) = shape.extents();
     let (line, border) = (across * in_channels, length / 2);
+    let padded_len = (along + 2 * border) * line;
+    let sums_len = BLOCK * out_channels.next_multiple_of(lanes(isa));
     let out = SharedMut::new(out);
-    for_each_piece(batch, |n| {
-        let x = &x[n * in_image..][..in_image];
-        let mut padded = unwritten((along + 2 * border) * line);
-        padded[..border * line].fill(0.0);
-        padded[(along + border) * line..].fill(0.0);
-        let inside = &mut padded[border * line..][..in_image];
-        match shape.strip {
-            Strip::Column => inside.copy_from_slice(x),
-            Strip::Row => transpose(across, along, in_channels, x, inside),
-        }
-        // SAFETY: each image is visited once.
-        let out = unsafe { out.slice(n * out_image, out_image) };
-        let mut sums = Vec::new();
-        let to = match shape.strip {
-            Strip::Column => &mut *out,
-            Strip::Row => {
-                sums = unwritten(out_image);
-                &mut sums[..]
-            }
-        };
-        for row in to.chunks_exact_mut(out_channels) {
-            row.copy_from_slice(bias);
-        }
-        for (place, weight) in weight.chunks_exact(in_channels * out_channels).enumerate() {
-            let pixels = &padded[place * line..][..in_image];
-            let pixels = Matrix::row_major(pixels, along * across, in_channels);
-            gemm_alone(pixels, Matrix::row_major(weight, in_channels, out_channels), 1.0, 1.0, to);
-        }
-        if shape.strip == Strip::Row {
-            transpose(along, across, out_channels, &sums, out);
-        }
-        relu_alone(out);
+    scratch::with(packed_len(length * in_channels, out_channels, lanes(isa)), |packed| {
+        pack(weight, out_channels, lanes(isa), packed);
+        let packed = &*packed;
+        for_each_piece(batch, |n| {
+            let x = &x[n * in_image..][..in_image];
+            // SAFETY: each image is visited once.
+            let out = unsafe { out.slice(n * out_image, out_image) };
+            scratch::with(padded_len + sums_len, |buffer| {
+                let (padded, sums) = buffer.split_at_mut(padded_len);
+                padded[..border * line].fill(0.0);
+                padded[(along + border) * line..].fill(0.0);
+                let inside = &mut padded[border * line..][..in_image];
+                match shape.strip {
+                    Strip::Column => inside.copy_from_slice(x),
+                    Strip::Row => transpose(across, along, in_channels, x, inside),
+                }
+                for first in (0..shape.pixels()).step_by(BLOCK) {
+                    let count = BLOCK.min(shape.pixels() - first);
+                    run(isa, Block { shape, padded, packed, first, count, sums });
+                    let rows = sums.chunks_exact(sums_len / BLOCK).take(count);
+                    for (pixel, sums) in (first..).zip(rows) {
+                        let place = match shape.strip {
+                            Strip::Column => pixel,
+                            Strip::Row => pixel % across * along + pixel / across,
+                        };
+                        out[place * out_channels..][..out_channels].copy_from_slice(&sums[..out_channels]);
+                    }
+                }
+            });
+            bias_relu_rows(isa, bias, out);
+        });
     });
+}
+
+/// The sums of some pixels, counted with the window's axis first.
+struct Block<'a> {
+    shape: &'a StripShape,
+    /// The image with its border.
+    padded: &'a [f32],
+    /// The weight, a matrix `[length * in, out]`.
+    packed: &'a [f32],
+    first: usize,
+    count: usize,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for Block<'_> {
+    #[inline(always)]
+    unsafe fn call<V: Vector>(self) {
+        let StripShape { in_channels, out_channels, length, .. } = *self.shape;
+        let (line, columns) = (self.shape.extents().1 * in_channels, out_channels.next_multiple_of(V::LANES));
+        let last = (length - 1) * line + (self.first + self.count) * in_channels;
+        assert!(last <= self.padded.len() && self.count * columns <= self.sums.len(), "block out of bounds");
+        let left = Left {
+            start: self.padded[self.first * in_channels..].as_ptr(),
+            group: GROUP * in_channels,
+            row: in_channels,
+            run: line,
+            term: 1,
+            ahead: 0,
+        };
+        let depth = length * in_channels;
+        let right = Right::Panels {
+            start: self.packed.as_ptr(),
+            column: depth * V::LANES,
+            offset: 0,
+            run: in_channels * V::LANES,
+        };
+        let sizes = (self.count, Depth::in_runs(depth, in_channels), columns / V::LANES);
+        let out = Out::rows::<V>(self.sums.as_mut_ptr(), columns);
+        // SAFETY: the pixels under all places of the window, and the sums, are there (checked above); the packed
+        // weight is `[depth, columns]`.
+        unsafe { product::<V>(sizes, left, right, out, false) };
+    }
 }
 
 /// `[rows, columns, channels]` to `[columns, rows, channels]`.

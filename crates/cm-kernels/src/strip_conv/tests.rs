@@ -2,11 +2,11 @@ use super::*;
 use crate::buffer::written_by;
 use crate::elementwise::testing::*;
 
-fn of(shape: &StripShape) -> (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>) {
+fn of(isa: Isa, shape: &StripShape) -> (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>) {
     let x = values(shape.batch * shape.pixels() * shape.in_channels, 1);
     let (weight, bias) = (values(shape.weight_len(), 2), values(shape.out_channels, 3));
     let out = written_by(shape.batch * shape.pixels() * shape.out_channels, |out| {
-        forward_relu(shape, &x, &weight, &bias, out);
+        forward_relu_on(isa, shape, &x, &weight, &bias, out);
     });
     (x, weight, bias, out)
 }
@@ -20,9 +20,11 @@ fn agrees_with_the_naive_twin_both_ways() {
                     for batch in [0, 1, 3] {
                         let shape =
                             StripShape { batch, height, width, in_channels, out_channels, strip, length };
-                        let (x, weight, bias, out) = of(&shape);
-                        let exact = naive::forward_relu(&shape, &wide(&x), &wide(&weight), &wide(&bias));
-                        assert_close(&out, &exact, 1e-5, &shape);
+                        for isa in Isa::available() {
+                            let (x, weight, bias, out) = of(isa, &shape);
+                            let exact = naive::forward_relu(&shape, &wide(&x), &wide(&weight), &wide(&bias));
+                            assert_close(&out, &exact, 5e-6, &(isa, shape));
+                        }
                     }
                 }
             }
@@ -42,6 +44,6 @@ fn results_do_not_depend_on_the_number_of_threads() {
             strip,
             length: 7,
         };
-        assert_same_for_any_threads(|| of(&shape).3);
+        assert_same_for_any_threads(|| of(isa(), &shape).3);
     }
 }

@@ -91,7 +91,7 @@ struct Concat {
 
 impl CustomOp for Concat {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
-        elementwise::concat_channels(self.pixels, self.a, inputs[0], self.b, inputs[1], output);
+        elementwise::concat_channels(self.pixels, &[(inputs[0], self.a), (inputs[1], self.b)], output);
         Vec::new()
     }
 

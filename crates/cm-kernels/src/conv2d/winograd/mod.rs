@@ -1,4 +1,4 @@
-//! 3x3 convolutions with stride 1 and padding 1 by minimal filtering: 2.25 or 4 times fewer products.
+//! 3x3 convolutions with stride 1 by minimal filtering: 2.25 or 4 times fewer products.
 //!
 //! A block of tiles is transformed, multiplied (one matrix product per position of the transformed tile) and
 //! transformed back by one thread, so that the transformed numbers stay in its L2 cache; blocks run in parallel.
@@ -23,7 +23,7 @@ use super::Conv2dShape;
 
 /// Whether these algorithms can do the convolution.
 pub(super) fn supports(shape: &Conv2dShape) -> bool {
-    shape.kernel == 3 && shape.stride == 1 && shape.padding == 1
+    shape.kernel == 3 && shape.stride == 1
 }
 
 /// Products per pair of channels: what to compare with `pixels * 9` of the direct way.

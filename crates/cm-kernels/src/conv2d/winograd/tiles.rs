@@ -7,11 +7,20 @@ use crate::conv2d::Conv2dShape;
 #[derive(Clone, Copy)]
 pub(super) struct Tiles {
     batch: usize,
-    height: usize,
-    width: usize,
+    input: Plane,
+    output: Plane,
+    /// Zeros on each side of the input.
+    padding: usize,
     rows: usize,
     cols: usize,
     tile: usize,
+}
+
+/// The size of an image in pixels.
+#[derive(Clone, Copy)]
+struct Plane {
+    height: usize,
+    width: usize,
 }
 
 /// An offset of no pixel.
@@ -19,9 +28,10 @@ const OUTSIDE: usize = usize::MAX;
 
 impl Tiles {
     pub(super) fn new<A: Algorithm>(shape: &Conv2dShape) -> Self {
-        let (height, width) = (shape.height, shape.width);
-        let (rows, cols) = (height.div_ceil(A::TILE), width.div_ceil(A::TILE));
-        Self { batch: shape.batch, height, width, rows, cols, tile: A::TILE }
+        let input = Plane { height: shape.height, width: shape.width };
+        let output = Plane { height: shape.out_height(), width: shape.out_width() };
+        let (rows, cols) = (output.height.div_ceil(A::TILE), output.width.div_ceil(A::TILE));
+        Self { batch: shape.batch, input, output, padding: shape.padding, rows, cols, tile: A::TILE }
     }
 
     /// Number of tiles.
@@ -42,27 +52,29 @@ impl Tiles {
         index / (self.rows * self.cols)
     }
 
-    /// The square of `side` pixels of which the first is `margin` above and left of a tile's first output: the floats
-    /// from the start of the batch to each pixel of `channels` floats, `outside` for those outside the image.
+    /// The square of `side` pixels of which the first is `margin` above and left of a tile's first output, on images of
+    /// a plane's size: the floats from the start of the batch to each pixel of `channels` floats, `outside` for those
+    /// outside the image.
     #[inline(always)]
     fn square<const N: usize, T: Copy>(
         &self,
         index: usize,
+        plane: Plane,
         (side, margin): (usize, usize),
         channels: usize,
         outside: T,
         inside: impl Fn(usize) -> T,
     ) -> [[T; N]; N] {
         let (image, row, col) = self.locate(index);
-        let base = image * self.height * self.width * channels;
+        let base = image * plane.height * plane.width * channels;
         let (mut rows, mut cols) = ([OUTSIDE; N], [OUTSIDE; N]);
         for i in 0..side {
             // Wrapped below 0, which is past every size.
             let (r, c) = ((row + i).wrapping_sub(margin), (col + i).wrapping_sub(margin));
-            if r < self.height {
-                rows[i] = base + r * self.width * channels;
+            if r < plane.height {
+                rows[i] = base + r * plane.width * channels;
             }
-            if c < self.width {
+            if c < plane.width {
                 cols[i] = c * channels;
             }
         }
@@ -77,8 +89,8 @@ impl Tiles {
         square
     }
 
-    /// Addresses of the pixels under a tile's input, one pixel wider on each side than its output; `outside` for
-    /// those in the padding.
+    /// Addresses of the pixels under a tile's input, two rows and columns more than of its output; `outside` for those
+    /// in the padding.
     #[inline(always)]
     pub(super) fn inputs<A: Algorithm>(
         &self,
@@ -87,7 +99,9 @@ impl Tiles {
         channels: usize,
         outside: *const f32,
     ) -> [[*const f32; MAX_SIDE]; MAX_SIDE] {
-        self.square(index, (A::SIDE, 1), channels, outside, |at| pixels.wrapping_add(at))
+        self.square(index, self.input, (A::SIDE, self.padding), channels, outside, |at| {
+            pixels.wrapping_add(at)
+        })
     }
 
     /// Offsets of the pixels of a tile's output; `None` for those outside the image.
@@ -97,6 +111,6 @@ impl Tiles {
         index: usize,
         channels: usize,
     ) -> [[Option<usize>; MAX_TILE]; MAX_TILE] {
-        self.square(index, (A::TILE, 0), channels, None, Some)
+        self.square(index, self.output, (A::TILE, 0), channels, None, Some)
     }
 }
