@@ -30,7 +30,7 @@ pub use gaussian_mixture::{GaussianMixtureConfig, GaussianMixtureDataset};
 pub use loader::Loader;
 pub use prefetch::Prefetch;
 pub use prepared::{Prepared, PreparedConfig};
-pub use source::{Format, LabelRule, SourceConfig};
+pub use source::{Format, LabelRule, SourceConfig, read_image};
 pub use summary::Summary;
 pub use swiss_roll::{SwissRoll, SwissRollConfig};
 pub use transform::{Subset, flip_horizontally};

@@ -4,7 +4,9 @@ use super::SourceConfig;
 use super::resize::fit;
 use cm_image::ImageShape;
 use png::{ColorType, Transformations};
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
@@ -64,6 +66,22 @@ pub(super) fn decode(file: &[u8], wanted: Wanted) -> Result<Pixels, String> {
             if small { Ok(pixels) } else { Err(what()) }
         }
     }
+}
+
+/// The pixels of a PNG or JPEG file, in NHWC order, in the wanted channels (1 or 3) or its own; what is transparent lies
+/// on black.
+///
+/// # Errors
+/// What is wrong with the file: it cannot be read, is no such image, is damaged, or larger than 2^24 pixels.
+pub fn read_image(path: &Path, channels: Option<usize>) -> Result<(ImageShape, Vec<u8>), String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("a file of more than {MAX_FILE} bytes"));
+    }
+    let pixels = decode(&bytes, Wanted { resolution: None, channels, background: 0 })?;
+    Ok((pixels.shape, pixels.values))
 }
 
 fn check(height: usize, width: usize) -> Result<(), String> {

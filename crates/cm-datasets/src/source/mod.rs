@@ -21,6 +21,7 @@ mod pickle;
 mod resize;
 
 pub use config::{Format, LabelRule, SourceConfig};
+pub use image_file::read_image;
 pub(crate) use intake::{Intake, Parts, Record, Store};
 
 use crate::DatasetError;

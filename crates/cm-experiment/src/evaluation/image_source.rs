@@ -3,10 +3,9 @@
 use super::npz_reader::{NpyElement, NpyStream, NpzError, NpzReader};
 use crate::error::RunError;
 use crate::parse::options;
-use cm_datasets::{Dataset, DatasetConfig, Split};
-use cm_image::{ImageBatch, ImageShape, PngImage, from_u8};
-use std::fs::{self, File};
-use std::io::BufReader;
+use cm_datasets::{Dataset, DatasetConfig, Split, read_image};
+use cm_image::{ImageBatch, ImageShape, from_u8};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where images are.
@@ -14,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub enum ImageSource {
     /// `arr_0` of an npz file: u8, N x height x width x channels.
     Npz(PathBuf),
-    /// PNG files, those of folders below included, in the order of their paths.
+    /// PNG and JPEG files, those of folders below included, in the order of their paths.
     Folder(PathBuf),
     /// A data set by its RON, and which part of it.
     Dataset(DatasetConfig, Split),
@@ -163,17 +162,15 @@ impl ImageStream {
             Images::Files(paths) => {
                 let mut batch = ImageBatch::zeros(shape, 0);
                 for path in &paths[range] {
-                    let image = open_png(path)?;
-                    let (height, width) = image.size();
-                    if (height, width) != (shape.height, shape.width) {
-                        let sizes = format!(
-                            "{height}x{width}, but the first image is {}x{}",
-                            shape.height, shape.width
+                    let (found, bytes) = read_picture(path, Some(shape.channels))?;
+                    if found != shape {
+                        let reason = format!(
+                            "the image is {found}, but the first one {shape}: all must have one size"
                         );
-                        return Err(damaged(path, format!("the image is {sizes}: all must have one size")));
+                        return Err(damaged(path, reason));
                     }
-                    let decoded = image.decode(shape.channels);
-                    batch.append(&decoded.map_err(|error| damaged(path, error.to_string()))?);
+                    let values = bytes.into_iter().map(from_u8).collect();
+                    batch.append(&ImageBatch::new(shape, values).expect("a whole image was read"));
                 }
                 batch
             }
@@ -217,37 +214,35 @@ impl ImageStream {
         if let Some(other) = others.first() {
             let count = others.len();
             let message =
-                format!("{count} pictures are no PNG files, such as {}; only PNG is read", other.display());
+                format!("{count} pictures are neither PNG nor JPEG files, such as {}", other.display());
             return Err(damaged(path, message));
         }
         let Some(first) = files.first() else {
-            return Err(damaged(path, "the folder holds no PNG files".to_owned()));
+            return Err(damaged(path, "the folder holds no PNG or JPEG files".to_owned()));
         };
-        let image = open_png(first)?;
-        let (height, width) = image.size();
-        let shape = ImageShape::new(height, width, channels.unwrap_or_else(|| image.colours()));
+        let (shape, _) = read_picture(first, channels)?;
         Ok(Self { shape, count: files.len(), at: 0, images: Images::Files(files) })
     }
 }
 
 /// Endings of pictures in formats that are not read here: better told than left out of a count.
-const OTHER_PICTURES: [&str; 6] = ["jpg", "jpeg", "webp", "gif", "bmp", "tif"];
+const OTHER_PICTURES: [&str; 5] = ["webp", "gif", "bmp", "tif", "tiff"];
 
 /// The pictures in a folder and below it; what begins with a dot is passed over.
-fn collect(folder: &Path, png: &mut Vec<PathBuf>, others: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn collect(folder: &Path, pictures: &mut Vec<PathBuf>, others: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
             continue;
         }
         if path.is_dir() {
-            collect(&path, png, others)?;
+            collect(&path, pictures, others)?;
             continue;
         }
         let ending =
             path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
-        if ending == "png" {
-            png.push(path);
+        if ["png", "jpg", "jpeg"].contains(&ending.as_str()) {
+            pictures.push(path);
         } else if OTHER_PICTURES.contains(&ending.as_str()) {
             others.push(path);
         }
@@ -255,9 +250,8 @@ fn collect(folder: &Path, png: &mut Vec<PathBuf>, others: &mut Vec<PathBuf>) -> 
     Ok(())
 }
 
-fn open_png(path: &Path) -> Result<PngImage<BufReader<File>>, RunError> {
-    let file = File::open(path).map_err(|error| damaged(path, error.to_string()))?;
-    PngImage::open(BufReader::new(file)).map_err(|error| damaged(path, error.to_string()))
+fn read_picture(path: &Path, channels: Option<usize>) -> Result<(ImageShape, Vec<u8>), RunError> {
+    read_image(path, channels).map_err(|reason| damaged(path, reason))
 }
 
 /// A file that is not what it should be.
@@ -270,6 +264,7 @@ mod tests {
     use super::*;
     use crate::npz::{Element, NpzWriter};
     use cm_image::write_png;
+    use std::fs::File;
 
     fn npz(path: &Path, shape: &[usize], bytes: &[u8]) {
         let mut archive = NpzWriter::new(File::create(path).unwrap());
@@ -325,7 +320,7 @@ mod tests {
         let path = folder.path();
         let source = ImageSource::parse(path.to_str().unwrap()).unwrap();
         let told = |source: &ImageSource| source.open(None).err().unwrap().to_string();
-        assert!(told(&source).ends_with("the folder holds no PNG files"));
+        assert!(told(&source).ends_with("the folder holds no PNG or JPEG files"));
         fs::create_dir(path.join("b")).unwrap();
         png(&path.join("b/1.png"), 2, 1, 20);
         png(&path.join("a.png"), 2, 1, 10);
@@ -336,9 +331,21 @@ mod tests {
         assert_eq!(source.open(Some(3)).unwrap().shape(), ImageShape::new(2, 1, 3));
         png(&path.join("c.png"), 3, 1, 0);
         let error = source.open(None).unwrap().next_batch(9).unwrap_err();
-        assert!(error.to_string().contains("c.png: the image is 3x1, but the first image is 2x1"), "{error}");
-        fs::write(path.join("d.JPG"), "a picture").unwrap();
-        assert!(told(&source).contains("1 pictures are no PNG files, such as"), "{}", told(&source));
+        assert!(error.to_string().contains("c.png: the image is 3x1x1, but the first one 2x1x1"), "{error}");
+        fs::write(path.join("d.webp"), "a picture").unwrap();
+        assert!(told(&source).contains("1 pictures are neither PNG nor JPEG files"), "{}", told(&source));
+    }
+
+    #[test]
+    fn jpeg_files_are_what_they_are_in_a_data_set() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cm-datasets/tests/fixtures/jpeg");
+        for name in ["colour.jpg", "grey.jpg"] {
+            let file = folder.join(name);
+            let mut stream = ImageSource::parse(file.to_str().unwrap()).unwrap().open(None).unwrap();
+            let (shape, bytes) = read_image(&file, None).unwrap();
+            assert_eq!((stream.count(), stream.shape()), (1, shape));
+            assert_eq!(all(&mut stream, 1), bytes.into_iter().map(from_u8).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod image_source;
 mod judge;
 mod npz_reader;
 mod perceptual;
+mod side;
+mod statistics;
 mod statistics_file;
 mod weights_file;
 
@@ -19,6 +21,7 @@ pub use judge::FeatureChoice;
 pub(crate) use judge::load_inception;
 pub(crate) use perceptual::load_lpips;
 pub use perceptual::{Perceptual, PerceptualRequest, perceptual};
+pub use statistics::{StatsRequest, write_statistics};
 
 // Who asks for an evaluation needs these, and reaches them from here.
 pub use cm_evaluator::{InceptionResize, SetMetric};
@@ -29,12 +32,11 @@ use crate::error::RunError;
 use crate::progress::Progress;
 use crate::request::{Problems, make_folder};
 use crate::stop::StopFlag;
-use activation_cache::ActivationCache;
-use cm_evaluator::{Activations, ComparisonError, MetricConfig, SetCollector, SetPart, SetSummary, compare};
+use cm_evaluator::{ComparisonError, MetricConfig, SetPart, compare};
 use cm_image::ImageShape;
 use image_source::ImageStream;
 use judge::Judge;
-use statistics_file::StatisticsFile;
+use side::{Pass, Side};
 use std::path::{Path, PathBuf};
 
 /// What is to be compared with what.
@@ -62,190 +64,6 @@ pub struct EvaluateRequest {
     pub cache: Option<PathBuf>,
     /// A folder for the card.
     pub out: Option<PathBuf>,
-}
-
-/// Whose statistics are to be written.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StatsRequest {
-    /// The images, as typed.
-    pub images: String,
-    /// What by, as typed.
-    pub features: String,
-    /// How images come to the size of an Inception network.
-    pub resize: InceptionResize,
-    /// Whether the spatial features are left out, as EDM's files have it.
-    pub pooled_only: bool,
-    /// Images at a time, at least 1.
-    pub batch: usize,
-    /// A folder where activations are kept, so that work that was broken off goes on.
-    pub cache: Option<PathBuf>,
-    /// The npz file to write.
-    pub out: PathBuf,
-}
-
-/// One side of a comparison, before any image was looked at.
-struct Side {
-    source: String,
-    origin: ImageSource,
-    statistics: Option<StatisticsFile>,
-    images: Option<ImageStream>,
-}
-
-impl Side {
-    /// Opens what was typed after `option`; what is wrong with it is added to `problems`.
-    fn open(
-        option: &str,
-        text: &str,
-        channels: Option<usize>,
-        problems: &mut Problems,
-    ) -> Result<Option<Self>, RunError> {
-        let source = match ImageSource::parse(text) {
-            Ok(source) => source,
-            Err(message) => {
-                problems.add(
-                    option,
-                    message,
-                    "a .npz file, a folder of PNG files, dataset:RON[@train|@test]",
-                );
-                return Ok(None);
-            }
-        };
-        let statistics = match &source {
-            ImageSource::Npz(path) => StatisticsFile::read(path)?,
-            ImageSource::Folder(_) | ImageSource::Dataset(_, _) => None,
-        };
-        let images = match &statistics {
-            // A file may hold images besides its statistics; then it serves every metric.
-            Some(file) if !file.has_images => None,
-            Some(_) | None => Some(source.open(channels)?),
-        };
-        Ok(Some(Self { source: text.to_owned(), origin: source, statistics, images }))
-    }
-
-    fn shape(&self) -> Option<ImageShape> {
-        self.images.as_ref().map(ImageStream::shape)
-    }
-
-    fn has(&self, part: SetPart, judge: &Judge) -> bool {
-        let images = self.images.is_some();
-        match part {
-            SetPart::Statistics => images || self.statistics.is_some(),
-            SetPart::SpatialStatistics => {
-                judge.extractor.spatial_dim().is_some() && images
-                    || self.statistics.as_ref().is_some_and(|file| file.spatial.is_some())
-            }
-            SetPart::Rows => images,
-            SetPart::ClassScore => images && judge.extractor.classes().is_some(),
-        }
-    }
-
-    /// Why a part is not there.
-    fn why_not(&self, part: SetPart) -> &'static str {
-        if self.images.is_none() {
-            return "is a file of statistics without images";
-        }
-        match part {
-            SetPart::SpatialStatistics => "has no spatial features by this network",
-            SetPart::ClassScore => "has no classes by these features",
-            SetPart::Statistics | SetPart::Rows => "lacks what it needs",
-        }
-    }
-
-    fn card(&self) -> SetCard {
-        let images = self.images.as_ref().map(ImageStream::count);
-        let shape = self.shape().map(|shape| [shape.height, shape.width, shape.channels]);
-        let of_file = self.statistics.as_ref().and_then(|file| file.pooled.count());
-        SetCard {
-            source: self.source.clone(),
-            images: of_file.or(images),
-            shape,
-            statistics_from_file: self.statistics.is_some(),
-        }
-    }
-
-    /// Looks at all images, as far as anything is wanted of them; nothing if it was asked to stop.
-    fn summarise(
-        self,
-        name: &str,
-        judge: &Judge,
-        parts: &[SetPart],
-        pass: &Pass<'_>,
-        stop: &StopFlag,
-        progress: &mut dyn Progress,
-    ) -> Result<Option<SetSummary>, RunError> {
-        let Self { statistics, images, origin, .. } = self;
-        let enough = statistics.is_some()
-            && parts.iter().all(|part| matches!(part, SetPart::Statistics | SetPart::SpatialStatistics));
-        let mut summary = match images {
-            Some(images) if !enough => {
-                match collect((&origin, images), name, judge, parts, pass, stop, progress)? {
-                    Some(summary) => summary,
-                    None => return Ok(None),
-                }
-            }
-            Some(_) | None => SetSummary::default(),
-        };
-        if let Some(file) = statistics {
-            summary.statistics = Some(file.pooled);
-            summary.spatial = file.spatial.or(summary.spatial);
-        }
-        Ok(Some(summary))
-    }
-}
-
-/// How a set is passed through a network.
-struct Pass<'a> {
-    /// Images in a split of the class score.
-    split: usize,
-    /// Images at a time.
-    batch: usize,
-    /// Where activations are kept, if they are.
-    cache: Option<&'a Path>,
-}
-
-/// Passes images through the judge's network.
-fn collect(
-    (origin, mut images): (&ImageSource, ImageStream),
-    name: &str,
-    judge: &Judge,
-    parts: &[SetPart],
-    pass: &Pass<'_>,
-    stop: &StopFlag,
-    progress: &mut dyn Progress,
-) -> Result<Option<SetSummary>, RunError> {
-    let failed = |error: ComparisonError| RunError::failed(format!("features of the {name}"), error);
-    let extractor = judge.extractor.as_ref();
-    let mut collector = SetCollector::new(extractor, parts, pass.split);
-    progress.phase(&format!("features of the {name}"), images.count() as u64);
-    let mut cache = match pass.cache {
-        None => None,
-        Some(folder) => {
-            let fingerprint = format!("{} {}", origin.fingerprint()?, images.shape());
-            let push = &mut |part: &Activations| collector.push_activations(part).map_err(failed);
-            let cache = ActivationCache::open(folder, &fingerprint, &judge.card, extractor, push)?;
-            if collector.count() > 0 {
-                let count = collector.count();
-                progress.note(&format!("{count} images of the {name} were passed through before"));
-            }
-            Some(cache)
-        }
-    };
-    images.skip(collector.count())?;
-    progress.advance(collector.count() as u64, None);
-    while let Some(part) = images.next_batch(pass.batch)? {
-        let activations = extractor.activations(&part).map_err(|error| failed(error.into()))?;
-        collector.push_activations(&activations).map_err(failed)?;
-        if let Some(cache) = &mut cache {
-            cache.append(&activations)?;
-        }
-        progress.advance(part.count() as u64, None);
-        if stop.is_requested() {
-            progress.finish_phase();
-            return Ok(None);
-        }
-    }
-    progress.finish_phase();
-    collector.finish().map(Some).map_err(failed)
 }
 
 /// The features that were asked for.
@@ -386,38 +204,4 @@ fn write_card(folder: &Path, card: &Card) -> Result<(), RunError> {
         durable::write(&path, &bytes).map_err(RunError::file(&path))?;
     }
     Ok(())
-}
-
-/// Writes the statistics of a set of images; nothing if it was asked to stop.
-///
-/// # Errors
-/// As [`evaluate_sets`].
-pub fn write_statistics(
-    request: &StatsRequest,
-    stop: &StopFlag,
-    progress: &mut dyn Progress,
-) -> Result<Option<FeatureCard>, RunError> {
-    let mut problems = Problems::default();
-    let choice = features(&request.features, &mut problems);
-    let source = ImageSource::parse(&request.images)
-        .map_err(|message| {
-            problems.add("IMAGES", message, "a .npz file, a folder of PNG files, dataset:RON[@train|@test]");
-        })
-        .ok();
-    let (Some(choice), Some(source)) = (choice, source) else { return problems.check().map(|()| None) };
-    let images = source.open(choice.channels())?;
-    let (count, shape) = (images.count(), images.shape());
-    if count < 2 {
-        problems.add("IMAGES", format!("{count} image has no covariance"), "at least 2");
-    }
-    problems.check()?;
-    let judge = choice.build(shape, request.resize)?;
-    let pass = Pass { split: 1, batch: request.batch, cache: request.cache.as_deref() };
-    let parts: &[SetPart] = if request.pooled_only { &[] } else { &[SetPart::SpatialStatistics] };
-    let Some(summary) = collect((&source, images), "images", &judge, parts, &pass, stop, progress)? else {
-        return Ok(None);
-    };
-    let pooled = summary.statistics.ok_or_else(|| RunError::failed("the statistics", "there are none"))?;
-    statistics_file::write(&request.out, &pooled, summary.spatial.as_ref(), &judge.card)?;
-    Ok(Some(judge.card))
 }

@@ -1,13 +1,14 @@
-//! Other programs' weights from a safetensors file, under the names those programs gave them.
+//! Other programs' weights from any file that can be imported, under the names those programs gave them.
 
 use super::image_source::damaged;
 use crate::error::RunError;
+use cm_import::{Archive, Dtype};
 use cm_network::feature_net::NamedArrays;
-use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::path::Path;
 
-/// The key of a safetensors file's metadata that tells the SHA-256 of the file its arrays were imported from.
+/// The key of a file's metadata that tells the SHA-256 of the file its arrays were imported from.
 const SOURCE: &str = "source-sha256";
 /// How pytorch-fid's file of the published Inception weights begins, by its own name (`pt_inception-2015-12-05-6726825d.pth`).
 const PUBLISHED_INCEPTION: &str = "6726825d";
@@ -22,28 +23,24 @@ pub(super) struct WeightsFile {
 }
 
 impl WeightsFile {
-    /// Reads a file. Arrays of whole numbers, such as counters, are passed over.
+    /// Reads a file: PyTorch's, safetensors, NumPy's or Flax's. Arrays of whole numbers, such as counters, are passed
+    /// over.
     pub(super) fn read(path: &Path) -> Result<Self, RunError> {
-        let bytes = std::fs::read(path).map_err(|error| damaged(path, error.to_string()))?;
-        let not_whole = |error| damaged(path, format!("not a whole safetensors file: {error}"));
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(not_whole)?;
-        let source = header.metadata().as_ref().and_then(|metadata| metadata.get(SOURCE).cloned());
-        let file = SafeTensors::deserialize(&bytes).map_err(not_whole)?;
-        let mut arrays = Vec::new();
-        for (name, view) in file.iter() {
-            let values: Vec<f32> = match view.dtype() {
-                Dtype::F32 => words(view.data(), f32::from_le_bytes),
-                Dtype::F64 => words(view.data(), |b| f64::from_le_bytes(b) as f32),
-                Dtype::I64 | Dtype::I32 | Dtype::U8 | Dtype::BOOL => continue,
-                other => {
-                    let reason = format!("array `{name}` holds {other:?}, but F32 and F64 are read");
-                    return Err(damaged(path, reason));
-                }
-            };
-            arrays.push((name.to_owned(), view.shape().to_vec(), values));
-        }
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { arrays: arrays.into_iter().collect(), sha256, source })
+        let failed = |error: cm_import::ImportError| damaged(path, error.to_string());
+        let mut archive = Archive::open(path).map_err(failed)?;
+        let source = archive.metadata().get(SOURCE).cloned();
+        let numbers = archive.tensors().iter().filter(|tensor| is_real(tensor.dtype)).cloned();
+        let arrays = numbers
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|tensor| archive.read(&tensor.name).map(|values| (tensor.name, tensor.shape, values)))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?;
+        let mut hash = Sha256::new();
+        let hashed = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
+        hashed.map_err(|error| damaged(path, error.to_string()))?;
+        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { arrays, sha256, source })
     }
 
     /// Whether these are the published Inception weights, as far as can be known.
@@ -53,23 +50,22 @@ impl WeightsFile {
     }
 }
 
-fn words<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.chunks_exact(N).map(|word| value(word.try_into().expect("pieces of N"))).collect()
+fn is_real(dtype: Dtype) -> bool {
+    match dtype {
+        Dtype::F16 | Dtype::Bf16 | Dtype::F32 | Dtype::F64 => true,
+        Dtype::I8 | Dtype::I16 | Dtype::I32 | Dtype::I64 => false,
+        Dtype::U8 | Dtype::U16 | Dtype::U32 | Dtype::U64 | Dtype::Bool => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use safetensors::tensor::TensorView;
+    use safetensors::tensor::{Dtype, TensorView};
     use std::collections::HashMap;
 
-    fn file(
-        dtype: Dtype,
-        shape: Vec<usize>,
-        bytes: &[u8],
-        metadata: Option<HashMap<String, String>>,
-    ) -> Vec<u8> {
-        let view = TensorView::new(dtype, shape, bytes).unwrap();
+    fn file(dtype: Dtype, bytes: &[u8], metadata: Option<HashMap<String, String>>) -> Vec<u8> {
+        let view = TensorView::new(dtype, vec![2], bytes).unwrap();
         safetensors::serialize([("a", view)], metadata).unwrap()
     }
 
@@ -78,18 +74,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
         let bytes: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        std::fs::write(&path, file(Dtype::F32, vec![2], &bytes, None)).unwrap();
+        std::fs::write(&path, file(Dtype::F32, &bytes, None)).unwrap();
         let read = WeightsFile::read(&path).unwrap();
         assert_eq!(read.arrays.get("a"), Some(([2].as_slice(), [1.5, -2.0].as_slice())));
         assert!(read.sha256.len() == 64 && !read.is_published_inception());
         let noted = HashMap::from([(SOURCE.to_owned(), format!("{PUBLISHED_INCEPTION}00"))]);
-        std::fs::write(&path, file(Dtype::F32, vec![2], &bytes, Some(noted))).unwrap();
+        std::fs::write(&path, file(Dtype::F32, &bytes, Some(noted))).unwrap();
         assert!(WeightsFile::read(&path).unwrap().is_published_inception());
-        std::fs::write(&path, file(Dtype::F16, vec![4], &bytes, None)).unwrap();
-        let error = WeightsFile::read(&path).err().unwrap();
-        assert!(error.is_input() && error.to_string().contains("array `a` holds F16"), "{error}");
-        std::fs::write(&path, b"PK\x03\x04 a pickle").unwrap();
-        let error = WeightsFile::read(&path).err().unwrap().to_string();
-        assert!(error.contains("not a whole safetensors file"), "{error}");
+        std::fs::write(&path, file(Dtype::I32, &bytes, None)).unwrap();
+        assert_eq!(WeightsFile::read(&path).unwrap().arrays.get("a"), None);
+        for damage in [b"PK\x03\x04 no archive".as_slice(), b"nothing", b""] {
+            std::fs::write(&path, damage).unwrap();
+            let error = WeightsFile::read(&path).err().unwrap();
+            assert!(error.is_input() && error.to_string().contains("w.safetensors"), "{error}");
+        }
+    }
+
+    #[test]
+    fn pytorchs_own_files_are_read_as_they_are() {
+        // sha256sum of the file.
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/parity/ddpmpp-tiny.pt");
+        let read = WeightsFile::read(&path).unwrap();
+        assert_eq!(read.sha256, "1c323e8b6d1c8f37f2b0fbe2321dfa6c890c362537eac08b0dfca3184881df75");
+        let mut archive = Archive::open(&path).unwrap();
+        let names: Vec<String> = archive.tensors().iter().map(|tensor| tensor.name.clone()).collect();
+        assert!(names.len() > 10);
+        for name in names {
+            let values = archive.read(&name).unwrap();
+            assert_eq!(read.arrays.get(&name).map(|(_, values)| values), Some(values.as_slice()), "{name}");
+        }
     }
 }
