@@ -11,6 +11,7 @@
 //! To be differentiable forwards as well (JVP), an operation will gain a third method beside `forward` and
 //! `backward`; every operation here has a linear tangent rule.
 
+use crate::composed::{self, AnyDevice, Flat};
 use cm_image::{ImageBatch, ImageShape};
 use cm_kernels::elementwise;
 use dfdx::shapes::{HasShape, Shape};
@@ -174,8 +175,16 @@ pub trait CustomOp: 'static {
         0
     }
 
+    /// Whether a gradient can flow to this input.
+    fn passes_gradient(&self, _index: usize) -> bool {
+        true
+    }
+
     /// The gradient for each input, `None` where [`BackwardContext::wanted`] is false.
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>>;
+
+    /// The same operation composed of dfdx's own, on any device; inputs and output flat.
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T>;
 }
 
 /// What an operation's backward pass sees.
@@ -200,6 +209,8 @@ pub struct Graph {
     counting: bool,
     /// Of a region that is computed again: what gradients leave it through.
     edge: Option<Edge>,
+    /// Operations are done in their composed forms.
+    composed: bool,
 }
 
 /// What a region's operations take from outside, and what they made themselves.
@@ -212,17 +223,23 @@ struct Edge {
 impl Graph {
     /// A pass that can be differentiated.
     pub fn recording() -> Self {
-        Self { tape: Some(OwnedTape::default()), flops: 0, counting: false, edge: None }
+        Self { tape: Some(OwnedTape::default()), flops: 0, counting: false, edge: None, composed: false }
     }
 
     /// A pass of which only the result is wanted.
     pub fn inference() -> Self {
-        Self { tape: None, flops: 0, counting: false, edge: None }
+        Self { tape: None, flops: 0, counting: false, edge: None, composed: false }
     }
 
     /// A pass of which only [`flops`](Self::flops) is wanted: nothing is computed, and memory is not touched.
     pub fn counting() -> Self {
         Self { counting: true, ..Self::inference() }
+    }
+
+    /// The same pass with every operation in its composed form ([`CustomOp::composed`]): slow on this device, and what
+    /// is compared with the kernels.
+    pub fn composed(self) -> Self {
+        Self { composed: true, ..self }
     }
 
     /// Whether this pass can be differentiated: then dropout drops.
@@ -243,7 +260,15 @@ impl Graph {
         }
         let mut buffer = cm_kernels::buffer::unwritten(shape.num_elements());
         let values: Vec<&[f32]> = inputs.iter().map(|input| input.values()).collect();
-        let saved = op.forward(&values, &mut buffer);
+        let composed = self.composed;
+        let saved = if composed {
+            if !buffer.is_empty() {
+                buffer = op.composed(flat_copies(&values)).as_vec();
+            }
+            Vec::new()
+        } else {
+            op.forward(&values, &mut buffer)
+        };
         let mut output = Var::constant(buffer, shape);
         let slots: Vec<Option<Slot>> = inputs.iter().map(|input| input.slot().cloned()).collect();
         let Some(tape) = self.tape.as_mut().filter(|_| slots.iter().any(Option::is_some)) else {
@@ -254,8 +279,9 @@ impl Graph {
             outside.extend(slots.iter().flatten().filter(|slot| seen.insert(slot.number)).cloned());
             seen.insert(output_slot.number);
         }
+        let keeps = |i: usize| composed || op.keeps_input(i);
         let kept_inputs: Vec<Option<Box<dyn Operand>>> =
-            inputs.iter().enumerate().map(|(i, input)| op.keeps_input(i).then(|| input.keep())).collect();
+            inputs.iter().enumerate().map(|(i, input)| keeps(i).then(|| input.keep())).collect();
         let kept_output = op.keeps_output().then(|| output.keep());
         output.slot = Some(output_slot.clone());
         tape.add_backward_op(move |gradients| {
@@ -271,7 +297,7 @@ impl Graph {
             let wanted: Vec<bool> = slots.iter().map(Option::is_some).collect();
             let context =
                 BackwardContext { inputs: &inputs, output, saved: &saved, gradient, wanted: &wanted };
-            let parts = op.backward(context);
+            let parts = if composed { composed_backward(&op, context) } else { op.backward(context) };
             debug_assert_eq!(parts.len(), slots.len(), "one gradient for each input");
             for (slot, part) in slots.iter().zip(parts) {
                 if let (Some(slot), Some(part)) = (slot, part) {
@@ -287,7 +313,8 @@ impl Graph {
     /// return the same whenever it is run; what it takes from outside it takes as tensors of its own.
     pub fn recomputed<S: Shape>(&mut self, region: impl Fn(&mut Self) -> Var<S> + 'static) -> Var<S> {
         let Some(tape) = self.tape.as_mut() else { return region(self) };
-        let mut quiet = Self::inference();
+        let composed = self.composed;
+        let mut quiet = Self { composed, ..Self::inference() };
         let mut output = region(&mut quiet);
         self.flops += quiet.flops;
         let output_slot = new_slot();
@@ -297,7 +324,7 @@ impl Graph {
             if gradient.is_empty() {
                 return Ok(()); // the loss does not depend on this output
             }
-            let mut graph = Self { edge: Some(Edge::default()), ..Self::recording() };
+            let mut graph = Self { edge: Some(Edge::default()), composed, ..Self::recording() };
             let output = region(&mut graph);
             let outside = graph.edge.take().map(|edge| edge.outside).unwrap_or_default();
             let mut inside = graph.backward(&output, gradient);
@@ -342,6 +369,19 @@ impl Gradients {
         let values = std::mem::take(&mut **buffer);
         (!values.is_empty()).then_some(values)
     }
+}
+
+fn flat_copies(values: &[&[f32]]) -> Vec<Flat<Dev, dfdx::tensor::NoneTape>> {
+    values.iter().map(|values| Dev::default().tensor_from_vec(values.to_vec(), (values.len(),))).collect()
+}
+
+/// [`CustomOp::backward`] of the composed form, which is run again for it.
+fn composed_backward<Op: CustomOp>(op: &Op, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+    let len = context.gradient.len();
+    let gradient = Dev::default().tensor_from_vec(context.gradient, (len,));
+    let parts = composed::gradients_of(op, &flat_copies(context.inputs), gradient);
+    let flows = |index: usize| context.wanted[index] && op.passes_gradient(index);
+    parts.into_iter().enumerate().map(|(index, part)| flows(index).then(|| part.as_vec())).collect()
 }
 
 fn new_slot() -> Slot {

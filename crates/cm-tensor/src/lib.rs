@@ -14,6 +14,7 @@
 //! (`cm-training`). May know `cm-kernels` and `cm-image`.
 
 mod checkpoint;
+pub mod composed;
 pub mod custom_op;
 pub mod fixed;
 pub mod gradient_check;
