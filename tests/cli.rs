@@ -41,6 +41,15 @@ fn wrong_arguments_are_wrong_input() {
 }
 
 #[test]
+fn the_devices_are_told_without_a_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let (told, _) = expect(folder.path(), &["devices"], 0);
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with("cpu ") && lines[0].contains("threads"), "{told}");
+    assert!(lines[1].starts_with("cuda"), "{told}");
+}
+
+#[test]
 fn a_benchmark_gives_a_line_of_json_for_each_case() {
     let folder = scratch("");
     let (listed, _) = expect(folder.path(), &["bench", "sample", "--list"], 0);

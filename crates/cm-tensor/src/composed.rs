@@ -20,6 +20,38 @@ pub(crate) use dfdx::tensor_ops::{
     BroadcastTo, MaxTo, MeanTo, PermuteTo, ReshapeTo, SumTo, TryConcatAlong, TryMatMul,
 };
 
+/// The device on which [`Graph::composed`](crate::Graph::composed) runs: the GPU if this was built with the feature
+/// `cuda`, else the CPU.
+#[cfg(feature = "cuda")]
+pub type Accelerator = dfdx::tensor::Cuda;
+/// The device on which [`Graph::composed`](crate::Graph::composed) runs: the GPU if this was built with the feature
+/// `cuda`, else the CPU.
+#[cfg(not(feature = "cuda"))]
+pub type Accelerator = dfdx::tensor::Cpu;
+
+/// This thread's [`Accelerator`], opened once.
+///
+/// # Panics
+/// If there is no such GPU: [`devices`](crate::devices) tells beforehand.
+pub fn accelerator() -> Accelerator {
+    thread_local! {
+        static OPEN: Accelerator = open();
+    }
+    OPEN.with(Accelerator::clone)
+}
+
+#[cfg(feature = "cuda")]
+fn open() -> Accelerator {
+    let ordinal = crate::devices::chosen_gpu();
+    let opened = dfdx::tensor::Cuda::try_build(ordinal, 0);
+    opened.unwrap_or_else(|error| panic!("GPU {ordinal} cannot be used: {error}"))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open() -> Accelerator {
+    Accelerator::default()
+}
+
 /// A device that can do what the composed operations need: any of dfdx's.
 pub trait AnyDevice: dfdx::tensor_ops::Device<f32> {}
 

@@ -11,7 +11,7 @@
 //! To be differentiable forwards as well (JVP), an operation will gain a third method beside `forward` and
 //! `backward`; every operation here has a linear tangent rule.
 
-use crate::composed::{self, AnyDevice, Flat};
+use crate::composed::{self, Accelerator, AnyDevice, Flat};
 use cm_image::{ImageBatch, ImageShape};
 use cm_kernels::elementwise;
 use dfdx::shapes::{HasShape, Shape};
@@ -236,8 +236,9 @@ impl Graph {
         Self { counting: true, ..Self::inference() }
     }
 
-    /// The same pass with every operation in its composed form ([`CustomOp::composed`]): slow on this device, and what
-    /// is compared with the kernels.
+    /// The same pass with every operation in its composed form ([`CustomOp::composed`]) on the
+    /// [`Accelerator`](crate::composed::Accelerator). Values cross to the device and back at every operation: this
+    /// is how the forms are compared with the kernels, not a way to train.
     pub fn composed(self) -> Self {
         Self { composed: true, ..self }
     }
@@ -371,14 +372,15 @@ impl Gradients {
     }
 }
 
-fn flat_copies(values: &[&[f32]]) -> Vec<Flat<Dev, dfdx::tensor::NoneTape>> {
-    values.iter().map(|values| Dev::default().tensor_from_vec(values.to_vec(), (values.len(),))).collect()
+fn flat_copies(values: &[&[f32]]) -> Vec<Flat<Accelerator, dfdx::tensor::NoneTape>> {
+    let device = composed::accelerator();
+    values.iter().map(|values| device.tensor_from_vec(values.to_vec(), (values.len(),))).collect()
 }
 
 /// [`CustomOp::backward`] of the composed form, which is run again for it.
 fn composed_backward<Op: CustomOp>(op: &Op, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
     let len = context.gradient.len();
-    let gradient = Dev::default().tensor_from_vec(context.gradient, (len,));
+    let gradient = composed::accelerator().tensor_from_vec(context.gradient, (len,));
     let parts = composed::gradients_of(op, &flat_copies(context.inputs), gradient);
     let flows = |index: usize| context.wanted[index] && op.passes_gradient(index);
     parts.into_iter().enumerate().map(|(index, part)| flows(index).then(|| part.as_vec())).collect()

@@ -14,8 +14,11 @@
 //! (`cm-training`). May know `cm-kernels` and `cm-image`.
 
 mod checkpoint;
+pub mod collective;
 pub mod composed;
+pub mod composed_update;
 pub mod custom_op;
+pub mod devices;
 pub mod fixed;
 pub mod gradient_check;
 pub mod ops;
@@ -25,4 +28,6 @@ pub use checkpoint::{CheckpointError, TensorFile};
 pub use custom_op::{
     BackwardContext, CustomOp, Dev, Gradients, Graph, Images, Matrix, Operand, Var, Vector, scaled_rows,
 };
+/// Makes tensors of a device from values; what [`composed`] takes.
+pub use dfdx::tensor::TensorFromVec;
 pub use weights::{ParameterId, Weights, WeightsError};
