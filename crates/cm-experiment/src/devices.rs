@@ -2,7 +2,6 @@
 
 use cm_kernels::dispatch::isa;
 use cm_tensor::devices::{Cuda, Gpu, cuda};
-use std::fmt::Write;
 
 /// A line for the CPU, and one for each GPU or why there is none. Nothing is measured.
 pub fn describe_devices() -> String {
@@ -10,27 +9,26 @@ pub fn describe_devices() -> String {
 }
 
 fn describe(isa: &str, threads: usize, cuda: &Cuda) -> String {
-    let mut text = format!("cpu     {isa}, {threads} threads: trains, samples and evaluates\n");
+    let mut text = format!("cpu     {isa}, {threads} threads\n");
     match cuda {
         Cuda::NotCompiledIn => text.push_str("cuda    not compiled in (feature `cuda`)\n"),
         Cuda::Unavailable(reason) => {
-            drop(writeln!(text, "cuda    compiled in, but no driver answers: {reason}"))
+            text.push_str(&format!("cuda    compiled in, but no driver answers: {reason}\n"));
         }
         Cuda::Found(gpus) if gpus.is_empty() => {
-            text.push_str("cuda    compiled in, the driver found no GPU\n")
+            text.push_str("cuda    compiled in, the driver found no GPU\n");
         }
         Cuda::Found(gpus) => {
             for (ordinal, Gpu { capability: (major, minor), multiprocessors, free, total }) in
                 gpus.iter().enumerate()
             {
                 let gib = |bytes: &usize| *bytes as f64 / f64::from(1 << 30);
-                drop(writeln!(
-                    text,
-                    "cuda:{ordinal}  compute capability {major}.{minor}, {multiprocessors} multiprocessors, {:.1} of {:.1} GiB \
-                     free: runs the composed operations of the tests, no training",
+                let line = format!(
+                    "cuda:{ordinal}  compute capability {major}.{minor}, {multiprocessors} multiprocessors, {:.1} of {:.1} GiB free\n",
                     gib(free),
                     gib(total),
-                ));
+                );
+                text.push_str(&line);
             }
         }
     }
@@ -44,7 +42,7 @@ mod tests {
     #[test]
     fn every_answer_has_its_words() {
         let lines = |cuda| describe("avx2", 3, &cuda);
-        let cpu = "cpu     avx2, 3 threads: trains, samples and evaluates\n";
+        let cpu = "cpu     avx2, 3 threads\n";
         assert_eq!(lines(Cuda::NotCompiledIn), format!("{cpu}cuda    not compiled in (feature `cuda`)\n"));
         let absent = lines(Cuda::Unavailable("reason".into()));
         assert_eq!(absent, format!("{cpu}cuda    compiled in, but no driver answers: reason\n"));

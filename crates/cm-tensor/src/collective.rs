@@ -102,7 +102,7 @@ mod nccl {
 
         /// What to send to the other ranks.
         pub fn bytes(&self) -> [u8; 128] {
-            self.0.internal().map(|byte| byte.cast_unsigned())
+            self.0.internal().map(i8::cast_unsigned)
         }
 
         /// What [`bytes`](Self::bytes) gave on rank 0.
@@ -156,7 +156,7 @@ mod nccl {
             let device = self.comm.device();
             let ours = device.htod_copy(values.to_vec()).map_err(transport)?;
             let mut theirs = device.alloc_zeros::<f32>(values.len()).map_err(transport)?;
-            let sent = (self.rank() == root).then_some(&ours);
+            let sent = (self.rank() == root).then_some(ours);
             self.comm.broadcast(&sent, &mut theirs, root as i32).map_err(transport)?;
             device.dtoh_sync_copy_into(&theirs, values).map_err(transport)
         }

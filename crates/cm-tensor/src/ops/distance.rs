@@ -32,7 +32,7 @@ impl CustomOp for Pairs {
         let [x, y] = context.inputs else { unreachable!("two inputs were given") };
         let gradient = &context.gradient;
         let by_x = written_by(x.len(), |out| {
-            kernel::distance_backward(self.kind, gradient.len(), x, y, gradient, out)
+            kernel::distance_backward(self.kind, gradient.len(), x, y, gradient, out);
         });
         vec![context.wanted[0].then_some(by_x), None]
     }

@@ -1,6 +1,6 @@
 //! Pooling.
 
-use crate::composed::{AnyDevice, Axis, Flat, MeanTo, Tape, Windows, flat, shaped, taken};
+use crate::composed::{AnyDevice, Axis, Flat, MeanTo, Tape, Tensor, Windows, flat, shaped, taken};
 use crate::{BackwardContext, CustomOp, Graph, Images, Matrix};
 use cm_kernels::buffer::written_by;
 use cm_kernels::pool::{self, PoolShape};
@@ -66,7 +66,7 @@ impl CustomOp for MaxPool {
     fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
         let [x] = taken(inputs);
         let places = windows(&self.0).places(shaped(x, extents(&self.0)), f32::MIN);
-        flat(places.reduce(|most, values| most.maximum(values)).expect("a window has a place"))
+        flat(places.reduce(Tensor::maximum).expect("a window has a place"))
     }
 }
 
