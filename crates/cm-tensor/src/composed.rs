@@ -86,7 +86,9 @@ pub(crate) fn flat<S: Shape, D: AnyDevice, T: Tape<f32, D>>(x: Tensor<S, f32, D,
 
 /// The same values with a gradient of their own, which joins that of `x`. Slices that overlap each need one: on the
 /// CPU, dfdx 0.13's backward pass of a slice overwrites what others have left there, instead of adding to it.
-fn fresh<S: Shape, D: AnyDevice, T: Tape<f32, D>>(x: Tensor<S, f32, D, T>) -> Tensor<S, f32, D, T> {
+pub(crate) fn fresh<S: Shape, D: AnyDevice, T: Tape<f32, D>>(
+    x: Tensor<S, f32, D, T>,
+) -> Tensor<S, f32, D, T> {
     x + 0.0
 }
 

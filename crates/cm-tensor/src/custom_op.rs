@@ -11,16 +11,22 @@
 //! To be differentiable forwards as well (JVP), an operation will gain a third method beside `forward` and
 //! `backward`; every operation here has a linear tangent rule.
 
-use crate::composed::{self, Accelerator, AnyDevice, Flat};
+mod remote;
+
+use crate::composed::{Accelerator, AnyDevice, Flat};
 use cm_image::{ImageBatch, ImageShape};
 use cm_kernels::elementwise;
 use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::{OwnedTape, PutTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::Backward;
+use remote::{Remote, RemoteGradients};
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The device all tensors live on.
+pub use remote::{OnAccelerator, crossed};
+
+/// The device of the kernels, on which all tensors live that a composed pass has not moved.
 pub type Dev = dfdx::tensor::Cpu;
 
 /// Images, NHWC.
@@ -42,8 +48,24 @@ type DfdxGradients = dfdx::tensor::Gradients<f32, Dev>;
 /// A tensor and, if a gradient may flow to it, where that gradient is collected. Cloning shares both.
 #[derive(Clone, Debug)]
 pub struct Var<S: Shape> {
-    tensor: Tensor<S, f32, Dev>,
+    data: Data<S>,
     slot: Option<Slot>,
+}
+
+#[derive(Clone, Debug)]
+enum Data<S: Shape> {
+    Host(Tensor<S, f32, Dev>),
+    /// On the accelerator.
+    Remote(Arc<Remote>, S),
+}
+
+impl<S: Shape> Data<S> {
+    fn shape(&self) -> S {
+        match self {
+            Self::Host(tensor) => *tensor.shape(),
+            Self::Remote(_, shape) => *shape,
+        }
+    }
 }
 
 impl<S: Shape> Var<S> {
@@ -53,7 +75,7 @@ impl<S: Shape> Var<S> {
     /// If the number of values is not that of the shape.
     pub fn constant(values: Vec<f32>, shape: S) -> Self {
         assert_eq!(values.len(), shape.num_elements(), "values do not fill {shape:?}");
-        Self { tensor: Dev::default().tensor_from_vec(values, shape), slot: None }
+        Self { data: Data::Host(Dev::default().tensor_from_vec(values, shape)), slot: None }
     }
 
     /// A tensor to which gradients flow: a parameter, or an input whose gradient is wanted.
@@ -66,21 +88,25 @@ impl<S: Shape> Var<S> {
 
     /// The same values, sharing memory until one is written to, with a gradient of its own or none.
     pub fn detached(&self, tracked: bool) -> Self {
-        Self { tensor: self.tensor.clone(), slot: tracked.then(new_slot) }
+        Self { data: self.data.clone(), slot: tracked.then(new_slot) }
     }
 
     /// The extents of the tensor.
     pub fn shape(&self) -> S::Concrete {
-        self.tensor.shape().concrete()
+        self.data.shape().concrete()
     }
 
     /// All values in row-major order.
     pub fn values(&self) -> &[f32] {
-        let len = self.tensor.shape().num_elements();
+        let tensor = match &self.data {
+            Data::Host(tensor) => tensor,
+            Data::Remote(remote, _) => return remote.host(),
+        };
+        let len = tensor.shape().num_elements();
         if len == 0 {
             return &[];
         }
-        let first: *const f32 = &self.tensor[S::Concrete::default()];
+        let first: *const f32 = &tensor[S::Concrete::default()];
         // SAFETY: every tensor here was made by `tensor_from_vec`, so its strides are row-major and its `len`
         // elements lie in one `Vec` that begins at element zero; the borrow of `self` keeps it alive and unwritten.
         #[expect(unsafe_code, reason = "the zero-copy view this file exists for")]
@@ -91,12 +117,16 @@ impl<S: Shape> Var<S> {
 
     /// All values, to be changed in place; copied first if they are shared.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        let len = self.tensor.shape().num_elements();
+        if let Data::Remote(remote, shape) = &self.data {
+            self.data = Self::constant(remote.host().to_vec(), *shape).data;
+        }
+        let Data::Host(tensor) = &mut self.data else { unreachable!("the values were brought to the host") };
+        let len = tensor.shape().num_elements();
         if len == 0 {
             return &mut [];
         }
         // dfdx makes the buffer unique (`Arc::make_mut`) before it hands out the reference.
-        let first: *mut f32 = &mut self.tensor[S::Concrete::default()];
+        let first: *mut f32 = &mut tensor[S::Concrete::default()];
         // SAFETY: as in `values`; the buffer is unshared and `self` is borrowed mutably.
         #[expect(unsafe_code, reason = "the zero-copy view this file exists for")]
         unsafe {
@@ -141,6 +171,8 @@ pub trait Operand {
     fn slot(&self) -> Option<&Slot>;
     #[doc(hidden)]
     fn keep(&self) -> Box<dyn Operand>;
+    #[doc(hidden)]
+    fn remote(&self) -> Arc<Remote>;
 }
 
 impl<S: Shape> Operand for Var<S> {
@@ -154,6 +186,10 @@ impl<S: Shape> Operand for Var<S> {
 
     fn keep(&self) -> Box<dyn Operand> {
         Box::new(self.clone())
+    }
+
+    fn remote(&self) -> Arc<Remote> {
+        Var::remote(self)
     }
 }
 
@@ -211,6 +247,8 @@ pub struct Graph {
     edge: Option<Edge>,
     /// Operations are done in their composed forms.
     composed: bool,
+    /// Of a composed pass: the gradients so far.
+    remote: RemoteGradients,
 }
 
 /// What a region's operations take from outside, and what they made themselves.
@@ -220,15 +258,31 @@ struct Edge {
     seen: HashSet<u64>,
 }
 
+impl Edge {
+    /// Takes note of an operation of the region.
+    fn joined(&mut self, inputs: &[Option<Slot>], output: &Slot) {
+        let Self { outside, seen } = self;
+        outside.extend(inputs.iter().flatten().filter(|slot| seen.insert(slot.number)).cloned());
+        seen.insert(output.number);
+    }
+}
+
 impl Graph {
     /// A pass that can be differentiated.
     pub fn recording() -> Self {
-        Self { tape: Some(OwnedTape::default()), flops: 0, counting: false, edge: None, composed: false }
+        Self { tape: Some(OwnedTape::default()), ..Self::inference() }
     }
 
     /// A pass of which only the result is wanted.
     pub fn inference() -> Self {
-        Self { tape: None, flops: 0, counting: false, edge: None, composed: false }
+        Self {
+            tape: None,
+            flops: 0,
+            counting: false,
+            edge: None,
+            composed: cfg!(feature = "cuda"),
+            remote: RemoteGradients::default(),
+        }
     }
 
     /// A pass of which only [`flops`](Self::flops) is wanted: nothing is computed, and memory is not touched.
@@ -237,10 +291,20 @@ impl Graph {
     }
 
     /// The same pass with every operation in its composed form ([`CustomOp::composed`]) on the
-    /// [`Accelerator`](crate::composed::Accelerator). Values cross to the device and back at every operation: this
-    /// is how the forms are compared with the kernels, not a way to train.
+    /// [`Accelerator`](crate::composed::Accelerator), where its tensors and gradients stay until they are read. Under
+    /// the feature `cuda` every pass is one; on the CPU this is how the forms are compared with the kernels.
     pub fn composed(self) -> Self {
         Self { composed: true, ..self }
+    }
+
+    /// The same pass in the kernels of the CPU.
+    pub fn in_kernels(self) -> Self {
+        Self { composed: false, ..self }
+    }
+
+    /// Whether operations are done in their composed forms.
+    pub fn is_composed(&self) -> bool {
+        self.composed
     }
 
     /// Whether this pass can be differentiated: then dropout drops.
@@ -259,30 +323,23 @@ impl Graph {
         if self.counting {
             return Var::constant(vec![0.0; shape.num_elements()], shape);
         }
+        if self.composed {
+            return self.apply_composed(op, inputs, shape);
+        }
         let mut buffer = cm_kernels::buffer::unwritten(shape.num_elements());
         let values: Vec<&[f32]> = inputs.iter().map(|input| input.values()).collect();
-        let composed = self.composed;
-        let saved = if composed {
-            if !buffer.is_empty() {
-                buffer = op.composed(flat_copies(&values)).as_vec();
-            }
-            Vec::new()
-        } else {
-            op.forward(&values, &mut buffer)
-        };
+        let saved = op.forward(&values, &mut buffer);
         let mut output = Var::constant(buffer, shape);
         let slots: Vec<Option<Slot>> = inputs.iter().map(|input| input.slot().cloned()).collect();
         let Some(tape) = self.tape.as_mut().filter(|_| slots.iter().any(Option::is_some)) else {
             return output;
         };
         let output_slot = new_slot();
-        if let Some(Edge { outside, seen }) = &mut self.edge {
-            outside.extend(slots.iter().flatten().filter(|slot| seen.insert(slot.number)).cloned());
-            seen.insert(output_slot.number);
+        if let Some(edge) = &mut self.edge {
+            edge.joined(&slots, &output_slot);
         }
-        let keeps = |i: usize| composed || op.keeps_input(i);
         let kept_inputs: Vec<Option<Box<dyn Operand>>> =
-            inputs.iter().enumerate().map(|(i, input)| keeps(i).then(|| input.keep())).collect();
+            inputs.iter().enumerate().map(|(i, input)| op.keeps_input(i).then(|| input.keep())).collect();
         let kept_output = op.keeps_output().then(|| output.keep());
         output.slot = Some(output_slot.clone());
         tape.add_backward_op(move |gradients| {
@@ -298,7 +355,7 @@ impl Graph {
             let wanted: Vec<bool> = slots.iter().map(Option::is_some).collect();
             let context =
                 BackwardContext { inputs: &inputs, output, saved: &saved, gradient, wanted: &wanted };
-            let parts = if composed { composed_backward(&op, context) } else { op.backward(context) };
+            let parts = op.backward(context);
             debug_assert_eq!(parts.len(), slots.len(), "one gradient for each input");
             for (slot, part) in slots.iter().zip(parts) {
                 if let (Some(slot), Some(part)) = (slot, part) {
@@ -313,9 +370,11 @@ impl Graph {
     /// What `region` returns. Of its insides nothing is kept: on the way back it is run again, this time recording. It must
     /// return the same whenever it is run; what it takes from outside it takes as tensors of its own.
     pub fn recomputed<S: Shape>(&mut self, region: impl Fn(&mut Self) -> Var<S> + 'static) -> Var<S> {
+        if self.composed {
+            return self.recomputed_composed(region);
+        }
         let Some(tape) = self.tape.as_mut() else { return region(self) };
-        let composed = self.composed;
-        let mut quiet = Self { composed, ..Self::inference() };
+        let mut quiet = Self::inference().in_kernels();
         let mut output = region(&mut quiet);
         self.flops += quiet.flops;
         let output_slot = new_slot();
@@ -325,7 +384,7 @@ impl Graph {
             if gradient.is_empty() {
                 return Ok(()); // the loss does not depend on this output
             }
-            let mut graph = Self { edge: Some(Edge::default()), composed, ..Self::recording() };
+            let mut graph = Self { edge: Some(Edge::default()), ..Self::recording().in_kernels() };
             let output = region(&mut graph);
             let outside = graph.edge.take().map(|edge| edge.outside).unwrap_or_default();
             let mut inside = graph.backward(&output, gradient);
@@ -343,21 +402,33 @@ impl Graph {
     ///
     /// # Panics
     /// If the pass did not record, or `seed` has not one value for each of `output`.
-    pub fn backward<S: Shape>(self, output: &Var<S>, seed: Vec<f32>) -> Gradients {
-        let mut tape = self.tape.expect("only a recording pass can go backwards");
-        assert_eq!(seed.len(), output.values().len(), "one seed for each value of the output");
-        if let Some(slot) = output.slot.clone() {
-            tape.add_backward_op(move |gradients| accumulate(gradients, &slot, seed));
+    pub fn backward<S: Shape>(mut self, output: &Var<S>, seed: Vec<f32>) -> Gradients {
+        let tape = self.tape.as_mut().expect("only a recording pass can go backwards");
+        assert_eq!(seed.len(), output.data.shape().num_elements(), "one seed for each value of the output");
+        match output.slot.clone() {
+            Some(slot) if self.composed && !seed.is_empty() => {
+                remote::add(&self.remote, &slot, remote::uploaded(seed));
+            }
+            Some(slot) => tape.add_backward_op(move |gradients| accumulate(gradients, &slot, seed)),
+            None => {}
         }
+        let remote = self.remote.clone();
+        Gradients { host: self.walk_back(), remote }
+    }
+
+    fn walk_back(self) -> DfdxGradients {
+        let tape = self.tape.expect("only a recording pass can go backwards");
         // dfdx starts from a scalar; ours carries the tape and nothing else.
         let start: Tensor<(), f32, Dev> = Dev::default().tensor_from_vec(vec![0.0], ());
-        let gradients = start.put_tape(tape).try_backward().expect("the CPU device fails only on allocation");
-        Gradients(gradients)
+        start.put_tape(tape).try_backward().expect("the CPU device fails only on allocation")
     }
 }
 
 /// The result of a backward pass.
-pub struct Gradients(DfdxGradients);
+pub struct Gradients {
+    host: DfdxGradients,
+    remote: RemoteGradients,
+}
 
 impl Gradients {
     /// Moves out the gradient of a tracked tensor; `None` if the loss does not depend on it or it is not tracked.
@@ -365,25 +436,19 @@ impl Gradients {
         self.take_slot(var.slot.as_ref()?)
     }
 
+    /// [`take`](Self::take) of a composed pass, without bringing the gradient to the host.
+    pub fn take_on_accelerator<S: Shape>(&mut self, var: &Var<S>) -> Option<OnAccelerator> {
+        self.remote.borrow_mut().remove(&var.slot.as_ref()?.number)
+    }
+
     fn take_slot(&mut self, slot: &Slot) -> Option<Vec<f32>> {
-        let buffer = self.0.get_or_alloc_mut(&slot.tensor).expect("an empty buffer can always be made");
+        if let Some(gradient) = self.remote.borrow_mut().remove(&slot.number) {
+            return Some(remote::downloaded(&gradient));
+        }
+        let buffer = self.host.get_or_alloc_mut(&slot.tensor).expect("an empty buffer can always be made");
         let values = std::mem::take(&mut **buffer);
         (!values.is_empty()).then_some(values)
     }
-}
-
-fn flat_copies(values: &[&[f32]]) -> Vec<Flat<Accelerator, dfdx::tensor::NoneTape>> {
-    let device = composed::accelerator();
-    values.iter().map(|values| device.tensor_from_vec(values.to_vec(), (values.len(),))).collect()
-}
-
-/// [`CustomOp::backward`] of the composed form, which is run again for it.
-fn composed_backward<Op: CustomOp>(op: &Op, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
-    let len = context.gradient.len();
-    let gradient = composed::accelerator().tensor_from_vec(context.gradient, (len,));
-    let parts = composed::gradients_of(op, &flat_copies(context.inputs), gradient);
-    let flows = |index: usize| context.wanted[index] && op.passes_gradient(index);
-    parts.into_iter().enumerate().map(|(index, part)| flows(index).then(|| part.as_vec())).collect()
 }
 
 fn new_slot() -> Slot {

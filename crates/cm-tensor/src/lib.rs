@@ -26,7 +26,8 @@ mod weights;
 
 pub use checkpoint::{CheckpointError, TensorFile};
 pub use custom_op::{
-    BackwardContext, CustomOp, Dev, Gradients, Graph, Images, Matrix, Operand, Var, Vector, scaled_rows,
+    BackwardContext, CustomOp, Dev, Gradients, Graph, Images, Matrix, OnAccelerator, Operand, Var, Vector,
+    crossed, scaled_rows,
 };
 /// Makes tensors of a device from values; what [`composed`] takes.
 pub use dfdx::tensor::TensorFromVec;

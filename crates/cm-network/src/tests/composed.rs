@@ -84,7 +84,7 @@ fn training_steps_agree() {
                 let forward = |g: &mut Graph| network.forward(g, weights, &x, &[0.5, -1.0], extra);
                 differentiated(graph, forward, weights, &target)
             };
-            let (output, gradients) = run(Graph::recording(), &by_kernels);
+            let (output, gradients) = run(Graph::recording().in_kernels(), &by_kernels);
             let (composed_output, composed_gradients) = run(Graph::recording().composed(), &by_composed);
             assert_close("output", largest(&output).max(1.0), &output, &composed_output, FORWARD);
             let unit = gradients.iter().map(|g| largest(g)).fold(0.0, f32::max);

@@ -22,7 +22,7 @@ macro_rules! assert_agree {
     ($what:expr, [$($x:ident),+], $run:expr) => {{
         let what: &str = &$what;
         let run = $run;
-        let (mut kernels, mut composed) = (Graph::recording(), Graph::recording().composed());
+        let (mut kernels, mut composed) = (Graph::recording().in_kernels(), Graph::recording().composed());
         let (a, b) = (run(&mut kernels), run(&mut composed));
         assert_eq!(a.shape(), b.shape(), "{what}");
         assert_close(what, a.values(), b.values(), FORWARD);

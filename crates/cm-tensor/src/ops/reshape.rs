@@ -1,6 +1,6 @@
 //! The same values under other extents.
 
-use crate::composed::{AnyDevice, Flat, Tape, taken};
+use crate::composed::{AnyDevice, Flat, Tape, fresh, taken};
 use crate::{BackwardContext, CustomOp, Graph, Images, Matrix};
 
 struct Reshape;
@@ -21,7 +21,7 @@ impl CustomOp for Reshape {
 
     fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
         let [x] = taken(inputs);
-        x
+        fresh(x)
     }
 }
 
