@@ -1,7 +1,7 @@
 //! The optimiser's step and the running averages, composed of dfdx's operations: what `cm_kernels::update` does in one
 //! pass, on any device, with nothing but a few numbers crossing to it.
 
-use crate::composed::{AnyDevice, Flat};
+use crate::composed::{AnyDevice, Flat, SumTo, Tensor};
 use cm_kernels::update::Rule;
 use dfdx::tensor::NoneTape;
 
@@ -50,6 +50,12 @@ impl<D: AnyDevice> Resident<D> {
             *average = average.clone() * *decay + self.parameter.clone() * (1.0 - *decay);
         }
     }
+}
+
+/// The sum of all values' squares.
+pub fn sum_of_squares<D: AnyDevice>(values: &Flat<D, NoneTape>) -> f64 {
+    let sum: Tensor<(), f32, D> = values.clone().square().sum();
+    sum.as_vec().into_iter().map(f64::from).sum()
 }
 
 /// Liu et al. 2020, with PyTorch's threshold: the factor of an adaptive step, or none while rho <= 5.

@@ -21,8 +21,8 @@ use dfdx::tensor::{OwnedTape, PutTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::Backward;
 use remote::{Remote, RemoteGradients};
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 pub use remote::{OnAccelerator, crossed};
 
@@ -54,7 +54,8 @@ pub struct Var<S: Shape> {
 
 #[derive(Clone, Debug)]
 enum Data<S: Shape> {
-    Host(Tensor<S, f32, Dev>),
+    /// On the host, and on the accelerator once a composed operation has taken it.
+    Host(Tensor<S, f32, Dev>, OnceLock<Arc<Remote>>),
     /// On the accelerator.
     Remote(Arc<Remote>, S),
 }
@@ -62,7 +63,7 @@ enum Data<S: Shape> {
 impl<S: Shape> Data<S> {
     fn shape(&self) -> S {
         match self {
-            Self::Host(tensor) => *tensor.shape(),
+            Self::Host(tensor, _) => *tensor.shape(),
             Self::Remote(_, shape) => *shape,
         }
     }
@@ -75,7 +76,8 @@ impl<S: Shape> Var<S> {
     /// If the number of values is not that of the shape.
     pub fn constant(values: Vec<f32>, shape: S) -> Self {
         assert_eq!(values.len(), shape.num_elements(), "values do not fill {shape:?}");
-        Self { data: Data::Host(Dev::default().tensor_from_vec(values, shape)), slot: None }
+        let tensor = Dev::default().tensor_from_vec(values, shape);
+        Self { data: Data::Host(tensor, OnceLock::new()), slot: None }
     }
 
     /// A tensor to which gradients flow: a parameter, or an input whose gradient is wanted.
@@ -99,7 +101,7 @@ impl<S: Shape> Var<S> {
     /// All values in row-major order.
     pub fn values(&self) -> &[f32] {
         let tensor = match &self.data {
-            Data::Host(tensor) => tensor,
+            Data::Host(tensor, _) => tensor,
             Data::Remote(remote, _) => return remote.host(),
         };
         let len = tensor.shape().num_elements();
@@ -120,7 +122,10 @@ impl<S: Shape> Var<S> {
         if let Data::Remote(remote, shape) = &self.data {
             self.data = Self::constant(remote.host().to_vec(), *shape).data;
         }
-        let Data::Host(tensor) = &mut self.data else { unreachable!("the values were brought to the host") };
+        let Data::Host(tensor, uploaded) = &mut self.data else {
+            unreachable!("the values were brought to the host")
+        };
+        uploaded.take();
         let len = tensor.shape().num_elements();
         if len == 0 {
             return &mut [];
@@ -280,7 +285,7 @@ impl Graph {
             flops: 0,
             counting: false,
             edge: None,
-            composed: cfg!(feature = "cuda"),
+            composed: cfg!(feature = "composed"),
             remote: RemoteGradients::default(),
         }
     }
@@ -292,7 +297,7 @@ impl Graph {
 
     /// The same pass with every operation in its composed form ([`CustomOp::composed`]) on the
     /// [`Accelerator`](crate::composed::Accelerator), where its tensors and gradients stay until they are read. Under
-    /// the feature `cuda` every pass is one; on the CPU this is how the forms are compared with the kernels.
+    /// the feature `composed` every pass is one; on the CPU this is how the forms are compared with the kernels.
     pub fn composed(self) -> Self {
         Self { composed: true, ..self }
     }

@@ -71,16 +71,6 @@ impl<S: Shape> Var<S> {
         self.remote().values.clone()
     }
 
-    /// Moves the values to the accelerator, to stay there until they are written to.
-    pub fn move_to_accelerator(&mut self) {
-        if let Data::Host(tensor) = &self.data
-            && tensor.shape().num_elements() > 0
-        {
-            let shape = *tensor.shape();
-            self.data = Data::Remote(self.remote(), shape);
-        }
-    }
-
     /// Other values in place of these; gradients are collected where they were.
     ///
     /// # Panics
@@ -93,7 +83,7 @@ impl<S: Shape> Var<S> {
 
     pub(super) fn remote(&self) -> Arc<Remote> {
         match &self.data {
-            Data::Host(_) => Remote::new(uploaded(self.values().to_vec())),
+            Data::Host(_, kept) => kept.get_or_init(|| Remote::new(uploaded(self.values().to_vec()))).clone(),
             Data::Remote(remote, _) => remote.clone(),
         }
     }
