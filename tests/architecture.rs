@@ -38,7 +38,8 @@ const ALLOWED: [(&str, &[&str]); 13] = [
 ];
 
 /// External crates that only these may name directly.
-const RESERVED: [(&str, &[&str]); 5] = [
+const RESERVED: [(&str, &[&str]); 6] = [
+    ("cudarc", &["cm-tensor"]),
     ("dfdx", &["cm-tensor"]),
     ("ron", &["cm-experiment"]),
     ("clap", &["cm-cli"]),
@@ -140,4 +141,29 @@ fn unsafe_code_is_where_it_was_allowed() {
         let text = fs::read_to_string(&file).unwrap();
         assert!(!text.contains("unsafe {") && !text.contains("unsafe fn"), "{}", file.display());
     }
+}
+
+/// What `cm` is built of on this machine, with the given further arguments.
+fn tree(arguments: &[&str]) -> String {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.current_dir(root()).args([
+        "tree",
+        "--package",
+        "cm-cli",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+    ]);
+    let output = cargo.args(["--offline", "--locked"]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_default_build_pulls_in_nothing_of_cuda() {
+    let has = |tree: &str, name: &str| tree.lines().any(|line| line.starts_with(&format!("{name} v")));
+    let default = tree(&[]);
+    assert!(has(&default, "dfdx") && !has(&default, "cudarc"), "{default}");
+    assert!(has(&tree(&["--features", "cuda"]), "cudarc"), "the feature `cuda` is what brings it");
 }

@@ -28,7 +28,9 @@ fn every_command_has_help_with_an_example() {
     );
     for command in commands.into_iter().filter(|command| *command != "help") {
         let (help, _) = expect(folder.path(), &[command, "--help"], 0);
-        assert!(help.contains(&format!("Example:\n  cm {command} ")), "{help}");
+        let example = help.split_once("Example:\n").map(|(_, example)| example.trim_start());
+        let mut words = example.unwrap_or_default().split_whitespace();
+        assert_eq!((words.next(), words.next()), (Some("cm"), Some(command)), "{help}");
     }
 }
 
@@ -38,6 +40,15 @@ fn wrong_arguments_are_wrong_input() {
     for arguments in [&["fly"][..], &["run"], &["plan", "a", "b"], &["run", "study.ron", "--threads", "0"]] {
         expect(folder.path(), arguments, 2);
     }
+}
+
+#[test]
+fn the_devices_are_told_without_a_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let (told, _) = expect(folder.path(), &["devices"], 0);
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with("cpu ") && lines[0].contains("threads"), "{told}");
+    assert!(lines[1].starts_with("cuda"), "{told}");
 }
 
 #[test]

@@ -55,6 +55,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         overrides: Overrides,
     },
+    /// Say what this machine has to compute with: the CPU's instruction set and threads, and NVIDIA GPUs.
+    #[command(
+        after_help = "Example:\n  cm devices\n\nGPUs are found by a `cm` built with the feature `cuda` only."
+    )]
+    Devices,
     /// Share the runs of a study, or of a grid over its fields, among processes or machines.
     #[command(
         after_help = "Example:\n  cm sweep plan experiments/solver.ron && cm sweep run sweeps/solver && cm sweep collect sweeps/solver"

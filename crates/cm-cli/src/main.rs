@@ -94,6 +94,7 @@ fn perform(command: Command) -> Result<(), Ending> {
             let notes: String = study.notes.iter().map(|note| format!("// note: {note}\n")).collect();
             print(&(notes + &study.plan.describe()))
         }
+        Command::Devices => print(&cm_experiment::describe_devices()),
         Command::Sweep { sweep } => sweep::perform(sweep),
         Command::Table { run_dir } => print(&cm_experiment::report_of(&run_dir)?),
         Command::SearchTimes {

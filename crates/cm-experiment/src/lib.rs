@@ -26,6 +26,7 @@ mod context;
 mod cost;
 pub mod dataset;
 mod denoise;
+mod devices;
 mod diagnostics;
 mod durable;
 mod edit;
@@ -81,6 +82,7 @@ pub use config::{
 };
 pub use cost::{ArmCost, TrainingCost, describe_preset};
 pub use denoise::{DenoiseRequest, Denoised, denoise};
+pub use devices::describe_devices;
 pub use diagnostics::{Diagnostic, InputErrors};
 pub use edit::{EditRequest, EditTask, Edited, edit};
 pub use error::{FolderError, RunError, RunOutcome};

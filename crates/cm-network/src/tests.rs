@@ -1,5 +1,7 @@
 //! Whole networks: gradients, determinism, parameter counts.
 
+mod composed;
+
 use crate::feature_net::Classifier;
 use crate::{
     AdmConfig, Conditions, EmbeddingConfig, Extra, FourierConfig, HeadsConfig, MlpConfig, Network,

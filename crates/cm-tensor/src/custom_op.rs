@@ -11,15 +11,22 @@
 //! To be differentiable forwards as well (JVP), an operation will gain a third method beside `forward` and
 //! `backward`; every operation here has a linear tangent rule.
 
+mod remote;
+
+use crate::composed::{Accelerator, AnyDevice, Flat};
 use cm_image::{ImageBatch, ImageShape};
 use cm_kernels::elementwise;
 use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::{OwnedTape, PutTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::Backward;
+use remote::{Remote, RemoteGradients};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-/// The device all tensors live on.
+pub use remote::{OnAccelerator, crossed};
+
+/// The device of the kernels, on which all tensors live that a composed pass has not moved.
 pub type Dev = dfdx::tensor::Cpu;
 
 /// Images, NHWC.
@@ -41,8 +48,25 @@ type DfdxGradients = dfdx::tensor::Gradients<f32, Dev>;
 /// A tensor and, if a gradient may flow to it, where that gradient is collected. Cloning shares both.
 #[derive(Clone, Debug)]
 pub struct Var<S: Shape> {
-    tensor: Tensor<S, f32, Dev>,
+    data: Data<S>,
     slot: Option<Slot>,
+}
+
+#[derive(Clone, Debug)]
+enum Data<S: Shape> {
+    /// On the host, and on the accelerator once a composed operation has taken it.
+    Host(Tensor<S, f32, Dev>, OnceLock<Arc<Remote>>),
+    /// On the accelerator.
+    Remote(Arc<Remote>, S),
+}
+
+impl<S: Shape> Data<S> {
+    fn shape(&self) -> S {
+        match self {
+            Self::Host(tensor, _) => *tensor.shape(),
+            Self::Remote(_, shape) => *shape,
+        }
+    }
 }
 
 impl<S: Shape> Var<S> {
@@ -52,7 +76,8 @@ impl<S: Shape> Var<S> {
     /// If the number of values is not that of the shape.
     pub fn constant(values: Vec<f32>, shape: S) -> Self {
         assert_eq!(values.len(), shape.num_elements(), "values do not fill {shape:?}");
-        Self { tensor: Dev::default().tensor_from_vec(values, shape), slot: None }
+        let tensor = Dev::default().tensor_from_vec(values, shape);
+        Self { data: Data::Host(tensor, OnceLock::new()), slot: None }
     }
 
     /// A tensor to which gradients flow: a parameter, or an input whose gradient is wanted.
@@ -65,21 +90,25 @@ impl<S: Shape> Var<S> {
 
     /// The same values, sharing memory until one is written to, with a gradient of its own or none.
     pub fn detached(&self, tracked: bool) -> Self {
-        Self { tensor: self.tensor.clone(), slot: tracked.then(new_slot) }
+        Self { data: self.data.clone(), slot: tracked.then(new_slot) }
     }
 
     /// The extents of the tensor.
     pub fn shape(&self) -> S::Concrete {
-        self.tensor.shape().concrete()
+        self.data.shape().concrete()
     }
 
     /// All values in row-major order.
     pub fn values(&self) -> &[f32] {
-        let len = self.tensor.shape().num_elements();
+        let tensor = match &self.data {
+            Data::Host(tensor, _) => tensor,
+            Data::Remote(remote, _) => return remote.host(),
+        };
+        let len = tensor.shape().num_elements();
         if len == 0 {
             return &[];
         }
-        let first: *const f32 = &self.tensor[S::Concrete::default()];
+        let first: *const f32 = &tensor[S::Concrete::default()];
         // SAFETY: every tensor here was made by `tensor_from_vec`, so its strides are row-major and its `len`
         // elements lie in one `Vec` that begins at element zero; the borrow of `self` keeps it alive and unwritten.
         #[expect(unsafe_code, reason = "the zero-copy view this file exists for")]
@@ -90,12 +119,19 @@ impl<S: Shape> Var<S> {
 
     /// All values, to be changed in place; copied first if they are shared.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        let len = self.tensor.shape().num_elements();
+        if let Data::Remote(remote, shape) = &self.data {
+            self.data = Self::constant(remote.host().to_vec(), *shape).data;
+        }
+        let Data::Host(tensor, uploaded) = &mut self.data else {
+            unreachable!("the values were brought to the host")
+        };
+        uploaded.take();
+        let len = tensor.shape().num_elements();
         if len == 0 {
             return &mut [];
         }
         // dfdx makes the buffer unique (`Arc::make_mut`) before it hands out the reference.
-        let first: *mut f32 = &mut self.tensor[S::Concrete::default()];
+        let first: *mut f32 = &mut tensor[S::Concrete::default()];
         // SAFETY: as in `values`; the buffer is unshared and `self` is borrowed mutably.
         #[expect(unsafe_code, reason = "the zero-copy view this file exists for")]
         unsafe {
@@ -140,6 +176,8 @@ pub trait Operand {
     fn slot(&self) -> Option<&Slot>;
     #[doc(hidden)]
     fn keep(&self) -> Box<dyn Operand>;
+    #[doc(hidden)]
+    fn remote(&self) -> Arc<Remote>;
 }
 
 impl<S: Shape> Operand for Var<S> {
@@ -153,6 +191,10 @@ impl<S: Shape> Operand for Var<S> {
 
     fn keep(&self) -> Box<dyn Operand> {
         Box::new(self.clone())
+    }
+
+    fn remote(&self) -> Arc<Remote> {
+        Var::remote(self)
     }
 }
 
@@ -174,8 +216,16 @@ pub trait CustomOp: 'static {
         0
     }
 
+    /// Whether a gradient can flow to this input.
+    fn passes_gradient(&self, _index: usize) -> bool {
+        true
+    }
+
     /// The gradient for each input, `None` where [`BackwardContext::wanted`] is false.
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>>;
+
+    /// The same operation composed of dfdx's own, on any device; inputs and output flat.
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T>;
 }
 
 /// What an operation's backward pass sees.
@@ -200,6 +250,10 @@ pub struct Graph {
     counting: bool,
     /// Of a region that is computed again: what gradients leave it through.
     edge: Option<Edge>,
+    /// Operations are done in their composed forms.
+    composed: bool,
+    /// Of a composed pass: the gradients so far.
+    remote: RemoteGradients,
 }
 
 /// What a region's operations take from outside, and what they made themselves.
@@ -209,20 +263,53 @@ struct Edge {
     seen: HashSet<u64>,
 }
 
+impl Edge {
+    /// Takes note of an operation of the region.
+    fn joined(&mut self, inputs: &[Option<Slot>], output: &Slot) {
+        let Self { outside, seen } = self;
+        outside.extend(inputs.iter().flatten().filter(|slot| seen.insert(slot.number)).cloned());
+        seen.insert(output.number);
+    }
+}
+
 impl Graph {
     /// A pass that can be differentiated.
     pub fn recording() -> Self {
-        Self { tape: Some(OwnedTape::default()), flops: 0, counting: false, edge: None }
+        Self { tape: Some(OwnedTape::default()), ..Self::inference() }
     }
 
     /// A pass of which only the result is wanted.
     pub fn inference() -> Self {
-        Self { tape: None, flops: 0, counting: false, edge: None }
+        Self {
+            tape: None,
+            flops: 0,
+            counting: false,
+            edge: None,
+            composed: cfg!(feature = "composed"),
+            remote: RemoteGradients::default(),
+        }
     }
 
     /// A pass of which only [`flops`](Self::flops) is wanted: nothing is computed, and memory is not touched.
     pub fn counting() -> Self {
         Self { counting: true, ..Self::inference() }
+    }
+
+    /// The same pass with every operation in its composed form ([`CustomOp::composed`]) on the
+    /// [`Accelerator`](crate::composed::Accelerator), where its tensors and gradients stay until they are read. Under
+    /// the feature `composed` every pass is one; on the CPU this is how the forms are compared with the kernels.
+    pub fn composed(self) -> Self {
+        Self { composed: true, ..self }
+    }
+
+    /// The same pass in the kernels of the CPU.
+    pub fn in_kernels(self) -> Self {
+        Self { composed: false, ..self }
+    }
+
+    /// Whether operations are done in their composed forms.
+    pub fn is_composed(&self) -> bool {
+        self.composed
     }
 
     /// Whether this pass can be differentiated: then dropout drops.
@@ -241,6 +328,9 @@ impl Graph {
         if self.counting {
             return Var::constant(vec![0.0; shape.num_elements()], shape);
         }
+        if self.composed {
+            return self.apply_composed(op, inputs, shape);
+        }
         let mut buffer = cm_kernels::buffer::unwritten(shape.num_elements());
         let values: Vec<&[f32]> = inputs.iter().map(|input| input.values()).collect();
         let saved = op.forward(&values, &mut buffer);
@@ -250,9 +340,8 @@ impl Graph {
             return output;
         };
         let output_slot = new_slot();
-        if let Some(Edge { outside, seen }) = &mut self.edge {
-            outside.extend(slots.iter().flatten().filter(|slot| seen.insert(slot.number)).cloned());
-            seen.insert(output_slot.number);
+        if let Some(edge) = &mut self.edge {
+            edge.joined(&slots, &output_slot);
         }
         let kept_inputs: Vec<Option<Box<dyn Operand>>> =
             inputs.iter().enumerate().map(|(i, input)| op.keeps_input(i).then(|| input.keep())).collect();
@@ -286,8 +375,11 @@ impl Graph {
     /// What `region` returns. Of its insides nothing is kept: on the way back it is run again, this time recording. It must
     /// return the same whenever it is run; what it takes from outside it takes as tensors of its own.
     pub fn recomputed<S: Shape>(&mut self, region: impl Fn(&mut Self) -> Var<S> + 'static) -> Var<S> {
+        if self.composed {
+            return self.recomputed_composed(region);
+        }
         let Some(tape) = self.tape.as_mut() else { return region(self) };
-        let mut quiet = Self::inference();
+        let mut quiet = Self::inference().in_kernels();
         let mut output = region(&mut quiet);
         self.flops += quiet.flops;
         let output_slot = new_slot();
@@ -297,7 +389,7 @@ impl Graph {
             if gradient.is_empty() {
                 return Ok(()); // the loss does not depend on this output
             }
-            let mut graph = Self { edge: Some(Edge::default()), ..Self::recording() };
+            let mut graph = Self { edge: Some(Edge::default()), ..Self::recording().in_kernels() };
             let output = region(&mut graph);
             let outside = graph.edge.take().map(|edge| edge.outside).unwrap_or_default();
             let mut inside = graph.backward(&output, gradient);
@@ -315,21 +407,33 @@ impl Graph {
     ///
     /// # Panics
     /// If the pass did not record, or `seed` has not one value for each of `output`.
-    pub fn backward<S: Shape>(self, output: &Var<S>, seed: Vec<f32>) -> Gradients {
-        let mut tape = self.tape.expect("only a recording pass can go backwards");
-        assert_eq!(seed.len(), output.values().len(), "one seed for each value of the output");
-        if let Some(slot) = output.slot.clone() {
-            tape.add_backward_op(move |gradients| accumulate(gradients, &slot, seed));
+    pub fn backward<S: Shape>(mut self, output: &Var<S>, seed: Vec<f32>) -> Gradients {
+        let tape = self.tape.as_mut().expect("only a recording pass can go backwards");
+        assert_eq!(seed.len(), output.data.shape().num_elements(), "one seed for each value of the output");
+        match output.slot.clone() {
+            Some(slot) if self.composed && !seed.is_empty() => {
+                remote::add(&self.remote, &slot, remote::uploaded(seed));
+            }
+            Some(slot) => tape.add_backward_op(move |gradients| accumulate(gradients, &slot, seed)),
+            None => {}
         }
+        let remote = self.remote.clone();
+        Gradients { host: self.walk_back(), remote }
+    }
+
+    fn walk_back(self) -> DfdxGradients {
+        let tape = self.tape.expect("only a recording pass can go backwards");
         // dfdx starts from a scalar; ours carries the tape and nothing else.
         let start: Tensor<(), f32, Dev> = Dev::default().tensor_from_vec(vec![0.0], ());
-        let gradients = start.put_tape(tape).try_backward().expect("the CPU device fails only on allocation");
-        Gradients(gradients)
+        start.put_tape(tape).try_backward().expect("the CPU device fails only on allocation")
     }
 }
 
 /// The result of a backward pass.
-pub struct Gradients(DfdxGradients);
+pub struct Gradients {
+    host: DfdxGradients,
+    remote: RemoteGradients,
+}
 
 impl Gradients {
     /// Moves out the gradient of a tracked tensor; `None` if the loss does not depend on it or it is not tracked.
@@ -337,8 +441,16 @@ impl Gradients {
         self.take_slot(var.slot.as_ref()?)
     }
 
+    /// [`take`](Self::take) of a composed pass, without bringing the gradient to the host.
+    pub fn take_on_accelerator<S: Shape>(&mut self, var: &Var<S>) -> Option<OnAccelerator> {
+        self.remote.borrow_mut().remove(&var.slot.as_ref()?.number)
+    }
+
     fn take_slot(&mut self, slot: &Slot) -> Option<Vec<f32>> {
-        let buffer = self.0.get_or_alloc_mut(&slot.tensor).expect("an empty buffer can always be made");
+        if let Some(gradient) = self.remote.borrow_mut().remove(&slot.number) {
+            return Some(remote::downloaded(&gradient));
+        }
+        let buffer = self.host.get_or_alloc_mut(&slot.tensor).expect("an empty buffer can always be made");
         let values = std::mem::take(&mut **buffer);
         (!values.is_empty()).then_some(values)
     }

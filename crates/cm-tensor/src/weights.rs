@@ -1,6 +1,6 @@
 //! A network's weights: named arrays outside the layers that use them.
 
-use crate::{Gradients, Vector};
+use crate::{Gradients, OnAccelerator, Vector};
 use std::fmt;
 
 /// Which array of a [`Weights`] set; layers keep these.
@@ -93,7 +93,7 @@ impl Weights {
 
     /// The number of values in all arrays.
     pub fn count(&self) -> usize {
-        self.parameters.iter().map(|p| p.value.values().len()).sum()
+        self.parameters.iter().map(|p| p.value.shape()[0]).sum()
     }
 
     /// Name, extents and values of each array, in order.
@@ -110,8 +110,20 @@ impl Weights {
     pub fn gradients(&self, gradients: &mut Gradients) -> Vec<Vec<f32>> {
         self.parameters
             .iter()
-            .map(|p| gradients.take(&p.value).unwrap_or_else(|| vec![0.0; p.value.values().len()]))
+            .map(|p| gradients.take(&p.value).unwrap_or_else(|| vec![0.0; p.value.shape()[0]]))
             .collect()
+    }
+
+    /// [`gradients`](Self::gradients) of a composed pass, without bringing them to the host.
+    pub fn gradients_on_accelerator(&self, gradients: &mut Gradients) -> Vec<OnAccelerator> {
+        let zeros = |p: &Parameter| p.value.on_accelerator() * 0.0;
+        let of = |p: &Parameter| gradients.take_on_accelerator(&p.value).unwrap_or_else(|| zeros(p));
+        self.parameters.iter().map(of).collect()
+    }
+
+    /// Each array in order, to be replaced where it lies.
+    pub fn vectors_mut(&mut self) -> impl Iterator<Item = &mut Vector> {
+        self.parameters.iter_mut().map(|p| &mut p.value)
     }
 
     /// Replaces all values by those of same-named arrays, whatever their order.

@@ -1,11 +1,13 @@
 //! The state of a training run: weights, moments, averages, step.
 
+mod on_accelerator;
+
 use crate::{
     Ema, EmaConfig, ImageLoss, LearningRateConfig, OptimiserConfig, Progress, Schedule, StepReport, StepSeed,
     TrainConfig, TrainError,
 };
 use cm_kernels::elementwise::sum_squares;
-use cm_kernels::update::{self, Slices};
+use cm_kernels::update::{self, Rule, Slices};
 use cm_tensor::{CheckpointError, Graph, TensorFile, Vector, Weights};
 
 /// The entry of a checkpoint that says after how many updates training began anew; absent if it never did.
@@ -22,8 +24,8 @@ pub struct TrainState {
     pub tracked: Vec<Weights>,
     /// A further average with a decay given at each update, if the method has one: the target network.
     pub target: Option<Weights>,
-    first_moments: Vec<Vec<f32>>,
-    second_moments: Vec<Vec<f32>>,
+    first_moments: Vec<Vector>,
+    second_moments: Vec<Vector>,
     optimiser: OptimiserConfig,
     learning_rate: LearningRateConfig,
     emas: Vec<Ema>,
@@ -36,7 +38,8 @@ pub struct TrainState {
 impl TrainState {
     /// A run that begins with `weights`; averages begin there as well, and the target if there is one.
     pub fn new(config: &TrainConfig, weights: Weights, with_target: bool) -> Self {
-        let zeros = || weights.iter().map(|(_, _, values)| vec![0.0; values.len()]).collect::<Vec<_>>();
+        let zeros =
+            || weights.iter().map(|(_, _, values)| moment(vec![0.0; values.len()])).collect::<Vec<_>>();
         let build = |ema: EmaConfig| ema.build(config.batch, config.images());
         let widths = config.snapshots.iter().flat_map(|snapshots| &snapshots.sigma_rels);
         let tracked: Vec<Ema> = widths.map(|&sigma_rel| build(EmaConfig::Power(sigma_rel))).collect();
@@ -71,7 +74,7 @@ impl TrainState {
         let followers = self.averages.iter_mut().chain(&mut self.tracked).chain(&mut self.target);
         followers.for_each(|follower| *follower = weights.clone());
         let moments = self.first_moments.iter_mut().chain(&mut self.second_moments);
-        moments.for_each(|moment| moment.fill(0.0));
+        moments.for_each(|moment| moment.values_mut().fill(0.0));
         self.weights = weights;
         self.restarted_at = self.step;
     }
@@ -107,13 +110,27 @@ impl TrainState {
             return Err(not_finite("loss"));
         }
         let count = weights.len();
-        let gradients = self.weights.gradients(&mut graph.backward(losses, weights));
-        let gradient_norm = Self::norm(&gradients);
+        let learning_rate = self.learning_rate.at(progress);
+        let composed = graph.is_composed();
+        let mut gradients = graph.backward(losses, weights);
+        let gradient_norm = if composed {
+            let gradients = self.weights.gradients_on_accelerator(&mut gradients);
+            let norm = on_accelerator::norm(&gradients);
+            if norm.is_finite() {
+                self.update_on_accelerator(gradients, norm, learning_rate, target_decay);
+            }
+            norm
+        } else {
+            let gradients = self.weights.gradients(&mut gradients);
+            let norm = Self::norm(&gradients);
+            if norm.is_finite() {
+                self.update(&gradients, norm, learning_rate, target_decay);
+            }
+            norm
+        };
         if !gradient_norm.is_finite() {
             return Err(not_finite("gradient"));
         }
-        let learning_rate = self.learning_rate.at(progress);
-        self.update(&gradients, gradient_norm, learning_rate, target_decay);
         let (step, images) = (progress.step + 1, progress.images + count as u64);
         let of_image =
             |(image, part): (usize, &f64)| ImageLoss { level: levels(image).0, loss: part * count as f64 };
@@ -132,15 +149,7 @@ impl TrainState {
     /// # Panics
     /// If the gradients are not those of the weights.
     fn update(&mut self, gradients: &[Vec<f32>], norm: f64, learning_rate: f32, target_decay: f32) {
-        self.step += 1;
-        let step = self.step - self.restarted_at;
-        let rule = self.optimiser.rule(learning_rate, step);
-        let scale = match self.gradient_clip {
-            Some(clip) if norm > f64::from(clip) => (f64::from(clip) / norm) as f32,
-            _ => 1.0,
-        };
-        let decays =
-            self.emas.iter().map(|ema| ema.decay(step)).chain(self.target.is_some().then_some(target_decay));
+        let (rule, scale, decays) = self.next_step(norm, learning_rate, target_decay);
         let mut followers: Vec<(_, f32)> = self
             .averages
             .iter_mut()
@@ -149,7 +158,8 @@ impl TrainState {
             .map(Weights::values_mut)
             .zip(decays)
             .collect();
-        let moments = self.first_moments.iter_mut().zip(&mut self.second_moments);
+        let moments = (self.first_moments.iter_mut().map(Vector::values_mut))
+            .zip(self.second_moments.iter_mut().map(Vector::values_mut));
         for ((parameter, gradient), (first_moment, second_moment)) in
             self.weights.values_mut().zip(gradients).zip(moments)
         {
@@ -160,6 +170,19 @@ impl TrainState {
             let slices = Slices { parameter, gradient, first_moment, second_moment, averages: &mut averages };
             update::apply(&rule, scale, slices);
         }
+    }
+
+    /// Begins the next step: its rule, the factor of its gradient, whose norm is `norm`, and the decay of each average.
+    fn next_step(&mut self, norm: f64, learning_rate: f32, target_decay: f32) -> (Rule, f32, Vec<f32>) {
+        self.step += 1;
+        let step = self.step - self.restarted_at;
+        let scale = match self.gradient_clip {
+            Some(clip) if norm > f64::from(clip) => (f64::from(clip) / norm) as f32,
+            _ => 1.0,
+        };
+        let decays =
+            self.emas.iter().map(|ema| ema.decay(step)).chain(self.target.is_some().then_some(target_decay));
+        (self.optimiser.rule(learning_rate, step), scale, decays.collect())
     }
 
     /// Writes everything into `file`.
@@ -182,7 +205,7 @@ impl TrainState {
             [("first_moment/", &self.first_moments), ("second_moment/", &self.second_moments)]
         {
             for ((name, shape, _), values) in self.weights.iter().zip(moments) {
-                file.arrays.push((format!("{prefix}{name}"), shape.to_vec(), values.clone()));
+                file.arrays.push((format!("{prefix}{name}"), shape.to_vec(), values.values().to_vec()));
             }
         }
     }
@@ -216,11 +239,16 @@ impl TrainState {
         {
             let mut arrays = self.weights.clone();
             file.load_weights(prefix, &mut arrays)?;
-            *moments = arrays.iter().map(|(_, _, values)| values.to_vec()).collect();
+            *moments = arrays.iter().map(|(_, _, values)| moment(values.to_vec())).collect();
         }
         (self.step, self.restarted_at) = (step, restarted_at);
         Ok(())
     }
+}
+
+fn moment(values: Vec<f32>) -> Vector {
+    let len = values.len();
+    Vector::constant(values, [len])
 }
 
 /// The images whose losses are not finite, or all if every single one is; the first few, with their levels.

@@ -1,5 +1,6 @@
 //! Element-wise non-linearities.
 
+use crate::composed::{self, AnyDevice, Flat, Tape, taken};
 use crate::{BackwardContext, CustomOp, Graph, Var};
 use cm_kernels::{activation, buffer::written_by};
 use dfdx::shapes::Shape;
@@ -19,6 +20,11 @@ impl CustomOp for Silu {
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
         let x = context.inputs[0];
         vec![Some(written_by(x.len(), |grad| activation::silu_backward(x, &context.gradient, grad)))]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [x] = taken(inputs);
+        composed::silu(x)
     }
 }
 
@@ -42,6 +48,11 @@ impl CustomOp for Relu {
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
         let x = context.inputs[0];
         vec![Some(written_by(x.len(), |grad| activation::relu_backward(x, &context.gradient, grad)))]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [x] = taken(inputs);
+        x.relu()
     }
 }
 

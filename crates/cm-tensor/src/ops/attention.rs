@@ -1,5 +1,9 @@
 //! Self-attention over the pixels of an image.
 
+use crate::composed::{
+    AnyDevice, Axes4, Axis, Flat, PermuteTo, ReshapeTo, Tape, Tensor, TryMatMul, WithEmptyTape, flat, shaped,
+    taken,
+};
 use crate::{BackwardContext, CustomOp, Graph, Images};
 use cm_kernels::attention::{self, AttentionShape};
 use cm_kernels::buffer::{unwritten, written_by};
@@ -32,6 +36,22 @@ impl CustomOp for Attention {
         vec![Some(written_by(qkv.len(), |grad| {
             attention::backward(&self.0, qkv, context.output, context.saved, &context.gradient, grad);
         }))]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let AttentionShape { batch, tokens, heads, dim } = self.0;
+        let [qkv] = taken(inputs);
+        let qkv = shaped(qkv, (batch, tokens, 3, heads, dim));
+        let part = |qkv: Tensor<(usize, usize, usize, usize, usize), f32, D, T>, index: usize| {
+            let part = shaped(qkv.slice((.., .., index..index + 1, .., ..)), (batch, tokens, heads, dim));
+            part.permute::<(usize, usize, usize, usize), Axes4<0, 2, 1, 3>>().contiguous()
+        };
+        let keys =
+            part(qkv.with_empty_tape(), 1).permute::<(usize, usize, usize, usize), Axes4<0, 1, 3, 2>>();
+        let values = part(qkv.with_empty_tape(), 2);
+        let scores = (part(qkv, 0) * (dim as f32).sqrt().recip()).matmul(keys);
+        let mixed = scores.softmax::<Axis<3>>().matmul(values);
+        flat(mixed.permute::<(usize, usize, usize, usize), Axes4<0, 2, 1, 3>>())
     }
 }
 

@@ -1,5 +1,8 @@
 //! Another scale for each channel.
 
+use crate::composed::{
+    AnyDevice, Axis, BroadcastTo, Flat, HasShape, Tape, flat, for_each_row, shaped, taken,
+};
 use crate::{BackwardContext, CustomOp, Graph, Images};
 
 struct Affine {
@@ -32,6 +35,21 @@ impl CustomOp for Affine {
             }
         }
         vec![Some(by_x)]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [x] = taken(inputs);
+        let channels = self.scale.len();
+        let pixels = x.shape().0 / self.inputs;
+        let device = x.device().clone();
+        let x = if self.inputs == channels {
+            shaped(x, (pixels, channels))
+        } else {
+            x.broadcast_like::<_, Axis<1>>(&(pixels, channels))
+        };
+        let scale = for_each_row(device.tensor_from_vec(self.scale.clone(), (channels,)), &x);
+        let shift = for_each_row(device.tensor_from_vec(self.shift.clone(), (channels,)), &x);
+        flat(x * scale + shift)
     }
 }
 

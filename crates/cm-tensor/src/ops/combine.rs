@@ -1,5 +1,8 @@
 //! Sums, mixtures, concatenation, dropout.
 
+use crate::composed::{
+    AnyDevice, Axis, Flat, HasShape, Tape, TryConcatAlong, flat, for_each_column, shaped, taken,
+};
 use crate::{BackwardContext, CustomOp, Graph, Images, Var};
 use cm_kernels::{
     buffer::{unwritten, written_by},
@@ -32,6 +35,11 @@ impl CustomOp for Add {
         }
         // One addend is a constant: the gradient moves on without a copy.
         if context.wanted[0] { vec![Some(gradient), None] } else { vec![None, Some(gradient)] }
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [a, b] = taken(inputs);
+        (a + b) * self.scale
     }
 }
 
@@ -67,6 +75,16 @@ impl CustomOp for Blend {
             })
         };
         vec![part(context.wanted[0], &self.a), part(context.wanted[1], &self.b)]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [x, y] = taken(inputs);
+        let rows = self.a.len();
+        let values = x.shape().0 / rows;
+        let (x, y) = (shaped(x, (rows, values)), shaped(y, (rows, values)));
+        let a = for_each_column(x.device().tensor_from_vec(self.a.clone(), (rows,)), &x);
+        let b = for_each_column(x.device().tensor_from_vec(self.b.clone(), (rows,)), &y);
+        flat(x * a + y * b)
     }
 }
 
@@ -104,6 +122,11 @@ impl CustomOp for Concat {
         elementwise::split_channels(self.pixels, self.a, self.b, &context.gradient, &mut a, &mut b);
         vec![context.wanted[0].then_some(a), context.wanted[1].then_some(b)]
     }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [a, b] = taken(inputs);
+        flat((shaped(a, (self.pixels, self.a)), shaped(b, (self.pixels, self.b))).concat_along(Axis::<1>))
+    }
 }
 
 /// The channels of a, then those of b.
@@ -136,6 +159,15 @@ impl CustomOp for Dropout {
         let gradient = &context.gradient;
         let drop = |out: &mut [f32]| elementwise::dropout(self.key, self.probability, gradient, out);
         vec![Some(written_by(gradient.len(), drop))]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [x] = taken(inputs);
+        let len = x.shape().0;
+        let ones = vec![1.0; len];
+        let mask = written_by(len, |out| elementwise::dropout(self.key, self.probability, &ones, out));
+        let mask = x.device().tensor_from_vec(mask, (len,));
+        x * mask
     }
 }
 

@@ -1,5 +1,8 @@
 //! Convolution with everything that can ride along in its last pass.
 
+use crate::composed::{
+    AnyDevice, Axis, BroadcastTo, Flat, Tape, TryMatMul, Windows, WithEmptyTape, flat, for_each_row, shaped,
+};
 use crate::{BackwardContext, CustomOp, Graph, Images, Matrix, Operand, Vector};
 use cm_kernels::buffer::written_by;
 use cm_kernels::conv2d::{self as kernel, Conv2dShape, Epilogue};
@@ -84,6 +87,38 @@ impl CustomOp for Op {
             parts.push(wanted[parts.len()].then_some(gradient));
         }
         parts
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let shape = &self.shape;
+        let (pixels, inner, outputs) =
+            (shape.out_height() * shape.out_width(), shape.in_channels, shape.out_channels);
+        let mut inputs = inputs.into_iter();
+        let mut next = || inputs.next().expect("given with the operation");
+        let x = shaped(next(), (shape.batch, shape.height, shape.width, inner));
+        let weight = shaped(next(), (shape.kernel * shape.kernel, inner, outputs));
+        let bias = next();
+        let windows = Windows {
+            kernel: shape.kernel,
+            stride: shape.stride,
+            padding: shape.padding,
+            out: (shape.out_height(), shape.out_width()),
+        };
+        let products = windows.places(x, 0.0).enumerate().map(|(place, values)| {
+            let matrix = weight.with_empty_tape().slice((place..place + 1, .., ..));
+            values.matmul(shaped(matrix, (inner, outputs)))
+        });
+        let sum = products.reduce(|sum, product| sum + product).expect("a kernel has a place");
+        let sum = for_each_row(bias, &sum) + sum;
+        let mut sum = shaped(sum, (shape.batch, pixels, outputs));
+        if self.image_bias {
+            let part = shaped(next(), (shape.batch, outputs));
+            sum = part.broadcast_like::<_, Axis<1>>(&(shape.batch, pixels, outputs)) + sum;
+        }
+        if self.residual {
+            sum = sum + shaped(next(), (shape.batch, pixels, outputs));
+        }
+        flat(sum * self.scale)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loss of a classifier.
 
+use crate::composed::{AnyDevice, Axis, Flat, SumTo, Tape, shaped, taken};
 use crate::{BackwardContext, CustomOp, Graph, Matrix, Vector};
 use cm_kernels::buffer::{unwritten, written_by};
 use cm_kernels::softmax;
@@ -27,6 +28,17 @@ impl CustomOp for CrossEntropy {
             let gradient = &context.gradient;
             softmax::cross_entropy_backward(rows, self.classes, probabilities, &self.labels, gradient, out);
         }))]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [logits] = taken(inputs);
+        let rows = self.labels.len();
+        let mut chosen = vec![0.0; rows * self.classes];
+        for (row, &label) in self.labels.iter().enumerate() {
+            chosen[row * self.classes + label as usize] = -1.0;
+        }
+        let chosen = logits.device().tensor_from_vec(chosen, (rows, self.classes));
+        (shaped(logits, (rows, self.classes)).log_softmax::<Axis<1>>() * chosen).sum::<(usize,), Axis<1>>()
     }
 }
 

@@ -1,12 +1,22 @@
 //! The distance between the student's output and a target, one value for each image.
 
+use crate::composed::{
+    AnyDevice, Axis, Flat, HasShape, MaxTo, MeanTo, SumTo, Tape, Tensor, WithEmptyTape, for_each_column,
+    for_each_row, shaped, taken,
+};
 use crate::{BackwardContext, CustomOp, Graph, Images, Vector};
 pub use cm_kernels::distance::Distance as PairDistance;
 use cm_kernels::{buffer::written_by, distance as kernel};
 
-impl CustomOp for PairDistance {
+/// A distance and the number of images.
+struct Pairs {
+    kind: PairDistance,
+    rows: usize,
+}
+
+impl CustomOp for Pairs {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
-        kernel::distance(*self, output.len(), inputs[0], inputs[1], output);
+        kernel::distance(self.kind, output.len(), inputs[0], inputs[1], output);
         Vec::new()
     }
 
@@ -14,12 +24,31 @@ impl CustomOp for PairDistance {
         true
     }
 
+    fn passes_gradient(&self, index: usize) -> bool {
+        index == 0
+    }
+
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
         let [x, y] = context.inputs else { unreachable!("two inputs were given") };
         let gradient = &context.gradient;
-        let by_x =
-            written_by(x.len(), |out| kernel::distance_backward(*self, gradient.len(), x, y, gradient, out));
+        let by_x = written_by(x.len(), |out| {
+            kernel::distance_backward(self.kind, gradient.len(), x, y, gradient, out);
+        });
         vec![context.wanted[0].then_some(by_x), None]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [x, y] = taken(inputs);
+        let values = x.shape().0 / self.rows;
+        let d = shaped(x - y, (self.rows, values));
+        match self.kind {
+            PairDistance::L1 => d.abs().mean::<(usize,), Axis<1>>(),
+            // The smallest number keeps the derivative of the root at 0 finite, and with it the gradient 0.
+            PairDistance::L2 => (d.square().mean::<(usize,), Axis<1>>() + f32::MIN_POSITIVE).sqrt(),
+            PairDistance::SquaredL2 => d.square().mean::<(usize,), Axis<1>>(),
+            PairDistance::LInfinity => d.abs().max::<(usize,), Axis<1>>(),
+            PairDistance::PseudoHuber { c } => (d.square().sum::<(usize,), Axis<1>>() + c * c).sqrt() - c,
+        }
     }
 }
 
@@ -29,10 +58,12 @@ impl CustomOp for PairDistance {
 /// If the shapes differ.
 pub fn pair_distance(graph: &mut Graph, kind: PairDistance, student: &Images, target: &Images) -> Vector {
     assert_eq!(student.shape(), target.shape(), "a distance between different shapes");
-    graph.apply(kind, &[student, target], [student.shape()[0]])
+    let rows = student.shape()[0];
+    graph.apply(Pairs { kind, rows }, &[student, target], [rows])
 }
 
 struct FeatureDistance {
+    rows: usize,
     weights: Vec<f32>,
 }
 
@@ -46,6 +77,10 @@ impl CustomOp for FeatureDistance {
         true
     }
 
+    fn passes_gradient(&self, index: usize) -> bool {
+        index == 0
+    }
+
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
         let [x, y] = context.inputs else { unreachable!("two inputs were given") };
         let gradient = &context.gradient;
@@ -53,6 +88,17 @@ impl CustomOp for FeatureDistance {
             kernel::unit_feature_distance_backward(gradient.len(), &self.weights, x, y, gradient, out);
         });
         vec![context.wanted[0].then_some(by_x), None]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [x, y] = taken(inputs);
+        let channels = self.weights.len();
+        let pixels = x.shape().0 / channels;
+        let weights = x.device().tensor_from_vec(self.weights.clone(), (channels,));
+        let d = unit_length(shaped(x, (pixels, channels))) - unit_length(shaped(y, (pixels, channels)));
+        let weights = for_each_row(weights, &d);
+        let sums = (d.square() * weights).sum::<(usize,), Axis<1>>();
+        shaped(sums, (self.rows, pixels / self.rows)).mean::<(usize,), Axis<1>>()
     }
 }
 
@@ -78,5 +124,18 @@ pub fn weighted_feature_distance(
     assert_eq!(student.shape(), target.shape(), "a distance between different shapes");
     let [count, _, _, channels] = student.shape();
     assert_eq!(weights.len(), channels, "one weight for each channel");
-    graph.apply(FeatureDistance { weights }, &[student, target], [count])
+    graph.apply(FeatureDistance { rows: count, weights }, &[student, target], [count])
 }
+
+/// Each row divided by its length, as `cm-kernels` does.
+fn unit_length<D: AnyDevice, T: Tape<f32, D>>(
+    x: Tensor<(usize, usize), f32, D, T>,
+) -> Tensor<(usize, usize), f32, D, T> {
+    let square = x.with_empty_tape().square().sum::<(usize,), Axis<1>>();
+    let length = (square + f32::MIN_POSITIVE).sqrt() + LENGTH_EPS;
+    let length = for_each_column(length, &x);
+    x / length
+}
+
+/// Added to the length of a feature vector before dividing by it, as LPIPS does.
+const LENGTH_EPS: f32 = 1e-10;

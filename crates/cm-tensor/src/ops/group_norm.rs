@@ -1,5 +1,8 @@
 //! Group normalisation, fused with the non-linearity that nearly always follows.
 
+use crate::composed::{
+    AnyDevice, Axes2, Axis, BroadcastTo, Flat, MeanTo, Tape, WithEmptyTape, flat, for_each_row, shaped, silu,
+};
 use crate::{BackwardContext, CustomOp, Graph, Images, Matrix, Operand, Vector};
 use cm_kernels::buffer::unwritten;
 use cm_kernels::group_norm::{self as kernel, Affine, Film, Grads, GroupNormShape};
@@ -40,6 +43,31 @@ impl CustomOp for GroupNorm {
             Grads { grad_x, grad_gamma, grad_beta, film },
         );
         parts.into_iter().zip(context.wanted).map(|(part, &wanted)| wanted.then_some(part)).collect()
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let GroupNormShape { batch, pixels, channels, groups, eps } = self.shape;
+        let mut inputs = inputs.into_iter();
+        let mut next = || inputs.next().expect("given with the operation");
+        let (x, gamma, beta) = (next(), next(), next());
+        let grouped = (batch, pixels, groups, channels / groups);
+        let x = shaped(x, grouped);
+        let mean = x.with_empty_tape().mean::<(usize, usize), Axes2<1, 3>>();
+        let centred = x - mean.broadcast_like::<_, Axes2<1, 3>>(&grouped);
+        let variance = centred.with_empty_tape().square().mean::<(usize, usize), Axes2<1, 3>>();
+        let factor = (variance + eps).sqrt().recip();
+        let normed = centred * factor.broadcast_like::<_, Axes2<1, 3>>(&grouped);
+        let normed = shaped(normed, (batch * pixels, channels));
+        let gamma = for_each_row(gamma, &normed);
+        let y = for_each_row(beta, &normed) + normed * gamma;
+        let whole = (batch, pixels, channels);
+        let mut y = shaped(y, whole);
+        if let (Some(scale), Some(shift)) = (inputs.next(), inputs.next()) {
+            let scale = shaped(scale, (batch, channels)).broadcast_like::<_, Axis<1>>(&whole);
+            let shift = shaped(shift, (batch, channels)).broadcast_like::<_, Axis<1>>(&whole);
+            y = y * (scale + 1.0) + shift;
+        }
+        flat(if self.silu { silu(y) } else { y })
     }
 }
 

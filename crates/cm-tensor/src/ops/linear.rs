@@ -1,5 +1,6 @@
 //! The affine map.
 
+use crate::composed::{AnyDevice, Flat, Tape, TryMatMul, flat, for_each_row, shaped};
 use crate::{BackwardContext, CustomOp, Graph, Matrix, Vector};
 use cm_kernels::{
     buffer::{unwritten, written_by},
@@ -44,6 +45,18 @@ impl CustomOp for Linear {
         let bias = grad_bias.as_deref_mut();
         gemm::linear_backward_weight(rows, inputs, outputs, x, gradient, &mut grad_weight, bias);
         [grad_x, Some(grad_weight)].into_iter().chain(grad_bias.map(Some)).collect()
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let mut inputs = inputs.into_iter();
+        let mut next = || inputs.next().expect("given with the operation");
+        let (x, weight) =
+            (shaped(next(), (self.rows, self.inputs)), shaped(next(), (self.inputs, self.outputs)));
+        let product = x.matmul(weight);
+        flat(match inputs.next() {
+            Some(bias) => for_each_row(bias, &product) + product,
+            None => product,
+        })
     }
 }
 

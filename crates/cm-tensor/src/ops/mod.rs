@@ -6,6 +6,8 @@ mod activation;
 mod attention;
 mod channels;
 mod combine;
+#[cfg(test)]
+mod composed_tests;
 mod conv2d;
 mod cross_entropy;
 mod distance;

@@ -1,5 +1,6 @@
 //! Pooling.
 
+use crate::composed::{AnyDevice, Axis, Flat, MeanTo, Tape, Tensor, Windows, flat, shaped, taken};
 use crate::{BackwardContext, CustomOp, Graph, Images, Matrix};
 use cm_kernels::buffer::written_by;
 use cm_kernels::pool::{self, PoolShape};
@@ -25,6 +26,11 @@ impl CustomOp for GlobalAverage {
         vec![Some(written_by(batch * pixels * channels, |out| {
             pool::global_avg_pool_backward(batch, pixels, channels, &context.gradient, out);
         }))]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [x] = taken(inputs);
+        flat(shaped(x, (self.batch, self.pixels, self.channels)).mean::<(usize, usize), Axis<1>>())
     }
 }
 
@@ -55,6 +61,12 @@ impl CustomOp for MaxPool {
         vec![Some(written_by(self.0.input_len(), |out| {
             pool::max_pool_backward(&self.0, &winners, &context.gradient, out);
         }))]
+    }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [x] = taken(inputs);
+        let places = windows(&self.0).places(shaped(x, extents(&self.0)), f32::MIN);
+        flat(places.reduce(Tensor::maximum).expect("a window has a place"))
     }
 }
 
@@ -87,6 +99,13 @@ impl CustomOp for AveragePool {
             pool::avg_pool_backward(&self.0, &context.gradient, out);
         }))]
     }
+
+    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+        let [x] = taken(inputs);
+        let places = windows(&self.0).places(shaped(x, extents(&self.0)), 0.0);
+        let sum = places.reduce(|sum, values| sum + values).expect("a window has a place");
+        flat(sum * ((self.0.kernel * self.0.kernel) as f32).recip())
+    }
 }
 
 /// Means of windows of `side` pixels, `stride` apart.
@@ -99,4 +118,13 @@ pub fn average_pool(graph: &mut Graph, x: &Images, side: usize, stride: usize) -
 fn unpadded(x: &Images, kernel: usize, stride: usize, round_up: bool) -> PoolShape {
     let [batch, height, width, channels] = x.shape();
     PoolShape { batch, height, width, channels, kernel, stride, padding: 0, round_up }
+}
+
+fn windows(shape: &PoolShape) -> Windows {
+    let &PoolShape { kernel, stride, padding, .. } = shape;
+    Windows { kernel, stride, padding, out: (shape.out_height(), shape.out_width()) }
+}
+
+fn extents(shape: &PoolShape) -> (usize, usize, usize, usize) {
+    (shape.batch, shape.height, shape.width, shape.channels)
 }

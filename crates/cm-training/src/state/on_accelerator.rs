@@ -1,0 +1,117 @@
+//! The update where the gradients are: weights, moments and averages stay on the accelerator between steps.
+
+use super::TrainState;
+use cm_tensor::composed_update::{Resident, sum_of_squares};
+use cm_tensor::{OnAccelerator, Vector, Weights};
+
+/// Norm of a whole gradient.
+pub(super) fn norm(gradients: &[OnAccelerator]) -> f64 {
+    gradients.iter().map(sum_of_squares).sum::<f64>().sqrt()
+}
+
+impl TrainState {
+    /// [`update`](Self::update) by gradients on the accelerator.
+    pub(super) fn update_on_accelerator(
+        &mut self,
+        gradients: Vec<OnAccelerator>,
+        norm: f64,
+        learning_rate: f32,
+        target_decay: f32,
+    ) {
+        let (rule, scale, decays) = self.next_step(norm, learning_rate, target_decay);
+        let averages = self.averages.iter_mut().chain(&mut self.tracked).chain(&mut self.target);
+        let mut followers: Vec<_> = averages.map(Weights::vectors_mut).zip(decays).collect();
+        let moments = self.first_moments.iter_mut().zip(&mut self.second_moments);
+        for ((parameter, gradient), (first, second)) in self.weights.vectors_mut().zip(gradients).zip(moments)
+        {
+            let followers: Vec<(&mut Vector, f32)> = followers
+                .iter_mut()
+                .map(|(arrays, decay)| (arrays.next().expect("averages have the weights' arrays"), *decay))
+                .collect();
+            let averages = followers.iter().map(|(average, decay)| (average.on_accelerator(), *decay));
+            let mut resident = Resident {
+                parameter: parameter.on_accelerator(),
+                first_moment: first.on_accelerator(),
+                second_moment: second.on_accelerator(),
+                averages: averages.collect(),
+            };
+            resident.step(&rule, scale, gradient);
+            let averages = resident.averages.into_iter().zip(followers);
+            averages.for_each(|((new, _), (average, _))| average.replace_on_accelerator(new));
+            parameter.replace_on_accelerator(resident.parameter);
+            first.replace_on_accelerator(resident.first_moment);
+            second.replace_on_accelerator(resident.second_moment);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{EmaConfig, MomentsConfig, OptimiserConfig, Progress, StepSeed, TrainConfig, TrainState};
+    use cm_image::random::Random;
+    use cm_tensor::ops::{self, PairDistance};
+    use cm_tensor::{Graph, Images, ParameterId, TensorFile, Weights, crossed};
+
+    const BATCH: usize = 4;
+
+    /// One step of a map from 2 to 3 values.
+    fn step(state: &mut TrainState, graph: Graph, number: u64, [weight, bias]: [ParameterId; 2]) {
+        let mut graph = graph;
+        let mut random = Random::with_stream(11, number);
+        let mut draw = |values: usize| {
+            let drawn = (0..BATCH * values).map(|_| random.normal()).collect();
+            Images::constant(drawn, [BATCH, 1, 1, values])
+        };
+        let (x, target) = (draw(2), draw(3));
+        let rows = ops::as_matrix(&mut graph, &x);
+        let (weight, bias) = (state.weights.get(weight), state.weights.get(bias));
+        let rows = ops::linear(&mut graph, &rows, weight, Some(bias));
+        let output = ops::as_images(&mut graph, &rows, [1, 1, 3]);
+        let losses = ops::pair_distance(&mut graph, PairDistance::SquaredL2, &output, &target);
+        let progress = Progress { step: number, images: number * BATCH as u64, total_images: 0 };
+        let shares = vec![1.0 / BATCH as f32; BATCH];
+        let told =
+            state.descend(graph, &losses, shares, (progress, StepSeed::new(1, 2, number)), 0.9, |_| {
+                (1.0, 1.0)
+            });
+        told.unwrap();
+    }
+
+    #[test]
+    fn steps_agree_and_only_the_batch_crosses() {
+        let config = TrainConfig {
+            optimiser: OptimiserConfig::RAdam(MomentsConfig::default()),
+            ema: vec![EmaConfig::PerStep(0.5)],
+            gradient_clip: Some(0.5),
+            batch: BATCH,
+            ..TrainConfig::default()
+        };
+        let mut weights = Weights::new();
+        let weight = weights.add("weight", &[2, 3], vec![0.3, -0.2, 0.5, 1.0, -0.7, 0.1]);
+        let bias = weights.add("bias", &[3], vec![0.1, 0.2, -0.3]);
+        let state = || TrainState::new(&config, weights.clone(), true);
+        let (mut kernels, mut composed) = (state(), state());
+        for number in 0..8 {
+            step(&mut kernels, Graph::recording().in_kernels(), number, [weight, bias]);
+            let before = crossed();
+            step(&mut composed, Graph::recording().composed(), number, [weight, bias]);
+            let moved = crossed() - before;
+            // Input, target, the loss of each image down and its share up. The first step takes everything along.
+            let batch = BATCH * (2 + 3 + 1 + 1);
+            assert!(
+                if number == 0 { moved > batch } else { moved == batch },
+                "step {number}: {moved} values"
+            );
+        }
+        let saved = |state: &TrainState| {
+            let mut file = TensorFile::default();
+            state.save(&mut file);
+            file.arrays
+        };
+        for ((name, _, a), (_, _, b)) in saved(&kernels).iter().zip(&saved(&composed)) {
+            for (a, b) in a.iter().zip(b) {
+                assert!((a - b).abs() <= 1e-6 * a.abs().max(1.0), "{name}: kernels {a}, composed {b}");
+            }
+        }
+    }
+}
