@@ -10,6 +10,7 @@ Writes comparison.csv and comparison.md (one row a case) into --out. Run through
 import argparse
 import copy
 import csv
+import functools
 import json
 import statistics
 import struct
@@ -30,7 +31,9 @@ NETWORKS = {
     "medium": dict(height=32, image_channels=3, channels=64, multipliers=[1, 2, 2], blocks=2, attention=[16], scale=4.0),
     "ddpm++": dict(height=32, image_channels=3, channels=128, multipliers=[2, 2, 2], blocks=4, attention=[16], scale=4.0),
 }
-BATCH = {"small": 64, "medium": 32, "ddpm++": 4}
+# The paper's largest; scripts/parity/networks.py shows that they compute the same.
+LARGE = {"adm-imagenet64": 64, "adm-lsun256": 256}
+BATCH = {"small": 64, "medium": 32, "ddpm++": 4, "adm-imagenet64": 1, "adm-lsun256": 1}
 SIGMA_DATA, SIGMA_MIN, SIGMA_MAX, RHO, LEVELS = 0.5, 0.002, 80.0, 7.0, 18
 
 
@@ -167,6 +170,8 @@ class Contender:
         return work
 
     def sampling(self, network, batch):
+        if network in LARGE:
+            return self.large_sampling(network, batch)
         _, call = self.network(network)
         noisy, sigma = self.place(80.0 * images(network, batch)), torch.full((batch,), SIGMA_MAX)
 
@@ -175,6 +180,13 @@ class Contender:
                 consistency(call, noisy, sigma)
 
         return work
+
+    def large_sampling(self, network, batch):
+        model = self.place(large_network(network))
+        call = torch.compile(model) if self.compiled else model
+        x = self.place(torch.randn(batch, 3, LARGE[network], LARGE[network]))
+        c_noise, labels = torch.full((batch,), 250.0), torch.zeros(batch, dtype=torch.long)
+        return no_grad(lambda: call(x, c_noise, labels if hasattr(model, "label_emb") else None))
 
     def inception(self, batch):
         """FID's network of images that are resized already; ours resizes them within its time."""
@@ -215,8 +227,17 @@ class Contender:
         return lambda: torch.autograd.grad(y, [q, k, v], grad, retain_graph=True)
 
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
+
+
+@functools.cache
+def large_network(network):
+    import networks
+
+    return networks.PRESETS[network][0]().eval()
+
+
 def fid_network():
-    sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
     import inception
 
     return inception.randomise(inception.Inception(), 1)
@@ -382,7 +403,7 @@ def markdown(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cm", default="target/release/cm", help="the binary")
-    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=[*NETWORKS, *LARGE])
     parser.add_argument("--benches", nargs="*", default=["step", "sample", "kernels"])
     parser.add_argument("--filter", default="", help="only cases with this text in their names")
     parser.add_argument("--rounds", type=int, default=5)
@@ -403,7 +424,7 @@ def main():
         f"near: of the rounds in which a cache line went between two of cm's threads in at most {NEAR} ns (they share "
         "a cache); far: of the others. A virtual machine's host decides which.",
     ]
-    for network in args.networks:
+    for network in [name for name in args.networks if name in NETWORKS]:
         errors = check_same_function(args.cm, network)
         told = ", ".join(f"{what} {error:.1e}" for what, error in errors.items())
         notes.append(f"{network}: the same function, largest relative differences: {told}.")
@@ -422,11 +443,12 @@ def main():
         ours.close()
 
     if "step" in args.benches:
-        for network in args.networks:
+        for network in [name for name in args.networks if name in NETWORKS]:
             races("step", [f"{network}/teacher", f"{network}/distillation"], "--network", network)
     if "sample" in args.benches:
         for network in args.networks:
-            races("sample", [f"{network}/batch-{BATCH[network]}", f"{network}/batch-1"], "--network", network)
+            cases = dict.fromkeys([f"{network}/batch-{BATCH[network]}", f"{network}/batch-1"])
+            races("sample", cases, "--network", network)
     if "kernels" in args.benches:
         listed = subprocess.run([args.cm, "bench", "kernels", "--list"], check=True, capture_output=True, text=True)
         races("kernels", [case for case in listed.stdout.split() if not case.startswith("gemm")])

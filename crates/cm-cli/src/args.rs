@@ -6,8 +6,8 @@ use crate::model_args::{Edit, SampleArgs};
 use crate::sweep::{Overrides, SweepCommand};
 use crate::weights_args::{DenoiseArgs, ExportArgs, ImportArgs, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
-use cm_experiment::SearchTimes;
 use cm_experiment::bench::{NetworkSize, Variation};
+use cm_experiment::{Preset, SearchTimes};
 use std::path::PathBuf;
 
 /// Consistency models: train a diffusion teacher, distil it or train without it into a one-step generator, and
@@ -263,7 +263,8 @@ pub(crate) enum Bench {
 /// The network that is timed.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct OfNetwork {
-    /// 8x8 images and 1.03 million parameters, 32x32 and 6.99 million, or the 55.7 million of DDPM++ for CIFAR-10.
+    /// 8x8 images and 1.03 million parameters, 32x32 and 6.99 million, the 55.7 million of DDPM++ for CIFAR-10, or one of
+    /// the paper's largest.
     #[arg(long, value_enum, default_value_t = NetworkName::Small)]
     pub(crate) network: NetworkName,
     /// Images at a time, if not the network's own number.
@@ -291,6 +292,8 @@ pub(crate) enum NetworkName {
     Medium,
     #[value(name = "ddpm++")]
     DdpmPp,
+    AdmImagenet64,
+    AdmLsun256,
 }
 
 impl From<NetworkName> for NetworkSize {
@@ -299,6 +302,8 @@ impl From<NetworkName> for NetworkSize {
             NetworkName::Small => Self::Small,
             NetworkName::Medium => Self::Medium,
             NetworkName::DdpmPp => Self::DdpmPp,
+            NetworkName::AdmImagenet64 => Self::Preset(Preset::AdmImagenet64),
+            NetworkName::AdmLsun256 => Self::Preset(Preset::AdmLsun256),
         }
     }
 }

@@ -3,13 +3,13 @@
 use cm_image::random::Random;
 use cm_image::{ImageBatch, ImageShape};
 use cm_network::{
-    Conditions, EmbeddingConfig, Extra, Network, NetworkConfig, NetworkConfigError, NetworkProblem,
+    Conditions, EmbeddingConfig, Extra, Network, NetworkConfig, NetworkConfigError, NetworkProblem, Preset,
     ScaleConfig, UNetConfig,
 };
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
 use std::path::Path;
 
-/// U-Nets of three sizes, from an exercise to the paper's CIFAR-10 network.
+/// Networks from an exercise to the paper's largest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkSize {
     /// 8x8x1 images, 1.03 million parameters; steps of 64 images.
@@ -18,6 +18,8 @@ pub enum NetworkSize {
     Medium,
     /// 32x32x3 images, 55.7 million parameters, DDPM++ for CIFAR-10 (Song et al. 2021); steps of 4 images.
     DdpmPp,
+    /// One of the paper's networks, as it is; steps of one image.
+    Preset(Preset),
 }
 
 /// What may differ from a [`NetworkSize`]'s own numbers, to see how time grows.
@@ -50,7 +52,12 @@ impl BenchNetwork {
             let problem = NetworkProblem { field: "batch", given: "0".into(), allowed: "at least 1".into() };
             return Err(NetworkConfigError(vec![problem]));
         }
-        let flops_per_image = network.config().flops_per_image(network.shape(), Conditions::default())?;
+        if let (NetworkSize::Preset(preset), Some(channels)) = (size, variation.channels) {
+            let allowed = format!("{} has its own", preset.name());
+            let problem = NetworkProblem { field: "channels", given: channels.to_string(), allowed };
+            return Err(NetworkConfigError(vec![problem]));
+        }
+        let flops_per_image = network.config().flops_per_image(network.shape(), network.conditions())?;
         Ok(Self { flops_per_image, ..network })
     }
 
@@ -61,6 +68,7 @@ impl BenchNetwork {
             NetworkSize::Small => "small",
             NetworkSize::Medium => "medium",
             NetworkSize::DdpmPp => "ddpm++",
+            NetworkSize::Preset(preset) => preset.name(),
         };
         let part = |what, number: Option<usize>| number.map(|n| format!("-{what}{n}")).unwrap_or_default();
         format!("{size}{}{}", part("c", channels), part("r", resolution))
@@ -72,6 +80,7 @@ impl BenchNetwork {
             NetworkSize::Small => 64,
             NetworkSize::Medium => 32,
             NetworkSize::DdpmPp => 4,
+            NetworkSize::Preset(_) => 1,
         })
     }
 
@@ -80,6 +89,7 @@ impl BenchNetwork {
         let (own, channels) = match self.size {
             NetworkSize::Small => (8, 1),
             NetworkSize::Medium | NetworkSize::DdpmPp => (32, 3),
+            NetworkSize::Preset(preset) => (preset.shape().height, preset.shape().channels),
         };
         let resolution = self.variation.resolution.unwrap_or(own);
         ImageShape::new(resolution, resolution, channels)
@@ -101,15 +111,28 @@ impl BenchNetwork {
             NetworkSize::Small => unet(32, &[1, 2], 2, 4),
             NetworkSize::Medium => unet(64, &[1, 2, 2], 2, 16),
             NetworkSize::DdpmPp => unet(128, &[2, 2, 2], 4, 16),
+            NetworkSize::Preset(preset) => preset.config(),
         }
+    }
+
+    fn conditions(self) -> Conditions {
+        match self.size {
+            NetworkSize::Small | NetworkSize::Medium | NetworkSize::DdpmPp => Conditions::default(),
+            NetworkSize::Preset(preset) => preset.conditions(),
+        }
+    }
+
+    /// A class for each of `count` images, or nothing for a network that is told none.
+    pub(super) fn labels(self, count: usize) -> Vec<u32> {
+        self.conditions()
+            .classes
+            .map_or_else(Vec::new, |classes| (0..count).map(|i| (i % classes) as u32).collect())
     }
 
     /// The network, with weights none of which is zero: at their usual beginning some layers would contribute nothing.
     pub(super) fn build(self) -> (Box<dyn Network>, Weights) {
-        let (network, mut weights) = self
-            .config()
-            .build(self.shape(), Conditions::default(), 0)
-            .expect("this network was built before");
+        let (network, mut weights) =
+            self.config().build(self.shape(), self.conditions(), 0).expect("this network was built before");
         let mut random = Random::new(1);
         weights.values_mut().for_each(|values| values.iter_mut().for_each(|v| *v += 0.02 * random.normal()));
         (network, weights)
@@ -151,7 +174,9 @@ pub fn export(network: BenchNetwork, path: &Path) -> Result<(), ExportError> {
     let c_noise: Vec<f32> = (0..batch).map(|i| -1.2 + 2.1 * i as f32 / batch as f32).collect();
     let x = network.images(batch);
     let mut graph = Graph::recording();
-    let y = net.forward(&mut graph, &weights, &Images::from_batch(&x), &c_noise, Extra::default());
+    let labels = network.labels(batch);
+    let extra = Extra { labels: (!labels.is_empty()).then_some(&labels), ..Extra::default() };
+    let y = net.forward(&mut graph, &weights, &Images::from_batch(&x), &c_noise, extra);
     let mut random = Random::new(3);
     let grad_y: Vec<f32> = y.values().iter().map(|_| random.normal()).collect();
     let y_values = y.values().to_vec();
@@ -192,6 +217,9 @@ mod tests {
         assert!(refused(Variation { batch: Some(0), ..Variation::default() }).contains("batch"));
         assert!(refused(Variation { channels: Some(6), ..Variation::default() }).contains("channels"));
         assert!(refused(Variation { resolution: Some(30), ..Variation::default() }).contains("30x30"));
+        let preset = NetworkSize::Preset(Preset::AdmImagenet64);
+        let variation = Variation { channels: Some(64), ..Variation::default() };
+        assert!(BenchNetwork::new(preset, variation).unwrap_err().to_string().contains("has its own"));
     }
 
     #[test]

@@ -11,12 +11,13 @@ pub fn sample(network: BenchNetwork) -> Suite {
         Case::new(name, batch, batch as u64 * network.flops_per_image(), move || {
             let (net, weights) = network.build();
             let noisy = network.images(batch).map(|value| 80.0 * value);
+            let labels = network.labels(batch);
             let sigma = vec![Sigma::new(80.0).expect("80 is a noise level"); batch];
             // A model borrows its network, so it is made anew each time; that copies pointers, not weights.
             move || {
                 let boundary = Boundary { sigma_data: 0.5, sigma_min: 0.002 };
                 let model = ConsistencyModel::new(net.as_ref(), weights.clone(), boundary);
-                let endpoint = model.endpoint(&noisy, &sigma, &[]).expect("the noise fits the network");
+                let endpoint = model.endpoint(&noisy, &sigma, &labels).expect("the noise fits the network");
                 assert!(endpoint.values()[0].is_finite());
             }
         })

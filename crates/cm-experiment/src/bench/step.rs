@@ -79,7 +79,8 @@ fn leaked(network: BenchNetwork) -> (&'static dyn Network, Weights) {
 
 /// One step after the other on the same images.
 fn steps(network: BenchNetwork, mut step: impl TrainStep) -> impl FnMut() {
-    let batch = Batch { images: network.images(network.batch()), labels: Vec::new() };
+    let count = network.batch();
+    let batch = Batch { images: network.images(count), labels: network.labels(count) };
     let mut progress = Progress { step: 0, images: 0, total_images: u64::MAX };
     move || {
         let report = step
