@@ -131,3 +131,55 @@ fn a_study_that_asks_for_lpips_without_weights_is_told_before_it_runs() {
     let (_, told) = expect(folder.path(), &["plan", "study.ron"], 2);
     assert!(told.contains("there is no file no.safetensors"), "{told}");
 }
+
+/// The arrays of a fixture whose names begin with `prefix`, without it, as a file of their own.
+fn part_of_fixture(fixture: &str, prefix: &str, to: &Path) {
+    let bytes = fs::read(crate::util::root().join("tests/fixtures/parity").join(fixture)).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let arrays =
+        file.iter().filter_map(|(name, view)| name.strip_prefix(prefix).map(|name| (name.to_owned(), view)));
+    fs::write(to, safetensors::serialize(arrays, None).unwrap()).unwrap();
+}
+
+#[test]
+fn lpips_trains_a_model_and_is_not_the_difference_of_pixels() {
+    // A small trunk with random weights: what is learned is no matter, that its gradients arrive is.
+    let study = |distance: &str| {
+        format!(
+            "(base: (
+                dataset: Digits(),
+                network: UNet(channels: 8, multipliers: [1, 2], blocks: 1, attention: []),
+                teacher: None,
+                method: Training,
+                consistency: (
+                    train: (total_images: 96, batch: 8),
+                    init: Random,
+                    curriculum: Fixed(num_levels: 6),
+                    distance: {distance},
+                ),
+                evaluation: (samples: 16, metrics: [Recognised]),
+                logging: (record_images: 8, picture_images: 96, residual_images: None, grid: 4),
+            ))"
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    part_of_fixture("lpips.safetensors", "alex/", &at.join("alex.safetensors"));
+    let lpips = "Lpips(network: (trunk: AlexNet, pooling: Max), trunk_weights: \"alex.safetensors\")";
+    let losses = |name: &str, distance: &str| -> Vec<f64> {
+        fs::write(at.join(format!("{name}.ron")), study(distance)).unwrap();
+        expect(at, &["run", &format!("{name}.ron"), "--out", "runs"], 0);
+        let lines = fs::read_to_string(at.join("runs").join(name).join("base/seed-0/metrics.jsonl")).unwrap();
+        let loss = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["student/loss"].as_f64()
+        };
+        lines.lines().filter_map(loss).collect()
+    };
+    let (perceptual, pixels) = (losses("lpips", lpips), losses("pixels", "SquaredL2"));
+    assert_eq!((perceptual.len(), pixels.len()), (12, 12));
+    assert!(perceptual.iter().all(|&loss| loss.is_finite() && loss > 0.0), "{perceptual:?}");
+    // The network begins at 0 for both, so only what was learned since tells the second losses apart from a multiple.
+    let ratio = |i: usize| perceptual[i] / pixels[i];
+    assert!((ratio(11) / ratio(0) - 1.0).abs() > 1e-3, "{perceptual:?} {pixels:?}");
+}

@@ -243,7 +243,7 @@ pub(crate) enum Bench {
     /// What an evaluation costs: square roots of covariances, neighbours among features, the Inception network.
     #[command(after_help = "Example:\n  cm bench evaluation --repeats 3")]
     Evaluation {
-        /// The weights of an Inception network, a safetensors file; without it, the network is not timed.
+        /// The weights of an Inception network; without it, the network is not timed.
         #[arg(long)]
         inception: Option<PathBuf>,
         #[command(flatten)]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// What both commands on features take.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct FeatureArgs {
-    /// What images are compared by: `inception:FILE`, FID's network with the weights of a safetensors file that keeps
+    /// What images are compared by: `inception:FILE`, FID's network with the weights of a file that keeps
     /// pytorch-fid's names; `classifier`, the shipped one of 8x8 digits; or `pixels`. Only published Inception weights
     /// make an FID, and the card says so.
     #[arg(long)]
@@ -172,10 +172,10 @@ pub(crate) struct LpipsArgs {
     /// The trunk.
     #[arg(long, value_enum, default_value_t = Trunk::Vgg16)]
     trunk: Trunk,
-    /// The trunk's weights: a safetensors file with torchvision's names, or the LPIPS package's.
+    /// The trunk's weights: a file (PyTorch's, safetensors) with torchvision's names, or the LPIPS package's.
     #[arg(long)]
     trunk_weights: PathBuf,
-    /// The learned weights: a safetensors file with the LPIPS package's names. Without it, they are in the trunk's file.
+    /// The learned weights: such a file with the LPIPS package's names. Without it, they are in the trunk's file.
     #[arg(long)]
     heads: Option<PathBuf>,
     /// Which release the learned weights are from.

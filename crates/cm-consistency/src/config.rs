@@ -226,7 +226,7 @@ pub enum DistanceConfig {
 pub struct LpipsConfig {
     /// Trunk, version, pooling, resizing.
     pub network: LpipsOptions,
-    /// The trunk's weights, a safetensors file with the names of torchvision or of the LPIPS package. Must be given.
+    /// The trunk's weights, a file (PyTorch's, safetensors) with the names of torchvision or of the LPIPS package. Must be given.
     pub trunk_weights: PathBuf,
     /// The learned weights, another such file. None: they are in the trunk's.
     pub heads: Option<PathBuf>,

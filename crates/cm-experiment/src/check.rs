@@ -265,7 +265,7 @@ fn lpips(config: &LpipsConfig, dataset: &DatasetConfig) -> Vec<Problem> {
             true => "LPIPS needs the weights of its trunk".to_owned(),
             false => format!("there is no file {}", path.display()),
         };
-        say(field, message, "a safetensors file with torchvision's or the LPIPS package's names");
+        say(field, message, "a file with torchvision's or the LPIPS package's names");
     }
     if network.pooling == LpipsPooling::Average && network.trunk != LpipsTrunk::Vgg16 {
         let message = format!("pooling by means was only ever used with Vgg16, not with {:?}", network.trunk);

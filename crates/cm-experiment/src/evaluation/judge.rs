@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Features by which sets of images are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeatureChoice {
-    /// FID's Inception network with the weights of a safetensors file.
+    /// FID's Inception network with the weights of another program's file.
     Inception(PathBuf),
     /// The shipped classifier of 8x8 digits.
     Classifier,

@@ -20,7 +20,7 @@ pub struct PerceptualRequest {
     pub b: String,
     /// Trunk, version, pooling, resizing.
     pub options: LpipsOptions,
-    /// The trunk's weights, a safetensors file.
+    /// The trunk's weights, a file of another program.
     pub trunk: PathBuf,
     /// The learned weights. None: they are in the trunk's file.
     pub heads: Option<PathBuf>,
