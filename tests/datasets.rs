@@ -153,3 +153,30 @@ fn every_study_of_downloaded_images_is_planned() {
         golden(&format!("plans/{name}.ron"), &plan[printed.len()..]);
     }
 }
+
+/// The paper's own studies, planned with others of its data's shape in their place, and with empty files where weights
+/// are downloaded.
+#[test]
+fn the_papers_studies_are_planned() {
+    let folder = scratch("");
+    for (data, side) in [("cifar10", 32), ("imagenet64", 64), ("lsun-bedroom", 256), ("lsun-cat", 256)] {
+        stand_in(folder.path(), side, 3);
+        let arguments = ["--held-out", "100", "--out", &format!("data/{data}")];
+        expect(folder.path(), &[&["dataset", "prepare", "a-images-idx3-ubyte"], &arguments[..]].concat(), 0);
+    }
+    fs::create_dir(folder.path().join("weights")).unwrap();
+    for name in ["vgg16.pth", "vgg_lin.pth"] {
+        fs::write(folder.path().join("weights").join(name), "").unwrap();
+    }
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(root().join("experiments/paper")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 9, "the tables and figures");
+    for file in files {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let (plan, _) = expect(folder.path(), &["plan", file.to_str().unwrap()], 0);
+        let comments = plan.lines().take_while(|line| line.starts_with("//"));
+        let printed: String = comments.map(|line| format!("{line}\n")).collect();
+        golden(&format!("printed/paper-{name}.txt"), &printed);
+    }
+}
