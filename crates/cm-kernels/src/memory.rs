@@ -16,13 +16,13 @@ pub fn keep_freed_memory() {
         // From glibc's malloc.h; the parameters are part of its interface.
         const M_TRIM_THRESHOLD: c_int = -1;
         const M_TOP_PAD: c_int = -2;
-        const M_MMAP_THRESHOLD: c_int = -3;
+        const M_MMAP_MAX: c_int = -4;
         const M_ARENA_MAX: c_int = -8;
         const MIB: c_int = 1 << 20;
         for (parameter, value) in [
             (M_ARENA_MAX, 1),
-            // The largest that glibc accepts.
-            (M_MMAP_THRESHOLD, 32 * MIB),
+            // No buffer is a mapping of its own, however large: a threshold above 32 MiB is not accepted.
+            (M_MMAP_MAX, 0),
             (M_TRIM_THRESHOLD, c_int::MAX),
             (M_TOP_PAD, 16 * MIB),
         ] {
