@@ -46,6 +46,7 @@ mod mid_training;
 mod model;
 mod npz;
 mod overrides;
+mod paired;
 mod parse;
 mod phase;
 mod picture;

@@ -20,6 +20,7 @@ use crate::durable;
 use crate::error::{FolderError, RunError};
 use crate::load::Study;
 use crate::mid_training::{self, MidTrainingConfig};
+use crate::paired;
 use crate::plan::{Plan, PlannedRun, is_file_name, to_ron};
 use crate::provenance::Provenance;
 use crate::table::{self, ReportRow};
@@ -169,7 +170,7 @@ impl StudyDir {
     /// # Errors
     /// [`RunError::File`] if they cannot be written.
     pub fn write_report(&self, question: &str, rows: &[ReportRow]) -> Result<String, RunError> {
-        let table = table::markdown(rows);
+        let table = result(rows);
         let title = if question.is_empty() { "Report" } else { question };
         let text = format!(
             "# {title}\n\n{table}\nMean and, over several seeds, standard deviation. Scores of different numbers of samples do not compare.\n"
@@ -189,7 +190,7 @@ impl StudyDir {
 pub fn report_of(path: &Path) -> Result<String, RunError> {
     let report = path.join("report.csv");
     if report.exists() {
-        return Ok(table::markdown(&read_rows(&report)?));
+        return Ok(result(&read_rows(&report)?));
     }
     let no_study = |reason: String| FolderError::NoStudy { path: path.to_owned(), reason };
     let text = fs::read_to_string(path.join("plan.ron")).map_err(|error| no_study(error.to_string()))?;
@@ -201,7 +202,13 @@ pub fn report_of(path: &Path) -> Result<String, RunError> {
             rows.extend(read_rows(&scores)?);
         }
     }
-    Ok(table::markdown(&rows))
+    Ok(result(&rows))
+}
+
+/// The table of a study and, where seeds can be paired, that of the differences of its arms.
+fn result(rows: &[ReportRow]) -> String {
+    let differences = paired::differences(rows).map_or_else(String::new, |text| format!("\n{text}"));
+    table::markdown(rows) + &differences
 }
 
 pub(crate) fn read_rows(path: &Path) -> Result<Vec<ReportRow>, RunError> {

@@ -60,7 +60,7 @@ impl ReportRow {
     }
 
     /// The metric's name without the number of samples, which has a column of its own in the table.
-    fn stem(&self) -> &str {
+    pub(crate) fn stem(&self) -> &str {
         self.metric.strip_suffix(&format!("-{}", self.samples)).unwrap_or(&self.metric)
     }
 }

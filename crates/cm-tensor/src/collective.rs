@@ -1,6 +1,6 @@
 //! What processes that train one model together say to each other.
 //!
-//! [`Alone`] is one process. Under the feature `nccl`, [`Nccl`] joins processes with a GPU each; it has been
+//! [`Alone`] is one process. Under the feature `nccl`, `Nccl` joins processes with a GPU each; it has been
 //! type-checked and never run.
 
 /// A group of processes; each has a rank from 0. All calls are made by all of them, in the same order.
