@@ -34,7 +34,7 @@ pub struct StatsRequest {
 /// Writes the statistics of a set of images; nothing if it was asked to stop.
 ///
 /// # Errors
-/// As [`evaluate_sets`].
+/// As [`evaluate_sets`](super::evaluate_sets).
 pub fn write_statistics(
     request: &StatsRequest,
     stop: &StopFlag,
