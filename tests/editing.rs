@@ -195,3 +195,38 @@ fn what_is_wrong_with_a_request_is_said_all_at_once() {
         .concat();
     golden("errors/models.txt", &told);
 }
+
+/// Models that jump from level to level are drawn by their studies only; commands for models that jump to the end say
+/// so, and write nothing.
+#[test]
+fn models_that_jump_are_refused_by_what_jumps_to_the_end() {
+    let more = "arms: Star([
+        (name: \"progressive\", changes: [
+            Method(ProgressiveDistillation),
+            Curriculum(Halving(start: 4)),
+            Target(StopGradient),
+            Samplers([Jumps(steps: 2)]),
+        ]),
+        (name: \"segments\", changes: [Segments(2), Samplers([Jumps(steps: 2)])]),
+    ])";
+    let folder = scratch(&crate::util::ring(256, more));
+    command(folder.path(), "run study.ron --out .", 0);
+    write_grey(&folder.path().join("points.png"), 2, 1, |_, _| 0);
+    for (arm, what) in [
+        ("progressive", "a progressively distilled model"),
+        ("segments", "a consistency model of several segments"),
+    ] {
+        for line in [
+            format!("sample study/{arm}/seed-0 --count 4 --out drawn"),
+            format!("search-times study/{arm}/seed-0"),
+            format!("edit denoise --model study/{arm}/seed-0 --image points.png --sigma 1 --out edited"),
+        ] {
+            let (_, told) = command(folder.path(), &line, 2);
+            assert!(told.contains(what), "{line}: {told}");
+            assert!(
+                !folder.path().join("drawn").exists() && !folder.path().join("edited").exists(),
+                "{line}"
+            );
+        }
+    }
+}
