@@ -4,6 +4,7 @@
 //! training uses. Deliberately absent: what it costs (`cost.rs`).
 
 use crate::config::{ExperimentConfig, MethodConfig, TeacherSource};
+use crate::mid_training::MidTrainingConfig;
 use crate::plan::Plan;
 use crate::run_dir::TeacherKey;
 use cm_consistency::{Curriculum, CurriculumConfig, Spacing};
@@ -132,6 +133,12 @@ fn teacher(experiment: &ExperimentConfig) -> Vec<Stretch> {
     }
 }
 
+/// The training between the teacher's and the student's, which regresses and has no levels.
+fn mid_training(experiment: &ExperimentConfig) -> Vec<Stretch> {
+    let of = |mid: &MidTrainingConfig| stretches(&mid.train, |progress| (Levels::None, None, progress));
+    experiment.mid_training.as_ref().map_or_else(Vec::new, of)
+}
+
 /// Optimiser steps that each interval of a grid wants at a batch of `batch` images: 200 at 128 or less, 40 at 1,024 or
 /// more, between them on a straight line of both logarithms. A rule of thumb from published trainings without a
 /// teacher on small budgets; below it, more levels made samples worse.
@@ -146,7 +153,7 @@ const RULE: &str = "about 40 steps for each interval at a batch of 1024 or more,
 
 impl Plan {
     /// When the noise levels, the target's decay and the learning rate change, as a table: one line for each phase of
-    /// each teacher and of each arm; arms that agree share theirs. A curriculum that adds one level at a time has a
+    /// each teacher, each mid-training and each arm; arms that agree share theirs. A curriculum that adds one level at a time has a
     /// line for each doubling.
     pub fn schedule(&self) -> String {
         let mut parts: Vec<(Vec<&str>, Vec<Stretch>)> = Vec::new();
@@ -166,6 +173,7 @@ impl Plan {
             }
         }
         for arm in &self.arms {
+            add("mid-training", mid_training(&arm.experiment));
             add(&arm.name, student(&arm.experiment));
         }
         let mut rows = vec![HEADER.map(str::to_owned)];
