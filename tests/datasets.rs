@@ -178,5 +178,8 @@ fn the_papers_studies_are_planned() {
         let comments = plan.lines().take_while(|line| line.starts_with("//"));
         let printed: String = comments.map(|line| format!("{line}\n")).collect();
         golden(&format!("printed/paper-{name}.txt"), &printed);
+        // Training starts from random weights (Song et al. 2023, Algorithm 3), distillation from the teacher's.
+        let count = |text: &str| plan.matches(text).count();
+        assert_eq!(count("method: Training,"), count("init: Random,"), "{name}");
     }
 }

@@ -106,7 +106,10 @@ fn what_cannot_be_evaluated_is_wrong_input() {
         (evaluate("empty", digits, "pixels", &[]), "the folder holds no PNG or JPEG files"),
         (evaluate("broken.npz", digits, "pixels", &[]), "broken.npz: not a whole npz file"),
         (evaluate(digits, digits, "vgg", &[]), "`vgg` is none of inception:FILE, classifier, pixels"),
-        (evaluate(digits, digits, "inception:weights.safetensors", &[]), "not a whole safetensors file"),
+        (
+            evaluate(digits, digits, "inception:weights.safetensors", &[]),
+            "weights.safetensors: none of the formats read here",
+        ),
         (evaluate("dataset:SwissRoll()", digits, "pixels", &[]), "are compared with samples of"),
         (evaluate("dataset:SwissRoll()", digits, "classifier", &[]), "knows digits of 8x8x1"),
         (evaluate(digits, digits, "pixels", &["--metrics", "sfid"]), "no spatial features"),
