@@ -123,63 +123,69 @@ fn a_study_whose_images_are_not_there_says_so() {
     }
 }
 
-/// A file of MNIST's format with 200 images in ten classes; colour has a dimension more.
-fn stand_in(folder: &Path, side: u32, channels: u32) {
-    let dimensions: &[u32] = if channels == 1 { &[200, side, side] } else { &[200, side, side, channels] };
-    let mut images = vec![0, 0, 8, dimensions.len() as u8];
-    dimensions.iter().for_each(|length| images.extend(length.to_be_bytes()));
-    images.extend((0..200 * side * side * channels).map(|i| (i * 7 % 251) as u8));
-    fs::write(folder.join("a-images-idx3-ubyte"), images).unwrap();
-    let labels: Vec<u8> = [0, 0, 8, 1, 0, 0, 0, 200].into_iter().chain((0..200).map(|i| i % 10)).collect();
-    fs::write(folder.join("a-labels-idx1-ubyte"), labels).unwrap();
+/// Plans a study of the repository in a folder with nothing in it: what is printed before the plan, and the plan.
+fn planned_without_data(file: &Path) -> (String, String) {
+    let folder = scratch("");
+    let (text, _) = expect(folder.path(), &["plan", file.to_str().unwrap()], 0);
+    let printed: String =
+        text.lines().take_while(|line| line.starts_with("//")).map(|line| format!("{line}\n")).collect();
+    let plan = text[printed.len()..].to_owned();
+    (printed, plan)
 }
 
-/// The studies whose images are downloaded, planned with others of their shape in their place.
 #[test]
-fn every_study_of_downloaded_images_is_planned() {
-    for (name, side, channels) in [("mnist", 28, 1), ("emoji64", 64, 3)] {
-        let text = fs::read_to_string(root().join(format!("experiments/{name}.ron"))).unwrap();
-        assert!(text.contains(&format!("Prepared(path: \"data/{name}\")")) && text.starts_with("//"));
+fn every_study_of_downloaded_images_is_planned_without_them() {
+    for name in ["mnist", "emoji64"] {
+        let file = root().join(format!("experiments/{name}.ron"));
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(&format!("path: \"data/{name}\"")) && text.starts_with("//"));
         assert!(text.contains(&format!("scripts/data/{name} ")), "how to fetch the images");
-        let folder = scratch(&text);
-        stand_in(folder.path(), side, channels);
-        let data = format!("data/{name}");
-        let source = "a-images-idx3-ubyte";
-        expect(folder.path(), &["dataset", "prepare", source, "--held-out", "100", "--out", &data], 0);
-        let (plan, _) = expect(folder.path(), &["plan", "study.ron"], 0);
-        let comments = plan.lines().take_while(|line| line.starts_with("//"));
-        let printed: String = comments.map(|line| format!("{line}\n")).collect();
+        let (printed, plan) = planned_without_data(&file);
         golden(&format!("printed/{name}.txt"), &printed);
-        golden(&format!("plans/{name}.ron"), &plan[printed.len()..]);
+        golden(&format!("plans/{name}.ron"), &plan);
+        // It cannot be run without them.
+        let folder = scratch(&text);
+        let (_, error) = expect(folder.path(), &["run", "study.ron"], 2);
+        assert!(error.contains(&format!("there is no folder data/{name}")), "{error}");
+        assert!(!folder.path().join("runs").exists(), "nothing is begun");
     }
 }
 
-/// The paper's own studies, planned with others of its data's shape in their place, and with empty files where weights
-/// are downloaded.
+/// The paper's own studies, planned where neither their images nor the weights of LPIPS are.
 #[test]
 fn the_papers_studies_are_planned() {
-    let folder = scratch("");
-    for (data, side) in [("cifar10", 32), ("imagenet64", 64), ("lsun-bedroom", 256), ("lsun-cat", 256)] {
-        stand_in(folder.path(), side, 3);
-        let arguments = ["--held-out", "100", "--out", &format!("data/{data}")];
-        expect(folder.path(), &[&["dataset", "prepare", "a-images-idx3-ubyte"], &arguments[..]].concat(), 0);
-    }
-    fs::create_dir(folder.path().join("weights")).unwrap();
-    for name in ["vgg16.pth", "vgg_lin.pth"] {
-        fs::write(folder.path().join("weights").join(name), "").unwrap();
-    }
     let mut files: Vec<PathBuf> =
         fs::read_dir(root().join("experiments/paper")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(files.len() >= 9, "the tables and figures");
     for file in files {
         let name = file.file_stem().unwrap().to_str().unwrap();
-        let (plan, _) = expect(folder.path(), &["plan", file.to_str().unwrap()], 0);
-        let comments = plan.lines().take_while(|line| line.starts_with("//"));
-        let printed: String = comments.map(|line| format!("{line}\n")).collect();
+        let (printed, plan) = planned_without_data(&file);
         golden(&format!("printed/paper-{name}.txt"), &printed);
         // Training starts from random weights (Song et al. 2023, Algorithm 3), distillation from the teacher's.
         let count = |text: &str| plan.matches(text).count();
         assert_eq!(count("method: Training,"), count("init: Random,"), "{name}");
     }
+}
+
+#[test]
+fn images_that_are_not_what_a_study_expects_are_an_error() {
+    let folder = scratch("");
+    expect(folder.path(), &["dataset", "prepare", &fixture("keras.npz"), "--out", "set"], 0);
+    for (expected, part) in [
+        ("side: 5, channels: 1, train: 1, test: 1, classes: Some(4)", "the train part has"),
+        ("side: 4, channels: 1, train: 999, test: 1, classes: Some(4)", "allowed: at least 999 images"),
+        ("side: 4, channels: 1, train: 1, test: 1", "without classes"),
+    ] {
+        let dataset = format!("Prepared(path: \"set\", expect: Some({expected}))");
+        fs::write(folder.path().join("study.ron"), study(&dataset)).unwrap();
+        let (_, error) = expect(folder.path(), &["plan", "study.ron"], 2);
+        assert!(error.contains("study.ron:4:") && error.contains(part), "{error}");
+    }
+    // What cannot be met by any folder is an error even where there is none.
+    let none =
+        "Prepared(path: \"none\", expect: Some(side: 9000000000000000000, channels: 3, train: 1, test: 1))";
+    fs::write(folder.path().join("study.ron"), study(none)).unwrap();
+    let (_, error) = expect(folder.path(), &["plan", "study.ron"], 2);
+    assert!(error.contains("fewer than 2^31"), "{error}");
 }

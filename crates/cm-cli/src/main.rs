@@ -90,8 +90,10 @@ fn perform(command: Command) -> Result<(), Ending> {
         }
         Command::Plan { network: Some(preset), .. } => print(&cm_experiment::describe_preset(preset.into())),
         Command::Plan { file, network: None, overrides } => {
-            let study = cm_experiment::load_with(&file.unwrap_or_default(), &overrides.set)?;
-            let notes: String = study.notes.iter().map(|note| format!("// note: {note}\n")).collect();
+            let study = cm_experiment::load_to_plan(&file.unwrap_or_default(), &overrides.set)?;
+            let absent = study.absent.iter().map(|absent| format!("// needed to run: {absent}\n"));
+            let notes = study.notes.iter().map(|note| format!("// note: {note}\n"));
+            let notes: String = absent.chain(notes).collect();
             print(&(notes + &study.plan.describe()))
         }
         Command::Devices => print(&cm_experiment::describe_devices()),

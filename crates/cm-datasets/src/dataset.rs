@@ -105,6 +105,16 @@ pub enum Split {
     Test,
 }
 
+impl Split {
+    /// For people, and in names of files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+}
+
 /// A list of images in [-1, 1] (about that for generated points) of one shape.
 pub trait Dataset: Send + Sync {
     /// The shape of one image.
@@ -242,7 +252,7 @@ impl DatasetConfig {
             Self::Digits(DigitsConfig {}) => true,
             Self::GaussianMixture(_) | Self::SwissRoll(_) => false,
             Self::Prepared(_) | Self::Source(_) => {
-                self.build(Split::Train).is_ok_and(|data| data.num_classes().is_some())
+                self.outline(Split::Train).is_ok_and(|data| data.classes.is_some())
             }
         }
     }

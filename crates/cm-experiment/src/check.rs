@@ -10,7 +10,7 @@ use crate::plan::Problem;
 use crate::samplers::TeacherMethodConfig;
 use crate::weights_file::{PreconditionConfig, WeightsFile};
 use cm_consistency::{CurriculumConfig, DistanceConfig, FixedConfig, InitConfig, LpipsConfig, TargetConfig};
-use cm_datasets::{DatasetConfig, Split};
+use cm_datasets::{DatasetConfig, Outline, Split};
 use cm_evaluator::{MetricConfigError, MetricKind, Needs};
 use cm_network::NetworkProblem;
 use cm_training::RangeError;
@@ -36,14 +36,22 @@ fn ranged(prefix: &str, problems: Vec<RangeError>) -> impl Iterator<Item = Probl
 /// What each crate says of its own configuration.
 fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
-    match experiment.dataset.build(Split::Train) {
+    match experiment.dataset.outline(Split::Train) {
         Ok(data) => {
-            if experiment.class_conditional && data.num_classes().is_none() {
+            if let Some(folder) = experiment.dataset.absent() {
+                let message = format!("there is no folder {}", folder.display());
+                problems.push(Problem::absent(
+                    "dataset",
+                    message,
+                    "a folder that `cm dataset prepare` wrote",
+                ));
+            }
+            if experiment.class_conditional && data.classes.is_none() {
                 let message = "these data have no classes to tell the networks";
                 problems.push(Problem::new("class_conditional", message, "false, or a dataset with classes"));
             }
-            let conditions = experiment.student_conditions(&data);
-            if let Err(error) = experiment.network.outline(data.shape(), conditions) {
+            let conditions = experiment.student_conditions(data.classes);
+            if let Err(error) = experiment.network.outline(data.shape, conditions) {
                 problems.extend(error.0.into_iter().map(|NetworkProblem { field, given, allowed }| {
                     Problem::new(format!("network.{field}"), format!("{field} is {given}"), allowed)
                 }));
@@ -153,7 +161,7 @@ fn mid_training(experiment: &ExperimentConfig) -> Vec<Problem> {
         let message = "feature distances need a classifier, and these data have no classes to learn";
         say(".distance", message.into(), "a dataset of images with classes, or another distance");
     }
-    let values = experiment.dataset.build(Split::Train).map_or(1, |data| data.shape().len());
+    let values = experiment.dataset.outline(Split::Train).map_or(1, |data| data.shape.len());
     let bytes = bytes_kept(config, values);
     if config.trajectories == 0 || bytes > MOST_BYTES {
         let message = format!("{} trajectories take {bytes} bytes", config.trajectories);
@@ -220,6 +228,10 @@ fn jumps(experiment: &ExperimentConfig) -> Vec<Problem> {
 /// Whether a file of weights fits the experiment.
 fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
+    if !config.path.as_os_str().is_empty() && !config.path.exists() {
+        let message = format!("there is no file {}", config.path.display());
+        return vec![Problem::absent("teacher.path", message, "a file that `cm import` wrote")];
+    }
     let mut say = |message: String, allowed: &str| {
         problems.push(Problem::new("teacher.path", message, allowed));
     };
@@ -233,12 +245,12 @@ fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Ve
     if card.network.without_training() != experiment.network.without_training() {
         say(format!("the weights in it are of another network: {:?}", card.network), "the study's network");
     }
-    if let Ok(data) = experiment.dataset.build(Split::Train) {
-        if card.shape() != data.shape() {
-            let message = format!("its images are {}, but the data's are {}", card.shape(), data.shape());
+    if let Ok(data) = experiment.dataset.outline(Split::Train) {
+        if card.shape() != data.shape {
+            let message = format!("its images are {}, but the data's are {}", card.shape(), data.shape);
             say(message, "images of one shape");
         }
-        if card.classes != experiment.conditions(&data).classes {
+        if card.classes != experiment.conditions(data.classes).classes {
             let message = format!("it knows {:?} classes", card.classes);
             say(message, "as many as the study's networks are told (class_conditional)");
         }
@@ -256,24 +268,24 @@ fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Ve
 fn lpips(config: &LpipsConfig, dataset: &DatasetConfig) -> Vec<Problem> {
     let LpipsConfig { network, trunk_weights, heads } = config;
     let mut problems = Vec::new();
+    for (field, path) in [("trunk_weights", Some(trunk_weights)), ("heads", heads.as_ref())] {
+        let Some(path) = path.filter(|path| !path.is_file()) else { continue };
+        let field = format!("consistency.distance.{field}");
+        let allowed = "a file with torchvision's or the LPIPS package's names";
+        problems.push(match path.as_os_str().is_empty() {
+            true => Problem::new(field, "LPIPS needs the weights of its trunk", allowed),
+            false => Problem::absent(field, format!("there is no file {}", path.display()), allowed),
+        });
+    }
     let mut say = |field: &str, message: String, allowed: &str| {
         problems.push(Problem::new(format!("consistency.distance.{field}"), message, allowed));
     };
-    for (field, path) in [("trunk_weights", Some(trunk_weights)), ("heads", heads.as_ref())] {
-        let Some(path) = path.filter(|path| !path.is_file()) else { continue };
-        let message = match path.as_os_str().is_empty() {
-            true => "LPIPS needs the weights of its trunk".to_owned(),
-            false => format!("there is no file {}", path.display()),
-        };
-        say(field, message, "a file with torchvision's or the LPIPS package's names");
-    }
     if network.pooling == LpipsPooling::Average && network.trunk != LpipsTrunk::Vgg16 {
         let message = format!("pooling by means was only ever used with Vgg16, not with {:?}", network.trunk);
         say("network.pooling", message, "Max, or trunk: Vgg16");
     }
     // Data that cannot be built are reported on their own.
-    if let Ok(data) = dataset.build(Split::Train) {
-        let shape = data.shape();
+    if let Ok(Outline { shape, .. }) = dataset.outline(Split::Train) {
         let least = network.trunk.min_side();
         if shape.channels != 1 && shape.channels != 3 {
             say(
@@ -308,7 +320,7 @@ fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
         };
         say(&format!("metric.{field}"), error.to_string(), "");
     }
-    let test_len = experiment.dataset.build(Split::Test).map_or(usize::MAX, |data| data.len());
+    let test_len = experiment.dataset.outline(Split::Test).map_or(usize::MAX, |data| data.len);
     for (index, kind) in metrics.iter().enumerate() {
         let path = format!("metrics[{index}]");
         if metrics[..index].contains(kind) {

@@ -7,7 +7,7 @@ use crate::Change;
 use crate::mid_training::MidTrainingConfig;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::{ConsistencyConfig, ShortcutConfig};
-use cm_datasets::{Dataset, DatasetConfig};
+use cm_datasets::DatasetConfig;
 use cm_diffusion::SolverConfig;
 use cm_evaluator::{MetricConfig, MetricKind};
 use cm_network::{Conditions, NetworkConfig};
@@ -95,16 +95,15 @@ pub struct ExperimentConfig {
 }
 
 impl ExperimentConfig {
-    /// What a teacher is told of images of `dataset`; no classes if it has none.
-    pub(crate) fn conditions(&self, dataset: &dyn Dataset) -> Conditions {
-        let classes = if self.class_conditional { dataset.num_classes() } else { None };
-        Conditions { classes, ..Conditions::default() }
+    /// What a teacher is told of images in so many classes, if in any.
+    pub(crate) fn conditions(&self, classes: Option<usize>) -> Conditions {
+        Conditions { classes: classes.filter(|_| self.class_conditional), ..Conditions::default() }
     }
 
     /// What the student is told: as the teacher, and a shortcut model also where it jumps.
-    pub(crate) fn student_conditions(&self, dataset: &dyn Dataset) -> Conditions {
+    pub(crate) fn student_conditions(&self, classes: Option<usize>) -> Conditions {
         let second_time = matches!(self.method, MethodConfig::Shortcut(_));
-        Conditions { second_time, ..self.conditions(dataset) }
+        Conditions { second_time, ..self.conditions(classes) }
     }
 
     /// Whether the student jumps from level to level instead of to the end: what it is, for people, if it does.

@@ -43,11 +43,11 @@ impl Context {
             .network
             .build(
                 data.shape(),
-                experiment.student_conditions(data.train.as_ref()),
+                experiment.student_conditions(data.train.num_classes()),
                 NamedSeeds::of(run.seed).init,
             )
             .map_err(|error| RunError::failed(what("the network"), error))?;
-        let conditions = experiment.conditions(data.train.as_ref());
+        let conditions = experiment.conditions(data.train.num_classes());
         let own_teacher_network = match (&experiment.teacher, &experiment.method) {
             (TeacherSource::Trained(_) | TeacherSource::File(_), MethodConfig::Shortcut(_)) => {
                 let built = experiment.network.build(data.shape(), conditions, 0);

@@ -107,8 +107,8 @@ fn evaluations_per_level(method: TeacherMethodConfig) -> f64 {
 
 fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
     let ExperimentConfig { dataset, network, teacher, method, consistency, .. } = experiment;
-    let data = dataset.build(Split::Train).ok()?;
-    let (shape, conditions) = (data.shape(), experiment.student_conditions(data.as_ref()));
+    let data = dataset.outline(Split::Train).ok()?;
+    let (shape, conditions) = (data.shape, experiment.student_conditions(data.classes));
     let (_, weights) = network.outline(shape, conditions).ok()?;
     let forward = network.flops_per_image(shape, conditions).ok()? as f64;
     let cost = |train: &TrainConfig, forward_passes: f64| {

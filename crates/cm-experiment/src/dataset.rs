@@ -56,7 +56,9 @@ pub fn inspect(source: SourceConfig, sheet: Option<&Path>, images: usize) -> Res
     let path = source.path.clone();
     let index = if path.join("index.json").is_file() { Some(Index::open(&path)?) } else { None };
     let config = match &index {
-        Some(_) => DatasetConfig::Prepared(PreparedConfig { path, only_classes: source.only_classes }),
+        Some(_) => {
+            DatasetConfig::Prepared(PreparedConfig { path, only_classes: source.only_classes, expect: None })
+        }
         None => DatasetConfig::Source(source),
     };
     let names = index.as_ref().and_then(|index| index.classes.clone()).unwrap_or_default();

@@ -91,7 +91,7 @@ pub use event_file::EventFile;
 pub use export::{ExportRequest, Exported, export};
 pub use import::{ImportRequest, Imported, import};
 pub use journal::{Journal, JournalError};
-pub use load::{Study, check, load, load_with};
+pub use load::{Study, check, load, load_to_plan, load_with};
 pub use mid_training::MidTrainingConfig;
 pub use overrides::{Override, OverrideSyntaxError};
 pub use plan::{Checked, Plan, PlannedArm, PlannedRun, Problem};

@@ -21,6 +21,8 @@ pub struct Study {
     pub plan: Plan,
     /// Remarks for whoever wrote the file.
     pub notes: Vec<String>,
+    /// What must be there before it can be run and is not; none but in studies that are loaded [to plan](load_to_plan).
+    pub absent: Vec<String>,
 }
 
 /// Reads and checks a study file. Nothing is written, and no data are downloaded.
@@ -36,10 +38,28 @@ pub fn load(path: &Path) -> Result<Study, InputErrors> {
 /// # Errors
 /// [`InputErrors`] with every problem of the file, or of the values.
 pub fn load_with(path: &Path, overrides: &[Override]) -> Result<Study, InputErrors> {
+    load_checked(path, overrides, check)
+}
+
+/// As [`load_with`], to be looked at where it cannot be run: of data and weights that are not there it is enough that
+/// the study says what to expect.
+///
+/// # Errors
+/// [`InputErrors`] with every problem of the file, or of the values.
+pub fn load_to_plan(path: &Path, overrides: &[Override]) -> Result<Study, InputErrors> {
+    load_checked(path, overrides, check_to_plan)
+}
+
+fn load_checked(
+    path: &Path,
+    overrides: &[Override],
+    check: impl Fn(&Path, &str) -> Result<Checked, InputErrors>,
+) -> Result<Study, InputErrors> {
     let (name, text) = read_text(path)?;
     let text = overrides::apply(path, &text, overrides)?;
-    let Checked { plan, notes } = check(&label(path, overrides), &text)?;
-    Ok(Study { path: path.to_owned(), name, text, plan, notes })
+    let Checked { plan, notes, absent } = check(&label(path, overrides), &text)?;
+    let absent = absent.into_iter().map(|problem| problem.message).collect();
+    Ok(Study { path: path.to_owned(), name, text, plan, notes, absent })
 }
 
 /// What to call a file with changes in messages.
@@ -72,10 +92,26 @@ pub(crate) fn read_text(path: &Path) -> Result<(String, String), InputErrors> {
 /// The plan of a study file's text; `path` is for the messages.
 ///
 /// # Errors
-/// [`InputErrors`] with every problem of the text.
+/// [`InputErrors`] with every problem of the text, files that are not there among them.
 pub fn check(path: &Path, text: &str) -> Result<Checked, InputErrors> {
+    checked(path, text, |study| match study.build() {
+        Ok(checked) if !checked.absent.is_empty() => Err(checked.absent),
+        outcome => outcome,
+    })
+}
+
+/// The plan of a study file's text, with the files that are not there.
+fn check_to_plan(path: &Path, text: &str) -> Result<Checked, InputErrors> {
+    checked(path, text, StudyConfig::build)
+}
+
+fn checked(
+    path: &Path,
+    text: &str,
+    build: impl Fn(&StudyConfig) -> Result<Checked, Vec<Problem>>,
+) -> Result<Checked, InputErrors> {
     let mut reading = read::<StudyConfig>(text);
-    let outcome = reading.value.take().map(|study| study.build());
+    let outcome = reading.value.take().map(|study| build(&study));
     let mut problems = std::mem::take(&mut reading.problems);
     match outcome {
         Some(Ok(checked)) if problems.is_empty() => return Ok(checked),
@@ -89,7 +125,7 @@ pub fn check(path: &Path, text: &str) -> Result<Checked, InputErrors> {
 
 /// The problem with its place in the text; `None` if it is only about a stand-in for something reported already.
 fn locate(reading: &Reading<StudyConfig>, problem: Problem) -> Option<Diagnostic> {
-    let Problem { path, message, allowed } = problem;
+    let Problem { path, message, allowed, absent: _ } = problem;
     let path = parts(&path);
     (!reading.is_stand_in(&path)).then(|| Diagnostic { message, place: reading.place(&path), allowed })
 }

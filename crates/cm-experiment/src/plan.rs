@@ -94,6 +94,8 @@ pub struct Problem {
     pub message: String,
     /// What is allowed.
     pub allowed: String,
+    /// Whether all that is wrong is a file or folder that is not there: the study can be planned, and not run.
+    pub absent: bool,
 }
 
 impl Problem {
@@ -102,7 +104,16 @@ impl Problem {
         message: impl Into<String>,
         allowed: impl Into<String>,
     ) -> Self {
-        Self { path: path.into(), message: message.into(), allowed: allowed.into() }
+        Self { path: path.into(), message: message.into(), allowed: allowed.into(), absent: false }
+    }
+
+    /// A file or folder that is not there.
+    pub(crate) fn absent(
+        path: impl Into<String>,
+        message: impl Into<String>,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self { absent: true, ..Self::new(path, message, allowed) }
     }
 }
 
@@ -113,13 +124,15 @@ pub struct Checked {
     pub plan: Plan,
     /// Remarks that are not errors, such as a change to the value the base already has.
     pub notes: Vec<String>,
+    /// What must be there before it can be run, and is not.
+    pub absent: Vec<Problem>,
 }
 
 impl StudyConfig {
-    /// The plan of this study.
+    /// The plan of this study. Files and folders that are not there are told with it.
     ///
     /// # Errors
-    /// Every problem of the study.
+    /// Every problem of the study, if there is one that files would not solve.
     pub fn build(&self) -> Result<Checked, Vec<Problem>> {
         let mut problems = Vec::new();
         for (index, seed) in self.seeds.iter().enumerate() {
@@ -156,11 +169,11 @@ impl StudyConfig {
                 unique.push(problem);
             }
         }
-        if !unique.is_empty() {
+        if unique.iter().any(|problem| !problem.absent) {
             return Err(unique);
         }
         let plan = Plan { question: self.question.clone(), seeds: self.seeds.clone(), arms: planned };
-        Ok(Checked { plan, notes: idle_knobs(&self.base, &arms) })
+        Ok(Checked { plan, notes: idle_knobs(&self.base, &arms), absent: unique })
     }
 
     /// The arms with their changes and where those stand in the file.

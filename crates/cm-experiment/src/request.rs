@@ -34,7 +34,7 @@ impl RequestErrors {
 
 impl fmt::Display for RequestErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Problem { path, message, allowed }) in self.0.iter().enumerate() {
+        for (index, Problem { path, message, allowed, absent: _ }) in self.0.iter().enumerate() {
             // The first line continues what the caller has begun.
             let begin = if index == 0 { "" } else { "\nerror: " };
             write!(f, "{begin}{path}: {message}\n  allowed: {allowed}")?;

@@ -232,7 +232,7 @@ impl Run<'_> {
         let folder = self.dir.teacher_dir(key)?;
         let path = folder.path().join(MODEL_FILE);
         let seeds = NamedSeeds::of(key.seed);
-        let conditions = experiment.conditions(context.data.train.as_ref());
+        let conditions = experiment.conditions(context.data.train.num_classes());
         let (_, mut weights) = experiment
             .network
             .build(context.data.shape(), conditions, seeds.init)

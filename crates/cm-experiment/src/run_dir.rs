@@ -105,7 +105,8 @@ impl StudyDir {
         let full = fs::canonicalize(path).map_err(|error| no_study(error.to_string()))?;
         let name = full.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let lock = lock(path)?;
-        let study = Study { path: path.join("study.ron"), name, text, plan, notes: Vec::new() };
+        let study =
+            Study { path: path.join("study.ron"), name, text, plan, notes: Vec::new(), absent: Vec::new() };
         Ok((Self { path: path.to_owned(), _lock: lock }, study))
     }
 
@@ -340,7 +341,14 @@ mod tests {
         let arms = ArmsConfig::Star(vec![ArmConfig { name: "a".into(), changes: vec![] }]);
         let config = StudyConfig { seeds: seeds.to_vec(), base, arms, ..Default::default() };
         let plan = config.build().unwrap().plan;
-        Study { path: "s.ron".into(), name: "s".into(), text: "( )".into(), plan, notes: vec![] }
+        Study {
+            path: "s.ron".into(),
+            name: "s".into(),
+            text: "( )".into(),
+            plan,
+            notes: vec![],
+            absent: vec![],
+        }
     }
 
     fn new(opened: Opened) -> StudyDir {

@@ -254,8 +254,14 @@ mod tests {
             ),
         ))";
         let plan = check(Path::new("ring.ron"), text).unwrap().plan;
-        let study =
-            Study { path: "ring.ron".into(), name: "ring".into(), text: text.into(), plan, notes: vec![] };
+        let study = Study {
+            path: "ring.ron".into(),
+            name: "ring".into(),
+            text: text.into(),
+            plan,
+            notes: vec![],
+            absent: vec![],
+        };
         match run(&study, out, &StopFlag::new(), &mut Silent).unwrap() {
             RunOutcome::Finished { dir, .. } => dir,
             other => panic!("{other:?}"),

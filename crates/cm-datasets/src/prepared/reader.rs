@@ -4,7 +4,7 @@ use super::{Index, Part};
 use crate::dataset::check_image;
 use crate::pixel_table::write_values;
 use crate::transform::ClassSubset;
-use crate::{Dataset, DatasetError, Split};
+use crate::{Dataset, DatasetError, Expectation, Outline, Split};
 use cm_image::ImageShape;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -20,6 +20,9 @@ pub struct PreparedConfig {
     pub path: PathBuf,
     /// The classes to keep, by number, in the order of their new numbers. Empty: all.
     pub only_classes: Vec<u32>,
+    /// What all of the folder must be (its classes before `only_classes`); with it, a study can be planned where the
+    /// folder is not.
+    pub expect: Option<Expectation>,
 }
 
 impl PreparedConfig {
@@ -33,6 +36,12 @@ impl PreparedConfig {
             return Err(DatasetError::setting("path", "none is given", allowed));
         }
         let data = Prepared::open(&self.path, split)?;
+        if let Some(expected) = &self.expect {
+            expected.check(
+                split,
+                Outline { shape: data.shape(), len: data.len(), classes: data.num_classes() },
+            )?;
+        }
         if self.only_classes.is_empty() {
             Ok(Box::new(data))
         } else {

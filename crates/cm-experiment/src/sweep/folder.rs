@@ -88,7 +88,14 @@ pub fn plan_sweep(
     notes.dedup();
     let grid: String =
         axes.iter().map(|axis| format!("// grid: {}=[{}]\n", axis.path, axis.values.join(", "))).collect();
-    Ok(Study { path: file.to_owned(), name: name.to_owned(), text: grid + &text, plan, notes })
+    Ok(Study {
+        path: file.to_owned(),
+        name: name.to_owned(),
+        text: grid + &text,
+        plan,
+        notes,
+        absent: Vec::new(),
+    })
 }
 
 impl Sweep {

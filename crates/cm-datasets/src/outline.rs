@@ -1,0 +1,117 @@
+//! What is known of a data set without looking at an image, so that a study can be planned where its data are not.
+
+use crate::{DatasetConfig, DatasetError, Split};
+use cm_image::ImageShape;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// One part of a data set, but for its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// The shape of one image.
+    pub shape: ImageShape,
+    /// The number of images.
+    pub len: usize,
+    /// The number of classes, if images have any.
+    pub classes: Option<usize>,
+}
+
+/// What a study expects of a prepared folder. It stands for the data in a plan while they are not there, and data that
+/// are otherwise are an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expectation {
+    /// Height and width in pixels.
+    pub side: usize,
+    /// 1 for grey, 3 for RGB.
+    pub channels: usize,
+    /// Images to train on, at least.
+    pub train: usize,
+    /// Images held out for testing, at least.
+    pub test: usize,
+    /// The number of classes, if images have any.
+    pub classes: Option<usize>,
+}
+
+/// Values of an image, above any that is read.
+const MOST_VALUES: usize = 1 << 31;
+
+impl Expectation {
+    /// That it can be met at all.
+    fn validate(&self) -> Result<(), DatasetError> {
+        let Self { side, channels, train, test, classes } = *self;
+        let values = side.checked_mul(side).and_then(|pixels| pixels.checked_mul(channels));
+        if values.is_none_or(|values| values == 0 || values >= MOST_VALUES) {
+            let what = format!("images of {side}x{side}x{channels}");
+            return Err(DatasetError::setting("expect", what, "at least one value, and fewer than 2^31"));
+        }
+        if train == 0 || test == 0 || classes == Some(0) {
+            let what = format!("{train} and {test} images in {classes:?} classes");
+            return Err(DatasetError::setting("expect", what, "at least one of each, or no classes: None"));
+        }
+        Ok(())
+    }
+
+    /// The part that is expected.
+    fn outline(&self, split: Split) -> Outline {
+        let shape = ImageShape { height: self.side, width: self.side, channels: self.channels };
+        let len = match split {
+            Split::Train => self.train,
+            Split::Test => self.test,
+        };
+        Outline { shape, len, classes: self.classes }
+    }
+
+    /// That a part is as it is expected.
+    ///
+    /// # Errors
+    /// [`DatasetError::Setting`] with what it is instead.
+    pub(crate) fn check(&self, split: Split, found: Outline) -> Result<(), DatasetError> {
+        let expected = self.outline(split);
+        if (Outline { len: expected.len, ..found }) == expected && found.len >= expected.len {
+            return Ok(());
+        }
+        let what = format!("the {} part has {}", split.name(), found.told());
+        Err(DatasetError::setting("expect", what, format!("at least {}", expected.told())))
+    }
+}
+
+impl Outline {
+    /// For people: `50000 images of 32x32x3 in 10 classes`.
+    fn told(&self) -> String {
+        let classes =
+            self.classes.map_or("without classes".to_owned(), |classes| format!("in {classes} classes"));
+        format!("{} images of {} {classes}", self.len, self.shape)
+    }
+}
+
+impl DatasetConfig {
+    /// What one part of the data set is, or is expected to be if it is [absent](Self::absent).
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), but for an absent folder of which the study says what it expects.
+    pub fn outline(&self, split: Split) -> Result<Outline, DatasetError> {
+        if let (Self::Prepared(config), Some(_)) = (self, self.absent())
+            && let Some(expected) = config.expect
+        {
+            expected.validate()?;
+            let mut outline = expected.outline(split);
+            if !config.only_classes.is_empty() {
+                outline.classes = Some(config.only_classes.len());
+            }
+            return Ok(outline);
+        }
+        let data = self.build(split)?;
+        Ok(Outline { shape: data.shape(), len: data.len(), classes: data.num_classes() })
+    }
+
+    /// The prepared folder, if it is not there.
+    pub fn absent(&self) -> Option<&Path> {
+        match self {
+            Self::Prepared(config) => {
+                Some(config.path.as_path()).filter(|path| !path.as_os_str().is_empty() && !path.exists())
+            }
+            Self::Digits(_) | Self::GaussianMixture(_) | Self::SwissRoll(_) | Self::Source(_) => None,
+        }
+    }
+}
