@@ -196,37 +196,64 @@ fn what_is_wrong_with_a_request_is_said_all_at_once() {
     golden("errors/models.txt", &told);
 }
 
-/// Models that jump from level to level are drawn by their studies only; commands for models that jump to the end say
-/// so, and write nothing.
+/// Models that jump from level to level are drawn in the numbers of steps that they know; commands for models that jump
+/// to the end say so, and write nothing.
 #[test]
-fn models_that_jump_are_refused_by_what_jumps_to_the_end() {
+fn models_that_jump_are_drawn_by_their_jumps_and_refused_by_what_jumps_to_the_end() {
     let more = "arms: Star([
-        (name: \"progressive\", changes: [
-            Method(ProgressiveDistillation),
-            Curriculum(Halving(start: 4)),
-            Target(StopGradient),
-            Samplers([Jumps(steps: 2)]),
-        ]),
+        (name: \"progressive\", changes: [Method(ProgressiveDistillation), Curriculum(Halving(start: 4)),
+            Target(StopGradient), Samplers([Jumps(steps: 2)])]),
+        (name: \"shortcut\", changes: [Method(Shortcut()), Curriculum(Fixed(num_levels: 5)),
+            Samplers([Jumps(steps: 2)])]),
         (name: \"segments\", changes: [Segments(2), Samplers([Jumps(steps: 2)])]),
     ])";
     let folder = scratch(&crate::util::ring(256, more));
-    command(folder.path(), "run study.ron --out .", 0);
-    write_grey(&folder.path().join("points.png"), 2, 1, |_, _| 0);
-    for (arm, what) in [
-        ("progressive", "a progressively distilled model"),
-        ("segments", "a consistency model of several segments"),
+    let path = folder.path();
+    command(path, "run study.ron --out .", 0);
+    write_grey(&path.join("points.png"), 2, 1, |_, _| 0);
+    for (arm, what, steps) in [
+        ("progressive", "a progressively distilled model", &[4, 2, 1][..]),
+        ("shortcut", "a shortcut model", &[1, 2, 4]),
+        ("segments", "a consistency model of several segments", &[2]),
     ] {
-        for line in [
-            format!("sample study/{arm}/seed-0 --count 4 --out drawn"),
-            format!("search-times study/{arm}/seed-0"),
-            format!("edit denoise --model study/{arm}/seed-0 --image points.png --sigma 1 --out edited"),
+        let model = format!("study/{arm}/seed-0");
+        let mut drawn = Vec::new();
+        for steps in steps {
+            let out = format!("{arm}-{steps}");
+            let (told, _) =
+                command(path, &format!("sample {model} --count 5 --batch 2 --steps {steps} --out {out}"), 0);
+            assert!(told.contains(&format!("evaluations for each image: {steps}")), "{told}");
+            // The images do not depend on the batch.
+            command(path, &format!("sample {model} --count 5 --steps {steps} --out again"), 0);
+            let bytes = |out: &str| fs::read(path.join(out).join("samples.npz")).unwrap();
+            assert_eq!(bytes(&out), bytes("again"));
+            assert!(!drawn.contains(&bytes(&out)), "{arm}: other images in {steps} steps");
+            drawn.push(bytes(&out));
+        }
+        let listed: Vec<String> = steps.iter().map(|steps| format!("--steps {steps}")).collect();
+        let listed = format!("allowed: {}", listed.join(", "));
+        for (line, parts) in [
+            (
+                format!("sample {model} --steps 3 --out drawn"),
+                ["is not trained for 3 steps", listed.as_str()],
+            ),
+            (format!("sample {model} --times 0.5 --out drawn"), ["--times", listed.as_str()]),
+            (format!("search-times {model}"), [what, "jumps from noise level to noise level"]),
+            (
+                format!("edit denoise --model {model} --image points.png --sigma 1 --out drawn"),
+                [what, "jumps"],
+            ),
         ] {
-            let (_, told) = command(folder.path(), &line, 2);
-            assert!(told.contains(what), "{line}: {told}");
-            assert!(
-                !folder.path().join("drawn").exists() && !folder.path().join("edited").exists(),
-                "{line}"
-            );
+            let (_, told) = command(path, &line, 2);
+            assert!(parts.iter().all(|part| told.contains(part)), "{line}: {told}");
+            assert!(!path.join("drawn").exists(), "{line}");
         }
     }
+    // A file alone is the student of the last stage.
+    let file = "study/progressive/seed-0/model.safetensors";
+    command(path, &format!("sample {file} --count 5 --out alone"), 0);
+    let bytes = |out: &str| fs::read(path.join(out).join("samples.npz")).unwrap();
+    assert_eq!(bytes("alone"), bytes("progressive-1"));
+    let (_, told) = command(path, &format!("sample {file} --steps 2 --out drawn"), 2);
+    assert!(told.contains("allowed: --steps 1\n"), "{told}");
 }

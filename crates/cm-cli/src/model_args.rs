@@ -22,7 +22,8 @@ pub(crate) struct SampleArgs {
     /// Each image has a seed of its own, made from this one and its number; it does not depend on the batch.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Evaluate the model so many times, at noise levels of its own spacing.
+    /// Evaluate the model so many times, at noise levels of its own spacing. A model that jumps from level to level
+    /// knows only some numbers.
     #[arg(long, default_value_t = 1, conflicts_with = "times")]
     steps: usize,
     /// Evaluate it once at its highest noise level, and once at each of these: falling, separated by commas.
@@ -31,9 +32,9 @@ pub(crate) struct SampleArgs {
     /// Clamp images to [-1, 1] before they are noised again.
     #[arg(long)]
     clip: bool,
-    /// Images at a time.
-    #[arg(long, default_value_t = 256)]
-    batch: usize,
+    /// Images at a time; it decides the memory and not the images. Without it 256, and fewer of large images.
+    #[arg(long)]
+    batch: Option<usize>,
     /// The class of all images. Without it, each image's class is drawn from its seed, if the model knows classes.
     #[arg(long)]
     class: Option<u32>,

@@ -124,7 +124,7 @@ fn of_jumps(student: &[StudentSamplerConfig], experiment: &ExperimentConfig) -> 
 }
 
 /// In how many steps a model that jumps can be sampled; `None` if what decides it is wrong and reported elsewhere.
-fn jump_steps(experiment: &ExperimentConfig) -> Option<Vec<usize>> {
+pub(crate) fn jump_steps(experiment: &ExperimentConfig) -> Option<Vec<usize>> {
     match (&experiment.method, experiment.consistency.curriculum) {
         (MethodConfig::Distillation(_) | MethodConfig::Training, _) => {
             Some(vec![experiment.consistency.segments])

@@ -3,7 +3,7 @@
 use crate::error::RunError;
 use crate::foreign::{self, Container, Dialect, names};
 use crate::model::Model;
-use crate::request::{ModelRequest, Problems};
+use crate::request::{ModelRequest, Problems, pick};
 use crate::weights_file::{PreconditionConfig, WeightsFile, write_in_one_step};
 use std::path::PathBuf;
 
@@ -48,14 +48,7 @@ pub fn export(request: &ExportRequest) -> Result<Exported, RunError> {
         true => Model::File(Box::new(WeightsFile::open(&model.path)?)),
         false => Model::open(&model.path)?,
     };
-    let averages = opened.averages();
-    let average = match &model.ema {
-        None => 0,
-        Some(wanted) => averages.iter().position(|name| name == wanted).unwrap_or_else(|| {
-            problems.add("--ema", format!("the model has no average `{wanted}`"), averages.join(", "));
-            0
-        }),
-    };
+    let (average, _) = pick(model, &opened.averages(), opened.labels(), &mut problems);
     problems.check()?;
     let (card, weights) = match &opened {
         Model::Run(trained) => (trained.card(), trained.weights(average)),

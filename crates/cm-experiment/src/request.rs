@@ -132,32 +132,46 @@ pub(crate) struct Chosen {
 impl Chosen {
     /// Opens the model and finds out whether it has what is asked of it.
     pub(crate) fn open(request: &ModelRequest, problems: &mut Problems) -> Result<Self, RunError> {
-        let model = Model::open(&request.path)?;
-        let names = model.averages();
-        let average = match &request.ema {
-            None => Some(0),
-            Some(wanted) => names.iter().position(|name| name == wanted),
-        };
-        if let (None, Some(wanted)) = (average, &request.ema) {
-            problems.add("--ema", format!("the model has no average `{wanted}`"), names.join(", "));
-        }
-        let labels = match (model.labels(), request.class) {
-            (Labels::None, Some(_)) => {
-                let message = "the model was trained without classes";
-                problems.add("--class", message, "nothing: leave it out");
-                Labels::None
-            }
-            (Labels::Uniform { classes }, Some(class)) => {
-                if class >= classes {
-                    let allowed = format!("0 to {}", classes - 1);
-                    problems.add("--class", format!("the model has no class {class}"), allowed);
-                }
-                Labels::Class(class)
-            }
-            (labels, _) => labels,
-        };
-        Ok(Self { model, average: average.unwrap_or(0), labels })
+        Ok(Self::of(Model::open(&request.path)?, request, problems))
     }
+
+    /// What `model` has of what is asked.
+    pub(crate) fn of(model: Model, request: &ModelRequest, problems: &mut Problems) -> Self {
+        let (average, labels) = pick(request, &model.averages(), model.labels(), problems);
+        Self { model, average, labels }
+    }
+}
+
+/// The number of the average that is asked for among those of a model, and the classes of the images.
+pub(crate) fn pick(
+    request: &ModelRequest,
+    averages: &[String],
+    labels: Labels,
+    problems: &mut Problems,
+) -> (usize, Labels) {
+    let average = match &request.ema {
+        None => 0,
+        Some(wanted) => averages.iter().position(|name| name == wanted).unwrap_or_else(|| {
+            problems.add("--ema", format!("the model has no average `{wanted}`"), averages.join(", "));
+            0
+        }),
+    };
+    let labels = match (labels, request.class) {
+        (Labels::None, Some(_)) => {
+            let message = "the model was trained without classes";
+            problems.add("--class", message, "nothing: leave it out");
+            Labels::None
+        }
+        (Labels::Uniform { classes }, Some(class)) => {
+            if class >= classes {
+                let allowed = format!("0 to {}", classes - 1);
+                problems.add("--class", format!("the model has no class {class}"), allowed);
+            }
+            Labels::Class(class)
+        }
+        (labels, _) => labels,
+    };
+    (average, labels)
 }
 
 /// Makes the folder for results.

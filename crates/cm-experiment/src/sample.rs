@@ -2,14 +2,18 @@
 
 use crate::durable;
 use crate::error::RunError;
+use crate::jumping::sample_jumps;
+use crate::model::Model;
 use crate::npz::{Element, NpzWriter};
 use crate::picture;
 use crate::progress::Progress;
 use crate::request::{Chosen, ModelRequest, Problems, make_folder};
 use crate::stop::StopFlag;
+use crate::trained::Trained;
+use crate::weights_file::WeightsFile;
 use cm_diffusion::{Labels, Multistep, NumLevels, Sampler, Sigma};
 use cm_image::random::derive_seed;
-use cm_image::{ImageBatch, to_u8_truncated, write_png};
+use cm_image::{ImageBatch, ImageShape, to_u8_truncated, write_png};
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -32,8 +36,8 @@ pub struct SampleRequest {
     pub evaluations: Evaluations,
     /// Whether images are clamped to [-1, 1] before they are noised again.
     pub clip: bool,
-    /// Images at a time, at least 1.
-    pub batch: usize,
+    /// Images at a time, at least 1; it decides the memory and not the images. None: 256, fewer of more than 4096 values.
+    pub batch: Option<usize>,
 }
 
 /// At which noise levels a model is evaluated.
@@ -66,20 +70,53 @@ pub fn sample(
     progress: &mut dyn Progress,
 ) -> Result<Option<Drawn>, RunError> {
     let mut problems = Problems::default();
-    let chosen = Chosen::open(&request.model, &mut problems)?;
-    let times = times(&request.evaluations, &chosen, &mut problems);
-    for (option, value) in [("--count", request.count), ("--batch", request.batch)] {
-        if value == 0 {
-            problems.add(option, "0 images", "at least 1");
+    let path = &request.model.path;
+    let model = match WeightsFile::is_one(path) {
+        true => Model::open(path)?,
+        false => {
+            let trained = Trained::open_any(path)?;
+            if let Some(model) = trained.run().experiment.jumps() {
+                return sample_jumps(request, &trained, model, problems, stop, progress);
+            }
+            Model::Run(Box::new(trained))
         }
-    }
+    };
+    let chosen = Chosen::of(model, &request.model, &mut problems);
+    let times = times(&request.evaluations, &chosen, &mut problems);
+    check_counts(request, &mut problems);
     problems.check()?;
-    make_folder(&request.out)?;
     let model = chosen.model.function(chosen.average);
     let (shape, range, labels) = (chosen.model.shape(), chosen.model.range(), chosen.labels);
     let sampler = Multistep::new(&model, shape, range, times, request.clip, labels)
         .map_err(|error| RunError::failed("the sampler", error))?;
-    let Some(shown) = write_samples(request, &sampler, labels, stop, progress)? else { return Ok(None) };
+    draw(request, &sampler, labels, stop, progress)
+}
+
+/// That there is something to draw.
+pub(crate) fn check_counts(request: &SampleRequest, problems: &mut Problems) {
+    for (option, value) in [("--count", Some(request.count)), ("--batch", request.batch)] {
+        if value == Some(0) {
+            problems.add(option, "0 images", "at least 1");
+        }
+    }
+}
+
+/// Images at a time where nobody says how many: few of large ones, so that activations stay small.
+fn batch(request: &SampleRequest, shape: ImageShape) -> usize {
+    const MOST_VALUES: usize = 1 << 20;
+    request.batch.unwrap_or_else(|| (MOST_VALUES / shape.len()).clamp(1, 256))
+}
+
+/// Draws the images and writes them and the contact sheet.
+pub(crate) fn draw(
+    request: &SampleRequest,
+    sampler: &dyn Sampler,
+    labels: Labels,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<Option<Drawn>, RunError> {
+    make_folder(&request.out)?;
+    let Some(shown) = write_samples(request, sampler, labels, stop, progress)? else { return Ok(None) };
     let grid = match shown.count() {
         0 => None,
         _ => {
@@ -150,17 +187,18 @@ fn stream(
 ) -> Result<Option<ImageBatch>, RunError> {
     let file = |error: io::Error| RunError::file(path)(error);
     let (shape, count) = (sampler.shape(), request.count);
+    let batch = batch(request, shape);
     let mut archive = NpzWriter::new(BufWriter::new(File::create(path).map_err(file)?));
     let sides = [count, shape.height, shape.width, shape.channels];
     let mut images = archive.array("arr_0", Element::U8, &sides).map_err(file)?;
     let wanted = picture::wanted(shape, GRID.min(count)).unwrap_or(0);
     let mut shown: Vec<(Option<u32>, ImageBatch)> = Vec::new();
     progress.phase("samples", count as u64);
-    for first in (0..count).step_by(request.batch) {
+    for first in (0..count).step_by(batch) {
         if stop.is_requested() {
             return Ok(None);
         }
-        let seeds = seeds(request, first);
+        let seeds = seeds(request, first, batch);
         let drawn = sampler.sample(&seeds).map_err(|error| RunError::failed("drawing images", error))?;
         let pixels: Vec<u8> = drawn.values().iter().map(|&value| to_u8_truncated(value)).collect();
         images.write(&pixels).map_err(file)?;
@@ -172,8 +210,8 @@ fn stream(
     images.finish().map_err(file)?;
     if labels != Labels::None {
         let mut classes = archive.array("arr_1", Element::I64, &[count]).map_err(file)?;
-        for first in (0..count).step_by(request.batch) {
-            let of_batch = labels.of(&seeds(request, first));
+        for first in (0..count).step_by(batch) {
+            let of_batch = labels.of(&seeds(request, first, batch));
             let bytes: Vec<u8> =
                 of_batch.into_iter().flat_map(|class| i64::from(class).to_le_bytes()).collect();
             classes.write(&bytes).map_err(file)?;
@@ -190,8 +228,8 @@ fn stream(
 }
 
 /// The seeds of the batch that begins with image `first`.
-fn seeds(request: &SampleRequest, first: usize) -> Vec<u64> {
-    let end = request.count.min(first.saturating_add(request.batch));
+fn seeds(request: &SampleRequest, first: usize, batch: usize) -> Vec<u64> {
+    let end = request.count.min(first.saturating_add(batch));
     (first..end).map(|index| derive_seed(request.seed, index as u64)).collect()
 }
 

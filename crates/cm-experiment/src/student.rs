@@ -1,7 +1,7 @@
 //! The student of a run: trained, looked at on the way, scored.
 
-use crate::assemble::{continuous_pairs, distance, jumps, segments, student_sampler, trajectory};
-use crate::config::{ExperimentConfig, MethodConfig};
+use crate::assemble::{continuous_pairs, distance, segments, trajectory};
+use crate::config::MethodConfig;
 use crate::context::Context;
 use crate::error::{Halt, RunError};
 use crate::journal::Journal;
@@ -13,71 +13,22 @@ use crate::run::Run;
 use crate::run_dir::RunDir;
 use crate::samplers::{JumpsConfig, StudentSamplerConfig};
 use crate::seed::NamedSeeds;
+use crate::student_model::{Student, stage_file};
 use crate::table::ReportRow;
 use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
 use cm_consistency::{
-    ConsistencyModel, ConsistencyStep, CurriculumConfig, InitConfig, JumpModel, JumpParts, Parts, Probe,
-    ProgressiveStep, ShortcutStep, Stage,
+    ConsistencyStep, CurriculumConfig, InitConfig, JumpParts, Parts, Probe, ProgressiveStep, ShortcutStep,
+    Stage,
 };
-use cm_diffusion::{ModelError, Sampler};
+use cm_diffusion::ModelError;
 use cm_evaluator::Reference;
 use cm_image::ImageBatch;
 use cm_network::Weights;
 use cm_training::{EmaConfig, StepReport, TrainState, TrainStep};
 use std::fs;
-use std::path::PathBuf;
 
 /// Held-out images on which residuals are measured.
 const PROBE_IMAGES: usize = 16;
-
-/// What a run's student is.
-pub(crate) enum Student<'a> {
-    /// It knows where trajectories end; of several segments, where they leave theirs.
-    Consistency(ConsistencyModel<'a>),
-    /// It jumps along trajectories.
-    Jumps(JumpModel<'a>),
-}
-
-impl<'a> Student<'a> {
-    fn new(experiment: &ExperimentConfig, context: &'a Context, weights: Weights) -> Self {
-        let network = context.network.as_ref();
-        match experiment.method {
-            MethodConfig::Distillation(_) | MethodConfig::Training => {
-                Self::Consistency(ConsistencyModel::new(network, weights, context.boundary()))
-            }
-            MethodConfig::ProgressiveDistillation => {
-                Self::Jumps(JumpModel::distilled(network, weights, context.edm()))
-            }
-            MethodConfig::Shortcut(_) => Self::Jumps(JumpModel::shortcut(network, weights, context.edm())),
-        }
-    }
-
-    /// A sampler of it. Plans with samplers that do not fit the model are refused before this.
-    fn sampler<'s>(
-        &'s self,
-        config: &StudentSamplerConfig,
-        context: &Context,
-    ) -> Result<Box<dyn Sampler + 's>, RunError> {
-        let (shape, labels) = (context.data.shape(), context.labels());
-        let grid = context.discretisation.as_ref();
-        let failed = |error| RunError::failed("the sampler", error);
-        match (self, config) {
-            (Self::Consistency(model), _) => {
-                student_sampler(config, model, shape, grid, labels).map_err(failed)
-            }
-            (Self::Jumps(model), StudentSamplerConfig::Jumps(config)) => {
-                let sampler = jumps(*config, Box::new(model), shape, grid, labels).map_err(failed)?;
-                Ok(Box::new(sampler))
-            }
-            (
-                Self::Jumps(_),
-                StudentSamplerConfig::OneStep
-                | StudentSamplerConfig::Multistep(_)
-                | StudentSamplerConfig::Gamma(_),
-            ) => Err(RunError::failed("the sampler", "it needs a consistency model")),
-        }
-    }
-}
 
 /// What the phase of a student asks of its training.
 trait StudentStep: TrainStep {
@@ -133,11 +84,6 @@ impl StudentStep for ShortcutStep<'_> {
     fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
         None
     }
-}
-
-/// The model of a stage of progressive distillation, in the folder of its run.
-fn stage_file(folder: &RunDir, steps: usize) -> PathBuf {
-    folder.path().join("stages").join(format!("steps-{steps}.safetensors"))
 }
 
 impl Run<'_> {
@@ -280,7 +226,7 @@ impl Run<'_> {
             for sampler in &samplers {
                 let model = Student::new(experiment, context, step.state().averages[0].clone());
                 let name = sampler.name();
-                let sampler = model.sampler(sampler, context)?;
+                let sampler = model.sampler(sampler, context, context.labels())?;
                 if let Some(picture) = self.picture(sampler.as_ref(), context.labels(), seeds)? {
                     journal.picture(report.step, &name, &picture)?;
                 }
@@ -307,7 +253,7 @@ impl Run<'_> {
         stage: Stage,
         state: &TrainState,
     ) -> Result<(), RunError> {
-        let path = stage_file(folder, stage.steps);
+        let path = stage_file(folder.path(), stage.steps);
         let parent = folder.path().join("stages");
         fs::create_dir_all(&parent).map_err(RunError::file(&parent))?;
         let sigma_data = context.data.sigma_data;
@@ -325,7 +271,7 @@ impl Run<'_> {
         let mut rows = Vec::new();
         for sampler in &self.experiment().evaluation.student {
             let StudentSamplerConfig::Jumps(JumpsConfig { steps }) = sampler else { continue };
-            let path = stage_file(folder, *steps);
+            let path = stage_file(folder.path(), *steps);
             let file = read(&path)?.ok_or_else(|| {
                 let reason = "the model of a stage is not there: the file was removed".to_owned();
                 RunError::Damaged { path: path.clone(), reason }
@@ -393,7 +339,7 @@ impl Run<'_> {
         for (name, weights) in models {
             let model = Student::new(self.experiment(), context, (*weights).clone());
             for config in samplers {
-                let sampler = model.sampler(config, context)?;
+                let sampler = model.sampler(config, context, context.labels())?;
                 let what = format!("{} {}", self.planned.name(), config.name());
                 let scored = self.score(reference, sampler.as_ref(), seed, &what, progress)?;
                 let evaluations = sampler.evaluations();

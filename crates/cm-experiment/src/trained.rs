@@ -70,6 +70,19 @@ impl Trained {
     /// [`FolderError::NoModel`] if there is none, [`RunError::Damaged`] if the file is not what a run wrote,
     /// [`RunError`] if its data cannot be read.
     pub fn open(path: &Path) -> Result<Self, RunError> {
+        let trained = Self::open_any(path)?;
+        match trained.experiment().jumps() {
+            Some(model) => {
+                let reason = format!("it is {model}, which jumps from noise level to noise level");
+                Err(FolderError::NoModel { path: path.to_owned(), reason }.into())
+            }
+            None => Ok(trained),
+        }
+    }
+
+    /// The student in `path`, as [`open`](Self::open); it may be one that jumps, which has no
+    /// [`model`](Self::model).
+    pub(crate) fn open_any(path: &Path) -> Result<Self, RunError> {
         let file_path = if path.is_dir() { path.join(MODEL_FILE) } else { path.to_owned() };
         let Some(file) = read(&file_path)? else {
             return Err(no_model(path));
@@ -90,10 +103,6 @@ impl Trained {
         let run: PlannedRun = options()
             .from_str(text("plan")?)
             .map_err(|error| damaged(format!("the plan in it cannot be read: {error}")))?;
-        if let Some(model) = run.experiment.jumps() {
-            let reason = format!("it is {model}, which jumps from noise level to noise level");
-            return Err(FolderError::NoModel { path: path.to_owned(), reason }.into());
-        }
         let mut context = Context::new(&run)?;
         // The network was trained with this value, whatever became of the data since.
         context.data.sigma_data = file.parse("sigma_data").map_err(|error| bad_entry(&file_path, &error))?;
@@ -139,6 +148,11 @@ impl Trained {
     /// If there is no such average.
     pub(crate) fn weights(&self, average: usize) -> &Weights {
         &self.averages[average]
+    }
+
+    /// Data, network and noise levels.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
     }
 
     /// All that another program needs to know of the model.
