@@ -208,7 +208,7 @@ pub fn report_of(path: &Path) -> Result<String, RunError> {
 
 /// The table of a study and, where seeds can be paired, that of the differences of its arms.
 fn result(rows: &[ReportRow]) -> String {
-    let differences = paired::differences(rows).map_or_else(String::new, |text| format!("\n{text}"));
+    let differences = paired::differences_text(rows).map_or_else(String::new, |text| format!("\n{text}"));
     table::markdown(rows) + &differences
 }
 
