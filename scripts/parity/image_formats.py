@@ -3,7 +3,7 @@
 
     python scripts/parity/image_formats.py crates/cm-datasets/tests/fixtures
 
-Needs NumPy and Pillow. Images are a pattern that every reader's test computes for itself: the byte at row y, column x,
+Needs NumPy, Pillow and PyArrow. Images are a pattern that every reader's test computes for itself: the byte at row y, column x,
 channel c of image i is (37 i + 11 y + 5 x + 83 c + y x) mod 256. What cannot be computed (resized and JPEG images) is
 written beside its file as an array.
 """
@@ -19,6 +19,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 
@@ -148,6 +150,59 @@ def edm_zip(out: Path) -> None:
         archive.writestr(zipfile.ZipInfo("dataset.json"), json.dumps({"labels": labels}))
 
 
+def parquet(out: Path) -> None:
+    """The Hub's layout: images as structs of bytes and path, class labels whose names are in the file's metadata; five
+    and two 6x6 images to train on, in row groups of three, and two to test. And one file of plain bytes without names."""
+    names = ["ant", "bee", "cat"]
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    struct_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema(
+        [("image", struct_type), ("label", pa.int64())],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+    folder = out / "parquet" / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, images in [
+        ("train-00000-of-00002", range(5)),
+        ("train-00001-of-00002", range(5, 7)),
+        ("test-00000-of-00001", range(7, 9)),
+    ]:
+        rows = {
+            "image": [{"bytes": png(pattern(i, 6, 6, 3)), "path": f"{i}.png"} for i in images],
+            "label": [i % 3 for i in images],
+        }
+        pq.write_table(pa.table(rows, schema=schema), folder / f"{name}.parquet", row_group_size=3)
+    rows = {
+        "fine_label": pa.array([i % 2 for i in range(4)], pa.int32()),
+        "img": pa.array([png(pattern(i, 6, 6, 1)) for i in range(4)], pa.binary()),
+    }
+    for compression in ["zstd", "gzip", "lz4", "brotli", "none"]:
+        pq.write_table(pa.table(rows), out / "parquet" / f"{compression}.parquet", compression=compression)
+    broken(out / "parquet-broken", schema)
+
+
+def broken(folder: Path, schema: pa.Schema) -> None:
+    """Parquet files that are whole, and hold what no data set should: each is wrong in its third row."""
+    folder.mkdir(parents=True, exist_ok=True)
+    good = [{"bytes": png(pattern(i, 6, 6, 3)), "path": f"{i}.png"} for i in range(4)]
+    plain = schema.remove_metadata()
+    for name, third, label, kind in [
+        ("label", good[2], 3, schema),
+        ("negative-label", good[2], -1, plain),
+        ("no-label", good[2], None, plain),
+        ("no-image", None, 0, plain),
+        ("no-bytes", {"bytes": None, "path": "elsewhere.png"}, 0, plain),
+        ("no-picture", {"bytes": b"GIF89a", "path": None}, 0, plain),
+        ("other-size", {"bytes": png(pattern(2, 6, 5, 3)), "path": None}, 0, plain),
+        ("bomb", {"bytes": bytes(1 << 26), "path": None}, 0, plain),
+    ]:
+        rows = {"image": [*good[:2], third, good[3]], "label": [0, 1, label, 2]}
+        pq.write_table(pa.table(rows, schema=kind), folder / f"{name}.parquet", compression="zstd", write_statistics=False)
+    pq.write_table(pa.table({"picture": [b""], "label": [0]}), folder / "no-column.parquet")
+    pq.write_table(pa.table({"image": [[b"", b""]], "label": [0]}), folder / "list.parquet")
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), folder / "empty.parquet")
+
+
 def folders(out: Path) -> None:
     """PNG files of every kind, and a JPEG."""
     root = out / "folder"
@@ -216,7 +271,7 @@ def kinds(out: Path) -> None:
 def main() -> None:
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    for part in [cifar, downsampled, idx, npz, edm_zip, folders, resized, kinds]:
+    for part in [cifar, downsampled, idx, npz, edm_zip, parquet, folders, resized, kinds]:
         part(out)
 
 

@@ -81,6 +81,8 @@ pub(crate) enum FormatName {
     EdmZip,
     Idx,
     Npz,
+    /// Parquet files of the Hugging Face Hub; needs a program built with `--features hub`.
+    Parquet,
 }
 
 /// The names of [`DatasetLabels`].
@@ -104,6 +106,7 @@ impl From<SourceArgs> for DatasetSource {
             FormatName::EdmZip => DatasetFormat::EdmZip,
             FormatName::Idx => DatasetFormat::Idx,
             FormatName::Npz => DatasetFormat::Npz,
+            FormatName::Parquet => DatasetFormat::Parquet,
         });
         let labels = match labels {
             LabelsName::Folders => DatasetLabels::Folders,

@@ -405,3 +405,60 @@ fn prepared_folders_that_were_changed() {
     let said = open().err().unwrap().to_string();
     assert!(said.contains("train.labels: record 1: label 10; there are 10 classes"), "{said}");
 }
+
+#[cfg(feature = "hub")]
+mod parquet_files {
+    use super::*;
+    use std::panic::catch_unwind;
+
+    fn broken(name: &str) -> PathBuf {
+        fixture("parquet-broken").join(format!("{name}.parquet"))
+    }
+
+    #[test]
+    fn that_hold_what_no_data_set_should() {
+        for (name, parts) in [
+            ("label", &["label.parquet: row 2", "label 3; allowed are 0 to 2"][..]),
+            ("negative-label", &["row 2", "label -1"]),
+            ("no-label", &["row 2", "no value"]),
+            ("no-image", &["row 2", "no value"]),
+            ("no-bytes", &["row 2", "no value"]),
+            ("no-picture", &["row 2", "neither a PNG nor a JPEG"]),
+            ("other-size", &["row 2", "6x5x3"]),
+            ("bomb", &["row 2", "a file of more than 33554432 bytes"]),
+            ("no-column", &["no column of image files is called image or img; there are picture, label"]),
+            ("list", &["no column of image files"]),
+            ("empty", &["there are no images"]),
+        ] {
+            expect(&broken(name), parts);
+        }
+        expect(&fixture("parquet-broken"), &["parquet-broken"]);
+    }
+
+    #[test]
+    fn that_are_cut_off_or_changed() {
+        let folder = scratch();
+        let path = folder.path().join("x.parquet");
+        for name in ["parquet/none.parquet", "parquet/data/train-00000-of-00002.parquet"] {
+            let whole = fs::read(fixture(name)).unwrap();
+            for len in [0, 4, 11, whole.len() / 3, whole.len() - 9, whole.len() - 1] {
+                fs::write(&path, &whole[..len]).unwrap();
+                expect(&path, &["x.parquet"]);
+            }
+            // No byte that is changed makes it panic or take memory without end, whatever becomes of the images.
+            for at in 0..whole.len() {
+                for mask in [0x01, 0x80, 0xff] {
+                    let mut changed = whole.clone();
+                    changed[at] ^= mask;
+                    // A name of its own: what was read last is remembered by its path.
+                    let path = folder.path().join(format!("{at}-{mask}.parquet"));
+                    fs::write(&path, &changed).unwrap();
+                    let source = SourceConfig { path: path.clone(), ..SourceConfig::default() };
+                    let read = catch_unwind(|| DatasetConfig::Source(source).build(Split::Train).map(|_| ()));
+                    fs::remove_file(&path).unwrap();
+                    assert!(read.is_ok(), "{name}: byte {at} changed by {mask:#x}");
+                }
+            }
+        }
+    }
+}

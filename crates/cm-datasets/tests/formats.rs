@@ -75,6 +75,47 @@ fn downsampled_imagenet_is_read_from_archives_and_pickles() {
     }
 }
 
+#[cfg(feature = "hub")]
+#[test]
+fn parquet_files_of_the_hub_are_read() {
+    let data = fixture("parquet/data");
+    for path in [fixture("parquet"), data.clone()] {
+        // Beside the folder of parts lie other files, which belong to none.
+        let config = SourceConfig { path, ..SourceConfig::default() };
+        check(&config, ImageShape::new(6, 6, 3), 7, |i| i as u32 % 3, 3);
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let config = SourceConfig { path: data.clone(), ..SourceConfig::default() };
+    let options =
+        PrepareOptions { source: config, out: scratch.path().join("set"), ..PrepareOptions::default() };
+    let index = prepare(&options, &mut |_| ()).unwrap();
+    assert_eq!(index.classes.unwrap(), ["ant", "bee", "cat"]);
+    // One file alone, of bytes and without names; every compression.
+    for name in ["zstd", "gzip", "lz4", "brotli", "none"] {
+        let path = fixture("parquet").join(format!("{name}.parquet"));
+        let config = SourceConfig { path, held_out: Some(0), ..SourceConfig::default() };
+        let read = build(config.clone(), Split::Train);
+        assert_eq!((read.len(), read.shape(), read.num_classes()), (4, ImageShape::new(6, 6, 1), Some(2)));
+        for index in 0..4 {
+            assert_eq!(bytes(read.as_ref(), index), pattern(index, read.shape()));
+        }
+        assert_eq!(labels(read.as_ref()), [0, 1, 0, 1]);
+        let colour =
+            build(SourceConfig { channels: Some(3), labels: LabelRule::Nowhere, ..config }, Split::Train);
+        assert_eq!((colour.shape().channels, colour.num_classes()), (3, None));
+    }
+}
+
+#[cfg(not(feature = "hub"))]
+#[test]
+fn parquet_files_want_the_feature_hub() {
+    for path in [fixture("parquet"), fixture("parquet/none.parquet")] {
+        let config = SourceConfig { path, ..SourceConfig::default() };
+        let error = DatasetConfig::Source(config).build(Split::Train).err().unwrap().to_string();
+        assert!(error.contains("--features hub"), "{error}");
+    }
+}
+
 #[test]
 fn idx_files_are_read_compressed_or_not() {
     check(&source("idx"), ImageShape::new(5, 7, 1), 6, |i| i as u32 % 3, 3);

@@ -20,7 +20,8 @@ pub struct SourceConfig {
     pub resolution: Option<usize>,
     /// 1 (grey) or 3 (colour). None: that of the first image. Only for image files.
     pub channels: Option<usize>,
-    /// Where an image's class stands. Only for folders.
+    /// Where an image's class stands. Only for folders; of Parquet
+    /// files it says whether labels are read.
     pub labels: LabelRule,
     /// The grey on which transparent images lie, 0 to 255. Only for image files.
     pub background: u8,
@@ -61,6 +62,9 @@ pub enum Format {
     Idx,
     /// A NumPy archive of images (u8; N x H x W or N x H x W x channels) and perhaps labels.
     Npz,
+    /// Parquet files of the Hugging Face Hub: one, or a folder of them, whose names begin with their part. Needs the
+    /// feature `hub`.
+    Parquet,
 }
 
 /// Where an image's class stands.
@@ -96,7 +100,7 @@ impl SourceConfig {
             None if about.is_dir() => of_folder(path)?,
             None => of_file(path)?,
         };
-        let of_files = matches!(format, Format::Folder | Format::EdmZip);
+        let of_files = matches!(format, Format::Folder | Format::EdmZip | Format::Parquet);
         let own = [
             ("resolution", self.resolution.is_some()),
             ("channels", self.channels.is_some()),
@@ -104,7 +108,11 @@ impl SourceConfig {
         ];
         if let Some((field, _)) = own.into_iter().find(|&(_, given)| given && !of_files) {
             let what = format!("{}: images of {format:?} stay as they are", path.display());
-            return Err(DatasetError::setting(field, what, "only for folders and ZIP files of images"));
+            return Err(DatasetError::setting(
+                field,
+                what,
+                "only for folders, ZIP files and Parquet files of images",
+            ));
         }
         Ok(format)
     }
@@ -122,12 +130,13 @@ fn of_file(path: &Path) -> Result<Format, DatasetError> {
         Ok(Format::EdmZip)
     } else if ends(&[".npz"]) {
         Ok(Format::Npz)
+    } else if ends(&[".parquet"]) {
+        Ok(Format::Parquet)
     } else if ends(&["ubyte", "ubyte.gz", "idx3", "idx3.gz"]) {
         Ok(Format::Idx)
     } else {
         let what = format!("{}: its name does not say how it is laid out", path.display());
-        let allowed =
-            "*.tar.gz (CIFAR-10), *.zip (EDM), *.npz, *-ubyte, *-ubyte.gz, a folder; or name the format";
+        let allowed = "*.tar.gz (CIFAR-10), *.zip (EDM), *.npz, *.parquet, *-ubyte, *-ubyte.gz, a folder; or name the format";
         Err(DatasetError::setting("format", what, allowed))
     }
 }
@@ -147,5 +156,11 @@ fn of_folder(path: &Path) -> Result<Format, DatasetError> {
             return Ok(Format::Idx);
         }
     }
-    Ok(Format::Folder)
+    let holds = |folder: &Path| {
+        let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_string_lossy().ends_with(".parquet"))
+    };
+    let inner = fs::read_dir(path).map_err(fail)?.flatten().map(|entry| entry.path());
+    let parquet = holds(path) || inner.into_iter().any(|path| path.is_dir() && holds(&path));
+    Ok(if parquet { Format::Parquet } else { Format::Folder })
 }

@@ -1,10 +1,9 @@
 //! ZIP files of images with their labels in `dataset.json` (Karras et al. 2022, and StyleGAN before).
 
 use super::folder::AT_A_TIME;
-use super::image_file::{MAX_FILE, Pixels, Wanted, decode, is_image};
+use super::image_file::{MAX_FILE, Wanted, decode_all, is_image};
 use super::{Classes, Intake, MAX_CLASSES, Parts, Record, SourceConfig, label, open};
 use crate::{DatasetError, Split};
-use rayon::prelude::*;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
@@ -50,15 +49,10 @@ pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Cla
         for name in some {
             files.push(entry(&mut archive, name, MAX_FILE).map_err(|what| fail(format!("{name}: {what}")))?);
         }
-        let images: Vec<Result<Pixels, String>> = files.par_iter().map(|file| decode(file, wanted)).collect();
-        for ((name, file), image) in some.iter().zip(&files).zip(images) {
+        let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+        for (name, image) in some.iter().zip(decode_all(&files, &mut wanted)) {
             let place = || format!("{}: {name}", path.display());
-            let mut image = image.map_err(|what| DatasetError::file(place(), what))?;
-            if wanted.channels.is_none() {
-                wanted.channels = Some(image.shape.channels);
-            } else if wanted.channels != Some(image.shape.channels) {
-                image = decode(file, wanted).map_err(|what| DatasetError::file(place(), what))?;
-            }
+            let image = image.map_err(|what| DatasetError::file(place(), what))?;
             let label = labels.as_ref().map(|labels| labels[name]);
             intake.image(
                 Split::Train,

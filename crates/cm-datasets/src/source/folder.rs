@@ -1,6 +1,6 @@
 //! Folders of PNG and JPEG files.
 
-use super::image_file::{MAX_FILE, Pixels, Wanted, decode, is_image};
+use super::image_file::{MAX_FILE, Wanted, decode_all, is_image};
 use super::{Classes, Intake, LabelRule, MAX_CLASSES, Parts, Record, SourceConfig};
 use crate::{DatasetError, Split};
 use rayon::prelude::*;
@@ -44,17 +44,12 @@ pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Cla
     let mut wanted = Wanted::of(config);
     for (part, items) in &items {
         for some in items.chunks(AT_A_TIME) {
-            let images: Vec<Result<Pixels, DatasetError>> =
-                some.par_iter().map(|item| load(&item.path, wanted)).collect();
-            for (item, image) in some.iter().zip(images) {
-                let mut image = image?;
+            let files: Vec<Vec<u8>> =
+                some.par_iter().map(|item| load(&item.path)).collect::<Result<_, DatasetError>>()?;
+            let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+            for (item, image) in some.iter().zip(decode_all(&files, &mut wanted)) {
                 let place = || item.path.display().to_string();
-                if wanted.channels.is_none() {
-                    wanted.channels = Some(image.shape.channels);
-                } else if wanted.channels != Some(image.shape.channels) {
-                    // Decoded before the first image had said what all are.
-                    image = load(&item.path, wanted)?;
-                }
+                let image = image.map_err(|what| DatasetError::file(place(), what))?;
                 let label = item.class.as_ref().and_then(|class| names.binary_search(class).ok());
                 let label = label.map(|label| label as u32);
                 let record = Record { shape: image.shape, pixels: &image.values, label };
@@ -78,7 +73,7 @@ fn parts(root: &Path) -> Result<Vec<(PathBuf, Split)>, DatasetError> {
 /// The image files of a part in the order of their paths.
 fn list(folder: &Path, rule: LabelRule) -> Result<Vec<Item>, DatasetError> {
     let mut paths = Vec::new();
-    walk(folder, 0, &mut paths)?;
+    walk(folder, 0, &is_image, &mut paths)?;
     let items = paths.into_iter().map(|path| {
         let inner = path.strip_prefix(folder).unwrap_or(&path);
         let class = match rule {
@@ -98,9 +93,13 @@ fn list(folder: &Path, rule: LabelRule) -> Result<Vec<Item>, DatasetError> {
     Ok(items.collect())
 }
 
-/// All image files at any depth, each folder in the order of names. What begins with a dot is left out, and so is what
-/// is no image by its name.
-fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), DatasetError> {
+/// All files at any depth whose names are wanted, each folder in the order of names. What begins with a dot is left out.
+pub(super) fn walk(
+    folder: &Path,
+    depth: usize,
+    wanted: &dyn Fn(&str) -> bool,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), DatasetError> {
     let fail = |error| DatasetError::file(folder.display(), error);
     if depth > MAX_DEPTH {
         return Err(DatasetError::file(folder.display(), format!("folders lie more than {MAX_DEPTH} deep")));
@@ -114,20 +113,20 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Dat
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with('.') {
         } else if path.is_dir() {
-            walk(&path, depth + 1, found)?;
-        } else if is_image(&name) {
+            walk(&path, depth + 1, wanted, found)?;
+        } else if wanted(&name) {
             found.push(path);
         }
     }
     Ok(())
 }
 
-fn load(path: &Path, wanted: Wanted) -> Result<Pixels, DatasetError> {
+fn load(path: &Path) -> Result<Vec<u8>, DatasetError> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
     read.map_err(|error| DatasetError::file(path.display(), error))?;
     if bytes.len() as u64 == MAX_FILE {
         return Err(DatasetError::file(path.display(), format!("a file of {MAX_FILE} bytes or more")));
     }
-    decode(&bytes, wanted).map_err(|what| DatasetError::file(path.display(), what))
+    Ok(bytes)
 }

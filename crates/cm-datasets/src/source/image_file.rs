@@ -4,8 +4,10 @@ use super::SourceConfig;
 use super::resize::fit;
 use cm_image::ImageShape;
 use png::{ColorType, Transformations};
+use rayon::prelude::*;
 use std::fs::File;
 use std::io::{Cursor, Read};
+use std::iter;
 use std::path::Path;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -66,6 +68,19 @@ pub(super) fn decode(file: &[u8], wanted: Wanted) -> Result<Pixels, String> {
             if small { Ok(pixels) } else { Err(what()) }
         }
     }
+}
+
+/// The images in the bytes of some files, decoded in parallel. Where no channels are wanted, all have those of the very
+/// first.
+pub(super) fn decode_all(files: &[&[u8]], wanted: &mut Wanted) -> Vec<Result<Pixels, String>> {
+    let Some((first, others)) = files.split_first() else { return Vec::new() };
+    let first = decode(first, *wanted);
+    if let Ok(image) = &first {
+        wanted.channels = Some(image.shape.channels);
+    }
+    let wanted = *wanted;
+    let others: Vec<_> = others.par_iter().map(|file| decode(file, wanted)).collect();
+    iter::once(first).chain(others).collect()
 }
 
 /// The pixels of a PNG or JPEG file, in NHWC order, in the wanted channels (1 or 3) or its own; what is transparent lies

@@ -17,6 +17,8 @@ mod image_file;
 mod intake;
 mod npy;
 mod npz;
+#[cfg(feature = "hub")]
+mod parquet;
 mod pickle;
 mod resize;
 
@@ -46,6 +48,13 @@ pub(crate) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Cla
         Format::EdmZip => edm_zip::read(config, intake),
         Format::Idx => idx::read(path, intake),
         Format::Npz => npz::read(path, intake),
+        #[cfg(feature = "hub")]
+        Format::Parquet => parquet::read(config, intake),
+        #[cfg(not(feature = "hub"))]
+        Format::Parquet => {
+            let what = format!("{}: this program was built without what reads Parquet files", path.display());
+            Err(DatasetError::setting("format", what, "a program built with `--features hub`"))
+        }
     }
 }
 
