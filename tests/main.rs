@@ -19,6 +19,8 @@ mod experiments;
 /// Bugs of published trainers that must not come back, seen from outside.
 mod regression;
 /// The same plan, the same bits: twice, with 1 to 3 threads, stopped and resumed.
+/// The page that `cm report` writes: everything in it, nothing outside it.
+mod report;
 mod reproducibility;
 /// Fields set from the command line, and studies whose runs several processes share.
 mod sweep;

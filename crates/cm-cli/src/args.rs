@@ -3,6 +3,7 @@
 use crate::dataset_args::DatasetCommand;
 use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
 use crate::model_args::{Edit, SampleArgs};
+use crate::report_args::ReportArgs;
 use crate::sweep::{Overrides, SweepCommand};
 use crate::weights_args::{DenoiseArgs, ExportArgs, ImportArgs, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -94,6 +95,14 @@ pub(crate) enum Command {
     Table {
         /// The study's folder.
         run_dir: PathBuf,
+    },
+    /// Write a study or a run as one page of HTML: question, scores, curves, samples, plan, provenance.
+    ///
+    /// The page needs no server and no network. Of a study that goes on, it shows what there is.
+    #[command(after_help = "Example:\n  cm report runs/smoke --out smoke.html")]
+    Report {
+        #[command(flatten)]
+        report: ReportArgs,
     },
     /// Search the times at which a trained model is best sampled in several steps; print them as RON.
     #[command(

@@ -9,6 +9,7 @@ mod dataset_args;
 mod evaluation_args;
 mod model_args;
 mod progress;
+mod report_args;
 mod sweep;
 mod weights_args;
 
@@ -99,6 +100,10 @@ fn perform(command: Command) -> Result<(), Ending> {
         Command::Devices => print(&cm_experiment::describe_devices()),
         Command::Sweep { sweep } => sweep::perform(sweep),
         Command::Table { run_dir } => print(&cm_experiment::report_of(&run_dir)?),
+        Command::Report { report } => {
+            let page = cm_experiment::write_page(&report.folder, report.out.as_deref())?;
+            print(&format!("{}\n", page.display()))
+        }
         Command::SearchTimes {
             run_dir,
             points,

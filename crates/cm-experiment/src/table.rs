@@ -65,53 +65,111 @@ impl ReportRow {
     }
 }
 
-/// The table of a study: floor and teacher first, then the arms in their order; one column for each metric, holding
-/// the mean over seeds and, if there are several, the sample standard deviation. Valid Markdown, and aligned for the
-/// terminal. Lines of the floor or a teacher that several arms have in common appear once.
-pub(crate) fn markdown(rows: &[ReportRow]) -> String {
-    let mut metrics: Vec<&str> = Vec::new();
-    let mut lines: Vec<Line> = Vec::new();
-    let mut values: BTreeMap<(Line, &str), Vec<f64>> = BTreeMap::new();
-    for row in rows {
-        if !metrics.contains(&row.stem()) {
-            metrics.push(row.stem());
-        }
-        if !lines.contains(&row.line()) {
-            lines.push(row.line());
-        }
-        values.entry((row.line(), row.stem())).or_default().push(row.value);
+/// One line of a study's table: a way of sampling a model, with the values over seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TableLine {
+    /// The arm, or `-` for a floor or teacher that several arms have in common.
+    pub(crate) arm: String,
+    pub(crate) model: String,
+    pub(crate) sampler: String,
+    pub(crate) nfe: usize,
+    pub(crate) samples: usize,
+    /// For each metric of the table one value a seed; empty if it was not measured.
+    pub(crate) values: Vec<Vec<f64>>,
+}
+
+impl TableLine {
+    /// One text for each metric: mean and spread, or `-`.
+    pub(crate) fn cells(&self) -> Vec<String> {
+        self.values.iter().map(|v| if v.is_empty() { "-".to_owned() } else { cell(v) }).collect()
     }
-    // Stable: within each rank the order of appearance stays.
-    lines.sort_by_key(|(_, model, ..)| match model.as_str() {
-        "floor" => 0,
-        "teacher" => 1,
-        _ => 2,
-    });
-    let mut table = vec![["arm", "model", "sampler", "NFE", "samples"].map(str::to_owned).to_vec()];
-    table[0].extend(metrics.iter().map(|&metric| metric.to_owned()));
-    for line in lines {
-        let (arm, model, sampler, nfe, samples) = line.clone();
-        let mut cells = vec![arm, model, sampler, nfe.to_string(), samples.to_string()];
-        let value = |metric| values.get(&(line.clone(), metric));
-        cells.extend(metrics.iter().map(|&metric| value(metric).map_or("-".to_owned(), |v| cell(v))));
-        let common = ["floor", "teacher"].contains(&cells[1].as_str());
-        match table.iter_mut().find(|other| common && other[1..] == cells[1..]) {
-            Some(other) => "-".clone_into(&mut other[0]),
-            None => table.push(cells),
+
+    /// Whether it belongs to one arm and not to all.
+    pub(crate) fn is_of_an_arm(&self) -> bool {
+        self.model != "floor" && self.model != "teacher"
+    }
+}
+
+/// The table of a study.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Table {
+    /// The metrics without their numbers of samples, in the order of their appearance.
+    pub(crate) metrics: Vec<String>,
+    /// Floor and teacher first, then the arms in their order. Lines of the floor or a teacher that several arms have
+    /// in common appear once.
+    pub(crate) lines: Vec<TableLine>,
+}
+
+impl Table {
+    /// The table of these rows.
+    pub(crate) fn new(rows: &[ReportRow]) -> Self {
+        let mut metrics: Vec<&str> = Vec::new();
+        let mut keys: Vec<Line> = Vec::new();
+        let mut values: BTreeMap<(Line, &str), Vec<f64>> = BTreeMap::new();
+        for row in rows {
+            if !metrics.contains(&row.stem()) {
+                metrics.push(row.stem());
+            }
+            if !keys.contains(&row.line()) {
+                keys.push(row.line());
+            }
+            values.entry((row.line(), row.stem())).or_default().push(row.value);
         }
+        // Stable: within each rank the order of appearance stays.
+        keys.sort_by_key(|(_, model, ..)| match model.as_str() {
+            "floor" => 0,
+            "teacher" => 1,
+            _ => 2,
+        });
+        let mut lines: Vec<TableLine> = Vec::new();
+        for key in keys {
+            let of_metric = |&metric: &&str| values.get(&(key.clone(), metric)).cloned().unwrap_or_default();
+            let values = metrics.iter().map(of_metric).collect();
+            let (arm, model, sampler, nfe, samples) = key.clone();
+            let line = TableLine { arm, model, sampler, nfe, samples, values };
+            let looks = |line: &TableLine| {
+                (line.model.clone(), line.sampler.clone(), line.nfe, line.samples, line.cells())
+            };
+            let common = |other: &&mut TableLine| !line.is_of_an_arm() && looks(other) == looks(&line);
+            match lines.iter_mut().find(common) {
+                Some(other) => "-".clone_into(&mut other.arm),
+                None => lines.push(line),
+            }
+        }
+        Self { metrics: metrics.into_iter().map(str::to_owned).collect(), lines }
+    }
+}
+
+/// The table of a study: one column for each metric, holding the mean over seeds and, if there are several, the sample
+/// standard deviation. Valid Markdown, and aligned for the terminal.
+pub(crate) fn markdown(rows: &[ReportRow]) -> String {
+    let Table { metrics, lines } = Table::new(rows);
+    let mut table = vec![["arm", "model", "sampler", "NFE", "samples"].map(str::to_owned).to_vec()];
+    table[0].extend(metrics);
+    for line in lines {
+        let mut cells = vec![line.arm.clone(), line.model.clone(), line.sampler.clone()];
+        cells.extend([line.nfe.to_string(), line.samples.to_string()]);
+        cells.extend(line.cells());
+        table.push(cells);
     }
     align(&table)
 }
 
 /// Mean, and spread if there are several values, to four significant digits.
 fn cell(values: &[f64]) -> String {
+    let (mean, spread) = mean_and_spread(values);
+    match spread {
+        None => number(mean, mean),
+        Some(spread) => format!("{} ± {}", number(mean, mean), number(spread, mean)),
+    }
+}
+
+/// The mean of at least one value, and of several the sample standard deviation.
+pub(crate) fn mean_and_spread(values: &[f64]) -> (f64, Option<f64>) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
-    if values.len() == 1 {
-        return number(mean, mean);
-    }
-    let spread = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-    format!("{} ± {}", number(mean, mean), number(spread, mean))
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt()))
 }
 
 /// `value` with as many decimals as give `scale` four significant digits.

@@ -105,6 +105,24 @@ impl MetricKind {
         self.stems().iter().map(|stem| format!("{stem}-{samples}")).collect()
     }
 
+    /// Whether a higher score is a better one.
+    ///
+    /// ```
+    /// use cm_evaluator::MetricKind;
+    /// assert!(MetricKind::Recall.higher_is_better() && !MetricKind::Frechet.higher_is_better());
+    /// ```
+    pub const fn higher_is_better(self) -> bool {
+        match self {
+            Self::Precision | Self::Recall | Self::Density | Self::Coverage | Self::Recognised => true,
+            Self::Frechet
+            | Self::Kid
+            | Self::ClassHistogram
+            | Self::EndpointRmse
+            | Self::SlicedWasserstein
+            | Self::ModeWeights => false,
+        }
+    }
+
     /// What must be at hand to compute it.
     pub const fn needs(self) -> Needs {
         match self {

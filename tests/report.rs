@@ -1,0 +1,128 @@
+//! The page of a study: everything in it, nothing outside it.
+
+use crate::util::{expect, golden, ring, root, scratch};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// What stands between `<tag ...>` and `</tag>`, without tags, for some tags in the order of the page.
+fn outline(page: &str, tags: &[&str]) -> String {
+    let mut text = String::new();
+    let mut rest = page;
+    while let Some(at) = rest.find('<') {
+        rest = &rest[at + 1..];
+        let Some(tag) =
+            tags.iter().find(|tag| rest.strip_prefix(**tag).is_some_and(|r| r.starts_with(['>', ' '])))
+        else {
+            continue;
+        };
+        let inner = &rest[rest.find('>').unwrap() + 1..rest.find(&format!("</{tag}>")).unwrap()];
+        let plain: String =
+            inner.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)).collect();
+        text += &format!("{tag}: {plain}\n");
+    }
+    text
+}
+
+/// The values of an attribute.
+fn attributes<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
+    let begin = format!(" {name}=\"");
+    page.split(&begin).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+}
+
+fn count_png(folder: &Path) -> usize {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            if path.is_dir() {
+                count_png(&path)
+            } else {
+                usize::from(path.extension().is_some_and(|e| e == "png"))
+            }
+        })
+        .sum()
+}
+
+#[test]
+fn a_study_and_a_run_are_written_as_one_page() {
+    let folder = scratch("");
+    let study = root().join("experiments/smoke.ron");
+    expect(folder.path(), &["run", study.to_str().unwrap(), "--out", "."], 0);
+    let (told, _) = expect(folder.path(), &["report", "smoke"], 0);
+    assert_eq!(told, "smoke/report.html\n");
+    let page = fs::read_to_string(folder.path().join("smoke/report.html")).unwrap();
+    golden("printed/report-smoke.txt", &outline(&page, &["h1", "h2", "h3", "caption", "summary", "legend"]));
+
+    // Every link and every reference by id leads to one place.
+    let ids: Vec<&str> = attributes(&page, "id");
+    let unique: BTreeSet<&str> = ids.iter().copied().collect();
+    assert_eq!(ids.len(), unique.len(), "ids are unique");
+    let links = attributes(&page, "href").into_iter().map(|link| link.strip_prefix('#').unwrap());
+    let referred =
+        attributes(&page, "aria-labelledby").into_iter().chain(attributes(&page, "aria-describedby"));
+    for id in links.chain(referred) {
+        assert!(unique.contains(id), "{id}");
+    }
+    // Nothing is asked of any network.
+    assert!(!page.contains("http://") && !page.contains("https://") && page.contains("default-src 'none'"));
+    assert!(attributes(&page, "src").iter().all(|source| source.starts_with("data:image/png;base64,")));
+    assert_eq!(attributes(&page, "src").len(), count_png(&folder.path().join("smoke")));
+    // The table's own numbers, as the terminal shows them.
+    let report = fs::read_to_string(folder.path().join("smoke/report.md")).unwrap();
+    for cell in report.lines().filter(|line| line.starts_with('|')).skip(2).flat_map(|line| line.split('|')) {
+        assert!(page.contains(cell.trim()), "{cell}");
+    }
+
+    // A run alone, and to another place.
+    let run = fs::read_dir(folder.path().join("smoke"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("seed-0"))
+        .find(|path| path.is_dir())
+        .unwrap();
+    let run = run.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
+    expect(folder.path(), &["report", &run, "--out", "run.html"], 0);
+    let page = fs::read_to_string(folder.path().join("run.html")).unwrap();
+    assert!(page.contains("1 of 1 runs finished") && page.contains("of the study smoke"));
+}
+
+#[test]
+fn differences_and_what_is_missing_are_on_the_page() {
+    let arms = "arms: Star([
+        (name: \"heun\", changes: [Samplers([OneStep, Multistep(times: [0.5])])]),
+        (name: \"euler\", changes: [Solver(Euler), Samplers([OneStep, Multistep(times: [0.5])])]),
+    ])";
+    let text = ring(64, arms).replace("question:", "seeds: [0, 1, 2], question:");
+    let folder = scratch(&text);
+    expect(folder.path(), &["run", "study.ron", "--out", "."], 0);
+    // As if one run were still to be done.
+    for gone in ["study/report.csv", "study/euler/seed-2/scores.csv"] {
+        fs::remove_file(folder.path().join(gone)).unwrap();
+    }
+    expect(folder.path(), &["report", "study"], 0);
+    let page = fs::read_to_string(folder.path().join("study/report.html")).unwrap();
+    for part in [
+        "5 of 6 runs finished",
+        "<strong>Not finished: </strong>euler/seed-2",
+        "Differences from heun, seed by seed: mean and standard error.",
+        "Differences of further samplers from a model's first",
+        "Mean and standard deviation over seeds",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_said() {
+    let folder = scratch(&ring(64, ""));
+    let (_, error) = expect(folder.path(), &["report", "."], 2);
+    assert!(error.contains("plan.ron") || error.contains("no study"), "{error}");
+    expect(folder.path(), &["run", "study.ron", "--out", "."], 0);
+    let (_, error) = expect(folder.path(), &["report", "study", "--out", "none/x.html"], 1);
+    assert!(error.contains("none/x.html") && !error.contains("--out"), "{error}");
+    fs::write(folder.path().join("study/base/seed-0/curves.csv"), "step,images,name,value\n1,2,a,x\n")
+        .unwrap();
+    let (_, error) = expect(folder.path(), &["report", "study"], 2);
+    assert!(error.contains("curves.csv"), "{error}");
+    assert!(!folder.path().join("study/report.html").exists());
+}
