@@ -1,4 +1,4 @@
-//! The page of a study: everything in it, nothing outside it.
+//! The page of a study: everything in it, nothing outside it; and the table beside published numbers.
 
 use crate::util::{expect, golden, ring, root, scratch};
 use std::collections::BTreeSet;
@@ -125,4 +125,91 @@ fn what_cannot_be_written_is_said() {
     let (_, error) = expect(folder.path(), &["report", "study"], 2);
     assert!(error.contains("curves.csv"), "{error}");
     assert!(!folder.path().join("study/report.html").exists());
+}
+
+/// A card as `cm evaluate` writes it.
+fn card(fid: f64, published: bool) -> String {
+    let set = serde_json::json!({"source": "x.npz", "images": 50000, "shape": [1, 2, 1], "statistics_from_file": false});
+    let metric = |name: &str, value: f64| serde_json::json!({"metric": name, "value": value, "spread": null, "spread_is": null});
+    serde_json::json!({
+        "metrics": [metric(if published { "fid" } else { "frechet" }, fid), metric("precision", 0.5)],
+        "samples": set, "reference": set,
+        "features": {"network": "Inception", "weights": "w", "sha256": "00", "published": published, "dim": 2048,
+            "resize": null},
+        "standardised": false, "quantisation": "none", "split": 5000, "neighbours": 3, "density_neighbours": 5,
+        "kid_groups": 10, "version": "0", "commit": "0",
+    })
+    .to_string()
+}
+
+#[test]
+fn a_table_puts_published_numbers_beside_evaluations_of_the_same_network() {
+    let arms = "arms: Star([
+        (name: \"heun\", changes: [], published: [
+            (metric: Frechet, sampler: \"one-step\", value: 3.5, tolerance: 0.15, source: \"Table 1\"),
+            (metric: Recall, sampler: \"one-step\", value: 0.25, tolerance: 0.01, source: \"Table 1\"),
+        ]),
+        (name: \"euler_\", changes: [Solver(Euler)], published: [
+            (metric: Frechet, sampler: \"one-step\", value: 5.0, tolerance: 0.1, source: \"Table 1\"),
+        ]),
+    ])";
+    let folder = scratch(&ring(64, arms).replace("question:", "seeds: [0, 1], question:"));
+    let path = folder.path();
+    // Before any run.
+    let (text, notes) = expect(path, &["table", "study.ron"], 0);
+    assert!(
+        text.contains("| heun   | student | one-step |   1 |       - |     0 |   - |           3.5 |"),
+        "{text}"
+    );
+    assert!(
+        notes.contains("study: run heun/seed-1 is missing") && !notes.contains("not measured"),
+        "{notes}"
+    );
+    expect(path, &["run", "study.ron", "--out", "."], 0);
+    for (run, text) in [
+        ("heun/seed-0", card(3.0, true)),
+        ("heun/seed-1", card(4.2, true)),
+        ("euler_/seed-0", card(9.0, true)),
+        ("euler_/seed-1", card(9.0, false)),
+    ] {
+        let out = path.join("study").join(run).join("evaluations/one-step");
+        fs::create_dir_all(&out).unwrap();
+        fs::write(out.join("evaluation.json"), text).unwrap();
+    }
+    let (text, notes) = expect(path, &["table", "study"], 0);
+    // Two seeds of 3.0 and 4.2: mean 3.6, standard deviation 0.8485, standard error 0.6.
+    for part in
+        ["| 3.600 ± 0.600 |", "| +0.100 (within 0.15) |", "| +4.000 (outside 0.1) |", "precision (Inception)"]
+    {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    assert!(text.contains("Differences from heun, seed by seed"), "{text}");
+    assert!(notes.contains("recall (Inception) of heun, one-step: not measured"), "{notes}");
+    assert!(
+        notes.contains("euler_/seed-1/evaluations/one-step/evaluation.json: it was not made by"),
+        "{notes}"
+    );
+    let (text, _) = expect(path, &["table", "study", "--format", "latex"], 0);
+    assert!(text.contains("3.600 $\\pm$ 0.600 & 3.5 &") && text.contains("euler\\_ & student"), "{text}");
+    let (text, _) = expect(path, &["table", "study", "study.ron", "--format", "csv"], 0);
+    let row = text
+        .lines()
+        .find(|line| line.starts_with("study,heun,student,one-step,1,50000,fid,"))
+        .unwrap_or_else(|| panic!("{text}"));
+    let cells: Vec<&str> = row.split(',').collect();
+    assert!((cells[7].parse::<f64>().unwrap() - 3.6).abs() < 1e-12, "{row}");
+    assert!((cells[8].parse::<f64>().unwrap() - 0.6).abs() < 1e-12, "{row}");
+    assert_eq!(cells[9..12], ["2", "3.5", "0.15"]);
+    // A card that is none.
+    fs::write(path.join("study/heun/seed-0/evaluations/one-step/evaluation.json"), "{}").unwrap();
+    let (_, error) = expect(path, &["table", "study"], 2);
+    assert!(error.contains("evaluation.json"), "{error}");
+    // Values of a sampler that is not there.
+    let wrong = arms.replace(
+        "sampler: \"one-step\", value: 5.0, tolerance: 0.1",
+        "sampler: \"two\", value: 5.0, tolerance: -1",
+    );
+    fs::write(path.join("study.ron"), ring(64, &wrong)).unwrap();
+    let (_, error) = expect(path, &["plan", "study.ron"], 2);
+    assert!(error.contains("no sampler `two`") && error.contains("tolerance is -1"), "{error}");
 }

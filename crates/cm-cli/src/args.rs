@@ -3,7 +3,7 @@
 use crate::dataset_args::DatasetCommand;
 use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
 use crate::model_args::{Edit, SampleArgs};
-use crate::report_args::ReportArgs;
+use crate::report_args::{ReportArgs, TableArgs};
 use crate::sweep::{Overrides, SweepCommand};
 use crate::weights_args::{DenoiseArgs, ExportArgs, ImportArgs, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -90,11 +90,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         threads: Threads,
     },
-    /// Print the table of a study's results so far.
-    #[command(after_help = "Example:\n  cm table runs/smoke")]
+    /// Print the results of studies so far beside what was published of their arms: means, standard errors, costs.
+    ///
+    /// A published number is compared with an evaluation by the published Inception network: draw images with
+    /// `cm sample`, and write `cm evaluate --features inception:FILE --out RUN/evaluations/SAMPLER`.
+    #[command(
+        after_help = "Example:\n  cm table runs/smoke\n  cm table --format latex experiments/paper/cifar10.ron"
+    )]
     Table {
-        /// The study's folder.
-        run_dir: PathBuf,
+        #[command(flatten)]
+        table: TableArgs,
     },
     /// Write a study or a run as one page of HTML: question, scores, curves, samples, plan, provenance.
     ///

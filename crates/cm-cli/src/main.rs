@@ -18,7 +18,8 @@ use clap::Parser;
 use cm_experiment::bench::{self, BenchError, BenchNetwork, InceptionFile, Suite};
 use cm_experiment::evaluation::{LpipsOptions, Perceptual};
 use cm_experiment::{
-    Denoised, Drawn, Edited, Exported, Imported, InputErrors, RunError, RunOutcome, SearchTimes, StopFlag,
+    Comparison, Denoised, Drawn, Edited, Exported, Imported, InputErrors, RunError, RunOutcome, SearchTimes,
+    StopFlag,
 };
 use dataset_args::DatasetCommand;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -99,7 +100,12 @@ fn perform(command: Command) -> Result<(), Ending> {
         }
         Command::Devices => print(&cm_experiment::describe_devices()),
         Command::Sweep { sweep } => sweep::perform(sweep),
-        Command::Table { run_dir } => print(&cm_experiment::report_of(&run_dir)?),
+        Command::Table { table } => {
+            let Comparison { text, remarks } = cm_experiment::compare(&table.studies, table.format.into())?;
+            let mut progress = progress::to_stderr();
+            remarks.iter().for_each(|remark| progress.note(&format!("note: {remark}")));
+            print(&text)
+        }
         Command::Report { report } => {
             let page = cm_experiment::write_page(&report.folder, report.out.as_deref())?;
             print(&format!("{}\n", page.display()))

@@ -1,5 +1,7 @@
-//! What can be typed after `cm report`.
+//! What can be typed after `cm report` and `cm table`.
 
+use clap::ValueEnum;
+use cm_experiment::TableFormat;
 use std::path::PathBuf;
 
 /// Of what a page is written, and where.
@@ -10,4 +12,36 @@ pub(crate) struct ReportArgs {
     /// The file to write; without it, report.html in the folder.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// Of what a table is made, and how it is written.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TableArgs {
+    /// Folders of studies or runs, such as runs/smoke; or study files, whose runs are then all missing.
+    #[arg(required = true)]
+    pub(crate) studies: Vec<PathBuf>,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = FormatName::Markdown)]
+    pub(crate) format: FormatName,
+}
+
+/// The names of [`TableFormat`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FormatName {
+    /// Aligned for the terminal, with the differences seed by seed.
+    Markdown,
+    /// A line for each number.
+    Csv,
+    /// A `tabular`.
+    Latex,
+}
+
+impl From<FormatName> for TableFormat {
+    fn from(name: FormatName) -> Self {
+        match name {
+            FormatName::Markdown => Self::Markdown,
+            FormatName::Csv => Self::Csv,
+            FormatName::Latex => Self::Latex,
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 use crate::Change;
 use crate::mid_training::MidTrainingConfig;
+use crate::published::PublishedValue;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::{ConsistencyConfig, ShortcutConfig};
 use cm_datasets::DatasetConfig;
@@ -50,6 +51,18 @@ pub enum ArmsConfig {
     Grid(Vec<Vec<ArmConfig>>),
 }
 
+impl StudyConfig {
+    /// What was published of its arms, each with the arm's name.
+    pub(crate) fn published(&self) -> Vec<(&str, &PublishedValue)> {
+        match &self.arms {
+            ArmsConfig::Star(arms) => (arms.iter())
+                .flat_map(|arm| arm.published.iter().map(|value| (arm.name.as_str(), value)))
+                .collect(),
+            ArmsConfig::Grid(_) => Vec::new(),
+        }
+    }
+}
+
 impl Default for ArmsConfig {
     fn default() -> Self {
         Self::Star(Vec::new()) // the base alone
@@ -64,6 +77,8 @@ pub struct ArmConfig {
     pub name: String,
     /// The changes, made one after the other.
     pub changes: Vec<Change>,
+    /// What was published of it, for `cm table` to put beside what is measured. Only for the arms of a star.
+    pub published: Vec<PublishedValue>,
 }
 
 /// Everything that decides a run but its seed. Each part's default is beside its type.

@@ -15,12 +15,14 @@
 //! Deliberately absent: printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper.
 //! Nothing below this crate reads or writes RON.
 
+mod arms;
 mod assemble;
 pub mod bench;
 mod change;
 mod check;
 mod check_samplers;
 mod classifier;
+mod comparison;
 mod config;
 mod context;
 mod cost;
@@ -55,6 +57,7 @@ mod plan;
 mod post_hoc;
 mod progress;
 mod provenance;
+mod published;
 mod report;
 mod request;
 mod run;
@@ -80,6 +83,7 @@ pub use classifier::{ClassifierError, accuracy, train_classifier};
 pub use cm_datasets::prepared::PrepareOptions;
 pub use cm_datasets::{Format as DatasetFormat, LabelRule as DatasetLabels, SourceConfig as DatasetSource};
 pub use cm_network::Preset;
+pub use comparison::{Comparison, TableFormat, compare};
 pub use config::{
     ArmConfig, ArmsConfig, DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig,
     MethodConfig, StudyConfig, TeacherFileConfig, TeacherSource,
@@ -100,10 +104,11 @@ pub use overrides::{Override, OverrideSyntaxError};
 pub use plan::{Checked, Plan, PlannedArm, PlannedRun, Problem};
 pub use progress::{Progress, Silent};
 pub use provenance::Provenance;
+pub use published::PublishedValue;
 pub use report::write_page;
 pub use request::{ModelRequest, RequestErrors};
 pub use run::{post_hoc_ema, resume, run};
-pub use run_dir::{Opened, RunDir, StudyDir, TeacherKey, report_of};
+pub use run_dir::{Opened, RunDir, StudyDir, TeacherKey};
 pub use sample::{Drawn, Evaluations, SampleRequest, sample};
 pub use samplers::{
     AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, JumpsConfig,

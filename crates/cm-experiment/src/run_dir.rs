@@ -188,7 +188,7 @@ impl StudyDir {
 ///
 /// # Errors
 /// [`FolderError::NoStudy`] if it is no study's folder, [`RunError`] if a result cannot be read.
-pub fn report_of(path: &Path) -> Result<String, RunError> {
+pub(crate) fn report_of(path: &Path) -> Result<String, RunError> {
     let report = path.join("report.csv");
     if report.exists() {
         return Ok(result(&read_rows(&report)?));
@@ -338,7 +338,7 @@ mod tests {
     fn study(seeds: &[u64]) -> Study {
         let base =
             ExperimentConfig { network: NetworkConfig::Mlp(MlpConfig::default()), ..Default::default() };
-        let arms = ArmsConfig::Star(vec![ArmConfig { name: "a".into(), changes: vec![] }]);
+        let arms = ArmsConfig::Star(vec![ArmConfig { name: "a".into(), changes: vec![], published: vec![] }]);
         let config = StudyConfig { seeds: seeds.to_vec(), base, arms, ..Default::default() };
         let plan = config.build().unwrap().plan;
         Study {

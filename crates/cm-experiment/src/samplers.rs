@@ -36,6 +36,17 @@ impl StudentSamplerConfig {
             Self::Jumps(JumpsConfig { steps }) => format!("jumps-{steps}"),
         }
     }
+
+    /// NFE: network evaluations for each image.
+    pub fn evaluations(&self) -> usize {
+        match self {
+            Self::OneStep => 1,
+            Self::Multistep(MultistepConfig { times, .. }) | Self::Gamma(GammaConfig { times, .. }) => {
+                times.len() + 1
+            }
+            Self::Jumps(JumpsConfig { steps }) => *steps,
+        }
+    }
 }
 
 /// Settings of [`StudentSamplerConfig::Multistep`].

@@ -12,39 +12,39 @@ use std::path::{Path, PathBuf};
 
 /// What was asked, planned and found.
 #[derive(Debug)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     /// The study's question, or its name.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// What the page is of: `study gmm2`, `run cd/seed-0 of the study quickstart`.
-    pub(super) subject: String,
+    pub(crate) subject: String,
     /// The comment at the head of the study's file.
-    pub(super) header: Vec<HeaderLine>,
+    pub(crate) header: Vec<HeaderLine>,
     /// The study's file as written; empty if it is not at hand.
-    pub(super) study: String,
+    pub(crate) study: String,
     /// The plan as it lies in the folder.
-    pub(super) plan_text: String,
-    pub(super) plan: Plan,
-    pub(super) costs: Vec<ArmCost>,
+    pub(crate) plan_text: String,
+    pub(crate) plan: Plan,
+    pub(crate) costs: Vec<ArmCost>,
     /// One for each run that has begun, in the plan's order of arms.
-    pub(super) runs: Vec<Record>,
+    pub(crate) runs: Vec<Record>,
     /// What several runs share.
-    pub(super) teachers: Vec<Record>,
-    pub(super) rows: Vec<ReportRow>,
+    pub(crate) teachers: Vec<Record>,
+    pub(crate) rows: Vec<ReportRow>,
     /// Runs without scores.
-    pub(super) missing: Vec<String>,
+    pub(crate) missing: Vec<String>,
 }
 
 /// A part of the comment at the head of a study's file.
 #[derive(Debug, PartialEq)]
-pub(super) struct HeaderLine {
+pub(crate) struct HeaderLine {
     /// `Run`, `Data`, `Expect`, ...; none for a plain paragraph.
-    pub(super) label: Option<String>,
-    pub(super) text: String,
+    pub(crate) label: Option<String>,
+    pub(crate) text: String,
 }
 
 impl Findings {
     /// Reads what there is.
-    pub(super) fn read(folder: &Path) -> Result<Self, RunError> {
+    pub(crate) fn read(folder: &Path) -> Result<Self, RunError> {
         let no_study = |reason: String| FolderError::NoStudy { path: folder.to_owned(), reason };
         let plan_text =
             fs::read_to_string(folder.join("plan.ron")).map_err(|error| no_study(error.to_string()))?;
@@ -54,6 +54,23 @@ impl Findings {
                 Ok(run) => Self::of_run(folder, run, plan_text),
                 Err(_) => Err(no_study(error.to_string()).into()),
             },
+        }
+    }
+
+    /// What is known of a study that was never run.
+    pub(crate) fn planned(name: &str, plan: Plan, study: &str) -> Self {
+        Self {
+            title: if plan.question.is_empty() { name.to_owned() } else { plan.question.clone() },
+            subject: format!("study {name}"),
+            header: header(study),
+            study: study.to_owned(),
+            plan_text: plan.to_ron(),
+            costs: plan.cost(),
+            runs: Vec::new(),
+            teachers: Vec::new(),
+            missing: plan.runs().map(|run| run.name()).collect(),
+            plan,
+            rows: Vec::new(),
         }
     }
 
@@ -124,12 +141,12 @@ impl Findings {
     }
 
     /// The experiment of an arm.
-    pub(super) fn experiment(&self, arm: &str) -> Option<&ExperimentConfig> {
+    pub(crate) fn experiment(&self, arm: &str) -> Option<&ExperimentConfig> {
         self.plan.arms.iter().find(|planned| planned.name == arm).map(|planned| &planned.experiment)
     }
 
     /// Names of what is drawn in one colour: arms in the plan's order, then teachers.
-    pub(super) fn groups(&self) -> Vec<&str> {
+    pub(crate) fn groups(&self) -> Vec<&str> {
         let mut groups: Vec<&str> = self.plan.arms.iter().map(|arm| arm.name.as_str()).collect();
         groups.extend(self.teachers.iter().map(|record| record.group.as_str()));
         groups

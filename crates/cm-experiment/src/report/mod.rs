@@ -16,7 +16,7 @@ mod scores;
 
 use crate::durable;
 use crate::error::RunError;
-use findings::Findings;
+pub(crate) use findings::Findings;
 use std::path::{Path, PathBuf};
 
 /// Writes the page of the study or run in `folder` to `out`, or to `report.html` in the folder, and returns where it

@@ -9,51 +9,51 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Pictures shown of one sampler; of more, the first, the last and some evenly between them.
-pub(super) const MOST_PICTURES: usize = 9;
+pub(crate) const MOST_PICTURES: usize = 9;
 
 /// One run, or one teacher.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// The arm, or `teacher`.
-    pub(super) group: String,
+    pub(crate) group: String,
     /// Seed of its training.
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
     /// Curves in the order in which they were begun.
-    pub(super) curves: Vec<Curve>,
-    pub(super) pictures: Vec<Pictures>,
-    pub(super) provenance: Option<Provenance>,
+    pub(crate) curves: Vec<Curve>,
+    pub(crate) pictures: Vec<Pictures>,
+    pub(crate) provenance: Option<Provenance>,
     /// Seconds of training, as far as recorded.
-    pub(super) seconds: Option<f64>,
+    pub(crate) seconds: Option<f64>,
 }
 
 /// A named number over images.
 #[derive(Debug, PartialEq)]
-pub(super) struct Curve {
-    pub(super) name: String,
+pub(crate) struct Curve {
+    pub(crate) name: String,
     /// Images seen and value; may hold infinities and NaN.
-    pub(super) points: Vec<(f64, f64)>,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// The pictures of one sampler, by step.
 #[derive(Debug)]
-pub(super) struct Pictures {
-    pub(super) sampler: String,
-    pub(super) shown: Vec<Picture>,
+pub(crate) struct Pictures {
+    pub(crate) sampler: String,
+    pub(crate) shown: Vec<Picture>,
     /// How many there are in the folder.
-    pub(super) found: usize,
+    pub(crate) found: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Picture {
-    pub(super) step: u64,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) png: Vec<u8>,
+pub(crate) struct Picture {
+    pub(crate) step: u64,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) png: Vec<u8>,
 }
 
 impl Record {
     /// What lies in `folder`; `None` if it is not there.
-    pub(super) fn read(folder: &Path, group: &str, seed: u64) -> Result<Option<Self>, RunError> {
+    pub(crate) fn read(folder: &Path, group: &str, seed: u64) -> Result<Option<Self>, RunError> {
         if !folder.is_dir() {
             return Ok(None);
         }
@@ -84,7 +84,7 @@ impl Record {
 }
 
 /// A file's text; `None` if it is not there.
-pub(super) fn text(path: &Path) -> Result<Option<String>, RunError> {
+pub(crate) fn text(path: &Path) -> Result<Option<String>, RunError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
