@@ -89,6 +89,20 @@ fn a_plan_is_printed_and_nothing_is_touched() {
 }
 
 #[test]
+fn a_plan_is_priced_in_time_on_this_machine() {
+    let folder = scratch(&ring(64, ""));
+    let (plan, _) = expect(folder.path(), &["plan", "study.ron", "--calibrate"], 0);
+    for part in [
+        "// this machine: ",
+        "operations a second in a training step of arm base's network",
+        "training in all takes about",
+    ] {
+        assert!(plan.contains(part), "{part}: {plan}");
+    }
+    assert_eq!(entries(folder.path()), 1, "study.ron alone");
+}
+
+#[test]
 fn a_run_leaves_a_folder_that_explains_itself() {
     let folder = scratch(&ring(320, "seeds: [3],"));
     let (table, progress) = expect(folder.path(), &["run", "study.ron", "--out", "results"], 0);

@@ -133,3 +133,15 @@ fn files_that_are_no_study() {
     assert_eq!(output.status.code(), Some(2));
     golden("errors/missing_file.txt", &String::from_utf8(output.stderr).unwrap());
 }
+
+#[test]
+fn numbers_of_images_beyond_all_measure_were_a_panic() {
+    for (field, value) in [("total_images", u64::MAX), ("total_images", (1 << 50) + 1), ("batch", 1 << 63)] {
+        let text = ring(64, "").replace("total_images: 64, batch: 32", &format!("{field}: {value}"));
+        let said = complaint(text.as_bytes());
+        assert!(
+            said.contains(&format!("train.{field} is {value}")) && said.contains("allowed: 1 to 2^"),
+            "{said}"
+        );
+    }
+}

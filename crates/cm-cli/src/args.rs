@@ -53,6 +53,9 @@ pub(crate) enum Command {
         /// Instead of a study: one of the paper's networks, with its parameters and arithmetic.
         #[arg(long, value_enum, conflicts_with = "file")]
         network: Option<PresetName>,
+        /// Also train each network for some seconds on noise, and say how long the study takes on this machine.
+        #[arg(long, conflicts_with = "network")]
+        calibrate: bool,
         #[command(flatten)]
         overrides: Overrides,
     },

@@ -91,12 +91,18 @@ fn perform(command: Command) -> Result<(), Ending> {
             })
         }
         Command::Plan { network: Some(preset), .. } => print(&cm_experiment::describe_preset(preset.into())),
-        Command::Plan { file, network: None, overrides } => {
+        Command::Plan { file, network: None, calibrate, overrides } => {
             let study = cm_experiment::load_to_plan(&file.unwrap_or_default(), &overrides.set)?;
             let absent = study.absent.iter().map(|absent| format!("// needed to run: {absent}\n"));
             let notes = study.notes.iter().map(|note| format!("// note: {note}\n"));
             let notes: String = absent.chain(notes).collect();
-            print(&(notes + &study.plan.describe()))
+            let times = match calibrate {
+                true => cm_experiment::on_threads(None, || study.plan.calibrate())
+                    .map_err(|error| failed(&error))??,
+                false => Vec::new(),
+            };
+            let times: String = times.iter().map(|line| format!("// {line}\n")).collect();
+            print(&(notes + &times + &study.plan.describe()))
         }
         Command::Devices => print(&cm_experiment::describe_devices()),
         Command::Sweep { sweep } => sweep::perform(sweep),

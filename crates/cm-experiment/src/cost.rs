@@ -2,6 +2,7 @@
 
 use crate::config::{ExperimentConfig, MethodConfig, TeacherSource};
 use crate::plan::{Plan, to_ron};
+use crate::price;
 use crate::run_dir::TeacherKey;
 use crate::samplers::TeacherMethodConfig;
 use cm_datasets::Split;
@@ -34,6 +35,13 @@ pub struct ArmCost {
     pub student: TrainingCost,
 }
 
+impl ArmCost {
+    /// What the arm does for one seed beyond its teacher.
+    pub(crate) fn student_operations(&self) -> f64 {
+        self.student.flops + self.mid_training.map_or(0.0, |mid| mid.flops)
+    }
+}
+
 impl Plan {
     /// What each arm costs for one seed. Arms whose data or network cannot be built are left out; a checked plan has
     /// none.
@@ -57,7 +65,8 @@ impl Plan {
             }
         }
         let mut teachers: Vec<TeacherKey> = Vec::new();
-        let mut total: f64 = costs.iter().map(|cost| of_student(cost) * self.seeds.len() as f64).sum();
+        let mut total: f64 =
+            costs.iter().map(|cost| cost.student_operations() * self.seeds.len() as f64).sum();
         for (arm, cost) in self.arms.iter().zip(&costs) {
             let (Some(key), Some(cost)) = (TeacherKey::of(&arm.experiment), &cost.teacher) else { continue };
             if !teachers.contains(&key) {
@@ -67,16 +76,14 @@ impl Plan {
             }
         }
         text += &format!("// training in all: {total:.2e} floating-point operations\n");
+        if let Some(told) = price::on_accelerators(total) {
+            text += &format!("// that is {told}\n");
+        }
         text += "//\n";
         self.schedule().lines().for_each(|line| text += &format!("// {line}\n"));
         self.warnings().iter().for_each(|warning| text += &format!("// warning: {warning}\n"));
         text + &to_ron(self)
     }
-}
-
-/// What an arm does for one seed beyond its teacher.
-fn of_student(cost: &ArmCost) -> f64 {
-    cost.student.flops + cost.mid_training.map_or(0.0, |mid| mid.flops)
 }
 
 /// One of the paper's networks: its parameters, its arithmetic, its configuration.

@@ -55,6 +55,7 @@ mod phase;
 mod picture;
 mod plan;
 mod post_hoc;
+mod price;
 mod progress;
 mod provenance;
 mod published;

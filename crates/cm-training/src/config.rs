@@ -40,6 +40,11 @@ impl Default for TrainConfig {
     }
 }
 
+/// Images of a run, at most: what is worked out of them stays a whole number of 64 bits.
+const MOST_IMAGES: u64 = 1 << 50;
+/// Images of a step, at most.
+const MOST_BATCH: usize = 1 << 20;
+
 /// One thing wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{field} is {given}: {allowed}")]
@@ -73,8 +78,18 @@ impl TrainConfig {
     /// Everything that is out of range, with paths relative to this struct.
     pub fn problems(&self) -> Vec<RangeError> {
         let mut problems: Vec<_> = [
-            RangeError::unless(self.total_images > 0, "total_images", self.total_images, "at least 1 image"),
-            RangeError::unless(self.batch > 0, "batch", self.batch, "at least 1 image"),
+            RangeError::unless(
+                (1..=MOST_IMAGES).contains(&self.total_images),
+                "total_images",
+                self.total_images,
+                "1 to 2^50 images",
+            ),
+            RangeError::unless(
+                (1..=MOST_BATCH).contains(&self.batch),
+                "batch",
+                self.batch,
+                "1 to 2^20 images",
+            ),
             self.gradient_clip.and_then(|clip| {
                 RangeError::unless(clip > 0.0, "gradient_clip", clip, "above 0, or None for no clipping")
             }),
