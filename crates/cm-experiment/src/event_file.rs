@@ -1,4 +1,4 @@
-//! TensorBoard event files: scalars and images of a run, for people to look at.
+//! TensorBoard event files: scalars, images, histograms and hyper-parameters of a run, for people to look at.
 //!
 //! Records are framed by `tensorboard-rs`' `RecordWriter` and encoded by `tensorboard-proto`. Its `SummaryWriter` is
 //! not used: it names files by the second and truncates one that exists, its flush does not flush, a write error
@@ -8,16 +8,35 @@
 //! Each begins with a session start at its first step: TensorBoard drops what earlier files hold from that step on.
 //! It ignores the first such mark it meets, which is why the first file has one too.
 //!
-//! Deliberately absent: reading (but for a reader in the tests), text, histograms.
+//! Deliberately absent: reading (but for a reader in the tests), text.
 
 use protobuf::Message;
+use protobuf::well_known_types::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tensorboard_proto::api::Status;
 use tensorboard_proto::event::{Event, SessionLog, SessionLog_SessionStatus};
-use tensorboard_proto::summary::{Summary, Summary_Image, Summary_Value};
+use tensorboard_proto::plugin_hparams::{HParamsPluginData, SessionEndInfo, SessionStartInfo};
+use tensorboard_proto::summary::{
+    HistogramProto, Summary, Summary_Image, Summary_Value, SummaryMetadata, SummaryMetadata_PluginData,
+};
+use tensorboard_proto::tensor::TensorProto;
+use tensorboard_proto::tensor_shape::{TensorShapeProto, TensorShapeProto_Dim};
+use tensorboard_proto::types::DataType;
 use tensorboard_rs::record_writer::RecordWriter;
+
+/// One value that decided a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HyperParameter {
+    /// A number.
+    Number(f64),
+    /// Yes or no.
+    Truth(bool),
+    /// Anything else.
+    Text(String),
+}
 
 /// An event file being written.
 pub struct EventFile {
@@ -85,6 +104,83 @@ impl EventFile {
         image.set_encoded_image_string(png.to_vec());
         let mut entry = Summary_Value::new();
         entry.set_image(image);
+        self.summary(step, tag, entry)
+    }
+
+    /// How some values are spread over equal intervals; what is not finite is left out, and nothing at all is written
+    /// of no values.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    pub fn histogram(&mut self, step: u64, tag: &str, values: &[f32]) -> io::Result<()> {
+        const BUCKETS: usize = 30; // as many as TensorBoard draws
+        let finite = || values.iter().copied().filter(|value| value.is_finite()).map(f64::from);
+        let (low, high) = finite()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        if low > high {
+            return Ok(());
+        }
+        let width = (high - low) / BUCKETS as f64;
+        let mut histogram = HistogramProto::new();
+        let mut counts = vec![0.0; BUCKETS];
+        for value in finite() {
+            let bucket = if width > 0.0 { ((value - low) / width) as usize } else { 0 };
+            counts[bucket.min(BUCKETS - 1)] += 1.0;
+            histogram.num += 1.0;
+            histogram.sum += value;
+            histogram.sum_squares += value * value;
+        }
+        (histogram.min, histogram.max) = (low, high);
+        histogram.bucket_limit = (1..=BUCKETS).map(|end| low + width * end as f64).collect();
+        histogram.bucket = counts;
+        let mut entry = Summary_Value::new();
+        entry.set_histo(histogram);
+        self.summary(step, tag, entry)
+    }
+
+    /// What decided a finished run, for TensorBoard's HPARAMS tab.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    pub fn hyper_parameters(&mut self, step: u64, values: &[(String, HyperParameter)]) -> io::Result<()> {
+        let mut start = SessionStartInfo::new();
+        for (name, value) in values {
+            let mut entry = Value::new();
+            match value {
+                HyperParameter::Number(number) => entry.set_number_value(*number),
+                HyperParameter::Truth(truth) => entry.set_bool_value(*truth),
+                HyperParameter::Text(text) => entry.set_string_value(text.clone()),
+            }
+            start.mut_hparams().insert(name.clone(), entry);
+        }
+        let mut data = HParamsPluginData::new();
+        data.set_session_start_info(start);
+        self.hparams(step, "_hparams_/session_start_info", &data)?;
+        let mut end = SessionEndInfo::new();
+        end.set_status(Status::STATUS_SUCCESS);
+        let mut data = HParamsPluginData::new();
+        data.set_session_end_info(end);
+        self.hparams(step, "_hparams_/session_end_info", &data)
+    }
+
+    fn hparams(&mut self, step: u64, tag: &str, data: &HParamsPluginData) -> io::Result<()> {
+        let mut plugin = SummaryMetadata_PluginData::new();
+        plugin.set_plugin_name("hparams".to_owned());
+        plugin.set_content(data.write_to_bytes().map_err(io::Error::other)?);
+        let mut metadata = SummaryMetadata::new();
+        metadata.set_plugin_data(plugin);
+        let mut entry = Summary_Value::new();
+        entry.set_metadata(metadata);
+        // TensorBoard passes over entries without a value.
+        let mut nothing = TensorProto::new();
+        nothing.set_dtype(DataType::DT_FLOAT);
+        nothing.set_float_val(vec![0.0]);
+        let mut shape = TensorShapeProto::new();
+        let mut dim = TensorShapeProto_Dim::new();
+        dim.set_size(1);
+        shape.mut_dim().push(dim);
+        nothing.set_tensor_shape(shape);
+        entry.set_tensor(nothing);
         self.summary(step, tag, entry)
     }
 
@@ -215,5 +311,38 @@ mod tests {
     fn errors_are_returned() {
         let folder = tempfile::tempdir().unwrap();
         assert!(EventFile::create(&folder.path().join("missing"), 0).is_err());
+    }
+
+    #[test]
+    fn histograms_count_every_finite_value_and_hyper_parameters_keep_their_kinds() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = EventFile::create(folder.path(), 0).unwrap();
+        file.histogram(3, "w", &[0.0, 0.0, 1.0, f32::NAN, 3.0]).unwrap();
+        file.histogram(3, "same", &[2.0, 2.0]).unwrap();
+        file.histogram(3, "nothing", &[f32::INFINITY]).unwrap();
+        let values = [
+            ("lr".to_owned(), HyperParameter::Number(0.5)),
+            ("flips".to_owned(), HyperParameter::Truth(true)),
+            ("law".to_owned(), HyperParameter::Text("Uniform".to_owned())),
+        ];
+        file.hyper_parameters(4, &values).unwrap();
+        file.sync().unwrap();
+        let path = folder.path().join(format!("{PREFIX}{:010}", 0));
+        let events = reader::events(&std::fs::read(path).unwrap());
+        let entries: Vec<&Summary_Value> =
+            events.iter().flat_map(|event| event.get_summary().get_value()).collect();
+        let histogram = entries[0].get_histo();
+        assert_eq!((histogram.min, histogram.max, histogram.num, histogram.sum), (0.0, 3.0, 4.0, 4.0));
+        assert_eq!((histogram.bucket[0], histogram.bucket[10], histogram.bucket[29]), (2.0, 1.0, 1.0));
+        assert_eq!((histogram.sum_squares, *histogram.bucket_limit.last().unwrap()), (10.0, 3.0));
+        assert_eq!((entries[1].get_histo().num, entries[1].get_histo().bucket[0]), (2.0, 2.0));
+        assert_eq!(entries[2].get_tag(), "_hparams_/session_start_info");
+        let plugin = entries[2].get_metadata().get_plugin_data();
+        assert_eq!(plugin.get_plugin_name(), "hparams");
+        let data = HParamsPluginData::parse_from_bytes(plugin.get_content()).unwrap();
+        let found = data.get_session_start_info().get_hparams();
+        assert_eq!(found["lr"].get_number_value(), 0.5);
+        assert!(found["flips"].get_bool_value() && found["law"].get_string_value() == "Uniform");
+        assert_eq!(entries.len(), 4);
     }
 }

@@ -1,4 +1,4 @@
-//! A configuration as a list of paths and values, so that a test can reach every field.
+//! A configuration as a list of paths and values.
 
 use crate::source_map::Node;
 

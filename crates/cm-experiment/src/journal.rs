@@ -16,6 +16,7 @@
 use crate::durable;
 use crate::event_file::EventFile;
 use cm_image::{GridError, ImageBatch};
+use cm_network::Weights;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -110,6 +111,17 @@ impl Journal {
         line += "}\n";
         self.metrics.write(&line)?;
         self.curves.write(&rows)
+    }
+
+    /// How the weights of a network are spread, for TensorBoard alone: one histogram for each array, `NAME/ARRAY`.
+    ///
+    /// # Errors
+    /// [`JournalError::File`] if they cannot be written.
+    pub fn weights(&mut self, step: u64, name: &str, weights: &Weights) -> Result<(), JournalError> {
+        for (array, _, values) in weights.iter() {
+            self.events.histogram(step, &format!("{name}/{array}"), values).map_err(at(&self.folder))?;
+        }
+        Ok(())
     }
 
     /// A picture of a step: `samples/NAME-STEP.png`, and the same in the event file. Its steps are never cut off: a

@@ -36,7 +36,6 @@ mod error;
 pub mod evaluation;
 mod event_file;
 mod export;
-#[cfg(test)]
 mod flatten;
 mod foreign;
 mod import;

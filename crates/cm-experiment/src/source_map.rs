@@ -113,7 +113,6 @@ impl Node {
     }
 
     /// The name before the brackets; empty for lists, tuples and structs without a name.
-    #[cfg(test)]
     pub(crate) fn name<'a>(&self, text: &'a str) -> &'a str {
         let whole = &text[self.span.clone()];
         let end = if self.bracketed { whole.find(['(', '[', '{']).unwrap_or(0) } else { 0 };

@@ -4,9 +4,12 @@ use crate::assemble::{continuous_pairs, distance, segments, trajectory};
 use crate::config::MethodConfig;
 use crate::context::Context;
 use crate::error::{Halt, RunError};
+use crate::event_file::{EventFile, HyperParameter};
+use crate::flatten::flatten;
 use crate::journal::Journal;
 use crate::loss_bins;
 use crate::phase::{Phase, damaged, is_due, read, write_file};
+use crate::plan::to_ron;
 use crate::post_hoc;
 use crate::progress::Progress;
 use crate::run::Run;
@@ -83,6 +86,16 @@ impl StudentStep for ShortcutStep<'_> {
 
     fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
         None
+    }
+}
+
+/// A value of a plan, for TensorBoard.
+fn value_of(text: &str) -> HyperParameter {
+    match (text, text.replace('_', "").parse::<f64>()) {
+        ("true", _) => HyperParameter::Truth(true),
+        ("false", _) => HyperParameter::Truth(false),
+        (_, Ok(number)) => HyperParameter::Number(number),
+        (text, Err(_)) => HyperParameter::Text(text.to_owned()),
     }
 }
 
@@ -223,6 +236,7 @@ impl Run<'_> {
             if report.step != last && !self.picture_is_due(report, config.train.batch) {
                 return Ok(());
             }
+            journal.weights(report.step, "student/weights", &step.state().weights)?;
             for sampler in &samplers {
                 let model = Student::new(experiment, context, step.state().averages[0].clone());
                 let name = sampler.name();
@@ -241,8 +255,31 @@ impl Run<'_> {
             Some(_) => self.stage_scores(context, folder, &reference, progress)?,
             None => self.student_scores(context, &reference, &self.named(step.state()), progress)?,
         });
+        self.write_hyper_parameters(folder, last, &rows)?;
         folder.write_scores(&rows)?;
         Ok(rows)
+    }
+
+    /// What decided the run and what came of it, for TensorBoard to compare arms: every value of the plan that is
+    /// written for a single run, and the scores behind the last step.
+    fn write_hyper_parameters(&self, folder: &RunDir, last: u64, rows: &[ReportRow]) -> Result<(), RunError> {
+        let failed = RunError::file(folder.path());
+        let values: Vec<(String, HyperParameter)> = flatten(&to_ron(self.experiment()))
+            .into_iter()
+            .map(|leaf| (leaf.path, value_of(&leaf.text)))
+            .collect();
+        let write = || {
+            let mut events = EventFile::create(folder.path(), last + 1)?;
+            for row in rows {
+                let tag = format!("score/{}/{}/{}", row.model, row.sampler, row.metric);
+                events.scalar(last + 1, &tag, row.value)?;
+            }
+            let seed = ("seed".to_owned(), HyperParameter::Text(self.planned.seed.to_string()));
+            let arm = ("arm".to_owned(), HyperParameter::Text(self.planned.arm.clone()));
+            events.hyper_parameters(last + 1, &[vec![arm, seed], values].concat())?;
+            events.sync()
+        };
+        write().map_err(failed)
     }
 
     /// Writes the student of a stage of progressive distillation.
