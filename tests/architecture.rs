@@ -161,9 +161,16 @@ fn tree(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_default_build_pulls_in_nothing_of_cuda() {
+fn the_default_build_pulls_in_nothing_of_cuda_mpi_or_parquet() {
     let has = |tree: &str, name: &str| tree.lines().any(|line| line.starts_with(&format!("{name} v")));
     let default = tree(&[]);
     assert!(has(&default, "dfdx") && !has(&default, "cudarc"), "{default}");
     assert!(has(&tree(&["--features", "cuda"]), "cudarc"), "the feature `cuda` is what brings it");
+    for (feature, crate_name) in [("mpi", "mpi"), ("hub", "parquet")] {
+        assert!(!has(&default, crate_name), "{crate_name}");
+        assert!(
+            has(&tree(&["--features", feature]), crate_name),
+            "the feature `{feature}` is what brings it"
+        );
+    }
 }

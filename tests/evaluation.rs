@@ -129,10 +129,11 @@ fn what_cannot_be_evaluated_is_wrong_input() {
 #[test]
 fn a_study_that_asks_for_lpips_without_weights_is_told_before_it_runs() {
     let folder = crate::util::scratch(
-        "(base: (dataset: Digits(), teacher: Trained(()), consistency: (distance: Lpips(trunk_weights: \"no.safetensors\"))))",
+        "(base: (dataset: Digits(), teacher: Trained(), consistency: (distance: Lpips(trunk_weights: \"no.safetensors\"))))",
     );
-    let (_, told) = expect(folder.path(), &["plan", "study.ron"], 2);
+    let (_, told) = expect(folder.path(), &["run", "study.ron"], 2);
     assert!(told.contains("there is no file no.safetensors"), "{told}");
+    assert!(!folder.path().join("runs").exists());
 }
 
 /// The arrays of a fixture whose names begin with `prefix`, without it, as a file of their own.

@@ -148,3 +148,51 @@ fn every_method_that_is_stopped_and_resumed_gives_the_same_bits() {
     assert!(stops > 5, "stopped only {stops} times");
     assert_same(&expected, &results(&out.join("study")), "stopped every six");
 }
+
+/// The gradient of a batch in parts is the gradient of the batch, up to the order of sums; and always the same one.
+#[test]
+fn batches_in_parts_train_alike() {
+    let arms = "arms: Star([
+        (name: \"cd\", changes: []),
+        (name: \"ct\", changes: [Method(Training)]),
+        (name: \"progressive\", changes: [Method(ProgressiveDistillation), Curriculum(Halving(start: 4)),
+            Samplers([Jumps(steps: 1)])]),
+        (name: \"shortcut\", changes: [Method(Shortcut()), Curriculum(Fixed(num_levels: 9)),
+            Samplers([Jumps(steps: 1)])]),
+        (name: \"segments\", changes: [Segments(2), Samplers([Jumps(steps: 2)])]),
+        (name: \"mid-training\", changes: [MidTraining(
+            train: (total_images: 128, batch: 32, shards: 1, ema: [PerStep(0.9)]), trajectories: 40)]),
+    ]),";
+    let text = ring(256, arms);
+    let of = |shards: usize, threads: &str| {
+        let text = text
+            .replace("batch: 32, ema", &format!("batch: 32, shards: {shards}, ema"))
+            .replace("shards: 1", &format!("shards: {shards}"));
+        let folder = scratch(&text);
+        cm(folder.path()).args(["run", "study.ron", "--out", ".", "--threads", threads]).assert().success();
+        results(&folder.path().join("study"))
+    };
+    let whole = of(1, "1");
+    let parts = of(4, "1");
+    assert_same(&parts, &of(4, "2"), "four parts");
+    let values = |files: &BTreeMap<String, Vec<u8>>, path: &str| -> Vec<(String, f64)> {
+        let text = String::from_utf8(files[path].clone()).unwrap();
+        let rows = text.lines().skip(1).map(|row| {
+            let cells: Vec<&str> = row.split(',').collect();
+            (format!("{} {}", cells[0], cells[2]), cells[3].parse().unwrap())
+        });
+        rows.filter(|(name, _): &(String, f64)| name.ends_with("/loss") || name.ends_with("gradient_norm"))
+            .collect()
+    };
+    let mut compared = 0;
+    // The folder of a shared mid-training is called by all that decides it, the number of parts too.
+    for path in whole.keys().filter(|path| path.ends_with("curves.csv") && parts.contains_key(*path)) {
+        for ((name, a), (other, b)) in values(&whole, path).into_iter().zip(values(&parts, path)) {
+            assert_eq!(name, other);
+            assert!((a - b).abs() <= 1e-4 * a.abs(), "{path}: {name}: {a} {b}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 24, "{compared}");
+    assert!(whole != parts, "other sums, other bits");
+}

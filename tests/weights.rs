@@ -122,7 +122,10 @@ fn a_file_that_does_not_fit_a_study_is_found_before_any_work() {
     assert!(complaint(&text).contains("it knows None classes"), "{}", complaint(&text));
     let text = study("method: Training");
     assert!(complaint(&text.replace("blocks: 1", "blocks: 2")).contains("of another network"));
-    assert!(complaint(&text.replace("weights.safe", "other.safe")).contains("other.safetensors"));
+    // A file that is not there can be planned without, and not be run without.
+    fs::write(folder.path().join("study.ron"), text.replace("weights.safe", "other.safe")).unwrap();
+    let (_, told) = expect(folder.path(), &["run", "study.ron"], 2);
+    assert!(told.contains("there is no file other.safetensors"), "{told}");
     fs::write(folder.path().join("study.ron"), text).unwrap();
     expect(folder.path(), &["plan", "study.ron"], 0);
 }

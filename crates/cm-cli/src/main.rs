@@ -8,6 +8,7 @@ mod args;
 mod dataset_args;
 mod evaluation_args;
 mod model_args;
+mod processes;
 mod progress;
 mod report_args;
 mod sweep;
@@ -32,14 +33,22 @@ const FAILED: u8 = 1;
 const WRONG_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
-    match perform(Args::parse().command) {
+    let command = Args::parse().command;
+    let shared = matches!(command, Command::Run { .. } | Command::Resume { .. });
+    let group = match processes::join(shared) {
+        Ok(group) => group,
+        Err(error) => return tell(&Ending { message: format!("error: {error}"), code: WRONG_INPUT }),
+    };
+    match perform(command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Ending { message, code }) => {
-            // Nothing is left to do about an error that cannot be told.
-            drop(writeln!(std::io::stderr(), "{message}"));
-            ExitCode::from(code)
-        }
+        Err(ending) => group.end(|| tell(&ending), ending.code),
     }
+}
+
+fn tell(Ending { message, code }: &Ending) -> ExitCode {
+    // Nothing is left to do about an error that cannot be told.
+    drop(writeln!(std::io::stderr(), "{message}"));
+    ExitCode::from(*code)
 }
 
 /// Why the program ends without success.
@@ -312,6 +321,7 @@ fn conclude(outcome: RunOutcome) -> Result<(), Ending> {
         RunOutcome::AlreadyFinished { dir, table } => {
             print(&format!("{table}\nthis very plan was run before; results: {}\n", dir.display()))
         }
+        RunOutcome::Followed => Ok(()),
         RunOutcome::Stopped { dir } => Err(Ending {
             message: format!("stopped; continue with: cm resume {}", dir.display()),
             code: FAILED,

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 /// The progress that suits standard error.
 pub(crate) fn to_stderr() -> Box<dyn Progress> {
-    if std::io::stderr().is_terminal() {
+    if !cm_experiment::is_first() {
+        Box::new(cm_experiment::Silent)
+    } else if std::io::stderr().is_terminal() {
         Box::new(Bar::default())
     } else {
         Box::new(Lines::new(Box::new(std::io::stderr())))

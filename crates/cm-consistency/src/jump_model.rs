@@ -7,8 +7,7 @@ use cm_diffusion::{
 };
 use cm_image::ImageBatch;
 use cm_network::{Extra, Network, check_labels};
-use cm_tensor::{Graph, Images, Weights};
-use cm_training::{Progress, StepReport, StepSeed, TrainError, TrainState};
+use cm_tensor::{Graph, Images, Vector, Weights};
 
 /// What models that jump are trained with, built from a [`crate::ConsistencyConfig`].
 pub struct JumpParts {
@@ -22,34 +21,27 @@ pub struct JumpParts {
     pub weighting: Box<dyn Weighting>,
 }
 
-/// A student that jumps: its network, how that is preconditioned, and its training.
-pub(crate) struct Jumper<'s> {
-    pub(crate) network: &'s dyn Network,
-    pub(crate) precondition: Edm,
-    pub(crate) state: &'s mut TrainState,
-}
-
 impl JumpParts {
-    /// One step of a student's training: its output for the jumps of `noisy` from `from` to `to` is drawn to `target`.
-    pub(crate) fn descend(
+    /// The distances of a student's jumps of `noisy` from `from` to `to` from their `target`, recorded.
+    pub(crate) fn distances(
         &self,
-        Jumper { network, precondition, state }: Jumper<'_>,
+        (network, weights, precondition): (&dyn Network, &Weights, &Edm),
         (noisy, target): (&ImageBatch, &ImageBatch),
-        (from, to): (&[Sigma], &[Sigma]),
+        from: &[Sigma],
         extra: Extra<'_>,
-        at: (Progress, StepSeed),
-        target_decay: f32,
-    ) -> Result<StepReport, TrainError> {
+    ) -> (Graph, Vector) {
         let mut graph = Graph::recording();
-        let scaling = scaling(&precondition, from);
+        let scaling = scaling(precondition, from);
         let x = Images::from_batch(noisy);
-        let student = network.forward_scaled(&mut graph, &state.weights, &x, &scaling, extra);
+        let student = network.forward_scaled(&mut graph, weights, &x, &scaling, extra);
         let distances = self.distance.distance(&mut graph, &student, &Images::from_batch(target));
+        (graph, distances)
+    }
+
+    /// The weight of each jump in the mean over the batch.
+    pub(crate) fn weights(&self, from: &[Sigma], to: &[Sigma]) -> Vec<f32> {
         let count = from.len() as f32;
-        let weights =
-            from.iter().zip(to).map(|(&from, &to)| self.weighting.weight(from, to) / count).collect();
-        let levels = |image: usize| (from[image].get(), to[image].get());
-        state.descend(graph, &distances, weights, at, target_decay, levels)
+        from.iter().zip(to).map(|(&from, &to)| self.weighting.weight(from, to) / count).collect()
     }
 }
 

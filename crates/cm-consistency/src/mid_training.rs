@@ -8,7 +8,9 @@ use cm_image::ImageBatch;
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
-use cm_training::{Batch, Progress, StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep};
+use cm_training::{
+    Batch, GradientSum, Progress, StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep,
+};
 
 /// The stream of a step's seed from which states are drawn.
 const STATES_STREAM: u64 = 1;
@@ -95,22 +97,29 @@ impl TrainStep for MidTrainingStep<'_> {
         let count = batch.images.count();
         let mut random = Random::with_stream(seed.noise(), STATES_STREAM);
         let (sigma, noisy, ends, labels) = self.trajectories.draw(count, &mut random);
-        let labels = check_labels(self.network, &labels, count).map_err(TrainError::model)?;
-        let extra = Extra { labels, dropout_key: Some(seed.dropout()), ..Extra::default() };
-        let mut graph = Graph::recording();
-        let student = self.network.forward_scaled(
-            &mut graph,
-            &self.state.weights,
-            &Images::from_batch(&noisy),
-            &scaling(&self.precondition, &sigma),
-            extra,
-        );
-        let distances = self.distance.distance(&mut graph, &student, &Images::from_batch(&ends));
         let min = Sigma::new(self.precondition.sigma_min).map_err(TrainError::model)?;
         let weights: Vec<f32> =
             sigma.iter().map(|&level| self.weighting.weight(level, min) / count as f32).collect();
+        let all = Batch { images: noisy, labels };
+        let mut sum = GradientSum::new(count);
+        for shard in self.state.shards(count) {
+            let Batch { images: noisy, labels } = all.slice(shard.images.clone());
+            let labels = check_labels(self.network, &labels, noisy.count()).map_err(TrainError::model)?;
+            let extra = Extra { labels, dropout_key: Some(shard.dropout_key(seed)), ..Extra::default() };
+            let mut graph = Graph::recording();
+            let student = self.network.forward_scaled(
+                &mut graph,
+                &self.state.weights,
+                &Images::from_batch(&noisy),
+                &scaling(&self.precondition, &sigma[shard.images.clone()]),
+                extra,
+            );
+            let ends = Images::from_batch(&ends.slice(shard.images.clone()));
+            let distances = self.distance.distance(&mut graph, &student, &ends);
+            sum.add(&shard, graph, &distances, weights[shard.images.clone()].to_vec(), &self.state.weights);
+        }
         let levels = |image: usize| (sigma[image].get(), sigma[image].get());
-        self.state.descend(graph, &distances, weights, (progress, seed), 0.0, levels)
+        self.state.descend_by(sum, &weights, (progress, seed), 0.0, levels)
     }
 
     fn save(&self, file: &mut TensorFile) {

@@ -1,7 +1,7 @@
 //! Progressive distillation: a student that takes one step where its teacher takes two, again and again (Salimans and
 //! Ho 2022, Algorithm 2).
 
-use crate::jump_model::{Jumper, NetworkDenoiser, columns, merged_target};
+use crate::jump_model::{NetworkDenoiser, columns, merged_target};
 use crate::{HalvingConfig, JumpModel, JumpParts, Stage};
 use cm_diffusion::{
     Denoiser, Discretisation, Edm, ModelError, NoiseLevels, NumLevels, QuantityError, Sigma, euler_jump,
@@ -11,7 +11,9 @@ use cm_image::ImageBatch;
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{CheckpointError, TensorFile, Weights};
-use cm_training::{Batch, Progress, StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep};
+use cm_training::{
+    Batch, GradientSum, Progress, StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep,
+};
 
 /// The stream of a step's seed from which levels are drawn; images' noise uses seeds derived per image.
 const LEVELS_STREAM: u64 = 1;
@@ -105,9 +107,8 @@ fn halved_levels(
 impl TrainStep for ProgressiveStep<'_> {
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
-        let clean = &batch.images;
-        let count = clean.count();
-        let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
+        let count = batch.images.count();
+        check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let stage = self.halving.at(progress);
         if stage.index != self.stage {
             self.stage = stage.index;
@@ -123,16 +124,24 @@ impl TrainStep for ProgressiveStep<'_> {
             })
             .collect();
         let [from, _, to] = columns(&levels);
-        let noisy =
-            noise::perturb(clean, &from, &noise::batch_noise(clean.shape(), &seed.image_noise(count), 0));
-        let target = self.target(&noisy, &levels, &batch.labels).map_err(TrainError::model)?;
-
-        let extra = Extra { labels, dropout_key: Some(seed.dropout()), ..Extra::default() };
-        let (network, precondition) = (self.network, self.precondition);
-        let student = Jumper { network, precondition, state: &mut self.state };
+        let weights = self.parts.weights(&from, &to);
+        let mut sum = GradientSum::new(count);
+        for shard in self.state.shards(count) {
+            let Batch { images: clean, labels } = batch.slice(shard.images.clone());
+            let (levels, from) = (&levels[shard.images.clone()], &from[shard.images.clone()]);
+            let noise = noise::batch_noise(clean.shape(), &seed.image_noise(shard.images.clone()), 0);
+            let noisy = noise::perturb(&clean, from, &noise);
+            let target = self.target(&noisy, levels, &labels).map_err(TrainError::model)?;
+            let labels = check_labels(self.network, &labels, clean.count()).map_err(TrainError::model)?;
+            let extra = Extra { labels, dropout_key: Some(shard.dropout_key(seed)), ..Extra::default() };
+            let student = (self.network, &self.state.weights, &self.precondition);
+            let (graph, distances) = self.parts.distances(student, (&noisy, &target), from, extra);
+            sum.add(&shard, graph, &distances, weights[shard.images.clone()].to_vec(), &self.state.weights);
+        }
         let at = (stage.progress(progress), seed);
+        let ends = |image: usize| (from[image].get(), to[image].get());
         // A decay of 1 keeps the teacher as it is.
-        let mut report = self.parts.descend(student, (&noisy, &target), (&from, &to), extra, at, 1.0)?;
+        let mut report = self.state.descend_by(sum, &weights, at, 1.0, ends)?;
         report.images = progress.images + count as u64;
         report.scalars = vec![("steps", stage.steps as f64)];
         Ok(report)

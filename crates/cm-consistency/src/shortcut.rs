@@ -1,6 +1,6 @@
 //! Shortcut models: a network that is told how far it jumps, and learns far jumps from two near ones (Frans et al. 2025).
 
-use crate::jump_model::{Jumper, columns, merged_target, second_times};
+use crate::jump_model::{columns, merged_target, second_times};
 use crate::{ConsistencyConfig, Curriculum, JumpModel, JumpParts, Spacing, TargetConfig};
 use cm_diffusion::{Edm, ModelError, NoiseLevels, Sigma, euler_jump, noise};
 use cm_image::ImageBatch;
@@ -8,9 +8,11 @@ use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{CheckpointError, TensorFile, Weights};
 use cm_training::{
-    Batch, Progress, RangeError, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep,
+    Batch, GradientSum, Progress, RangeError, Schedule, StepReport, StepSeed, TrainError, TrainState,
+    TrainStep,
 };
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// The stream of a step's seed from which levels are drawn; images' noise uses seeds derived per image.
 const LEVELS_STREAM: u64 = 1;
@@ -120,9 +122,8 @@ fn draw_jumps(levels: &NoiseLevels, count: usize, random: &mut Random) -> Vec<[S
 impl TrainStep for ShortcutStep<'_> {
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
-        let clean = &batch.images;
-        let count = clean.count();
-        let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
+        let count = batch.images.count();
+        check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let (spacing, target_decay) = self.curriculum.at(progress);
         let Spacing::Levels(num_levels) = spacing else {
             return Err(TrainError::model("shortcut models need a grid of noise levels"));
@@ -135,19 +136,34 @@ impl TrainStep for ShortcutStep<'_> {
         let ends = |[from, _, to]: &[Sigma; 3]| (*from, *to);
         let (from, to): (Vec<Sigma>, Vec<Sigma>) =
             jumps.iter().map(ends).chain(pairs.iter().map(|pair| (pair.upper, pair.lower))).unzip();
-        let noisy =
-            noise::perturb(clean, &from, &noise::batch_noise(clean.shape(), &seed.image_noise(count), 0));
-        let known = &batch.labels[..bootstrapped.min(batch.labels.len())];
-        let mut target =
-            self.target(&noisy.slice(0..bootstrapped), &jumps, known).map_err(TrainError::model)?;
-        target.append(&clean.slice(bootstrapped..count));
-
-        let second = second_times(&to);
-        let extra = Extra { labels, second_time: Some(&second), dropout_key: Some(seed.dropout()) };
-        let (network, precondition) = (self.network, self.precondition);
-        let student = Jumper { network, precondition, state: &mut self.state };
-        let (images, ends, at) = ((&noisy, &target), (&from[..], &to[..]), (progress, seed));
-        let mut report = self.parts.descend(student, images, ends, extra, at, target_decay)?;
+        let weights = self.parts.weights(&from, &to);
+        let mut sum = GradientSum::new(count);
+        for shard in self.state.shards(count) {
+            let Batch { images: clean, labels } = batch.slice(shard.images.clone());
+            let (from, to) = (&from[shard.images.clone()], &to[shard.images.clone()]);
+            let noise = noise::batch_noise(clean.shape(), &seed.image_noise(shard.images.clone()), 0);
+            let noisy = noise::perturb(&clean, from, &noise);
+            // The first images of the batch learn from two jumps, the others from the data.
+            let Range { start, end } = shard.images.clone();
+            let jumps = &jumps[start.min(bootstrapped)..end.min(bootstrapped)];
+            let known = &labels[..jumps.len().min(labels.len())];
+            let mut target = match jumps.is_empty() {
+                true => ImageBatch::zeros(clean.shape(), 0),
+                false => {
+                    self.target(&noisy.slice(0..jumps.len()), jumps, known).map_err(TrainError::model)?
+                }
+            };
+            target.append(&clean.slice(jumps.len()..clean.count()));
+            let second = second_times(to);
+            let labels = check_labels(self.network, &labels, clean.count()).map_err(TrainError::model)?;
+            let extra =
+                Extra { labels, second_time: Some(&second), dropout_key: Some(shard.dropout_key(seed)) };
+            let student = (self.network, &self.state.weights, &self.precondition);
+            let (graph, distances) = self.parts.distances(student, (&noisy, &target), from, extra);
+            sum.add(&shard, graph, &distances, weights[shard.images.clone()].to_vec(), &self.state.weights);
+        }
+        let ends = |image: usize| (from[image].get(), to[image].get());
+        let mut report = self.state.descend_by(sum, &weights, (progress, seed), target_decay, ends)?;
         let mean = |losses: &[cm_training::ImageLoss]| {
             losses.iter().map(|image| image.loss).sum::<f64>() / losses.len() as f64
         };

@@ -8,8 +8,10 @@ use crate::{
 use cm_diffusion::{Boundary, Discretisation, IndexLaw, LevelPair, ModelError, Sigma, Weighting, noise};
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
-use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
-use cm_training::{Batch, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep};
+use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Vector, Weights};
+use cm_training::{
+    Batch, GradientSum, Progress, Schedule, Shard, StepReport, StepSeed, TrainError, TrainState, TrainStep,
+};
 
 /// The stream of a step's seed from which levels are drawn; images' noise uses seeds derived per image.
 const LEVELS_STREAM: u64 = 1;
@@ -86,12 +88,56 @@ impl<'a> ConsistencyStep<'a> {
     }
 }
 
+impl ConsistencyStep<'_> {
+    /// The distances of student and target at the pairs of a part of the batch, recorded.
+    fn distances(
+        &self,
+        batch: &Batch,
+        pairs: &[LevelPair],
+        shard: &Shard,
+        seed: StepSeed,
+    ) -> Result<(Graph, Vector), TrainError> {
+        let Batch { images: clean, labels } = batch.slice(shard.images.clone());
+        let pairs = &pairs[shard.images.clone()];
+        let upper: Vec<Sigma> = pairs.iter().map(|pair| pair.upper).collect();
+        let lower: Vec<Sigma> = pairs.iter().map(|pair| pair.lower).collect();
+        let z = noise::batch_noise(clean.shape(), &seed.image_noise(shard.images.clone()), 0);
+        let noisy = noise::perturb(&clean, &upper, &z);
+        let pair = NoisyPair {
+            clean: &clean,
+            noise: &z,
+            noisy: &noisy,
+            upper: &upper,
+            lower: &lower,
+            labels: &labels,
+        };
+        let lower_point = self.parts.trajectory.lower_point(&pair).map_err(TrainError::model)?;
+
+        // Student and target see the same dropout masks: the same key.
+        let labels = check_labels(self.network, &labels, clean.count()).map_err(TrainError::model)?;
+        let extra = Extra { labels, dropout_key: Some(shard.dropout_key(seed)), ..Extra::default() };
+        let evaluate = |graph: &mut Graph, weights: &Weights, x: &_, sigma: &[Sigma]| {
+            let scaling = scaling(&self.precondition, sigma);
+            self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra)
+        };
+        let target_weights = self.state.target.as_ref().unwrap_or(&self.state.weights);
+        let mut target = evaluate(&mut Graph::inference(), target_weights, &lower_point, &lower);
+        if let Some(segments) = &self.parts.segments {
+            let aims = segments.target(&noisy, &lower_point, target.to_batch(), pairs);
+            target = Images::from_batch(&aims);
+        }
+        let mut graph = Graph::recording();
+        let student = evaluate(&mut graph, &self.state.weights, &noisy, &upper);
+        let distances = self.parts.distance.distance(&mut graph, &student, &target);
+        Ok((graph, distances))
+    }
+}
+
 impl TrainStep for ConsistencyStep<'_> {
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
-        let clean = &batch.images;
-        let count = clean.count();
-        let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
+        let count = batch.images.count();
+        check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let (spacing, target_decay) = self.curriculum.at(progress);
         let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
         let (pairs, scalar) = match spacing {
@@ -109,43 +155,17 @@ impl TrainStep for ConsistencyStep<'_> {
             Some(segments) => pairs.into_iter().map(|pair| segments.within(pair)).collect(),
             None => pairs,
         };
-        let upper: Vec<Sigma> = pairs.iter().map(|pair| pair.upper).collect();
-        let lower: Vec<Sigma> = pairs.iter().map(|pair| pair.lower).collect();
-        let z = noise::batch_noise(clean.shape(), &seed.image_noise(count), 0);
-        let noisy = noise::perturb(clean, &upper, &z);
-        let pair = NoisyPair {
-            clean,
-            noise: &z,
-            noisy: &noisy,
-            upper: &upper,
-            lower: &lower,
-            labels: &batch.labels,
-        };
-        let lower_point = self.parts.trajectory.lower_point(&pair).map_err(TrainError::model)?;
-
-        // Student and target see the same dropout masks: the same key.
-        let extra = Extra { labels, dropout_key: Some(seed.dropout()), ..Extra::default() };
-        let evaluate = |graph: &mut Graph, weights: &Weights, x: &_, sigma: &[Sigma]| {
-            let scaling = scaling(&self.precondition, sigma);
-            self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra)
-        };
-        let target_weights = self.state.target.as_ref().unwrap_or(&self.state.weights);
-        let mut target = evaluate(&mut Graph::inference(), target_weights, &lower_point, &lower);
-        if let Some(segments) = &self.parts.segments {
-            let aims = segments.target(&noisy, &lower_point, target.to_batch(), &pairs);
-            target = Images::from_batch(&aims);
-        }
-        let mut graph = Graph::recording();
-        let student = evaluate(&mut graph, &self.state.weights, &noisy, &upper);
-        let distances = self.parts.distance.distance(&mut graph, &student, &target);
-
         let weights: Vec<f32> = pairs
             .iter()
             .map(|pair| self.parts.weighting.weight(pair.upper, pair.lower) / count as f32)
             .collect();
-        let levels = |image: usize| (upper[image].get(), lower[image].get());
-        let mut report =
-            self.state.descend(graph, &distances, weights, (progress, seed), target_decay, levels)?;
+        let mut sum = GradientSum::new(count);
+        for shard in self.state.shards(count) {
+            let (graph, distances) = self.distances(batch, &pairs, &shard, seed)?;
+            sum.add(&shard, graph, &distances, weights[shard.images.clone()].to_vec(), &self.state.weights);
+        }
+        let levels = |image: usize| (pairs[image].upper.get(), pairs[image].lower.get());
+        let mut report = self.state.descend_by(sum, &weights, (progress, seed), target_decay, levels)?;
         report.scalars = vec![scalar, ("target_decay", f64::from(target_decay))];
         Ok(report)
     }

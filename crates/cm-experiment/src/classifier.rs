@@ -85,6 +85,7 @@ fn recipe(train_images: u64) -> TrainConfig {
             warmup: Duration::Images(2_000),
             decay: DecayConfig::Cosine,
         },
+        shards: 1,
         gradient_clip: None,
         ema: vec![EmaConfig::PerStep(0.99)],
         snapshots: None,

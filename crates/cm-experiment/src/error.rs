@@ -178,4 +178,6 @@ pub enum RunOutcome {
         /// Its table.
         table: String,
     },
+    /// This process helped the first one of a group, which has the results.
+    Followed,
 }

@@ -55,6 +55,7 @@ mod picture;
 mod plan;
 mod post_hoc;
 mod price;
+mod processes;
 mod progress;
 mod provenance;
 mod published;
@@ -83,6 +84,8 @@ pub use classifier::{ClassifierError, accuracy, train_classifier};
 pub use cm_datasets::prepared::PrepareOptions;
 pub use cm_datasets::{Format as DatasetFormat, LabelRule as DatasetLabels, SourceConfig as DatasetSource};
 pub use cm_network::Preset;
+#[cfg(feature = "mpi")]
+pub use cm_tensor::mpi::MpiSession;
 pub use comparison::{Comparison, TableFormat, compare};
 pub use config::{
     ArmConfig, ArmsConfig, DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig,
@@ -102,6 +105,7 @@ pub use load::{Study, check, load, load_to_plan, load_with};
 pub use mid_training::MidTrainingConfig;
 pub use overrides::{Override, OverrideSyntaxError};
 pub use plan::{Checked, Plan, PlannedArm, PlannedRun, Problem};
+pub use processes::is_first;
 pub use progress::{Progress, Silent};
 pub use provenance::Provenance;
 pub use published::PublishedValue;

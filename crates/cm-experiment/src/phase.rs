@@ -5,6 +5,7 @@ use crate::durable;
 use crate::error::{Halt, RunError};
 use crate::journal::Journal;
 use crate::loss_bins::LossBins;
+use crate::processes;
 use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
@@ -90,7 +91,8 @@ impl Phase<'_> {
                 journal.timing(report.step, "images_per_second", rate).map_err(RunError::from)?;
             }
             look(method, report, &mut journal, progress)?;
-            let stop = self.stop.is_requested();
+            // All processes stop after the same step.
+            let stop = processes::any(self.stop.is_requested()).map_err(|error| self.failed(error))?;
             if stop || due(self.logging.checkpoint_images) {
                 journal.sync().map_err(RunError::from)?;
                 write(&path, method, &losses)?;

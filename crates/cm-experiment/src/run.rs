@@ -10,6 +10,7 @@ use crate::phase::{Phase, damaged, is_due, read, write_file};
 use crate::picture;
 use crate::plan::{Plan, PlannedRun, to_ron};
 use crate::post_hoc;
+use crate::processes::{self, Aside, is_first};
 use crate::progress::Progress;
 use crate::run_dir::{Opened, RunDir, StudyDir, TeacherKey};
 use crate::seed::NamedSeeds;
@@ -37,9 +38,27 @@ pub fn run(
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<RunOutcome, RunError> {
+    processes::check(&study.plan)?;
+    if !is_first() {
+        return follow(
+            |aside| match StudyDir::create(study, aside.path())? {
+                Opened::New(dir) => Ok(dir),
+                Opened::Finished { path, .. } => Err(FolderError::OtherPlan { path }.into()),
+            },
+            &study.plan,
+            stop,
+            progress,
+        );
+    }
     match StudyDir::create(study, out)? {
-        Opened::Finished { path, table } => Ok(RunOutcome::AlreadyFinished { dir: path, table }),
-        Opened::New(dir) => outcome(&dir, execute(&dir, &study.plan, stop, progress)),
+        Opened::Finished { path, table } => {
+            processes::as_first_says(false)?;
+            Ok(RunOutcome::AlreadyFinished { dir: path, table })
+        }
+        Opened::New(dir) => {
+            processes::as_first_says(true)?;
+            outcome(&dir, execute(&dir, &study.plan, stop, progress))
+        }
     }
 }
 
@@ -52,12 +71,49 @@ pub fn resume(
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<RunOutcome, RunError> {
+    if !is_first() {
+        let plan = StudyDir::plan_of(study_dir)?;
+        processes::check(&plan)?;
+        return follow(
+            |aside| {
+                let copy = aside.copy(study_dir)?;
+                processes::meet()?;
+                Ok(StudyDir::reopen(&copy)?.0)
+            },
+            &plan,
+            stop,
+            progress,
+        );
+    }
     let (dir, study) = StudyDir::reopen(study_dir)?;
+    processes::check(&study.plan)?;
     if dir.path().join("report.csv").exists() {
         let table = crate::run_dir::report_of(study_dir)?;
+        processes::as_first_says(false)?;
         return Ok(RunOutcome::AlreadyFinished { dir: study_dir.to_owned(), table });
     }
+    processes::as_first_says(true)?;
+    // The others have their copies before anything changes.
+    processes::meet()?;
     outcome(&dir, execute(&dir, &study.plan, stop, progress))
+}
+
+/// Follows the first process through a plan, if it works on it at all.
+fn follow(
+    open: impl FnOnce(&Aside) -> Result<StudyDir, RunError>,
+    plan: &Plan,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    if processes::as_first_says(false)? {
+        let aside = Aside::new()?;
+        let dir = open(&aside)?;
+        match execute(&dir, plan, stop, progress) {
+            Ok(_) | Err(Halt::Stopped) => {}
+            Err(Halt::Failed(error)) => return Err(error),
+        }
+    }
+    Ok(RunOutcome::Followed)
 }
 
 /// Works out averages of other widths from the snapshots of a finished run, `STUDY/ARM/seed-N`, and scores them as the
@@ -258,7 +314,7 @@ impl Run<'_> {
         let last = config.train.steps();
         let draw =
             |step: &TeacherStep, report: &StepReport, journal: &mut crate::Journal, _: &mut dyn Progress| {
-                if report.step != last && !self.picture_is_due(report, config.train.batch) {
+                if !is_first() || report.step != last && !self.picture_is_due(report, config.train.batch) {
                     return Ok(());
                 }
                 let teacher = Teacher::new(context.teacher_network(), step.state().averages[0].clone(), edm);
@@ -278,6 +334,9 @@ impl Run<'_> {
         context: &Context,
         progress: &mut dyn Progress,
     ) -> Result<Vec<ReportRow>, Halt> {
+        if !is_first() {
+            return Ok(Vec::new());
+        }
         let experiment = self.experiment();
         let evaluation = &experiment.evaluation;
         let reference = context.reference(experiment, &experiment.evaluation.metrics)?;

@@ -110,6 +110,16 @@ impl StudyDir {
         Ok((Self { path: path.to_owned(), _lock: lock }, study))
     }
 
+    /// The plan of the study in a folder, finished or not.
+    ///
+    /// # Errors
+    /// [`FolderError::NoStudy`] if it is no study's folder.
+    pub(crate) fn plan_of(path: &Path) -> Result<Plan, RunError> {
+        let no_study = |reason: String| FolderError::NoStudy { path: path.to_owned(), reason };
+        let text = fs::read_to_string(path.join("plan.ron")).map_err(|error| no_study(error.to_string()))?;
+        Ok(Plan::from_ron(&text).map_err(|error| no_study(error.to_string()))?)
+    }
+
     /// The folder of a study whose runs several processes do, each holding a lock for its run: such processes keep out
     /// those that want the study for themselves, and no others.
     ///

@@ -11,6 +11,7 @@ use crate::loss_bins;
 use crate::phase::{Phase, damaged, is_due, read, write_file};
 use crate::plan::to_ron;
 use crate::post_hoc;
+use crate::processes::is_first;
 use crate::progress::Progress;
 use crate::run::Run;
 use crate::run_dir::RunDir;
@@ -199,6 +200,9 @@ impl Run<'_> {
         let probe = self.probe(context, seeds)?;
         let look = |step: &S, report: &StepReport, journal: &mut Journal, progress: &mut dyn Progress| {
             post_hoc::snapshot(folder, &config.train, step.state(), report)?;
+            if !is_first() {
+                return Ok(());
+            }
             let batch = config.train.batch as u64;
             if let Some(every) = experiment.logging.residual_images
                 && (report.step == last || is_due(report.images, batch, every))
@@ -371,6 +375,9 @@ impl Run<'_> {
         models: &[(String, &Weights)],
         progress: &mut dyn Progress,
     ) -> Result<Vec<ReportRow>, Halt> {
+        if !is_first() {
+            return Ok(Vec::new());
+        }
         let seed = NamedSeeds::of(self.planned.seed).sample;
         let mut rows = Vec::new();
         for (name, weights) in models {

@@ -7,7 +7,7 @@ use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::ops::{PairDistance, pair_distance};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
-use cm_training::{Batch, Progress, StepReport, StepSeed, TrainError, TrainState, TrainStep};
+use cm_training::{Batch, GradientSum, Progress, StepReport, StepSeed, TrainError, TrainState, TrainStep};
 
 /// The stream of a step's seed from which noise levels are drawn; images' noise uses seeds derived per image.
 const LEVELS_STREAM: u64 = 1;
@@ -49,27 +49,33 @@ impl<'a> TeacherStep<'a> {
 impl TrainStep for TeacherStep<'_> {
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
-        let clean = &batch.images;
-        let count = clean.count();
-        let labels = check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
+        let count = batch.images.count();
+        check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
         let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
         let sigma: Vec<Sigma> = (0..count).map(|_| self.noise.draw(&mut random)).collect();
-        let noisy =
-            noise::perturb(clean, &sigma, &noise::batch_noise(clean.shape(), &seed.image_noise(count), 0));
-        let mut graph = Graph::recording();
-        let extra = Extra { labels, dropout_key: Some(seed.dropout()), ..Extra::default() };
-        let denoised = self.network.forward_scaled(
-            &mut graph,
-            &self.state.weights,
-            &Images::from_batch(&noisy),
-            &scaling(&self.precondition, &sigma),
-            extra,
-        );
-        let errors =
-            pair_distance(&mut graph, PairDistance::SquaredL2, &denoised, &Images::from_batch(clean));
         let weights: Vec<f32> = sigma.iter().map(|&s| self.weighting.weight(s, s) / count as f32).collect();
+        let mut sum = GradientSum::new(count);
+        for shard in self.state.shards(count) {
+            let Batch { images: clean, labels } = batch.slice(shard.images.clone());
+            let labels = check_labels(self.network, &labels, clean.count()).map_err(TrainError::model)?;
+            let sigma = &sigma[shard.images.clone()];
+            let noise = noise::batch_noise(clean.shape(), &seed.image_noise(shard.images.clone()), 0);
+            let noisy = noise::perturb(&clean, sigma, &noise);
+            let mut graph = Graph::recording();
+            let extra = Extra { labels, dropout_key: Some(shard.dropout_key(seed)), ..Extra::default() };
+            let denoised = self.network.forward_scaled(
+                &mut graph,
+                &self.state.weights,
+                &Images::from_batch(&noisy),
+                &scaling(&self.precondition, sigma),
+                extra,
+            );
+            let errors =
+                pair_distance(&mut graph, PairDistance::SquaredL2, &denoised, &Images::from_batch(&clean));
+            sum.add(&shard, graph, &errors, weights[shard.images.clone()].to_vec(), &self.state.weights);
+        }
         let levels = |image: usize| (sigma[image].get(), sigma[image].get());
-        self.state.descend(graph, &errors, weights, (progress, seed), 0.0, levels)
+        self.state.descend_by(sum, &weights, (progress, seed), 0.0, levels)
     }
 
     fn save(&self, file: &mut TensorFile) {

@@ -1,18 +1,20 @@
 //! What processes that train one model together say to each other.
 //!
-//! [`Alone`] is one process. Under the feature `nccl`, `Nccl` joins processes with a GPU each; it has been
-//! type-checked and never run.
+//! [`Alone`] is one process. Under the feature `mpi`, `MpiSession` joins those that `mpirun`
+//! started. Under the feature `nccl`, `Nccl` joins processes with a GPU each; it has been type-checked and never run.
+
+use std::sync::OnceLock;
 
 /// A group of processes; each has a rank from 0. All calls are made by all of them, in the same order.
-pub trait Collective {
+pub trait Collective: Send + Sync {
     /// This process's number.
     fn rank(&self) -> usize;
 
     /// The number of processes.
     fn size(&self) -> usize;
 
-    /// Replaces each value by its sum over all processes, the same bits on each. In the order of ranks, unless the
-    /// implementation says otherwise.
+    /// Replaces each value by its sum over all processes, the same bits on each. The sum is a balanced binary tree over
+    /// the ranks, so their number is a power of two, unless the implementation says otherwise.
     ///
     /// # Errors
     /// [`CollectiveError`] if the others cannot be reached; then `values` are unspecified.
@@ -39,6 +41,12 @@ pub enum CollectiveError {
     Rank {
         /// The rank given.
         rank: usize,
+        /// The number of processes.
+        size: usize,
+    },
+    /// Sums over processes are balanced trees.
+    #[error("{size} processes; allowed are powers of two")]
+    Size {
         /// The number of processes.
         size: usize,
     },
@@ -73,7 +81,23 @@ impl Collective for Alone {
     }
 }
 
-fn check(rank: usize, size: usize) -> Result<(), CollectiveError> {
+static GROUP: OnceLock<Box<dyn Collective>> = OnceLock::new();
+
+/// The processes that train together with this one; [`Alone`] unless it has [joined](join_group) others.
+pub fn group() -> &'static dyn Collective {
+    GROUP.get().map_or(&Alone, |group| group.as_ref())
+}
+
+/// Makes this process one of a group, for as long as it lives. What it belongs to is a matter of how it was started,
+/// as its arguments are.
+///
+/// # Errors
+/// [`CollectiveError::Transport`] if it is one of a group already.
+pub fn join_group(group: Box<dyn Collective>) -> Result<(), CollectiveError> {
+    GROUP.set(group).map_err(|_| CollectiveError::Transport("this process is one of a group already".into()))
+}
+
+pub(crate) fn check(rank: usize, size: usize) -> Result<(), CollectiveError> {
     if rank < size { Ok(()) } else { Err(CollectiveError::Rank { rank, size }) }
 }
 

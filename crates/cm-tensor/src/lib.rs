@@ -22,6 +22,8 @@ pub mod custom_op;
 pub mod devices;
 pub mod fixed;
 pub mod gradient_check;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod ops;
 mod weights;
 

@@ -15,6 +15,10 @@ pub struct TrainConfig {
     pub optimiser: OptimiserConfig,
     /// The learning rate over the run.
     pub learning_rate: LearningRateConfig,
+    /// Parts of a batch whose gradients are computed one after the other, or by several processes: a power of two that
+    /// divides the batch. Activations of one part are held at a time. As many processes, or half as many and so on, give
+    /// the same bits; another number of parts gives others.
+    pub shards: usize,
     /// Largest norm of the whole gradient, > 0; longer ones are scaled down to it. None: no clipping.
     pub gradient_clip: Option<f32>,
     /// The averages of the weights kept for evaluation, one model each; the first is the one reported.
@@ -32,6 +36,7 @@ impl Default for TrainConfig {
             batch: 512,                // Song et al. 2023, Table 3, CIFAR-10
             optimiser: OptimiserConfig::default(), // beside that type
             learning_rate: LearningRateConfig::default(), // beside that type
+            shards: 1,                 // ours: whole batches are fastest in one process
             gradient_clip: None,       // Song et al. 2023, Appendix C: none
             ema: vec![EmaConfig::default()], // beside that type
             snapshots: None,           // Song et al. 2023: none

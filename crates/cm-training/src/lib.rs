@@ -11,6 +11,7 @@
 mod config;
 mod duration;
 mod ema;
+mod gradient_sum;
 mod learning_rate;
 mod optimiser;
 mod post_hoc;
@@ -23,6 +24,7 @@ mod train_step;
 pub use config::{RangeError, TrainConfig};
 pub use duration::Duration;
 pub use ema::{Ema, EmaConfig};
+pub use gradient_sum::{GradientSum, Shard};
 pub use learning_rate::{DecayConfig, LearningRateConfig};
 pub use optimiser::{AdamWConfig, MomentsConfig, OptimiserConfig};
 pub use post_hoc::{Fit, Profile, SnapshotsConfig};

@@ -2,12 +2,14 @@
 
 mod on_accelerator;
 
+use crate::gradient_sum::Partial;
 use crate::{
-    Ema, EmaConfig, ImageLoss, LearningRateConfig, OptimiserConfig, Progress, Schedule, StepReport, StepSeed,
-    TrainConfig, TrainError,
+    Ema, EmaConfig, GradientSum, ImageLoss, LearningRateConfig, OptimiserConfig, Progress, Schedule, Shard,
+    StepReport, StepSeed, TrainConfig, TrainError,
 };
 use cm_kernels::elementwise::sum_squares;
 use cm_kernels::update::{self, Rule, Slices};
+use cm_tensor::collective::{Alone, Collective, group};
 use cm_tensor::{CheckpointError, Graph, TensorFile, Vector, Weights};
 
 /// The entry of a checkpoint that says after how many updates training began anew; absent if it never did.
@@ -30,6 +32,7 @@ pub struct TrainState {
     learning_rate: LearningRateConfig,
     emas: Vec<Ema>,
     gradient_clip: Option<f32>,
+    shards: usize,
     step: u64,
     /// Updates taken before the last restart.
     restarted_at: u64,
@@ -53,6 +56,7 @@ impl TrainState {
             learning_rate: config.learning_rate,
             emas: config.ema.iter().map(|&ema| build(ema)).chain(tracked).collect(),
             gradient_clip: config.gradient_clip,
+            shards: config.shards,
             step: 0,
             restarted_at: 0,
             weights,
@@ -79,11 +83,18 @@ impl TrainState {
         self.restarted_at = self.step;
     }
 
-    /// The end of every step: the loss sum(`weights` x `losses`), its gradient, the update. `levels` gives the noise
-    /// levels of each image of the batch, the upper and the lower of its pair; they are equal where there is one.
+    /// The parts of a batch of `count` images on which this process works.
+    ///
+    /// # Panics
+    /// If the batch cannot be cut into the parts that the run was told.
+    pub fn shards(&self, count: usize) -> Vec<Shard> {
+        Shard::of_this_process(self.shards, count)
+    }
+
+    /// The end of a step that no other process shares: the loss sum(`weights` x `losses`), its gradient, the update.
     ///
     /// # Errors
-    /// [`TrainError::NotFinite`] for an infinite or NaN loss or gradient; then nothing has been changed.
+    /// [`TrainError::NotFinite`] as [`descend_by`](Self::descend_by).
     ///
     /// # Panics
     /// If `graph` did not record, or there is not one weight for each loss.
@@ -92,12 +103,47 @@ impl TrainState {
         graph: Graph,
         losses: &Vector,
         weights: Vec<f32>,
+        at: (Progress, StepSeed),
+        target_decay: f32,
+        levels: impl Fn(usize) -> (f32, f32),
+    ) -> Result<StepReport, TrainError> {
+        let mut sum = GradientSum::new(weights.len());
+        sum.add(&Shard::whole(weights.len()), graph, losses, weights.clone(), &self.weights);
+        self.update_by(sum, &Alone, &weights, at, target_decay, levels)
+    }
+
+    /// The end of a step that all processes share: the loss is that of all images with these weights, the gradient that
+    /// of all parts. `levels` gives the noise levels of each image of the batch, the upper and the lower of its pair;
+    /// they are equal where there is one.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] for an infinite or NaN loss or gradient, [`TrainError::Group`] if other processes cannot
+    /// be reached; then nothing has been changed.
+    ///
+    /// # Panics
+    /// If not all of this process's parts were added.
+    pub fn descend_by(
+        &mut self,
+        sum: GradientSum,
+        weights: &[f32],
+        at: (Progress, StepSeed),
+        target_decay: f32,
+        levels: impl Fn(usize) -> (f32, f32),
+    ) -> Result<StepReport, TrainError> {
+        self.update_by(sum, group(), weights, at, target_decay, levels)
+    }
+
+    fn update_by(
+        &mut self,
+        sum: GradientSum,
+        group: &dyn Collective,
+        weights: &[f32],
         (progress, seed): (Progress, StepSeed),
         target_decay: f32,
         levels: impl Fn(usize) -> (f32, f32),
     ) -> Result<StepReport, TrainError> {
-        let each: Vec<f64> =
-            losses.values().iter().zip(&weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).collect();
+        let (losses, gradient) = sum.shared(group)?;
+        let each: Vec<f64> = losses.iter().zip(weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).collect();
         let loss: f64 = each.iter().sum();
         let not_finite = |what| TrainError::NotFinite {
             what,
@@ -111,22 +157,23 @@ impl TrainState {
         }
         let count = weights.len();
         let learning_rate = self.learning_rate.at(progress);
-        let composed = graph.is_composed();
-        let mut gradients = graph.backward(losses, weights);
-        let gradient_norm = if composed {
-            let gradients = self.weights.gradients_on_accelerator(&mut gradients);
-            let norm = on_accelerator::norm(&gradients);
-            if norm.is_finite() {
-                self.update_on_accelerator(gradients, norm, learning_rate, target_decay);
+        let gradient_norm = match gradient {
+            Partial::Accelerator(mut gradients) => {
+                let gradients = self.weights.gradients_on_accelerator(&mut gradients);
+                let norm = on_accelerator::norm(&gradients);
+                if norm.is_finite() {
+                    self.update_on_accelerator(gradients, norm, learning_rate, target_decay);
+                }
+                norm
             }
-            norm
-        } else {
-            let gradients = self.weights.gradients(&mut gradients);
-            let norm = Self::norm(&gradients);
-            if norm.is_finite() {
-                self.update(&gradients, norm, learning_rate, target_decay);
+            Partial::Host(branches) => {
+                let gradients = Partial::whole(branches);
+                let norm = Self::norm(&gradients);
+                if norm.is_finite() {
+                    self.update(&gradients, norm, learning_rate, target_decay);
+                }
+                norm
             }
-            norm
         };
         if !gradient_norm.is_finite() {
             return Err(not_finite("gradient"));

@@ -1,7 +1,10 @@
 //! One step of training, and what it is told.
 
 use cm_image::{ImageBatch, ImageShape, random::derive_seed};
+use cm_tensor::collective::CollectiveError;
 use cm_tensor::{CheckpointError, TensorFile};
+
+use std::ops::Range;
 
 /// Images and, where the data set has them, their labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +16,15 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Some of the images, by their places, with their labels if there are any.
+    ///
+    /// # Panics
+    /// If the batch has not so many.
+    pub fn slice(&self, images: Range<usize>) -> Self {
+        let labels = if self.labels.is_empty() { Vec::new() } else { self.labels[images.clone()].to_vec() };
+        Self { images: self.images.slice(images), labels }
+    }
+
     /// Whether the images have the shape that a network was made for.
     ///
     /// # Errors
@@ -59,9 +71,9 @@ impl StepSeed {
         self.noise
     }
 
-    /// For the noise of each of `count` images.
-    pub fn image_noise(self, count: usize) -> Vec<u64> {
-        (0..count as u64).map(|image| derive_seed(self.noise, image)).collect()
+    /// For the noise of each of some images, by their places in the batch.
+    pub fn image_noise(self, images: Range<usize>) -> Vec<u64> {
+        images.map(|image| derive_seed(self.noise, image as u64)).collect()
     }
 
     /// For dropout masks; student and target of a pair share it.
@@ -121,6 +133,9 @@ pub enum TrainError {
     /// A model used by the step failed.
     #[error("{0}")]
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The other processes that train this model cannot be reached.
+    #[error("training with other processes: {0}")]
+    Group(#[from] CollectiveError),
     /// A batch does not fit the network.
     #[error("a batch of {given} does not fit a network for {expected}")]
     Shape {

@@ -1,0 +1,202 @@
+//! The gradient of a batch, computed in parts that several processes may share.
+//!
+//! A batch is cut into [`TrainConfig::shards`](crate::TrainConfig::shards) equal parts, a power of two. The gradients of
+//! the parts are summed as a balanced binary tree, and so are those of processes, each of which computes as many
+//! neighbouring parts: its sum is a branch of the tree. So one process and any number that divides the shards give the
+//! same bits. Deliberately absent: sending while the backward pass still runs.
+
+use crate::StepSeed;
+use cm_image::random::derive_seed;
+use cm_tensor::collective::{Collective, CollectiveError, group};
+use cm_tensor::{Gradients, Graph, Vector, Weights};
+use std::ops::Range;
+
+/// A part of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Its images, by their places in the whole batch.
+    pub images: Range<usize>,
+    number: usize,
+    of: usize,
+}
+
+impl Shard {
+    /// The key of the dropout masks of its images; another for each part.
+    pub fn dropout_key(&self, seed: StepSeed) -> u64 {
+        if self.of == 1 { seed.dropout() } else { derive_seed(seed.dropout(), self.number as u64) }
+    }
+
+    /// All of a batch.
+    pub(crate) fn whole(count: usize) -> Self {
+        Self { images: 0..count, number: 0, of: 1 }
+    }
+
+    /// The parts of a batch of `count` images that this process works on.
+    ///
+    /// # Panics
+    /// If the batch cannot be cut so, or there are more processes than parts; a checked run has neither.
+    pub(crate) fn of_this_process(shards: usize, count: usize) -> Vec<Self> {
+        let (rank, size) = (group().rank(), group().size());
+        assert!(
+            count.is_multiple_of(shards) && shards.is_multiple_of(size),
+            "{count} images in {shards} parts"
+        );
+        let (each, own) = (count / shards, shards / size);
+        let part = |number| Self { images: number * each..(number + 1) * each, number, of: shards };
+        (rank * own..(rank + 1) * own).map(part).collect()
+    }
+}
+
+/// The sum of the gradients of a batch's parts.
+pub struct GradientSum {
+    /// The losses of all images of the batch; of other processes' images 0 until they are shared.
+    pub(crate) losses: Vec<f32>,
+    gradient: Partial,
+}
+
+/// What there is of a gradient.
+pub(crate) enum Partial {
+    /// Branches of the tree that have no neighbour yet, with the number of their parts, which falls.
+    Host(Vec<(usize, Vec<Vec<f32>>)>),
+    /// The gradient of a whole batch where the accelerator has it.
+    Accelerator(Gradients),
+}
+
+impl GradientSum {
+    /// The sum for a batch of `count` images, of nothing yet.
+    pub fn new(count: usize) -> Self {
+        Self { losses: vec![0.0; count], gradient: Partial::Host(Vec::new()) }
+    }
+
+    /// Adds the gradient of sum(`weights` x `losses`) over the images of `shard`, which `graph` recorded.
+    ///
+    /// # Panics
+    /// If `graph` did not record, there is not one loss and weight for each image, or a composed pass is of a part only.
+    pub fn add(&mut self, shard: &Shard, graph: Graph, losses: &Vector, weights: Vec<f32>, arrays: &Weights) {
+        self.losses[shard.images.clone()].copy_from_slice(losses.values());
+        let composed = graph.is_composed();
+        let mut gradients = graph.backward(losses, weights);
+        if composed {
+            assert!(shard.of == 1, "composed passes are of whole batches");
+            self.gradient = Partial::Accelerator(gradients);
+            return;
+        }
+        if let Partial::Host(branches) = &mut self.gradient {
+            let mut branch = (1, arrays.gradients(&mut gradients));
+            while let Some((_, mut before)) = branches.pop_if(|(parts, _)| *parts == branch.0) {
+                add(&mut before, &branch.1);
+                branch = (2 * branch.0, before);
+            }
+            branches.push(branch);
+        }
+    }
+
+    /// What all processes have computed, together.
+    pub(crate) fn shared(mut self, group: &dyn Collective) -> Result<(Vec<f32>, Partial), CollectiveError> {
+        if group.size() > 1 {
+            group.all_reduce_sum(&mut self.losses)?;
+            if let Partial::Host(branches) = &mut self.gradient {
+                for (_, gradient) in branches {
+                    sum_in_buckets(gradient, group)?;
+                }
+            }
+        }
+        Ok((self.losses, self.gradient))
+    }
+}
+
+impl Partial {
+    /// The gradient of a batch all of whose parts were added.
+    pub(crate) fn whole(branches: Vec<(usize, Vec<Vec<f32>>)>) -> Vec<Vec<f32>> {
+        let mut branches = branches.into_iter();
+        let (_, gradient) = branches.next().expect("at least one part was added");
+        assert!(branches.next().is_none(), "parts are missing");
+        gradient
+    }
+}
+
+/// Values that are sent at once: small arrays together, large ones in pieces that stay in the cache.
+const BUCKET: usize = 1 << 16;
+
+/// Replaces each value by its sum over all processes.
+fn sum_in_buckets(arrays: &mut [Vec<f32>], group: &dyn Collective) -> Result<(), CollectiveError> {
+    let mut pieces: Vec<&mut [f32]> = arrays.iter_mut().flat_map(|array| array.chunks_mut(BUCKET)).collect();
+    let mut bucket = Vec::with_capacity(BUCKET);
+    let mut begin = 0;
+    while begin < pieces.len() {
+        let mut end = begin;
+        bucket.clear();
+        while end < pieces.len() && bucket.len() + pieces[end].len() <= BUCKET {
+            bucket.extend_from_slice(pieces[end]);
+            end += 1;
+        }
+        group.all_reduce_sum(&mut bucket)?;
+        let mut rest = &bucket[..];
+        for piece in &mut pieces[begin..end] {
+            let (own, others) = rest.split_at(piece.len());
+            piece.copy_from_slice(own);
+            rest = others;
+        }
+        begin = end;
+    }
+    Ok(())
+}
+
+fn add(sum: &mut [Vec<f32>], more: &[Vec<f32>]) {
+    for (sum, more) in sum.iter_mut().zip(more) {
+        sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two processes with the same values.
+    struct Twins;
+
+    impl Collective for Twins {
+        fn rank(&self) -> usize {
+            0
+        }
+        fn size(&self) -> usize {
+            2
+        }
+        fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CollectiveError> {
+            assert!(!values.is_empty() && values.len() <= BUCKET);
+            values.iter_mut().for_each(|value| *value *= 2.0);
+            Ok(())
+        }
+        fn broadcast(&self, _: &mut [f32], _: usize) -> Result<(), CollectiveError> {
+            Ok(())
+        }
+        fn barrier(&self) -> Result<(), CollectiveError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_value_is_in_one_bucket() {
+        let sizes = [3, BUCKET - 3, BUCKET, 0, 1, 2 * BUCKET + 5, 7];
+        let mut arrays: Vec<Vec<f32>> =
+            sizes.iter().map(|&size| (0..size).map(|i| (i % 1000) as f32).collect()).collect();
+        let expected: Vec<Vec<f32>> =
+            arrays.iter().map(|array| array.iter().map(|value| 2.0 * value).collect()).collect();
+        sum_in_buckets(&mut arrays, &Twins).unwrap();
+        assert!(arrays == expected);
+    }
+
+    #[test]
+    fn shards_are_neighbours_and_have_masks_of_their_own() {
+        let shards = Shard::of_this_process(4, 12);
+        let images: Vec<Range<usize>> = shards.iter().map(|shard| shard.images.clone()).collect();
+        assert_eq!(images, [0..3, 3..6, 6..9, 9..12]);
+        let seed = StepSeed::new(1, 2, 3);
+        let mut keys: Vec<u64> = shards.iter().map(|shard| shard.dropout_key(seed)).collect();
+        keys.push(seed.dropout());
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), 5);
+        assert_eq!(Shard::of_this_process(1, 12)[0].dropout_key(seed), seed.dropout());
+    }
+}
