@@ -70,8 +70,9 @@ def check_same_function(cm, network):
     part = lambda prefix: {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
     net = UNet(**NETWORKS[network])
     net.load_ours(part("weights/"))
-    nchw = lambda name: torch.from_numpy(arrays[name]).permute(0, 3, 1, 2).contiguous()
-    y = net(nchw("x"), torch.from_numpy(arrays["c_noise"]))
+    on_device = lambda name: torch.from_numpy(arrays[name]).to(torch.get_default_device())
+    nchw = lambda name: on_device(name).permute(0, 3, 1, 2).contiguous()
+    y = net(nchw("x"), on_device("c_noise"))
     y.backward(nchw("grad_y"))
     relative = lambda ours, theirs: float((ours - theirs).abs().max() / theirs.abs().max())
     errors = {"output": relative(nchw("y"), y.detach())}
@@ -304,14 +305,22 @@ class Ours:
         assert self.process.wait() == 0
 
 
+def synchronise():
+    """A GPU works on while Python has gone on; our steps end with their losses at hand."""
+    if torch.get_default_device().type == "cuda":
+        torch.cuda.synchronize()
+
+
 def theirs(work, repeats):
     """The median time. One run before is not counted, as on our side: while another process had its turn, this one's
     memory may have been taken away."""
     work()
+    synchronise()
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         work()
+        synchronise()
         times.append(1e3 * (time.perf_counter() - start))
     return statistics.median(times)
 
@@ -409,10 +418,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="least time of one contender in one round")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="PyTorch's; cuda for a cm that was built for a GPU")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_default_device(args.device)
     # A compiled backward pass may otherwise destroy what the next repeat needs.
     torch._functorch.config.donated_buffer = False
     if args.memory_of:

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 /// A group of processes; each has a rank from 0. All calls are made by all of them, in the same order.
-pub trait Collective: Send + Sync {
+pub trait Collective {
     /// This process's number.
     fn rank(&self) -> usize;
 
@@ -81,7 +81,7 @@ impl Collective for Alone {
     }
 }
 
-static GROUP: OnceLock<Box<dyn Collective>> = OnceLock::new();
+static GROUP: OnceLock<Box<dyn Collective + Send + Sync>> = OnceLock::new();
 
 /// The processes that train together with this one; [`Alone`] unless it has [joined](join_group) others.
 pub fn group() -> &'static dyn Collective {
@@ -93,7 +93,7 @@ pub fn group() -> &'static dyn Collective {
 ///
 /// # Errors
 /// [`CollectiveError::Transport`] if it is one of a group already.
-pub fn join_group(group: Box<dyn Collective>) -> Result<(), CollectiveError> {
+pub fn join_group(group: Box<dyn Collective + Send + Sync>) -> Result<(), CollectiveError> {
     GROUP.set(group).map_err(|_| CollectiveError::Transport("this process is one of a group already".into()))
 }
 
