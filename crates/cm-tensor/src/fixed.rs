@@ -6,7 +6,7 @@ use crate::{Images, Matrix, Vector};
 use cm_kernels::buffer::written_by;
 use cm_kernels::conv2d::{self, Conv2dShape, Epilogue};
 use cm_kernels::pool::{self, PoolShape};
-use cm_kernels::strip_conv::{Strip, StripShape, forward_relu};
+use cm_kernels::strip_conv::{Direction, StripConv, StripWindow};
 use cm_kernels::{activation, elementwise, gemm, resample, softmax};
 
 pub use cm_kernels::resample::Interpolation;
@@ -46,72 +46,97 @@ impl Window {
     }
 }
 
-/// max(conv(x, weight) + bias, 0).
-///
-/// # Shapes
-/// `x`: `[N, H, W, in]`; `weight`: `[rows, columns, in, out]` of the window; `bias`: `[out]`.
-///
-/// # Panics
-/// If they do not fit.
-pub fn conv_relu(x: &Images, window: Window, weight: &Vector, bias: &Vector) -> Images {
-    let [batch, height, width, in_channels] = x.shape();
-    let out_channels = bias.values().len();
-    let strip = |strip, length| {
-        let shape = StripShape { batch, height, width, in_channels, out_channels, strip, length };
-        let len = batch * height * width * out_channels;
-        let write = |out: &mut [f32]| forward_relu(&shape, x.values(), weight.values(), bias.values(), out);
-        Images::constant(written_by(len, write), [batch, height, width, out_channels])
-    };
-    match window {
-        Window::Row { length } => strip(Strip::Row, length),
-        Window::Column { length } => strip(Strip::Column, length),
-        Window::Square { side, stride, padding } => {
-            let mut y = square(x, (side, stride, padding), weight, Some(bias), out_channels);
-            activation::relu_assign(y.values_mut());
-            y
-        }
-    }
+/// A convolution and the ReLU after it, its weight made ready for its window.
+pub struct ConvRelu {
+    weight: Weight,
+    bias: Vec<f32>,
 }
 
-/// max(conv(mean of 3x3 pixels inside the image, weight) + bias, 0) for a window of one pixel. The mean is taken of the
-/// product, which has fewer channels; that is the same.
-///
-/// # Shapes
-/// As [`conv_relu`].
-///
-/// # Panics
-/// As [`conv_relu`].
-pub fn averaged_conv_relu(x: &Images, weight: &Vector, bias: &Vector) -> Images {
-    let products = square(x, (1, 1, 0), weight, None, bias.values().len());
-    let mut means = average_inside(&products);
-    activation::bias_relu_assign(bias.values(), means.values_mut());
-    means
+enum Weight {
+    /// Of a square window: `[side, side, in, out]` as it came.
+    Square { side: usize, stride: usize, padding: usize, values: Vec<f32> },
+    /// Of a window of long lines.
+    Strip(StripConv),
+}
+
+impl ConvRelu {
+    /// `weight`: `[rows, columns, in, out]` of the window; `bias`: `[out]`.
+    ///
+    /// # Panics
+    /// If they do not fit, or a line of the window is longer than the kernels know ([`StripConv::new`]).
+    pub fn new(window: Window, in_channels: usize, weight: Vec<f32>, bias: Vec<f32>) -> Self {
+        let out_channels = bias.len();
+        let strip = |direction, lines, length| {
+            let window = StripWindow { direction, length, lines, in_channels, out_channels };
+            Weight::Strip(StripConv::new(window, &weight, &bias))
+        };
+        let weight = match window {
+            Window::Row { length } => strip(Direction::Row, 1, length),
+            Window::Column { length } => strip(Direction::Column, 1, length),
+            // Minimal filtering of squares of three pixels is the business of the general convolution.
+            Window::Square { side: 5, stride: 1, padding: 2 } => strip(Direction::Row, 5, 5),
+            Window::Square { side, stride, padding } => {
+                assert_eq!(weight.len(), side * side * in_channels * out_channels, "weight of {window:?}");
+                Weight::Square { side, stride, padding, values: weight }
+            }
+        };
+        Self { weight, bias }
+    }
+
+    /// max(conv(x) + bias, 0): `[N, H, W, in]` to `[N, H', W', out]`.
+    ///
+    /// # Panics
+    /// If the images have other channels.
+    pub fn on(&self, x: &Images) -> Images {
+        match &self.weight {
+            Weight::Strip(conv) => {
+                let [batch, height, width, _] = x.shape();
+                let len = batch * height * width * self.bias.len();
+                let write = |out: &mut [f32]| conv.forward_relu([batch, height, width], x.values(), out);
+                Images::constant(written_by(len, write), [batch, height, width, self.bias.len()])
+            }
+            Weight::Square { side, stride, padding, values } => {
+                let epilogue = Epilogue { bias: Some(&self.bias), relu: true, ..Epilogue::default() };
+                square(x, (*side, *stride, *padding), values, epilogue, self.bias.len())
+            }
+        }
+    }
+
+    /// max(conv(mean of 3x3 pixels inside the image) + bias, 0). The mean is taken of the products, which have fewer
+    /// channels; that is the same.
+    ///
+    /// # Panics
+    /// If the window is not one pixel, or the images have other channels.
+    pub fn on_averages(&self, x: &Images) -> Images {
+        let Weight::Square { side: 1, stride: 1, padding: 0, values } = &self.weight else {
+            panic!("averages go through windows of one pixel only")
+        };
+        let products = square(x, (1, 1, 0), values, Epilogue::default(), self.bias.len());
+        let mut means = average_inside(&products);
+        activation::bias_relu_assign(&self.bias, means.values_mut());
+        means
+    }
 }
 
 /// A convolution with a square window of (side, stride, padding).
 fn square(
     x: &Images,
     (kernel, stride, padding): (usize, usize, usize),
-    weight: &Vector,
-    bias: Option<&Vector>,
+    weight: &[f32],
+    epilogue: Epilogue,
     out_channels: usize,
 ) -> Images {
     let [batch, height, width, in_channels] = x.shape();
     let shape = Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding };
-    let bias = bias.map(Vector::values);
-    let epilogue = Epilogue { bias, image_bias: None, residual: None, scale: 1.0 };
     let values = written_by(shape.output_len(), |out| {
-        conv2d::forward(&shape, x.values(), weight.values(), epilogue, out);
+        conv2d::forward(&shape, x.values(), weight, epilogue, out);
     });
     Images::constant(values, [batch, shape.out_height(), shape.out_width(), out_channels])
 }
 
 /// Largest values of windows of `side` pixels; padding never wins.
 pub fn max_pool(x: &Images, side: usize, stride: usize, padding: usize) -> Images {
-    pooled(x, side, stride, padding, |shape, x, out| {
-        let mut winners = vec![0; out.len()];
-        pool::max_pool(shape, x, out, &mut winners);
-    })
+    pooled(x, side, stride, padding, pool::max_pool_values)
 }
 
 /// Means of 3x3 pixels around each, of those that are inside the image.

@@ -7,7 +7,7 @@ pub(crate) mod exp;
 use crate::dispatch::{Isa, isa};
 use crate::elementwise::multiversion::{madd, multiversion};
 use crate::elementwise::{for_each_range, items_per_piece, pieces1, pieces2};
-use crate::threads::{PIECE, SharedMut};
+use crate::threads::SharedMut;
 use exp::sigmoid;
 
 /// SiLU at one point.
@@ -48,16 +48,7 @@ multiversion! {
 }
 
 multiversion! {
-    fn relu_in_place(x: &mut [f32]) {
-        for x in x {
-            *x = if *x < 0.0 { 0.0 } else { *x };
-        }
-    }
-}
-
-multiversion! {
-    /// [`bias_relu_assign`] on the calling thread alone.
-    pub(crate) fn bias_relu_rows(bias: &[f32], x: &mut [f32]) {
+    fn bias_relu_rows(bias: &[f32], x: &mut [f32]) {
         for row in x.chunks_exact_mut(bias.len().max(1)) {
             for (x, &bias) in row.iter_mut().zip(bias) {
                 let sum = *x + bias;
@@ -106,17 +97,6 @@ pub fn silu_backward(x: &[f32], grad_out: &[f32], grad_x: &mut [f32]) {
 pub fn relu(x: &[f32], out: &mut [f32]) {
     let isa = isa();
     pieces1(x, out, |x, out| relu_piece(isa, x, out));
-}
-
-/// x = max(x, 0), in place. NaN stays NaN.
-pub fn relu_assign(x: &mut [f32]) {
-    let isa = isa();
-    let len = x.len();
-    let shared = SharedMut::new(x);
-    for_each_range(len, PIECE, |first, count| {
-        // SAFETY: ranges do not overlap.
-        relu_in_place(isa, unsafe { shared.slice(first, count) });
-    });
 }
 
 /// x = max(x + bias, 0) for rows of the bias's length, in place. NaN stays NaN.

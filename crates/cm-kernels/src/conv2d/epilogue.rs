@@ -4,7 +4,8 @@ use super::Conv2dShape;
 use crate::product::vector::Vector;
 
 /// What is done to the sums of a convolution on their way to memory:
-/// `out = scale * (conv(x, w) + bias[o] + image_bias[n, o] + residual[n, h, w, o])`; absent parts are 0.
+/// `out = scale * (conv(x, w) + bias[o] + image_bias[n, o] + residual[n, h, w, o])`; absent parts are 0. With `relu`,
+/// what is below 0 becomes 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a> {
     /// `[out]`.
@@ -15,11 +16,13 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a [f32]>,
     /// Factor on everything, 1 by default.
     pub scale: f32,
+    /// Whether a ReLU follows.
+    pub relu: bool,
 }
 
 impl Default for Epilogue<'_> {
     fn default() -> Self {
-        Self { bias: None, image_bias: None, residual: None, scale: 1.0 }
+        Self { bias: None, image_bias: None, residual: None, scale: 1.0, relu: false }
     }
 }
 
@@ -80,7 +83,10 @@ impl Epilogue<'_> {
             if let Some(part) = self.residual {
                 values = values.add(V::load_first(part.as_ptr().add(at), count));
             }
-            let values = values.mul(V::splat(self.scale));
+            let mut values = values.mul(V::splat(self.scale));
+            if self.relu {
+                values = values.relu();
+            }
             if count == V::LANES { values.store(out.add(at)) } else { values.store_first(out.add(at), count) }
         }
     }

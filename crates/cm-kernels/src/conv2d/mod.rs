@@ -102,7 +102,7 @@ impl Conv2dShape {
     }
 }
 
-/// `out = scale * (conv(x, weight) + bias + image_bias + residual)`.
+/// `out = scale * (conv(x, weight) + bias + image_bias + residual)`, see [`Epilogue`].
 ///
 /// # Panics
 /// If a slice does not have the size that `shape` demands.

@@ -131,19 +131,21 @@ fn the_epilogue_is_applied_by_every_variant() {
         let bias = numbers(3, channels);
         let image_bias = numbers(4, shape.batch * channels);
         let residual = numbers(5, shape.output_len());
-        for parts in 0..8 {
+        for parts in 0..16 {
             let epilogue = Epilogue {
                 bias: (parts & 1 != 0).then_some(&bias[..]),
                 image_bias: (parts & 2 != 0).then_some(&image_bias[..]),
                 residual: (parts & 4 != 0).then_some(&residual[..]),
                 scale: 0.75,
+                relu: parts & 8 != 0,
             };
             let exact: Vec<f64> = (0..plain.len())
                 .map(|i| {
                     let part = |p: Option<&[f32]>, at: usize| p.map_or(0.0, |p| f64::from(p[at]));
                     let biases = part(epilogue.bias, i % channels)
                         + part(epilogue.image_bias, i / image * channels + i % channels);
-                    0.75 * (plain[i] + biases + part(epilogue.residual, i))
+                    let value = 0.75 * (plain[i] + biases + part(epilogue.residual, i));
+                    if epilogue.relu { value.max(0.0) } else { value }
                 })
                 .collect();
             for variant in Variant::ALL.into_iter().filter(|v| v.supports(&shape)) {

@@ -107,6 +107,15 @@ multiversion! {
 }
 
 multiversion! {
+    fn larger(x: &[f32], best: &mut [f32]) {
+        for (&x, best) in x.iter().zip(best) {
+            // NaN wins and stays, as in PyTorch.
+            *best = if x > *best || x.is_nan() { x } else { *best };
+        }
+    }
+}
+
+multiversion! {
     fn accumulate(scale: f32, x: &[f32], acc: &mut [f32]) {
         for (acc, &x) in acc.iter_mut().zip(x) {
             *acc += scale * x;
@@ -160,6 +169,24 @@ pub fn max_pool(shape: &PoolShape, x: &[f32], out: &mut [f32], argmax: &mut [u32
                 }
             });
         }
+    });
+}
+
+/// [`max_pool`] without the winners, for networks that are not differentiated.
+///
+/// # Panics
+/// If a size does not fit.
+pub fn max_pool_values(shape: &PoolShape, x: &[f32], out: &mut [f32]) {
+    shape.check(x.len(), out.len());
+    let (isa, c, in_image) = (isa(), shape.channels, shape.in_image());
+    for_each_image(shape, out, shape.out_image(), |n, out| {
+        let x = &x[n * in_image..(n + 1) * in_image];
+        shape.for_each_window(|o, window| {
+            let out = &mut out[o * c..(o + 1) * c];
+            let start = window.next().expect("padding is at most half the window, so no window lies outside");
+            out.copy_from_slice(&x[start * c..(start + 1) * c]);
+            window.for_each(|pixel| larger(isa, &x[pixel * c..(pixel + 1) * c], out));
+        });
     });
 }
 

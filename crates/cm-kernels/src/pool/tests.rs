@@ -30,6 +30,7 @@ fn agrees_with_the_naive_twin() {
         let (x, g) = (values(shape.input_len(), 1), values(shape.output_len(), 2));
         let [out, grad] = max_both(&shape, &x, &g);
         assert_eq!(out, naive::max_pool(&shape, &x), "{shape:?}");
+        assert_eq!(out, written_by(shape.output_len(), |out| max_pool_values(&shape, &x, out)), "{shape:?}");
         assert_close(&grad, &naive::max_pool_backward(&shape, &wide(&x), &wide(&g)), 1e-6, &shape);
         let out = written_by(shape.output_len(), |out| avg_pool_inside(&shape, &x, out));
         assert_close(&out, &naive::avg_pool_inside(&shape, &wide(&x)), 1e-6, &shape);

@@ -46,6 +46,11 @@ pub(crate) trait Vector: Copy {
     /// The instruction set.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
 
+    /// The larger of each lane and 0; NaN stays NaN.
+    /// # Safety
+    /// The instruction set.
+    unsafe fn relu(self) -> Self;
+
     /// `self * factor + addend` for one factor.
     /// # Safety
     /// The instruction set.
@@ -118,6 +123,10 @@ impl Vector for Lanes4 {
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] * factor.0[i] + addend.0[i]))
     }
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        Self(self.0.map(|x| if x < 0.0 { 0.0 } else { x }))
+    }
 }
 
 // SAFETY of all methods: the caller promises AVX2 and FMA, and the pointers.
@@ -170,6 +179,11 @@ impl Vector for __m256 {
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         // SAFETY: the instruction set, promised by the caller.
         unsafe { _mm256_fmadd_ps(self, factor, addend) }
+    }
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        // SAFETY: the instruction set, promised by the caller. Of a NaN and a number the second is taken.
+        unsafe { _mm256_max_ps(_mm256_setzero_ps(), self) }
     }
 }
 
@@ -234,6 +248,11 @@ impl Vector for __m512 {
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         // SAFETY: the instruction set, promised by the caller.
         unsafe { _mm512_fmadd_ps(self, factor, addend) }
+    }
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        // SAFETY: the instruction set, promised by the caller. Of a NaN and a number the second is taken.
+        unsafe { _mm512_max_ps(_mm512_setzero_ps(), self) }
     }
 }
 

@@ -6,7 +6,7 @@
 //! the same structure can be tested. Deliberately absent: gradients, and the resizing of images before it.
 
 use super::arrays::{ArraysError, NamedArrays, Reader, to_hwio};
-use cm_tensor::fixed::{self, Window};
+use cm_tensor::fixed::{self, ConvRelu, Window};
 use cm_tensor::{Images, Matrix, Vector};
 
 /// Added to variances by the batch normalisation.
@@ -18,7 +18,7 @@ pub const INCEPTION_SIDE: usize = 299;
 
 /// The network and its weights.
 pub struct Inception {
-    stem: [Conv; 5],
+    stem: [ConvRelu; 5],
     a: [BlockA; 3],
     reduce: BlockB,
     c: [BlockC; 4],
@@ -38,43 +38,37 @@ pub struct InceptionOutput {
     pub spatial: Matrix,
 }
 
-struct Conv {
-    window: Window,
-    weight: Vector,
-    bias: Vector,
-}
-
 struct BlockA {
-    one: Conv,
-    five: [Conv; 2],
-    three: [Conv; 3],
-    pool: Conv,
+    one: ConvRelu,
+    five: [ConvRelu; 2],
+    three: [ConvRelu; 3],
+    pool: ConvRelu,
 }
 
 struct BlockB {
-    three: Conv,
-    double: [Conv; 3],
+    three: ConvRelu,
+    double: [ConvRelu; 3],
 }
 
 struct BlockC {
-    one: Conv,
-    seven: [Conv; 3],
-    double: [Conv; 5],
-    pool: Conv,
+    one: ConvRelu,
+    seven: [ConvRelu; 3],
+    double: [ConvRelu; 5],
+    pool: ConvRelu,
 }
 
 struct BlockD {
-    three: [Conv; 2],
-    seven: [Conv; 4],
+    three: [ConvRelu; 2],
+    seven: [ConvRelu; 4],
 }
 
 struct BlockE {
-    one: Conv,
-    three: Conv,
-    three_split: [Conv; 2],
-    double: [Conv; 2],
-    double_split: [Conv; 2],
-    pool: Conv,
+    one: ConvRelu,
+    three: ConvRelu,
+    three_split: [ConvRelu; 2],
+    double: [ConvRelu; 2],
+    double_split: [ConvRelu; 2],
+    pool: ConvRelu,
     /// Whether the pooling takes the largest value instead of the mean.
     largest: bool,
 }
@@ -97,7 +91,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// The convolution `name` of `inputs` channels, with its normalisation folded in, and the number of its outputs.
     /// What is not there is remembered, and stands as nothing.
-    fn conv(&mut self, name: &str, window: Window, inputs: usize) -> (Conv, usize) {
+    fn conv(&mut self, name: &str, window: Window, inputs: usize) -> (ConvRelu, usize) {
         let (rows, columns) = window.extents();
         let weight = self.reader.array(&[format!("{name}.conv.weight")], &[0, inputs, rows, columns]);
         let outputs = weight.as_ref().map_or(0, |(shape, _)| shape[0]);
@@ -109,21 +103,21 @@ impl Builder<'_> {
             ["weight", "bias", "running_mean", "running_var"].map(&mut vector);
         let complete = [&gain, &offset, &mean, &variance].iter().all(|v| v.len() == outputs);
         let Some((shape, values)) = weight.filter(|_| complete) else {
-            let empty = || Vector::constant(Vec::new(), [0]);
-            return (Conv { window, weight: empty(), bias: empty() }, outputs);
+            return (ConvRelu::new(POINT, 0, Vec::new(), Vec::new()), outputs);
         };
         let factor = |o: usize| gain[o] / (variance[o] + EPSILON).sqrt();
         let weight = to_hwio(&shape, values, |o| factor(o) as f32);
         let bias: Vec<f32> = (0..outputs).map(|o| (offset[o] - mean[o] * factor(o)) as f32).collect();
-        let (len, count) = (weight.len(), bias.len());
-        (
-            Conv { window, weight: Vector::constant(weight, [len]), bias: Vector::constant(bias, [count]) },
-            outputs,
-        )
+        // Its own inputs: those wanted are 0 where the convolution before is missing.
+        (ConvRelu::new(window, shape[1], weight, bias), outputs)
     }
 
     /// Convolutions each of which works on the output of the one before; the last one's channels.
-    fn chain<const N: usize>(&mut self, names: [(String, Window); N], inputs: usize) -> ([Conv; N], usize) {
+    fn chain<const N: usize>(
+        &mut self,
+        names: [(String, Window); N],
+        inputs: usize,
+    ) -> ([ConvRelu; N], usize) {
         let mut channels = inputs;
         let convolutions = names.map(|(name, window)| {
             let (conv, outputs) = self.conv(&name, window, channels);
@@ -319,26 +313,15 @@ impl Inception {
     }
 }
 
-impl Conv {
-    fn on(&self, x: &Images) -> Images {
-        fixed::conv_relu(x, self.window, &self.weight, &self.bias)
-    }
-
-    /// On the means of 3x3 pixels, for a window of one pixel.
-    fn averaged_on(&self, x: &Images) -> Images {
-        fixed::averaged_conv_relu(x, &self.weight, &self.bias)
-    }
-}
-
 /// One convolution after the other.
-fn through(convolutions: &[Conv], x: &Images) -> Images {
+fn through(convolutions: &[ConvRelu], x: &Images) -> Images {
     let (first, rest) = convolutions.split_first().expect("no chain is empty");
     rest.iter().fold(first.on(x), |x, conv| conv.on(&x))
 }
 
 impl BlockA {
     fn on(&self, x: &Images) -> Images {
-        let pooled = self.pool.averaged_on(x);
+        let pooled = self.pool.on_averages(x);
         fixed::concat(&[self.one.on(x), through(&self.five, x), through(&self.three, x), pooled])
     }
 }
@@ -356,7 +339,7 @@ impl BlockC {
 
     fn on_with_first_branch(&self, x: &Images) -> (Images, Images) {
         let one = self.one.on(x);
-        let pooled = self.pool.averaged_on(x);
+        let pooled = self.pool.on_averages(x);
         let all = [one.clone(), through(&self.seven, x), through(&self.double, x), pooled];
         (fixed::concat(&all), one)
     }
@@ -375,7 +358,7 @@ impl BlockE {
         let [double_row, double_column] = self.double_split.each_ref().map(|conv| conv.on(&double));
         let pooled = match self.largest {
             true => self.pool.on(&fixed::max_pool(x, 3, 1, 1)),
-            false => self.pool.averaged_on(x),
+            false => self.pool.on_averages(x),
         };
         fixed::concat(&[self.one.on(x), row, column, double_row, double_column, pooled])
     }

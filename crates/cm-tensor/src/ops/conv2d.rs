@@ -45,6 +45,7 @@ impl CustomOp for Op {
             image_bias: self.image_bias.then(|| rest.next().expect("given with the operation")),
             residual: self.residual.then(|| rest.next().expect("given with the operation")),
             scale: self.scale,
+            relu: false,
         };
         kernel::forward(&self.shape, inputs[0], inputs[1], epilogue, output);
         Vec::new()
