@@ -37,10 +37,10 @@ impl Builder {
         self.weights.add(name, shape, values)
     }
 
-    /// Normal with standard deviation `std`.
-    pub(crate) fn normal(&mut self, name: &str, shape: &[usize], std: f32) -> ParameterId {
+    /// Normal with standard deviation `std`, and left so by training.
+    pub(crate) fn untrained_normal(&mut self, name: &str, shape: &[usize], std: f32) -> ParameterId {
         let values = self.drawn(shape.iter().product(), |random| std * random.normal());
-        self.weights.add(name, shape, values)
+        self.weights.add_untrained(name, shape, values)
     }
 
     /// The same value everywhere.

@@ -18,6 +18,7 @@ struct Parameter {
     name: String,
     shape: Vec<usize>,
     value: Vector,
+    trained: bool,
 }
 
 /// Why arrays do not fit a network.
@@ -52,12 +53,28 @@ impl Weights {
     /// # Panics
     /// If the values do not fill the shape, or the name is taken.
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> ParameterId {
-        let name = name.into();
+        self.push(name.into(), shape, values, true)
+    }
+
+    /// Adds an array that training leaves as it is: no gradient flows to it, and no decay shrinks it.
+    ///
+    /// # Panics
+    /// As [`add`](Self::add).
+    pub fn add_untrained(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        values: Vec<f32>,
+    ) -> ParameterId {
+        self.push(name.into(), shape, values, false)
+    }
+
+    fn push(&mut self, name: String, shape: &[usize], values: Vec<f32>, trained: bool) -> ParameterId {
         assert_eq!(values.len(), shape.iter().product::<usize>(), "values of {name} do not fill {shape:?}");
         assert!(self.parameters.iter().all(|p| p.name != name), "two weights named {name}");
         let len = values.len();
-        let value = Vector::tracked(values, [len]).detached(self.trainable);
-        self.parameters.push(Parameter { name, shape: shape.to_vec(), value });
+        let value = Vector::constant(values, [len]).detached(self.trainable && trained);
+        self.parameters.push(Parameter { name, shape: shape.to_vec(), value, trained });
         ParameterId(self.parameters.len() - 1)
     }
 
@@ -72,6 +89,7 @@ impl Weights {
             name: p.name.clone(),
             shape: p.shape.clone(),
             value: p.value.clone(),
+            trained: p.trained,
         };
         Self { parameters: self.parameters.iter().map(same).collect(), trainable: self.trainable }
     }
@@ -126,6 +144,11 @@ impl Weights {
         self.parameters.iter_mut().map(|p| &mut p.value)
     }
 
+    /// Of each array in order, whether training changes it.
+    pub fn trained(&self) -> impl Iterator<Item = bool> {
+        self.parameters.iter().map(|p| p.trained)
+    }
+
     /// Replaces all values by those of same-named arrays, whatever their order.
     ///
     /// # Errors
@@ -161,7 +184,8 @@ impl Weights {
         let copy = |p: &Parameter| Parameter {
             name: p.name.clone(),
             shape: p.shape.clone(),
-            value: p.value.detached(trainable),
+            value: p.value.detached(trainable && p.trained),
+            trained: p.trained,
         };
         Self { parameters: self.parameters.iter().map(copy).collect(), trainable }
     }

@@ -207,13 +207,17 @@ impl TrainState {
             .collect();
         let moments = (self.first_moments.iter_mut().map(Vector::values_mut))
             .zip(self.second_moments.iter_mut().map(Vector::values_mut));
-        for ((parameter, gradient), (first_moment, second_moment)) in
-            self.weights.values_mut().zip(gradients).zip(moments)
+        let trained: Vec<bool> = self.weights.trained().collect();
+        for (((parameter, gradient), (first_moment, second_moment)), trained) in
+            self.weights.values_mut().zip(gradients).zip(moments).zip(trained)
         {
             let mut averages: Vec<(&mut [f32], f32)> = followers
                 .iter_mut()
                 .map(|(arrays, decay)| (arrays.next().expect("averages have the weights' arrays"), *decay))
                 .collect();
+            if !trained {
+                continue;
+            }
             let slices = Slices { parameter, gradient, first_moment, second_moment, averages: &mut averages };
             update::apply(&rule, scale, slices);
         }
@@ -319,7 +323,7 @@ fn culprits(losses: &[f64], levels: impl Fn(usize) -> (f32, f32)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MomentsConfig, PowerEma, SnapshotsConfig};
+    use crate::{AdamWConfig, MomentsConfig, PowerEma, SnapshotsConfig};
 
     fn state() -> TrainState {
         let mut weights = Weights::new();
@@ -352,6 +356,28 @@ mod tests {
         assert_eq!(values(&state.averages[0]), new, "no average is the weights themselves");
         assert!((values(&state.averages[1])[0] - 0.99).abs() < 1e-6);
         assert!((values(state.target.as_ref().unwrap())[0] - 0.95).abs() < 1e-6);
+    }
+
+    /// Decays used to shrink the frequencies of Fourier embeddings.
+    #[test]
+    fn what_is_not_trained_does_not_decay() {
+        let mut weights = Weights::new();
+        weights.add("layer", &[1], vec![2.0]);
+        weights.add_untrained("frequencies", &[2], vec![3.0, -5.0]);
+        let decayed = MomentsConfig { weight_decay: 0.1, ..MomentsConfig::default() };
+        for optimiser in [
+            OptimiserConfig::Adam(decayed),
+            OptimiserConfig::RAdam(decayed),
+            OptimiserConfig::AdamW(AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() }),
+        ] {
+            let config = TrainConfig { optimiser, ema: vec![EmaConfig::PerStep(0.9)], ..TrainConfig::default() };
+            let mut state = TrainState::new(&config, weights.clone(), true);
+            (0..9).for_each(|_| state.update(&[vec![0.0], vec![0.0; 2]], 0.0, 0.1, 0.5));
+            for all in [&state.weights, &state.averages[0], state.target.as_ref().unwrap()] {
+                assert_eq!(values(all)[1..], [3.0, -5.0]);
+                assert!(values(all)[0] < 2.0);
+            }
+        }
     }
 
     #[test]

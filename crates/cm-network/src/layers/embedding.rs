@@ -45,7 +45,8 @@ impl Embedding {
             EmbeddingConfig::Positional(config) => (Frequencies::Geometric { scale: config.scale }, channels),
             EmbeddingConfig::Fourier(FourierConfig { scale, width }) => {
                 let features = channels * width;
-                (Frequencies::Random(b.normal("embedding.frequencies", &[features / 2], scale)), features)
+                let drawn = b.untrained_normal("embedding.frequencies", &[features / 2], scale);
+                (Frequencies::Random(drawn), features)
             }
         };
         let joins = match manner {

@@ -22,12 +22,17 @@ impl TrainState {
         let averages = self.averages.iter_mut().chain(&mut self.tracked).chain(&mut self.target);
         let mut followers: Vec<_> = averages.map(Weights::vectors_mut).zip(decays).collect();
         let moments = self.first_moments.iter_mut().zip(&mut self.second_moments);
-        for ((parameter, gradient), (first, second)) in self.weights.vectors_mut().zip(gradients).zip(moments)
+        let trained: Vec<bool> = self.weights.trained().collect();
+        for (((parameter, gradient), (first, second)), trained) in
+            self.weights.vectors_mut().zip(gradients).zip(moments).zip(trained)
         {
             let followers: Vec<(&mut Vector, f32)> = followers
                 .iter_mut()
                 .map(|(arrays, decay)| (arrays.next().expect("averages have the weights' arrays"), *decay))
                 .collect();
+            if !trained {
+                continue;
+            }
             let averages = followers.iter().map(|(average, decay)| (average.on_accelerator(), *decay));
             let mut resident = Resident {
                 parameter: parameter.on_accelerator(),
@@ -89,6 +94,7 @@ mod tests {
         let mut weights = Weights::new();
         let weight = weights.add("weight", &[2, 3], vec![0.3, -0.2, 0.5, 1.0, -0.7, 0.1]);
         let bias = weights.add("bias", &[3], vec![0.1, 0.2, -0.3]);
+        weights.add_untrained("frequencies", &[2], vec![3.0, -5.0]);
         let state = || TrainState::new(&config, weights.clone(), true);
         let (mut kernels, mut composed) = (state(), state());
         for number in 0..8 {
