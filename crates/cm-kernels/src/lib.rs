@@ -17,6 +17,7 @@ pub mod buffer;
 pub mod conv2d;
 pub mod dispatch;
 pub mod distance;
+pub mod dropout;
 pub mod elementwise;
 pub mod gemm;
 pub mod group_norm;

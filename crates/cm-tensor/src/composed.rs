@@ -7,9 +7,8 @@
 //! What dfdx lacks and how it is made up for: a convolution is a sum over the places of its kernel, each a slice of
 //! the padded images times a matrix; what changes the resolution is a product with one small matrix for each side.
 //!
-//! Where they differ from the kernels: dropout's mask is drawn on the host, so that it is the same on every device;
-//! of equal largest values [`max_pool`](crate::ops::max_pool) and the L-infinity distance share the gradient among
-//! all, where the kernels give it to the first.
+//! Where they differ from the kernels: of equal largest values [`max_pool`](crate::ops::max_pool) and the L-infinity
+//! distance share the gradient among all, where the kernels give it to the first.
 
 use dfdx::tensor::Trace;
 use dfdx::tensor_ops::Backward;

@@ -370,7 +370,8 @@ mod tests {
             OptimiserConfig::RAdam(decayed),
             OptimiserConfig::AdamW(AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() }),
         ] {
-            let config = TrainConfig { optimiser, ema: vec![EmaConfig::PerStep(0.9)], ..TrainConfig::default() };
+            let config =
+                TrainConfig { optimiser, ema: vec![EmaConfig::PerStep(0.9)], ..TrainConfig::default() };
             let mut state = TrainState::new(&config, weights.clone(), true);
             (0..9).for_each(|_| state.update(&[vec![0.0], vec![0.0; 2]], 0.0, 0.1, 0.5));
             for all in [&state.weights, &state.averages[0], state.target.as_ref().unwrap()] {

@@ -1,4 +1,4 @@
-//! Arithmetic on whole slices: sums, scalings, per-image scalings, reductions, channel concatenation, dropout.
+//! Arithmetic on whole slices: sums, scalings, per-image scalings, reductions, channel concatenation.
 //!
 //! Everything here moves memory and little else; operations that belong together are fused elsewhere
 //! (convolution epilogues, [`crate::group_norm`], [`crate::update`]). Reductions accumulate in `f64` in an order
@@ -323,47 +323,5 @@ pub fn split_channels(pixels: usize, ca: usize, cb: usize, joined: &[f32], a: &m
             a[i * ca..(i + 1) * ca].copy_from_slice(in_a);
             b[i * cb..(i + 1) * cb].copy_from_slice(in_b);
         }
-    });
-}
-
-/// A well-mixed 32-bit value (the finaliser of MurmurHash3).
-#[inline(always)]
-fn mixed(h: u32) -> u32 {
-    let h = (h ^ (h >> 16)).wrapping_mul(0x85EB_CA6B);
-    let h = (h ^ (h >> 13)).wrapping_mul(0xC2B2_AE35);
-    h ^ (h >> 16)
-}
-
-multiversion! {
-    fn dropout_piece(key: (u32, u32), threshold: u32, scale: f32, x: &[f32], out: &mut [f32]) {
-        for (i, (out, &x)) in (0_u32..).zip(out.iter_mut().zip(x)) {
-            let hash = mixed(mixed(i.wrapping_mul(0x9E37_79B9) ^ key.0).wrapping_add(key.1));
-            *out = if hash >= threshold { x * scale } else { 0.0 };
-        }
-    }
-}
-
-/// Inverted dropout: each value is kept with probability 1 - p and scaled by 1 / (1 - p), else 0.
-///
-/// Whether element `i` is kept is a hash of (`key`, `i`): the same key gives the same mask, whatever the number of
-/// threads. The backward pass is this function on the gradient. `p` is in \[0, 1).
-///
-/// # Panics
-/// If `p` is outside its range or the lengths differ.
-pub fn dropout(key: u64, p: f32, x: &[f32], out: &mut [f32]) {
-    assert!((0.0..1.0).contains(&p), "dropout probability {p} is outside [0, 1)");
-    assert_eq!(x.len(), out.len(), "input and output lengths differ");
-    let (isa, shared) = (isa(), SharedMut::new(out));
-    let threshold = (f64::from(p) * 4_294_967_296.0) as u32;
-    let scale = 1.0 / (1.0 - p);
-    for_each_range(x.len(), PIECE, |from, len| {
-        // Each piece has its own 64-bit key (the mixing of SplitMix64), within which 32 bits count the elements.
-        let mut z = key ^ ((from / PIECE) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        // SAFETY: ranges of different pieces are disjoint.
-        let out = unsafe { shared.slice(from, len) };
-        dropout_piece(isa, (z as u32, (z >> 32) as u32), threshold, scale, &x[from..from + len], out);
     });
 }

@@ -20,7 +20,7 @@ thread_local! {
 }
 
 /// How many values of tensors and gradients this thread has moved to or from the accelerator so far. What operations
-/// make for themselves is not among them: factors of images, small matrices of resampling, masks of dropout.
+/// make for themselves is not among them: factors of images, small matrices of resampling, places of dropout.
 pub fn crossed() -> usize {
     CROSSED.get()
 }

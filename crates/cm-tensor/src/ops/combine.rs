@@ -1,4 +1,4 @@
-//! Sums, mixtures, concatenation, dropout.
+//! Sums, mixtures, concatenation.
 
 use crate::composed::{
     AnyDevice, Axis, Flat, HasShape, Tape, TryConcatAlong, flat, for_each_column, shaped, taken,
@@ -138,40 +138,4 @@ pub fn concat(graph: &mut Graph, a: &Images, b: &Images) -> Images {
     assert_eq!((n, h, w), (nb, hb, wb), "images of different sizes");
     let op = Concat { pixels: n * h * w, a: channels_a, b: channels_b };
     graph.apply(op, &[a, b], [n, h, w, channels_a + channels_b])
-}
-
-struct Dropout {
-    key: u64,
-    probability: f32,
-}
-
-impl CustomOp for Dropout {
-    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
-        elementwise::dropout(self.key, self.probability, inputs[0], output);
-        Vec::new()
-    }
-
-    fn keeps_input(&self, _: usize) -> bool {
-        false
-    }
-
-    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
-        let gradient = &context.gradient;
-        let drop = |out: &mut [f32]| elementwise::dropout(self.key, self.probability, gradient, out);
-        vec![Some(written_by(gradient.len(), drop))]
-    }
-
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x] = taken(inputs);
-        let len = x.shape().0;
-        let ones = vec![1.0; len];
-        let mask = written_by(len, |out| elementwise::dropout(self.key, self.probability, &ones, out));
-        let mask = x.device().tensor_from_vec(mask, (len,));
-        x * mask
-    }
-}
-
-/// Sets each value to 0 with the given probability and divides the others by the rest: a pure function of `key`.
-pub fn dropout<S: Shape<Concrete = S>>(graph: &mut Graph, x: &Var<S>, key: u64, probability: f32) -> Var<S> {
-    graph.apply(Dropout { key, probability }, &[x], x.shape())
 }

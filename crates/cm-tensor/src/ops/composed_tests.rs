@@ -160,6 +160,18 @@ fn activations_and_shapes() {
     });
 }
 
+/// The mask is the same to the bit on every device, also where rows and chunks of it meet.
+#[test]
+fn dropout_drops_the_same() {
+    use cm_kernels::dropout::{CHUNK, ROW};
+    for len in [1, ROW, 3 * ROW + 5, CHUNK + 3] {
+        let x = Vector::constant(vec![0.3; len], [len]);
+        let [a, b] = [Graph::inference().in_kernels(), Graph::inference().composed()]
+            .map(|mut graph| dropout(&mut graph, &x, 7, 0.13));
+        assert!(a.values() == b.values(), "{len} values");
+    }
+}
+
 #[test]
 fn sums_mixtures_and_channels() {
     for (channels, other) in [(1, 1), (3, 5), (16, 17)] {
