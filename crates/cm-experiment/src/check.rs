@@ -70,10 +70,6 @@ fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
         }
     }
     problems.extend(ranged("consistency", experiment.consistency.problems()));
-    if cm_tensor::Graph::inference().is_composed() && experiment.consistency.train.shards > 1 {
-        let message = "on an accelerator batches are not cut into parts";
-        problems.push(Problem::new("consistency.train.shards", message, "1"));
-    }
     problems
 }
 

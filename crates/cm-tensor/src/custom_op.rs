@@ -24,7 +24,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-pub use remote::{OnAccelerator, crossed};
+pub use remote::{OnAccelerator, crossed, downloaded, uploaded};
 
 /// The device of the kernels, on which all tensors live that a composed pass has not moved.
 pub type Dev = dfdx::tensor::Cpu;

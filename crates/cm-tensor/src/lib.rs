@@ -30,7 +30,7 @@ mod weights;
 pub use checkpoint::{CheckpointError, TensorFile};
 pub use custom_op::{
     BackwardContext, CustomOp, Dev, Gradients, Graph, Images, Matrix, OnAccelerator, Operand, Var, Vector,
-    crossed, scaled_rows,
+    crossed, downloaded, scaled_rows, uploaded,
 };
 /// Makes tensors of a device from values; what [`composed`] takes.
 pub use dfdx::tensor::TensorFromVec;

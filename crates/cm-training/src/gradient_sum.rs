@@ -8,7 +8,7 @@
 use crate::StepSeed;
 use cm_image::random::derive_seed;
 use cm_tensor::collective::{Collective, CollectiveError, group};
-use cm_tensor::{Gradients, Graph, Vector, Weights};
+use cm_tensor::{Graph, OnAccelerator, Vector, Weights, downloaded, uploaded};
 use std::ops::Range;
 
 /// A part of a batch.
@@ -54,64 +54,89 @@ pub struct GradientSum {
     gradient: Partial,
 }
 
-/// What there is of a gradient.
+/// What there is of a gradient, and where it lies.
 pub(crate) enum Partial {
-    /// Branches of the tree that have no neighbour yet, with the number of their parts, which falls.
-    Host(Vec<(usize, Vec<Vec<f32>>)>),
-    /// The gradient of a whole batch where the accelerator has it.
-    Accelerator(Gradients),
+    Host(Branches<Vec<f32>>),
+    Accelerator(Branches<OnAccelerator>),
+}
+
+/// Branches of the tree that have no neighbour yet, with the number of their parts, which falls. A branch has one
+/// array for each of the weights.
+pub(crate) struct Branches<A>(Vec<(usize, Vec<A>)>);
+
+impl<A> Branches<A> {
+    /// Adds the gradient of one part.
+    fn push(&mut self, part: Vec<A>, add: impl Fn(A, A) -> A) {
+        let mut branch = (1, part);
+        while let Some((_, before)) = self.0.pop_if(|(parts, _)| *parts == branch.0) {
+            let sums = before.into_iter().zip(branch.1).map(|(a, b)| add(a, b));
+            branch = (2 * branch.0, sums.collect());
+        }
+        self.0.push(branch);
+    }
+
+    /// The gradient of a batch all of whose parts were added.
+    pub(crate) fn whole(self) -> Vec<A> {
+        let mut branches = self.0.into_iter();
+        let (_, gradient) = branches.next().expect("at least one part was added");
+        assert!(branches.next().is_none(), "parts are missing");
+        gradient
+    }
 }
 
 impl GradientSum {
     /// The sum for a batch of `count` images, of nothing yet.
     pub fn new(count: usize) -> Self {
-        Self { losses: vec![0.0; count], gradient: Partial::Host(Vec::new()) }
+        Self { losses: vec![0.0; count], gradient: Partial::Host(Branches(Vec::new())) }
     }
 
     /// Adds the gradient of sum(`weights` x `losses`) over the images of `shard`, which `graph` recorded.
     ///
     /// # Panics
-    /// If `graph` did not record, there is not one loss and weight for each image, or a composed pass is of a part only.
+    /// If `graph` did not record, there is not one loss and weight for each image, or other parts lie elsewhere.
     pub fn add(&mut self, shard: &Shard, graph: Graph, losses: &Vector, weights: Vec<f32>, arrays: &Weights) {
         self.losses[shard.images.clone()].copy_from_slice(losses.values());
         let composed = graph.is_composed();
         let mut gradients = graph.backward(losses, weights);
-        if composed {
-            assert!(shard.of == 1, "composed passes are of whole batches");
-            self.gradient = Partial::Accelerator(gradients);
-            return;
+        if composed && matches!(&self.gradient, Partial::Host(branches) if branches.0.is_empty()) {
+            self.gradient = Partial::Accelerator(Branches(Vec::new()));
         }
-        if let Partial::Host(branches) = &mut self.gradient {
-            let mut branch = (1, arrays.gradients(&mut gradients));
-            while let Some((_, mut before)) = branches.pop_if(|(parts, _)| *parts == branch.0) {
-                add(&mut before, &branch.1);
-                branch = (2 * branch.0, before);
+        match &mut self.gradient {
+            Partial::Accelerator(branches) => {
+                assert!(composed, "parts of one batch lie in one place");
+                branches.push(arrays.gradients_on_accelerator(&mut gradients), |a, b| a + b);
             }
-            branches.push(branch);
+            Partial::Host(branches) => {
+                assert!(!composed, "parts of one batch lie in one place");
+                branches.push(arrays.gradients(&mut gradients), |mut a, b| {
+                    a.iter_mut().zip(&b).for_each(|(a, b)| *a += b);
+                    a
+                });
+            }
         }
     }
 
-    /// What all processes have computed, together.
+    /// What all processes have computed, together. Gradients on accelerators go through their hosts: dfdx keeps the
+    /// addresses of its buffers to itself.
     pub(crate) fn shared(mut self, group: &dyn Collective) -> Result<(Vec<f32>, Partial), CollectiveError> {
         if group.size() > 1 {
             group.all_reduce_sum(&mut self.losses)?;
-            if let Partial::Host(branches) = &mut self.gradient {
-                for (_, gradient) in branches {
-                    sum_in_buckets(gradient, group)?;
+            match &mut self.gradient {
+                Partial::Host(branches) => {
+                    for (_, gradient) in &mut branches.0 {
+                        sum_in_buckets(gradient, group)?;
+                    }
+                }
+                Partial::Accelerator(branches) => {
+                    for (_, gradient) in &mut branches.0 {
+                        let mut arrays: Vec<Vec<f32>> = gradient.iter().map(downloaded).collect();
+                        sum_in_buckets(&mut arrays, group)?;
+                        *gradient = arrays.into_iter().map(uploaded).collect();
+                    }
                 }
             }
         }
         Ok((self.losses, self.gradient))
-    }
-}
-
-impl Partial {
-    /// The gradient of a batch all of whose parts were added.
-    pub(crate) fn whole(branches: Vec<(usize, Vec<Vec<f32>>)>) -> Vec<Vec<f32>> {
-        let mut branches = branches.into_iter();
-        let (_, gradient) = branches.next().expect("at least one part was added");
-        assert!(branches.next().is_none(), "parts are missing");
-        gradient
     }
 }
 
@@ -142,15 +167,11 @@ fn sum_in_buckets(arrays: &mut [Vec<f32>], group: &dyn Collective) -> Result<(),
     Ok(())
 }
 
-fn add(sum: &mut [Vec<f32>], more: &[Vec<f32>]) {
-    for (sum, more) in sum.iter_mut().zip(more) {
-        sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cm_tensor::Images;
+    use cm_tensor::ops::{self, PairDistance};
 
     /// Two processes with the same values.
     struct Twins;
@@ -198,5 +219,47 @@ mod tests {
         keys.dedup();
         assert_eq!(keys.len(), 5);
         assert_eq!(Shard::of_this_process(1, 12)[0].dropout_key(seed), seed.dropout());
+    }
+
+    /// Four parts of eight images, shared by twins: on the host and on the accelerator the same sum, twice that of the
+    /// whole batch.
+    #[test]
+    fn parts_are_summed_where_they_lie() {
+        const IMAGES: usize = 8;
+        let mut weights = Weights::new();
+        let weight = weights.add("weight", &[2, 3], vec![0.3, -0.2, 0.5, 1.0, -0.7, 0.1]);
+        weights.add_untrained("unused", &[2], vec![1.0, 2.0]);
+        let sum = |graph: &dyn Fn() -> Graph, shards: usize| {
+            let mut sum = GradientSum::new(IMAGES);
+            let each = IMAGES / shards;
+            for number in 0..shards {
+                let images = number * each..(number + 1) * each;
+                let mut graph = graph();
+                let of = |values: usize, shift: f32| {
+                    let range = images.start * values..images.end * values;
+                    let values_of = range.map(|i| (i as f32 + shift).sin()).collect();
+                    Images::constant(values_of, [each, 1, 1, values])
+                };
+                let rows = ops::as_matrix(&mut graph, &of(2, 0.0));
+                let output = ops::linear(&mut graph, &rows, weights.get(weight), None);
+                let output = ops::as_images(&mut graph, &output, [1, 1, 3]);
+                let losses = ops::pair_distance(&mut graph, PairDistance::SquaredL2, &output, &of(3, 0.5));
+                let shard = Shard { images: images.clone(), number, of: shards };
+                sum.add(&shard, graph, &losses, vec![1.0; each], &weights);
+            }
+            let (losses, gradient) = sum.shared(&Twins).unwrap();
+            let gradient: Vec<Vec<f32>> = match gradient {
+                Partial::Host(branches) => branches.whole(),
+                Partial::Accelerator(branches) => branches.whole().iter().map(downloaded).collect(),
+            };
+            [losses, gradient.concat()].concat()
+        };
+        let (kernels, composed) = (|| Graph::recording().in_kernels(), || Graph::recording().composed());
+        let whole = sum(&kernels, 1);
+        assert!(whole[IMAGES..].iter().any(|v| v.abs() > 0.1));
+        for others in [sum(&kernels, 4), sum(&composed, 4), sum(&composed, 1)] {
+            assert_eq!(others.len(), whole.len());
+            assert!(others.iter().zip(&whole).all(|(a, b)| (a - b).abs() <= 1e-5), "{others:?} {whole:?}");
+        }
     }
 }

@@ -158,8 +158,8 @@ impl TrainState {
         let count = weights.len();
         let learning_rate = self.learning_rate.at(progress);
         let gradient_norm = match gradient {
-            Partial::Accelerator(mut gradients) => {
-                let gradients = self.weights.gradients_on_accelerator(&mut gradients);
+            Partial::Accelerator(branches) => {
+                let gradients = branches.whole();
                 let norm = on_accelerator::norm(&gradients);
                 if norm.is_finite() {
                     self.update_on_accelerator(gradients, norm, learning_rate, target_decay);
@@ -167,7 +167,7 @@ impl TrainState {
                 norm
             }
             Partial::Host(branches) => {
-                let gradients = Partial::whole(branches);
+                let gradients = branches.whole();
                 let norm = Self::norm(&gradients);
                 if norm.is_finite() {
                     self.update(&gradients, norm, learning_rate, target_decay);

@@ -25,13 +25,15 @@ pub fn crossed() -> usize {
     CROSSED.get()
 }
 
-pub(super) fn uploaded(values: Vec<f32>) -> OnAccelerator {
+/// Values brought to the accelerator.
+pub fn uploaded(values: Vec<f32>) -> OnAccelerator {
     CROSSED.set(CROSSED.get() + values.len());
     let len = values.len();
     composed::accelerator().tensor_from_vec(values, (len,))
 }
 
-pub(super) fn downloaded(values: &OnAccelerator) -> Vec<f32> {
+/// Values brought to the host.
+pub fn downloaded(values: &OnAccelerator) -> Vec<f32> {
     CROSSED.set(CROSSED.get() + values.shape().0);
     values.as_vec()
 }
