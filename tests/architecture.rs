@@ -14,7 +14,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("cm-tensor", &["cm-kernels", "cm-image"]),
     ("cm-network", &["cm-tensor", "cm-image"]),
     ("cm-training", &["cm-tensor", "cm-kernels", "cm-image"]),
-    ("cm-datasets", &["cm-diffusion", "cm-image"]),
+    ("cm-datasets", &["cm-diffusion", "cm-image", "cm-import"]),
     ("cm-teacher", &["cm-diffusion", "cm-network", "cm-training", "cm-tensor", "cm-image"]),
     ("cm-consistency", &["cm-diffusion", "cm-network", "cm-training", "cm-tensor", "cm-image"]),
     ("cm-evaluator", &["cm-diffusion", "cm-network", "cm-image"]),

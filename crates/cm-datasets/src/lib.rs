@@ -8,8 +8,8 @@
 //! function of a seed and the position, so that a resumed run needs no state; [`Prefetch`] reads batches while the
 //! one before is trained on.
 //!
-//! Deliberately absent: networks, training, noise, downloads. This crate knows `cm-image`, and `cm-diffusion` for
-//! the analytic mixture: there data, exact denoiser and exact metric are one object.
+//! Deliberately absent: networks, training, noise, downloads. This crate knows `cm-image`, `cm-import` for
+//! pickles, and `cm-diffusion` for the analytic mixture: there data, exact denoiser and exact metric are one object.
 
 mod dataset;
 mod digits;

@@ -33,7 +33,7 @@ pub enum ImportError {
     },
     /// A pickle asks for something that is not built here.
     #[error(
-        "refused: the pickle asks for `{0}`; only tensors, arrays, numbers, texts and plain containers are built. Save a plain state dict instead"
+        "refused: the pickle asks for `{0}`; only tensors, arrays, numbers, texts and plain containers are built (of a model, save its state dict)"
     )]
     Forbidden(String),
     /// A claim is beyond a limit.

@@ -15,6 +15,8 @@
 //! and tensors, whatever it asks for; a claim is compared with the length of the file before anything is allocated for
 //! it; nothing is ever written or executed. The limits are in `limits.rs`.
 //!
+//! Pickles of data sets, which are dictionaries of arrays and lists, are read by [`PickledDict`].
+//!
 //! Deliberately absent: networks, the meaning of names, writing. Knows no crate of this workspace.
 
 mod archive;
@@ -25,6 +27,7 @@ mod input;
 mod limits;
 mod numpy;
 mod pickle;
+mod pickled_dict;
 mod place;
 mod pytorch;
 mod safe;
@@ -35,3 +38,4 @@ mod zipped;
 pub use archive::{Archive, Format, TensorInfo};
 pub use dtype::Dtype;
 pub use error::ImportError;
+pub use pickled_dict::{PickledArray, PickledDict};

@@ -5,10 +5,10 @@
 //! six are held while they are sorted, 31 MB each.
 
 use super::downsampled::images;
-use super::pickle::Pickle;
 use super::{Classes, Intake, Parts, Record, interleave, label, open};
 use crate::{DatasetError, Split};
 use cm_image::ImageShape;
+use cm_import::PickledDict;
 use flate2::bufread::GzDecoder;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -132,7 +132,7 @@ fn records(bytes: &[u8], place: &str, part: Split, intake: &mut Intake<'_>) -> R
 /// A batch of the Python version.
 fn pickled(bytes: &[u8], place: &str, part: Split, intake: &mut Intake<'_>) -> Result<(), DatasetError> {
     let mut input = Cursor::new(bytes);
-    let pickle = Pickle::read(&mut input).map_err(|error| DatasetError::file(place, error))?;
+    let pickle = PickledDict::read(&mut input).map_err(|error| DatasetError::file(place, error))?;
     let data = pickle.array("data").ok_or_else(|| DatasetError::file(place, "it holds no array `data`"))?;
     let labels = pickle.integers("labels");
     let labels =
@@ -145,7 +145,7 @@ fn pickled(bytes: &[u8], place: &str, part: Split, intake: &mut Intake<'_>) -> R
     if data.shape.get(1) != Some(&SHAPE.len()) {
         return Err(DatasetError::file(place, format!("data of shape {:?}, not N x 3072", data.shape)));
     }
-    images(data, &labels, &mut input, place, part, intake)
+    images(&data, &labels, &mut input, place, part, intake)
 }
 
 fn names(files: &BTreeMap<String, Vec<u8>>, path: &Path) -> Result<Vec<String>, DatasetError> {
@@ -156,6 +156,7 @@ fn names(files: &BTreeMap<String, Vec<u8>>, path: &Path) -> Result<Vec<String>, 
     }
     let place = format!("{}: batches.meta", path.display());
     let meta = files.get("batches.meta").ok_or_else(|| DatasetError::file(&place, "it is missing"))?;
-    let pickle = Pickle::read(Cursor::new(meta)).map_err(|error| DatasetError::file(&place, error))?;
+    let pickle =
+        PickledDict::read(&mut Cursor::new(meta)).map_err(|error| DatasetError::file(&place, error))?;
     pickle.texts("label_names").ok_or_else(|| DatasetError::file(&place, "it holds no list `label_names`"))
 }

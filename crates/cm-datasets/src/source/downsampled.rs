@@ -3,12 +3,12 @@
 
 use super::npy::Element;
 use super::npz::{Npz, rows};
-use super::pickle::{Blob, Pickle, PickledArray};
 use super::{Classes, Intake, Parts, Record, interleave, label, open};
 use crate::{DatasetError, Split};
 use cm_image::ImageShape;
+use cm_import::{Dtype, PickledArray, PickledDict};
 use std::fs;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 const CLASSES: u32 = 1000;
@@ -80,12 +80,12 @@ fn archive(path: &Path, part: Split, intake: &mut Intake<'_>) -> Result<(), Data
 fn pickled(path: &Path, part: Split, intake: &mut Intake<'_>) -> Result<(), DatasetError> {
     let mut file = open(path)?;
     let place = path.display().to_string();
-    let pickle = Pickle::read(&mut file).map_err(|error| DatasetError::file(&place, error))?;
+    let pickle = PickledDict::read(&mut file).map_err(|error| DatasetError::file(&place, error))?;
     let data = pickle.array("data");
     let data = data.ok_or_else(|| DatasetError::file(&place, "it holds no array `data`"))?;
     let labels = match (pickle.integers("labels"), pickle.array("labels")) {
         (Some(labels), _) => labels,
-        (None, Some(labels)) => integers(labels, &mut file)
+        (None, Some(labels)) => integers(&labels, &mut file)
             .ok_or_else(|| DatasetError::file(&place, "`labels` are no whole numbers"))?,
         (None, None) => return Err(DatasetError::file(&place, "it holds no list `labels`")),
     };
@@ -94,26 +94,29 @@ fn pickled(path: &Path, part: Split, intake: &mut Intake<'_>) -> Result<(), Data
         .enumerate()
         .map(|(index, &number)| label(number, FIRST, CLASSES, || format!("{place}: record {index}")));
     let labels = bytes.collect::<Result<Vec<u32>, DatasetError>>()?;
-    images(data, &labels, &mut file, &place, part, intake)
+    images(&data, &labels, &mut file, &place, part, intake)
 }
 
 /// The whole numbers of a pickled array in one dimension.
 fn integers(array: &PickledArray, file: &mut (impl Read + Seek)) -> Option<Vec<i64>> {
-    let element = Element::of(&array.element)?;
+    let element = element(array)?;
     let count = *array.shape.first().filter(|_| array.shape.len() == 1)?;
-    if count.checked_mul(element.bytes())? as u64 != array.data.len() {
+    if count.checked_mul(element.bytes())? as u64 != array.bytes() {
         return None;
     }
-    let bytes = match &array.data {
-        Blob::Here(bytes) => bytes.clone(),
-        Blob::There { offset, len } => {
-            file.seek(SeekFrom::Start(*offset)).ok()?;
-            let mut bytes = Vec::new();
-            file.take(*len).read_to_end(&mut bytes).ok()?;
-            bytes
-        }
-    };
+    let mut bytes = Vec::new();
+    array.reader(file).and_then(|mut reader| reader.read_to_end(&mut bytes)).ok()?;
     bytes.chunks_exact(element.bytes()).map(|number| element.value(number)).collect()
+}
+
+/// How the whole numbers of an array are written; `None` if it holds others.
+fn element(array: &PickledArray) -> Option<Element> {
+    let signed = match array.dtype {
+        Dtype::I8 | Dtype::I16 | Dtype::I32 | Dtype::I64 => true,
+        Dtype::U8 | Dtype::U16 | Dtype::U32 | Dtype::U64 | Dtype::Bool => false,
+        Dtype::F16 | Dtype::Bf16 | Dtype::F32 | Dtype::F64 => return None,
+    };
+    Some(Element::new(array.dtype.bytes() as usize, signed, array.big_endian))
 }
 
 /// Hands over the planar images of a pickled array.
@@ -126,7 +129,7 @@ pub(super) fn images(
     intake: &mut Intake<'_>,
 ) -> Result<(), DatasetError> {
     let fail = |what: String| DatasetError::file(place, what);
-    let element = Element::of(&data.element).ok_or_else(|| fail(format!("data of type {}", data.element)))?;
+    let element = element(data).ok_or_else(|| fail(format!("data of type {:?}", data.dtype)))?;
     if data.fortran {
         return Err(fail("data in Fortran order".into()));
     }
@@ -134,16 +137,11 @@ pub(super) fn images(
     if count != labels.len() {
         return Err(fail(format!("{count} images, but {} labels", labels.len())));
     }
-    if count.checked_mul(shape.len()).map(|bytes| bytes as u64) != Some(data.data.len()) {
-        return Err(fail(format!("{} bytes for {count} images of {shape}", data.data.len())));
+    if count.checked_mul(shape.len()).map(|bytes| bytes as u64) != Some(data.bytes()) {
+        return Err(fail(format!("{} bytes for {count} images of {shape}", data.bytes())));
     }
-    let mut input: Box<dyn Read> = match &data.data {
-        Blob::Here(bytes) => Box::new(&bytes[..]),
-        Blob::There { offset, .. } => {
-            file.seek(SeekFrom::Start(*offset)).map_err(|error| DatasetError::file(place, error))?;
-            Box::new(BufReader::with_capacity(1 << 18, file))
-        }
-    };
+    let input = data.reader(file).map_err(|error| DatasetError::file(place, error))?;
+    let mut input = BufReader::with_capacity(1 << 18, input);
     let (mut row, mut pixels) = (vec![0; shape.len()], vec![0; shape.len()]);
     for (index, &label) in labels.iter().enumerate() {
         let place = || format!("{place}: image {index} of {count}");

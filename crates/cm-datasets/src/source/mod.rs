@@ -19,7 +19,6 @@ mod npy;
 mod npz;
 #[cfg(feature = "hub")]
 mod parquet;
-mod pickle;
 mod resize;
 
 pub use config::{Format, LabelRule, SourceConfig};

@@ -33,6 +33,11 @@ impl Element {
     /// Bytes as they are.
     pub(crate) const U8: Self = Self { bytes: 1, signed: false, big: false };
 
+    /// Numbers of 1, 2, 4 or 8 bytes.
+    pub(crate) fn new(bytes: usize, signed: bool, big: bool) -> Self {
+        Self { bytes, signed, big }
+    }
+
     /// What a description such as `<i8` or `|u1` says.
     pub(crate) fn of(description: &str) -> Option<Self> {
         let (order, kind) = match description.strip_prefix(['<', '>', '|', '=']) {

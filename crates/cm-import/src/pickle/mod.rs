@@ -112,8 +112,15 @@ impl Pickle {
 
     fn key(&self, id: Id) -> Option<String> {
         match self.node(id) {
-            Node::Text(text) => Some(text.clone()),
             Node::Int(number) => Some(number.to_string()),
+            _ => self.text(id),
+        }
+    }
+
+    /// The text that a node is; strings of Python 2 are bytes.
+    pub(crate) fn text(&self, id: Id) -> Option<String> {
+        match self.node(id) {
+            Node::Text(text) => Some(text.clone()),
             Node::Bytes(Blob::Here(bytes)) => String::from_utf8(bytes.to_vec()).ok(),
             _ => None,
         }
