@@ -1,29 +1,24 @@
 //! The bridge to dfdx: our operations on its tape, without copying.
 //!
-//! What this file relies on, and no other may:
-//! * a CPU tensor's buffer is one `Vec` in row-major order, so the address of its first element and its element
-//!   count give the whole slice;
-//! * [`dfdx::tensor::Gradients`] keeps a buffer for each tensor identity. dfdx allocates such a buffer zeroed, at
-//!   the tensor's size. We key gradients by a *slot*, an empty tensor made for the purpose, so the buffer starts
-//!   empty: the first gradient to arrive is moved in, and only further ones are added. Nothing is zeroed, and a
-//!   gradient is freed as soon as the operation that made its tensor has consumed it.
+//! What this file relies on, and no other may: a CPU tensor's buffer is one `Vec` in row-major order, so the address of
+//! its first element and its element count give the whole slice. How gradients are kept is told in `graph.rs`.
 //!
 //! To be differentiable forwards as well (JVP), an operation will gain a third method beside `forward` and
 //! `backward`; every operation here has a linear tangent rule.
 
+mod graph;
 mod remote;
 
 use crate::composed::{Accelerator, AnyDevice, Flat};
 use cm_image::{ImageBatch, ImageShape};
 use cm_kernels::elementwise;
 use dfdx::shapes::{HasShape, Shape};
-use dfdx::tensor::{OwnedTape, PutTape, Tape, Tensor, TensorFromVec};
-use dfdx::tensor_ops::Backward;
-use remote::{Remote, RemoteGradients};
-use std::collections::HashSet;
+use dfdx::tensor::{Tape, Tensor, TensorFromVec};
+use remote::Remote;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+pub use graph::{Gradients, Graph};
 pub use remote::{OnAccelerator, crossed, downloaded, uploaded};
 
 /// The device of the kernels, on which all tensors live that a composed pass has not moved.
@@ -42,8 +37,6 @@ pub struct Slot {
     tensor: Tensor<[usize; 1], f32, Dev>,
     number: u64,
 }
-
-type DfdxGradients = dfdx::tensor::Gradients<f32, Dev>;
 
 /// A tensor and, if a gradient may flow to it, where that gradient is collected. Cloning shares both.
 #[derive(Clone, Debug)]
@@ -242,236 +235,8 @@ pub struct BackwardContext<'a> {
     pub wanted: &'a [bool],
 }
 
-/// A forward pass: records operations for a backward pass, or does not.
-pub struct Graph {
-    tape: Option<OwnedTape<f32, Dev>>,
-    flops: u64,
-    /// Operations are counted and not done: values are unspecified.
-    counting: bool,
-    /// Of a region that is computed again: what gradients leave it through.
-    edge: Option<Edge>,
-    /// Operations are done in their composed forms.
-    composed: bool,
-    /// Of a composed pass: the gradients so far.
-    remote: RemoteGradients,
-}
-
-/// What a region's operations take from outside, and what they made themselves.
-#[derive(Default)]
-struct Edge {
-    outside: Vec<Slot>,
-    seen: HashSet<u64>,
-}
-
-impl Edge {
-    /// Takes note of an operation of the region.
-    fn joined(&mut self, inputs: &[Option<Slot>], output: &Slot) {
-        let Self { outside, seen } = self;
-        outside.extend(inputs.iter().flatten().filter(|slot| seen.insert(slot.number)).cloned());
-        seen.insert(output.number);
-    }
-}
-
-impl Graph {
-    /// A pass that can be differentiated.
-    pub fn recording() -> Self {
-        Self { tape: Some(OwnedTape::default()), ..Self::inference() }
-    }
-
-    /// A pass of which only the result is wanted.
-    pub fn inference() -> Self {
-        Self {
-            tape: None,
-            flops: 0,
-            counting: false,
-            edge: None,
-            composed: cfg!(feature = "composed"),
-            remote: RemoteGradients::default(),
-        }
-    }
-
-    /// A pass of which only [`flops`](Self::flops) is wanted: nothing is computed, and memory is not touched.
-    pub fn counting() -> Self {
-        Self { counting: true, ..Self::inference() }
-    }
-
-    /// The same pass with every operation in its composed form ([`CustomOp::composed`]) on the
-    /// [`Accelerator`], where its tensors and gradients stay until they are read. Under
-    /// the feature `composed` every pass is one; on the CPU this is how the forms are compared with the kernels.
-    pub fn composed(self) -> Self {
-        Self { composed: true, ..self }
-    }
-
-    /// The same pass in the kernels of the CPU.
-    pub fn in_kernels(self) -> Self {
-        Self { composed: false, ..self }
-    }
-
-    /// Whether operations are done in their composed forms.
-    pub fn is_composed(&self) -> bool {
-        self.composed
-    }
-
-    /// Whether this pass can be differentiated: then dropout drops.
-    pub fn is_recording(&self) -> bool {
-        self.tape.is_some()
-    }
-
-    /// Multiplications and additions of convolutions, affine maps and attention so far.
-    pub fn flops(&self) -> u64 {
-        self.flops
-    }
-
-    /// Runs `op` and, if the pass records and a gradient may flow to an input, remembers how to go back.
-    pub fn apply<Op: CustomOp, S: Shape>(&mut self, op: Op, inputs: &[&dyn Operand], shape: S) -> Var<S> {
-        self.flops += op.flops();
-        if self.counting {
-            return Var::constant(vec![0.0; shape.num_elements()], shape);
-        }
-        if self.composed {
-            return self.apply_composed(op, inputs, shape);
-        }
-        let mut buffer = cm_kernels::buffer::unwritten(shape.num_elements());
-        let values: Vec<&[f32]> = inputs.iter().map(|input| input.values()).collect();
-        let saved = op.forward(&values, &mut buffer);
-        let mut output = Var::constant(buffer, shape);
-        let slots: Vec<Option<Slot>> = inputs.iter().map(|input| input.slot().cloned()).collect();
-        let Some(tape) = self.tape.as_mut().filter(|_| slots.iter().any(Option::is_some)) else {
-            return output;
-        };
-        let output_slot = new_slot();
-        if let Some(edge) = &mut self.edge {
-            edge.joined(&slots, &output_slot);
-        }
-        let kept_inputs: Vec<Option<Box<dyn Operand>>> =
-            inputs.iter().enumerate().map(|(i, input)| op.keeps_input(i).then(|| input.keep())).collect();
-        let kept_output = op.keeps_output().then(|| output.keep());
-        output.slot = Some(output_slot.clone());
-        tape.add_backward_op(move |gradients| {
-            let gradient = std::mem::take(&mut **gradients.get_or_alloc_mut(&output_slot.tensor)?);
-            let output = kept_output.as_ref().map_or(&[][..], |output| output.values());
-            if gradient.is_empty() {
-                return Ok(()); // the loss does not depend on this output
-            }
-            let inputs: Vec<&[f32]> = kept_inputs
-                .iter()
-                .map(|input| input.as_ref().map_or(&[][..], |input| input.values()))
-                .collect();
-            let wanted: Vec<bool> = slots.iter().map(Option::is_some).collect();
-            let context =
-                BackwardContext { inputs: &inputs, output, saved: &saved, gradient, wanted: &wanted };
-            let parts = op.backward(context);
-            debug_assert_eq!(parts.len(), slots.len(), "one gradient for each input");
-            for (slot, part) in slots.iter().zip(parts) {
-                if let (Some(slot), Some(part)) = (slot, part) {
-                    accumulate(gradients, slot, part)?;
-                }
-            }
-            Ok(())
-        });
-        output
-    }
-
-    /// What `region` returns. Of its insides nothing is kept: on the way back it is run again, this time recording. It must
-    /// return the same whenever it is run; what it takes from outside it takes as tensors of its own.
-    pub fn recomputed<S: Shape>(&mut self, region: impl Fn(&mut Self) -> Var<S> + 'static) -> Var<S> {
-        if self.composed {
-            return self.recomputed_composed(region);
-        }
-        let Some(tape) = self.tape.as_mut() else { return region(self) };
-        let mut quiet = Self::inference().in_kernels();
-        let mut output = region(&mut quiet);
-        self.flops += quiet.flops;
-        let output_slot = new_slot();
-        output.slot = Some(output_slot.clone());
-        tape.add_backward_op(move |gradients| {
-            let gradient = std::mem::take(&mut **gradients.get_or_alloc_mut(&output_slot.tensor)?);
-            if gradient.is_empty() {
-                return Ok(()); // the loss does not depend on this output
-            }
-            let mut graph = Self { edge: Some(Edge::default()), ..Self::recording().in_kernels() };
-            let output = region(&mut graph);
-            let outside = graph.edge.take().map(|edge| edge.outside).unwrap_or_default();
-            let mut inside = graph.backward(&output, gradient);
-            for slot in &outside {
-                if let Some(part) = inside.take_slot(slot) {
-                    accumulate(gradients, slot, part)?;
-                }
-            }
-            Ok(())
-        });
-        output
-    }
-
-    /// Gradients of sum(`seed` x `output`) for everything tracked that `output` depends on.
-    ///
-    /// # Panics
-    /// If the pass did not record, or `seed` has not one value for each of `output`.
-    pub fn backward<S: Shape>(mut self, output: &Var<S>, seed: Vec<f32>) -> Gradients {
-        let tape = self.tape.as_mut().expect("only a recording pass can go backwards");
-        assert_eq!(seed.len(), output.data.shape().num_elements(), "one seed for each value of the output");
-        match output.slot.clone() {
-            Some(slot) if self.composed && !seed.is_empty() => {
-                remote::add(&self.remote, &slot, remote::uploaded(seed));
-            }
-            Some(slot) => tape.add_backward_op(move |gradients| accumulate(gradients, &slot, seed)),
-            None => {}
-        }
-        let remote = self.remote.clone();
-        Gradients { host: self.walk_back(), remote }
-    }
-
-    fn walk_back(self) -> DfdxGradients {
-        let tape = self.tape.expect("only a recording pass can go backwards");
-        // dfdx starts from a scalar; ours carries the tape and nothing else.
-        let start: Tensor<(), f32, Dev> = Dev::default().tensor_from_vec(vec![0.0], ());
-        start.put_tape(tape).try_backward().expect("the CPU device fails only on allocation")
-    }
-}
-
-/// The result of a backward pass.
-pub struct Gradients {
-    host: DfdxGradients,
-    remote: RemoteGradients,
-}
-
-impl Gradients {
-    /// Moves out the gradient of a tracked tensor; `None` if the loss does not depend on it or it is not tracked.
-    pub fn take<S: Shape>(&mut self, var: &Var<S>) -> Option<Vec<f32>> {
-        self.take_slot(var.slot.as_ref()?)
-    }
-
-    /// [`take`](Self::take) of a composed pass, without bringing the gradient to the host.
-    pub fn take_on_accelerator<S: Shape>(&mut self, var: &Var<S>) -> Option<OnAccelerator> {
-        self.remote.borrow_mut().remove(&var.slot.as_ref()?.number)
-    }
-
-    fn take_slot(&mut self, slot: &Slot) -> Option<Vec<f32>> {
-        if let Some(gradient) = self.remote.borrow_mut().remove(&slot.number) {
-            return Some(remote::downloaded(&gradient));
-        }
-        let buffer = self.host.get_or_alloc_mut(&slot.tensor).expect("an empty buffer can always be made");
-        let values = std::mem::take(&mut **buffer);
-        (!values.is_empty()).then_some(values)
-    }
-}
-
 fn new_slot() -> Slot {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     Slot { tensor: Dev::default().tensor_from_vec(Vec::new(), [0]), number }
-}
-
-fn accumulate(
-    gradients: &mut DfdxGradients,
-    slot: &Slot,
-    values: Vec<f32>,
-) -> Result<(), <Dev as dfdx::tensor::HasErr>::Err> {
-    let buffer = gradients.get_or_alloc_mut(&slot.tensor)?;
-    if buffer.is_empty() {
-        **buffer = values;
-    } else {
-        elementwise::add_assign(buffer, &values);
-    }
-    Ok(())
 }
