@@ -39,9 +39,42 @@ fn main() -> ExitCode {
         Ok(group) => group,
         Err(error) => return tell(&Ending { message: format!("error: {error}"), code: WRONG_INPUT }),
     };
-    match perform(command) {
+    let done = if computes(&command) {
+        cm_experiment::check_accelerator()
+            .map_err(|error| Ending { message: format!("error: {error}"), code: WRONG_INPUT })
+            .and_then(|()| perform(command))
+    } else {
+        perform(command)
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(ending) => group.end(|| tell(&ending), ending.code),
+    }
+}
+
+/// Whether a command evaluates networks.
+fn computes(command: &Command) -> bool {
+    match command {
+        Command::Run { .. }
+        | Command::Resume { .. }
+        | Command::Ema { .. }
+        | Command::Plan { calibrate: true, .. }
+        | Command::SearchTimes { .. }
+        | Command::Sample { .. }
+        | Command::Edit { .. }
+        | Command::Evaluate { .. }
+        | Command::Stats { .. }
+        | Command::Lpips { .. }
+        | Command::Denoise { .. }
+        | Command::Bench { .. } => true,
+        Command::Plan { .. }
+        | Command::Devices
+        | Command::Sweep { .. }
+        | Command::Table { .. }
+        | Command::Report { .. }
+        | Command::Dataset { .. }
+        | Command::Import { .. }
+        | Command::Export { .. } => false,
     }
 }
 

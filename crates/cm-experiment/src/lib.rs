@@ -84,6 +84,7 @@ pub use classifier::{ClassifierError, accuracy, train_classifier};
 pub use cm_datasets::prepared::PrepareOptions;
 pub use cm_datasets::{Format as DatasetFormat, LabelRule as DatasetLabels, SourceConfig as DatasetSource};
 pub use cm_network::Preset;
+pub use cm_tensor::devices::check_accelerator;
 #[cfg(feature = "mpi")]
 pub use cm_tensor::mpi::MpiSession;
 pub use comparison::{Comparison, TableFormat, compare};

@@ -31,7 +31,7 @@ pub type Accelerator = dfdx::tensor::Cpu;
 /// This thread's [`Accelerator`], opened once.
 ///
 /// # Panics
-/// If there is no such GPU: [`devices`](crate::devices) tells beforehand.
+/// If there is no such GPU: [`check_accelerator`](crate::devices::check_accelerator) tells beforehand.
 pub fn accelerator() -> Accelerator {
     thread_local! {
         static OPEN: Accelerator = open();
@@ -41,7 +41,7 @@ pub fn accelerator() -> Accelerator {
 
 #[cfg(feature = "cuda")]
 fn open() -> Accelerator {
-    let ordinal = crate::devices::chosen_gpu();
+    let ordinal = crate::devices::chosen_gpu().unwrap_or_else(|error| panic!("{error}"));
     let opened = dfdx::tensor::Cuda::try_build(ordinal, 0);
     opened.unwrap_or_else(|error| panic!("GPU {ordinal} cannot be used: {error}"))
 }

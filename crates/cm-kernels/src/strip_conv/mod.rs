@@ -2,7 +2,7 @@
 //! the networks that have them are evaluated and not trained.
 //!
 //! A window is some lines of 3, 5 or 7 pixels; images are padded with zeros so that they keep their size. Along the
-//! lines filtering is minimal, see [`filter`]: a tile of 4 outputs is transformed, multiplied (one matrix product
+//! lines filtering is minimal (`filter.rs`): a tile of 4 outputs is transformed, multiplied (one matrix product
 //! per position of the transformed tile) and transformed back. Across the lines the products' sums run over the
 //! window's lines, from transformed line to transformed line, so each is transformed once and nothing is unfolded.
 //! The weight is transformed when it is given.

@@ -71,7 +71,7 @@ impl Graph {
     }
 
     /// The same pass with every operation in its composed form ([`CustomOp::composed`]) on the
-    /// [`Accelerator`], where its tensors and gradients stay until they are read. Under
+    /// [`Accelerator`](crate::composed::Accelerator), where its tensors and gradients stay until they are read. Under
     /// the feature `composed` every pass is one; on the CPU this is how the forms are compared with the kernels.
     pub fn composed(self) -> Self {
         Self { composed: true, ..self }
