@@ -74,6 +74,7 @@ mod student;
 mod student_model;
 pub mod sweep;
 mod table;
+mod teacher;
 mod ternary_search;
 mod threads;
 mod trained;

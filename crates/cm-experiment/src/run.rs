@@ -1,12 +1,11 @@
 //! A study from its first step to its report: teacher, student, samples, scores, for each arm and seed.
 
-use crate::assemble::teacher_sampler;
 use crate::config::{ExperimentConfig, TeacherSource};
 use crate::context::Context;
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
 use crate::judge;
 use crate::load::Study;
-use crate::phase::{Phase, damaged, is_due, read, write_file};
+use crate::phase::{is_due, write_file};
 use crate::picture;
 use crate::plan::{Plan, PlannedRun, to_ron};
 use crate::post_hoc;
@@ -16,13 +15,11 @@ use crate::run_dir::{Opened, RunDir, StudyDir, TeacherKey};
 use crate::seed::NamedSeeds;
 use crate::stop::StopFlag;
 use crate::table::{self, ReportRow};
-use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
+use crate::trained::{ModelKind, model_file};
 use crate::weights_file::WeightsFile;
-use cm_diffusion::{Denoiser, Edm, Labels, NoiseLevels, NumLevels, Sampler};
-use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate, floor};
+use cm_diffusion::{Labels, Sampler};
+use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate};
 use cm_image::ImageBatch;
-use cm_network::Weights;
-use cm_teacher::{Teacher, TeacherStep};
 use cm_training::{EmaConfig, StepReport};
 use std::fs;
 use std::ops::ControlFlow;
@@ -274,106 +271,6 @@ impl Run<'_> {
         Ok(context)
     }
 
-    /// The averaged weights of the teacher: read if they are there, trained if not.
-    fn teacher(
-        &self,
-        context: &Context,
-        key: &TeacherKey,
-        progress: &mut dyn Progress,
-    ) -> Result<Weights, Halt> {
-        let experiment = self.experiment();
-        let TeacherSource::Trained(config) = &experiment.teacher else {
-            return Err(RunError::failed("the teacher", "the plan has none to train").into());
-        };
-        let folder = self.dir.teacher_dir(key)?;
-        let path = folder.path().join(MODEL_FILE);
-        let seeds = NamedSeeds::of(key.seed);
-        let conditions = experiment.conditions(context.data.train.num_classes());
-        let (_, mut weights) = experiment
-            .network
-            .build(context.data.shape(), conditions, seeds.init)
-            .map_err(self.failed("the teacher's network"))?;
-        if let Some(file) = read(&path)? {
-            file.load_weights(&prefix(0), &mut weights).map_err(|error| damaged(&path, &error))?;
-            return Ok(weights);
-        }
-        let edm = Edm { sigma_data: context.data.sigma_data };
-        let noise = config.noise.build().map_err(self.failed("the teacher's noise levels"))?;
-        let mut step = TeacherStep::new(config, context.teacher_network(), weights, edm, noise);
-        let phase = Phase {
-            name: "teacher".into(),
-            prefix: "teacher",
-            folder: &folder,
-            config: &config.train,
-            logging: &experiment.logging,
-            seeds,
-            range: context.range,
-            data: context.data.train.as_ref(),
-            stop: self.stop,
-        };
-        let last = config.train.steps();
-        let draw =
-            |step: &TeacherStep, report: &StepReport, journal: &mut crate::Journal, _: &mut dyn Progress| {
-                if !is_first() || report.step != last && !self.picture_is_due(report, config.train.batch) {
-                    return Ok(());
-                }
-                let teacher = Teacher::new(context.teacher_network(), step.state().averages[0].clone(), edm);
-                let picture = self.teacher_picture(context, &teacher, seeds)?;
-                picture.map_or(Ok(()), |picture| Ok(journal.picture(report.step, "teacher", &picture)?))
-            };
-        phase.train(&mut step, progress, draw)?;
-        let state = step.state();
-        let sigma_data = context.data.sigma_data;
-        write_file(&path, &model_file(ModelKind::Teacher, self.planned, sigma_data, &state.averages))?;
-        Ok(state.averages[0].clone())
-    }
-
-    /// Scores of held-out data and of the teacher.
-    pub(crate) fn baselines(
-        &self,
-        context: &Context,
-        progress: &mut dyn Progress,
-    ) -> Result<Vec<ReportRow>, Halt> {
-        if !is_first() {
-            return Ok(Vec::new());
-        }
-        let experiment = self.experiment();
-        let evaluation = &experiment.evaluation;
-        let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
-        let scored = floor(&reference, context.data.test_images.clone()).map_err(self.failed("the floor"))?;
-        let mut rows = self.rows(&scored, "floor", "-", 0, self.planned.seed);
-        if let Some(denoiser) = context.denoiser(&experiment.teacher) {
-            let levels = self.teacher_levels(context)?;
-            let sampler = self.teacher_sampler(context, denoiser.as_ref(), &levels)?;
-            let seed = NamedSeeds::of(experiment.teacher_seed).sample;
-            let scored = self.score(&reference, sampler.as_ref(), seed, "teacher", progress)?;
-            let name = evaluation.teacher.name();
-            rows.extend(self.rows(&scored, "teacher", &name, sampler.evaluations(), experiment.teacher_seed));
-        }
-        Ok(rows)
-    }
-
-    /// The levels the teacher's sampler goes down.
-    fn teacher_levels(&self, context: &Context) -> Result<NoiseLevels, RunError> {
-        let config = &self.experiment().evaluation.teacher;
-        let levels = NumLevels::new(config.levels).and_then(|levels| match config.spacing {
-            Some(spacing) => spacing.build(context.range)?.noise_levels(levels),
-            None => context.discretisation.noise_levels(levels),
-        });
-        levels.map_err(self.failed("the levels of the teacher's sampler"))
-    }
-
-    fn teacher_sampler<'a>(
-        &self,
-        context: &Context,
-        denoiser: &'a dyn Denoiser,
-        levels: &'a NoiseLevels,
-    ) -> Result<Box<dyn Sampler + 'a>, RunError> {
-        let method = self.experiment().evaluation.teacher.method;
-        teacher_sampler(method, denoiser, context.data.shape(), levels, context.labels())
-            .map_err(self.failed("the teacher's sampler"))
-    }
-
     pub(crate) fn score(
         &self,
         reference: &Reference<'_>,
@@ -422,17 +319,6 @@ impl Run<'_> {
     pub(crate) fn picture_is_due(&self, report: &StepReport, batch: usize) -> bool {
         let every = self.experiment().logging.picture_images;
         every.is_some_and(|every| is_due(report.images, batch as u64, every))
-    }
-
-    fn teacher_picture(
-        &self,
-        context: &Context,
-        teacher: &dyn Denoiser,
-        seeds: NamedSeeds,
-    ) -> Result<Option<ImageBatch>, RunError> {
-        let levels = self.teacher_levels(context)?;
-        let sampler = self.teacher_sampler(context, teacher, &levels)?;
-        self.picture(sampler.as_ref(), context.labels(), seeds)
     }
 
     /// A contact sheet of images, in the order of their classes; a scatter plot of points in the plane; nothing for

@@ -1,0 +1,133 @@
+//! The teacher of a run: trained once for all runs that share it, scored beside held-out data, and drawn.
+
+use crate::assemble::teacher_sampler;
+use crate::config::TeacherSource;
+use crate::context::Context;
+use crate::error::{Halt, RunError};
+use crate::phase::{Phase, damaged, read, write_file};
+use crate::processes::is_first;
+use crate::progress::Progress;
+use crate::run::Run;
+use crate::run_dir::TeacherKey;
+use crate::seed::NamedSeeds;
+use crate::table::ReportRow;
+use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
+use cm_diffusion::{Denoiser, Edm, NoiseLevels, NumLevels, Sampler};
+use cm_evaluator::floor;
+use cm_image::ImageBatch;
+use cm_network::Weights;
+use cm_teacher::{Teacher, TeacherStep};
+use cm_training::StepReport;
+
+impl Run<'_> {
+    /// The averaged weights of the teacher: read if they are there, trained if not.
+    pub(crate) fn teacher(
+        &self,
+        context: &Context,
+        key: &TeacherKey,
+        progress: &mut dyn Progress,
+    ) -> Result<Weights, Halt> {
+        let experiment = self.experiment();
+        let TeacherSource::Trained(config) = &experiment.teacher else {
+            return Err(RunError::failed("the teacher", "the plan has none to train").into());
+        };
+        let folder = self.dir.teacher_dir(key)?;
+        let path = folder.path().join(MODEL_FILE);
+        let seeds = NamedSeeds::of(key.seed);
+        let conditions = experiment.conditions(context.data.train.num_classes());
+        let (_, mut weights) = experiment
+            .network
+            .build(context.data.shape(), conditions, seeds.init)
+            .map_err(self.failed("the teacher's network"))?;
+        if let Some(file) = read(&path)? {
+            file.load_weights(&prefix(0), &mut weights).map_err(|error| damaged(&path, &error))?;
+            return Ok(weights);
+        }
+        let edm = Edm { sigma_data: context.data.sigma_data };
+        let noise = config.noise.build().map_err(self.failed("the teacher's noise levels"))?;
+        let mut step = TeacherStep::new(config, context.teacher_network(), weights, edm, noise);
+        let phase = Phase {
+            name: "teacher".into(),
+            prefix: "teacher",
+            folder: &folder,
+            config: &config.train,
+            logging: &experiment.logging,
+            seeds,
+            range: context.range,
+            data: context.data.train.as_ref(),
+            stop: self.stop,
+        };
+        let last = config.train.steps();
+        let draw =
+            |step: &TeacherStep, report: &StepReport, journal: &mut crate::Journal, _: &mut dyn Progress| {
+                if !is_first() || report.step != last && !self.picture_is_due(report, config.train.batch) {
+                    return Ok(());
+                }
+                let teacher = Teacher::new(context.teacher_network(), step.state().averages[0].clone(), edm);
+                let picture = self.teacher_picture(context, &teacher, seeds)?;
+                picture.map_or(Ok(()), |picture| Ok(journal.picture(report.step, "teacher", &picture)?))
+            };
+        phase.train(&mut step, progress, draw)?;
+        let state = step.state();
+        let sigma_data = context.data.sigma_data;
+        write_file(&path, &model_file(ModelKind::Teacher, self.planned, sigma_data, &state.averages))?;
+        Ok(state.averages[0].clone())
+    }
+
+    /// Scores of held-out data and of the teacher.
+    pub(crate) fn baselines(
+        &self,
+        context: &Context,
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<ReportRow>, Halt> {
+        if !is_first() {
+            return Ok(Vec::new());
+        }
+        let experiment = self.experiment();
+        let evaluation = &experiment.evaluation;
+        let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
+        let scored = floor(&reference, context.data.test_images.clone()).map_err(self.failed("the floor"))?;
+        let mut rows = self.rows(&scored, "floor", "-", 0, self.planned.seed);
+        if let Some(denoiser) = context.denoiser(&experiment.teacher) {
+            let levels = self.teacher_levels(context)?;
+            let sampler = self.teacher_sampler(context, denoiser.as_ref(), &levels)?;
+            let seed = NamedSeeds::of(experiment.teacher_seed).sample;
+            let scored = self.score(&reference, sampler.as_ref(), seed, "teacher", progress)?;
+            let name = evaluation.teacher.name();
+            rows.extend(self.rows(&scored, "teacher", &name, sampler.evaluations(), experiment.teacher_seed));
+        }
+        Ok(rows)
+    }
+
+    /// The levels the teacher's sampler goes down.
+    fn teacher_levels(&self, context: &Context) -> Result<NoiseLevels, RunError> {
+        let config = &self.experiment().evaluation.teacher;
+        let levels = NumLevels::new(config.levels).and_then(|levels| match config.spacing {
+            Some(spacing) => spacing.build(context.range)?.noise_levels(levels),
+            None => context.discretisation.noise_levels(levels),
+        });
+        levels.map_err(self.failed("the levels of the teacher's sampler"))
+    }
+
+    fn teacher_sampler<'a>(
+        &self,
+        context: &Context,
+        denoiser: &'a dyn Denoiser,
+        levels: &'a NoiseLevels,
+    ) -> Result<Box<dyn Sampler + 'a>, RunError> {
+        let method = self.experiment().evaluation.teacher.method;
+        teacher_sampler(method, denoiser, context.data.shape(), levels, context.labels())
+            .map_err(self.failed("the teacher's sampler"))
+    }
+
+    fn teacher_picture(
+        &self,
+        context: &Context,
+        teacher: &dyn Denoiser,
+        seeds: NamedSeeds,
+    ) -> Result<Option<ImageBatch>, RunError> {
+        let levels = self.teacher_levels(context)?;
+        let sampler = self.teacher_sampler(context, teacher, &levels)?;
+        self.picture(sampler.as_ref(), context.labels(), seeds)
+    }
+}
