@@ -37,16 +37,10 @@ fn main() -> ExitCode {
     let shared = matches!(command, Command::Run { .. } | Command::Resume { .. });
     let group = match processes::join(shared) {
         Ok(group) => group,
-        Err(error) => return tell(&Ending { message: format!("error: {error}"), code: WRONG_INPUT }),
+        Err(error) => return tell(&wrong_input(&error)),
     };
-    let done = if computes(&command) {
-        cm_experiment::check_accelerator()
-            .map_err(|error| Ending { message: format!("error: {error}"), code: WRONG_INPUT })
-            .and_then(|()| perform(command))
-    } else {
-        perform(command)
-    };
-    match done {
+    let ready = if computes(&command) { cm_experiment::check_accelerator() } else { Ok(()) };
+    match ready.map_err(|error| wrong_input(&error)).and_then(|()| perform(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ending) => group.end(|| tell(&ending), ending.code),
     }
@@ -291,13 +285,16 @@ fn told(Drawn { grid, samples, evaluations }: &Drawn) -> String {
     format!("{grid}{}\nevaluations for each image: {evaluations}\n", samples.display())
 }
 
+fn wrong_input(error: &dyn std::fmt::Display) -> Ending {
+    Ending { message: format!("error: {error}"), code: WRONG_INPUT }
+}
+
 fn failed(error: &dyn std::error::Error) -> Ending {
     Ending { message: format!("error: {error}"), code: FAILED }
 }
 
 fn bench_network(wanted: OfNetwork) -> Result<BenchNetwork, Ending> {
-    BenchNetwork::new(wanted.network.into(), wanted.variation())
-        .map_err(|error| Ending { message: format!("error: {error}"), code: WRONG_INPUT })
+    BenchNetwork::new(wanted.network.into(), wanted.variation()).map_err(|error| wrong_input(&error))
 }
 
 /// Times a suite on the wanted number of threads; results go to standard output as they come.

@@ -6,7 +6,7 @@ use crate::assemble::distance;
 use crate::config::ExperimentConfig;
 use crate::context::Context;
 use crate::error::{Halt, RunError};
-use crate::phase::{Phase, damaged, read, write_file};
+use crate::phase::{damaged, read, write_file};
 use crate::progress::Progress;
 use crate::run::Run;
 use crate::run_dir::TeacherKey;
@@ -96,17 +96,8 @@ impl Run<'_> {
             distance(&config.distance, context.data.train.as_ref(), seeds.features)?,
             config.weighting.build(context.data.sigma_data),
         );
-        let phase = Phase {
-            name,
-            prefix: "mid-training",
-            folder: &folder,
-            config: &config.train,
-            logging: &experiment.logging,
-            seeds: NamedSeeds { noise: seeds.mid_training, ..seeds },
-            range: context.range,
-            data: context.data.train.as_ref(),
-            stop: self.stop,
-        };
+        let seeds = NamedSeeds { noise: seeds.mid_training, ..seeds };
+        let phase = self.phase(context, &folder, (name, "mid-training"), &config.train, seeds);
         phase.train(&mut step, progress, |_: &MidTrainingStep, _: &StepReport, _, _| Ok(()))?;
         let averages = &step.state().averages;
         write_file(&path, &model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages))?;

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
 use crate::judge;
 use crate::load::Study;
-use crate::phase::{is_due, write_file};
+use crate::phase::{Phase, is_due, write_file};
 use crate::picture;
 use crate::plan::{Plan, PlannedRun, to_ron};
 use crate::post_hoc;
@@ -20,7 +20,7 @@ use crate::weights_file::WeightsFile;
 use cm_diffusion::{Labels, Sampler};
 use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate};
 use cm_image::ImageBatch;
-use cm_training::{EmaConfig, StepReport};
+use cm_training::{EmaConfig, StepReport, TrainConfig};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -269,6 +269,20 @@ impl Run<'_> {
             context.teacher = Some(file.weights);
         }
         Ok(context)
+    }
+
+    /// A training that belongs to this run: its name and the first part of its curves' names, where it is kept, and what
+    /// it draws from.
+    pub(crate) fn phase<'a>(
+        &'a self,
+        context: &'a Context,
+        folder: &'a RunDir,
+        (name, prefix): (String, &'static str),
+        config: &'a TrainConfig,
+        seeds: NamedSeeds,
+    ) -> Phase<'a> {
+        let (logging, data) = (&self.experiment().logging, context.data.train.as_ref());
+        Phase { name, prefix, folder, config, logging, seeds, range: context.range, data, stop: self.stop }
     }
 
     pub(crate) fn score(

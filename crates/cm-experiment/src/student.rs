@@ -8,7 +8,7 @@ use crate::event_file::{EventFile, HyperParameter};
 use crate::flatten::flatten;
 use crate::journal::Journal;
 use crate::loss_bins;
-use crate::phase::{Phase, damaged, is_due, read, write_file};
+use crate::phase::{damaged, is_due, read, write_file};
 use crate::plan::to_ron;
 use crate::post_hoc;
 use crate::processes::is_first;
@@ -184,17 +184,8 @@ impl Run<'_> {
         let experiment = self.experiment();
         let config = &experiment.consistency;
         let seeds = NamedSeeds::of(self.planned.seed);
-        let phase = Phase {
-            name: format!("{}: student", self.planned.name()),
-            prefix: "student",
-            folder,
-            config: &config.train,
-            logging: &experiment.logging,
-            seeds,
-            range: context.range,
-            data: context.data.train.as_ref(),
-            stop: self.stop,
-        };
+        let name = format!("{}: student", self.planned.name());
+        let phase = self.phase(context, folder, (name, "student"), &config.train, seeds);
         let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
         let last = config.train.steps();
         let probe = self.probe(context, seeds)?;

@@ -4,7 +4,7 @@ use crate::assemble::teacher_sampler;
 use crate::config::TeacherSource;
 use crate::context::Context;
 use crate::error::{Halt, RunError};
-use crate::phase::{Phase, damaged, read, write_file};
+use crate::phase::{damaged, read, write_file};
 use crate::processes::is_first;
 use crate::progress::Progress;
 use crate::run::Run;
@@ -46,17 +46,7 @@ impl Run<'_> {
         let edm = Edm { sigma_data: context.data.sigma_data };
         let noise = config.noise.build().map_err(self.failed("the teacher's noise levels"))?;
         let mut step = TeacherStep::new(config, context.teacher_network(), weights, edm, noise);
-        let phase = Phase {
-            name: "teacher".into(),
-            prefix: "teacher",
-            folder: &folder,
-            config: &config.train,
-            logging: &experiment.logging,
-            seeds,
-            range: context.range,
-            data: context.data.train.as_ref(),
-            stop: self.stop,
-        };
+        let phase = self.phase(context, &folder, ("teacher".into(), "teacher"), &config.train, seeds);
         let last = config.train.steps();
         let draw =
             |step: &TeacherStep, report: &StepReport, journal: &mut crate::Journal, _: &mut dyn Progress| {

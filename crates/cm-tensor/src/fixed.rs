@@ -23,12 +23,12 @@ pub enum Window {
         /// Zeros on each side of the image.
         padding: usize,
     },
-    /// One row of `length` pixels, odd; the image keeps its size.
+    /// One row of `length` pixels, 3, 5 or 7; the image keeps its size.
     Row {
         /// Pixels.
         length: usize,
     },
-    /// One column of `length` pixels, odd; the image keeps its size.
+    /// One column of `length` pixels, 3, 5 or 7; the image keeps its size.
     Column {
         /// Pixels.
         length: usize,

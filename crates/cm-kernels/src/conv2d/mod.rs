@@ -18,6 +18,7 @@ mod weight;
 mod winograd;
 
 pub use self::epilogue::Epilogue;
+pub(crate) use self::winograd::F4_PAIRS;
 use self::winograd::{F2, F4};
 use crate::dispatch::{Isa, isa};
 use crate::scratch;

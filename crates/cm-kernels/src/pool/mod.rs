@@ -123,7 +123,7 @@ multiversion! {
     }
 }
 
-/// Calls `work` with each image's number and its part of `to`, `image` values that are 0, some images a piece.
+/// Calls `work` with each image's number and its part of `to`, `image` values, some images a piece.
 fn for_each_image(
     shape: &PoolShape,
     to: &mut [f32],
@@ -135,7 +135,6 @@ fn for_each_image(
         for n in first..first + count {
             // SAFETY: each image is visited once.
             let to = unsafe { to.slice(n * image, image) };
-            to.fill(0.0);
             work(n, to);
         }
     });
@@ -200,6 +199,7 @@ pub fn max_pool_backward(shape: &PoolShape, argmax: &[u32], grad_out: &[f32], gr
     let c = shape.channels;
     let out_image = shape.out_image();
     for_each_image(shape, grad_x, shape.in_image(), |n, grad_x| {
+        grad_x.fill(0.0);
         let range = n * out_image..(n + 1) * out_image;
         for (i, (&g, &pixel)) in grad_out[range.clone()].iter().zip(&argmax[range]).enumerate() {
             grad_x[pixel as usize * c + i % c] += g;
@@ -217,6 +217,7 @@ pub fn avg_pool(shape: &PoolShape, x: &[f32], out: &mut [f32]) {
     let (isa, c, scale) = (isa(), shape.channels, 1.0 / (shape.kernel * shape.kernel) as f32);
     let in_image = shape.in_image();
     for_each_image(shape, out, shape.out_image(), |n, out| {
+        out.fill(0.0);
         let x = &x[n * in_image..(n + 1) * in_image];
         shape.for_each_window(|o, window| {
             let out = &mut out[o * c..(o + 1) * c];
@@ -237,6 +238,7 @@ pub fn avg_pool_inside(shape: &PoolShape, x: &[f32], out: &mut [f32]) {
     let (isa, c) = (isa(), shape.channels);
     let in_image = shape.in_image();
     for_each_image(shape, out, shape.out_image(), |n, out| {
+        out.fill(0.0);
         let x = &x[n * in_image..(n + 1) * in_image];
         shape.for_each_window(|o, window| {
             let out = &mut out[o * c..(o + 1) * c];
@@ -260,6 +262,7 @@ pub fn avg_pool_backward(shape: &PoolShape, grad_out: &[f32], grad_x: &mut [f32]
     let (isa, c, scale) = (isa(), shape.channels, 1.0 / (shape.kernel * shape.kernel) as f32);
     let out_image = shape.out_image();
     for_each_image(shape, grad_x, shape.in_image(), |n, grad_x| {
+        grad_x.fill(0.0);
         let g = &grad_out[n * out_image..(n + 1) * out_image];
         shape.for_each_window(|o, window| {
             for pixel in window {

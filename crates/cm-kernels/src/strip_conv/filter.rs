@@ -12,6 +12,7 @@
 //! root mean squares: 1.7, 2.5 and 4.8 for three, five and seven pixels. Six outputs of seven pixels would save a quarter
 //! more of the products, and have 13.
 
+use crate::conv2d::F4_PAIRS;
 use crate::product::vector::Vector;
 
 /// Outputs computed together.
@@ -48,7 +49,7 @@ pub(super) struct Seven;
 
 impl Filter for Three {
     const LENGTH: usize = 3;
-    const PAIRS: &'static [f64] = &[0.625, 1.5];
+    const PAIRS: &'static [f64] = &F4_PAIRS;
 }
 
 impl Filter for Five {

@@ -61,6 +61,8 @@ pub struct StripConv {
     /// For each slot a packed matrix `[lines * in, out]`.
     weight: Aligned,
     bias: Vec<f32>,
+    /// [`Self::convolve`] with the filter of the window's length.
+    convolve: fn(&Self, &Tiles, &[f32], &mut [f32]),
 }
 
 /// Floats of the transformed inputs and outputs of a block, as the second-level cache holds them.
@@ -81,13 +83,17 @@ impl StripConv {
         assert!(window.in_channels.min(window.out_channels) >= 1, "{window:?} has no channels");
         assert_eq!(weight.len(), window.weight_len(), "values of the weight of {window:?}");
         assert_eq!(bias.len(), window.out_channels, "values of the bias of {window:?}");
-        let weight = match window.length {
-            3 => transformed::<Three>(isa, &window, weight),
-            5 => transformed::<Five>(isa, &window, weight),
-            7 => transformed::<Seven>(isa, &window, weight),
+        match window.length {
+            3 => Self::filtered::<Three>(isa, window, weight, bias),
+            5 => Self::filtered::<Five>(isa, window, weight, bias),
+            7 => Self::filtered::<Seven>(isa, window, weight, bias),
             length => panic!("lines of {length} pixels; those of 3, 5 and 7 are known"),
-        };
-        Self { window, isa, weight, bias: bias.to_vec() }
+        }
+    }
+
+    fn filtered<F: Filter>(isa: Isa, window: StripWindow, weight: &[f32], bias: &[f32]) -> Self {
+        let weight = transformed::<F>(isa, &window, weight);
+        Self { window, isa, weight, bias: bias.to_vec(), convolve: Self::convolve::<F> }
     }
 
     /// `out = max(conv(x, weight) + bias, 0)`: `x` is `[batch, height, width, in]`, `out` `[batch, height, width, out]`.
@@ -101,12 +107,7 @@ impl StripConv {
         if pixels == 0 {
             return;
         }
-        let tiles = Tiles::new(&self.window, [batch, height, width]);
-        match self.window.length {
-            3 => self.convolve::<Three>(&tiles, x, out),
-            5 => self.convolve::<Five>(&tiles, x, out),
-            _ => self.convolve::<Seven>(&tiles, x, out),
-        }
+        (self.convolve)(self, &Tiles::new(&self.window, [batch, height, width]), x, out);
     }
 
     fn convolve<F: Filter>(&self, tiles: &Tiles, x: &[f32], out: &mut [f32]) {

@@ -47,7 +47,8 @@ impl CustomOp for Dropout {
 /// same. One row and one column of places are all that is brought to the device.
 fn drawn<D: AnyDevice>(device: &D, keys: [f32; kernel::ROUNDS], len: usize) -> Flat<D, NoneTape> {
     let rows = len.div_ceil(ROW);
-    let places = |count: usize| device.tensor_from_vec((0..count).map(kernel::place).collect(), (count,));
+    let places =
+        |count: usize| device.tensor_from_vec((0..count as u16).map(kernel::place).collect(), (count,));
     let mut a: Tensor<(usize, usize), f32, D> = places(rows).broadcast_like::<_, Axis<1>>(&(rows, ROW));
     let mut b: Tensor<(usize, usize), f32, D> = places(ROW).broadcast_like::<_, Axis<0>>(&(rows, ROW));
     for key in keys {

@@ -89,9 +89,10 @@ impl Algorithm for F2 {
     }
 }
 
-/// The inner and outer interpolation points of [`F4`], a and b, and their squares.
-const A: f32 = 0.625;
-const B: f32 = 1.5;
+/// The inner and outer interpolation points of [`F4`], a and b: exact in single precision.
+pub(crate) const F4_PAIRS: [f64; 2] = [0.625, 1.5];
+const A: f32 = F4_PAIRS[0] as f32;
+const B: f32 = F4_PAIRS[1] as f32;
 const A2: f32 = A * A;
 const B2: f32 = B * B;
 

@@ -15,6 +15,7 @@ mod tiles;
 mod transform;
 
 use self::algorithm::Algorithm;
+pub(crate) use self::algorithm::F4_PAIRS;
 pub(super) use self::algorithm::{F2, F4};
 pub(super) use self::convolve::{forward, forward_turned};
 pub(super) use self::gradient::backward_weight;
