@@ -2,7 +2,7 @@
 //! changed default shows in review.
 
 use crate::util::{golden, root};
-use cm_experiment::{Plan, load};
+use cm_study::{Plan, load};
 use std::fs;
 use std::path::PathBuf;
 

@@ -2,7 +2,9 @@
 //! `crates/cm-consistency/src/regression.rs`.
 
 use crate::util::{cm, ring, scratch};
-use cm_experiment::{RunOutcome, Silent, StopFlag, load, resume, run};
+use cm_experiment::{RunOutcome, resume, run};
+use cm_host::{Progress, Silent, StopFlag};
+use cm_study::load;
 use std::fs;
 use std::path::Path;
 
@@ -56,7 +58,7 @@ fn resuming_neither_doubles_step_numbers_nor_restarts_schedules() {
     let study = load(&folder.path().join("study.ron")).unwrap();
     let out = folder.path().join("runs");
     struct StopAt(u32, StopFlag);
-    impl cm_experiment::Progress for StopAt {
+    impl Progress for StopAt {
         fn phase(&mut self, _: &str, _: u64) {}
         fn advance(&mut self, _: u64, loss: Option<f64>) {
             if loss.is_some() {

@@ -1,7 +1,9 @@
 //! The same plan gives the same bits: twice, with any number of threads, and stopped anywhere and resumed.
 
 use crate::util::{cm, ring, root, scratch};
-use cm_experiment::{Progress, RunOutcome, Silent, StopFlag, load, resume, run};
+use cm_experiment::{RunOutcome, resume, run};
+use cm_host::{Progress, Silent, StopFlag};
+use cm_study::load;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

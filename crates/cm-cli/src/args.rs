@@ -7,8 +7,9 @@ use crate::report_args::{ReportArgs, TableArgs};
 use crate::sweep::{Overrides, SweepCommand};
 use crate::weights_args::{DenoiseArgs, ExportArgs, ImportArgs, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
-use cm_experiment::bench::{NetworkSize, Variation};
-use cm_experiment::{Preset, SearchTimes};
+use cm_bench::{NetworkSize, Variation};
+use cm_network::Preset;
+use cm_workbench::SearchTimes;
 use std::path::PathBuf;
 
 /// Consistency models: train a diffusion teacher, distil it or train without it into a one-step generator, and

@@ -1,7 +1,8 @@
 //! The arguments of `cm dataset`.
 
 use clap::{Subcommand, ValueEnum};
-use cm_experiment::{DatasetFormat, DatasetLabels, DatasetSource, PrepareOptions};
+use cm_datasets::prepared::PrepareOptions;
+use cm_datasets::{Format, LabelRule, SourceConfig};
 use std::path::PathBuf;
 
 /// What to do with a data set.
@@ -71,7 +72,7 @@ pub(crate) struct SourceArgs {
     held_out: Option<usize>,
 }
 
-/// The names of [`DatasetFormat`].
+/// The names of [`Format`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum FormatName {
     Cifar10,
@@ -85,7 +86,7 @@ pub(crate) enum FormatName {
     Parquet,
 }
 
-/// The names of [`DatasetLabels`].
+/// The names of [`LabelRule`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LabelsName {
     /// The first folder below the source.
@@ -96,22 +97,22 @@ pub(crate) enum LabelsName {
     Nowhere,
 }
 
-impl From<SourceArgs> for DatasetSource {
+impl From<SourceArgs> for SourceConfig {
     fn from(args: SourceArgs) -> Self {
         let SourceArgs { path, format, resolution, channels, labels, background, held_out } = args;
         let format = format.map(|format| match format {
-            FormatName::Cifar10 => DatasetFormat::Cifar10,
-            FormatName::DownsampledImageNet => DatasetFormat::DownsampledImageNet,
-            FormatName::Folder => DatasetFormat::Folder,
-            FormatName::EdmZip => DatasetFormat::EdmZip,
-            FormatName::Idx => DatasetFormat::Idx,
-            FormatName::Npz => DatasetFormat::Npz,
-            FormatName::Parquet => DatasetFormat::Parquet,
+            FormatName::Cifar10 => Format::Cifar10,
+            FormatName::DownsampledImageNet => Format::DownsampledImageNet,
+            FormatName::Folder => Format::Folder,
+            FormatName::EdmZip => Format::EdmZip,
+            FormatName::Idx => Format::Idx,
+            FormatName::Npz => Format::Npz,
+            FormatName::Parquet => Format::Parquet,
         });
         let labels = match labels {
-            LabelsName::Folders => DatasetLabels::Folders,
-            LabelsName::Prefixes => DatasetLabels::Prefixes,
-            LabelsName::Nowhere => DatasetLabels::Nowhere,
+            LabelsName::Folders => LabelRule::Folders,
+            LabelsName::Prefixes => LabelRule::Prefixes,
+            LabelsName::Nowhere => LabelRule::Nowhere,
         };
         Self { path, format, resolution, channels, labels, background, held_out, ..Self::default() }
     }

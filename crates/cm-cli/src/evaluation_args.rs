@@ -1,9 +1,9 @@
 //! What can be typed to evaluate sets of images: `cm evaluate`, `cm stats` and `cm lpips`.
 
 use clap::ValueEnum;
-use cm_experiment::evaluation::{EvaluateRequest, PerceptualRequest, StatsRequest};
-use cm_experiment::evaluation::{InceptionResize, SetMetric};
-use cm_experiment::evaluation::{LpipsOptions, LpipsPooling, LpipsResize, LpipsTrunk, LpipsVersion};
+use cm_evaluator::{InceptionResize, SetMetric};
+use cm_network::feature_net::{LpipsOptions, LpipsPooling, LpipsResize, LpipsTrunk, LpipsVersion};
+use cm_scoring::{EvaluateRequest, PerceptualRequest, StatsRequest};
 use std::path::PathBuf;
 
 /// What both commands on features take.

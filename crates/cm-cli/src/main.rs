@@ -1,8 +1,8 @@
-//! The binary `cm`: parse the arguments, call `cm-experiment`, print, exit.
+//! The binary `cm`: parse the arguments, call a crate below, print, exit.
 //!
 //! Exit codes: 0 success, 1 the run failed or was stopped, 2 the input is wrong. Results go to standard output;
-//! progress and errors go to standard error. Deliberately absent: everything else; this crate knows `cm-experiment`
-//! only.
+//! progress and errors go to standard error. Deliberately absent: everything else. This crate may know all others, and
+//! none may know it.
 
 mod args;
 mod dataset_args;
@@ -16,12 +16,15 @@ mod weights_args;
 
 use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
 use clap::Parser;
-use cm_experiment::bench::{self, BenchError, BenchNetwork, InceptionFile, Suite};
-use cm_experiment::evaluation::{LpipsOptions, Perceptual};
-use cm_experiment::{
-    Comparison, Denoised, Drawn, Edited, Exported, Imported, InputErrors, RunError, RunOutcome, SearchTimes,
-    StopFlag,
-};
+use cm_bench::{self as bench, BenchError, BenchNetwork, InceptionFile, Suite};
+use cm_experiment::{RunError, RunOutcome};
+use cm_host::{Build, StopFlag};
+use cm_network::feature_net::{FeatureFileError, LpipsOptions};
+use cm_report::{Comparison, ReportError};
+use cm_scoring::{Perceptual, ScoringError};
+use cm_study::{CalibrationError, InputErrors};
+use cm_sweep::SweepError;
+use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes, WorkbenchError};
 use dataset_args::DatasetCommand;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{IsTerminal, Write};
@@ -32,14 +35,24 @@ const FAILED: u8 = 1;
 /// The input is wrong.
 const WRONG_INPUT: u8 = 2;
 
+/// What this program was built from, as `build.rs` found it.
+fn build() -> Build {
+    Build {
+        commit: env!("CM_COMMIT").to_owned(),
+        dirty: env!("CM_DIRTY").parse().ok(),
+        crates: env!("CM_CRATES").split_whitespace().map(str::to_owned).collect(),
+    }
+}
+
 fn main() -> ExitCode {
+    build().is_of_this_process();
     let command = Args::parse().command;
     let shared = matches!(command, Command::Run { .. } | Command::Resume { .. });
     let group = match processes::join(shared) {
         Ok(group) => group,
         Err(error) => return tell(&wrong_input(&error)),
     };
-    let ready = if computes(&command) { cm_experiment::check_accelerator() } else { Ok(()) };
+    let ready = if computes(&command) { cm_tensor::devices::check_accelerator() } else { Ok(()) };
     match ready.map_err(|error| wrong_input(&error)).and_then(|()| perform(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ending) => group.end(|| tell(&ending), ending.code),
@@ -90,15 +103,54 @@ impl From<InputErrors> for Ending {
     }
 }
 
+impl From<ReportError> for Ending {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Input(errors) => errors.into(),
+            other => Self::of(&other, other.is_input()),
+        }
+    }
+}
+
 impl From<RunError> for Ending {
     fn from(error: RunError) -> Self {
-        match error {
-            RunError::Input(errors) => errors.into(),
-            other => {
-                let code = if other.is_input() { WRONG_INPUT } else { FAILED };
-                Self { message: format!("error: {other}"), code }
-            }
-        }
+        Self::of(&error, error.is_input())
+    }
+}
+
+impl From<SweepError> for Ending {
+    fn from(error: SweepError) -> Self {
+        Self::of(&error, error.is_input())
+    }
+}
+
+impl From<WorkbenchError> for Ending {
+    fn from(error: WorkbenchError) -> Self {
+        Self::of(&error, error.is_input())
+    }
+}
+
+impl From<ScoringError> for Ending {
+    fn from(error: ScoringError) -> Self {
+        Self::of(&error, error.is_input())
+    }
+}
+
+impl From<CalibrationError> for Ending {
+    fn from(error: CalibrationError) -> Self {
+        Self::of(&error, error.is_input())
+    }
+}
+
+impl From<FeatureFileError> for Ending {
+    fn from(error: FeatureFileError) -> Self {
+        Self::of(&error, true)
+    }
+}
+
+impl Ending {
+    fn of(error: &dyn std::error::Error, is_input: bool) -> Self {
+        Self { message: format!("error: {error}"), code: if is_input { WRONG_INPUT } else { FAILED } }
     }
 }
 
@@ -106,7 +158,7 @@ fn perform(command: Command) -> Result<(), Ending> {
     match command {
         Command::Run { file, out, overrides, threads } => {
             let stop = listen()?;
-            let study = cm_experiment::load_with(&file, &overrides.set)?;
+            let study = cm_study::load_with(&file, &overrides.set)?;
             work(threads, || {
                 let mut progress = progress::to_stderr();
                 study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
@@ -126,30 +178,31 @@ fn perform(command: Command) -> Result<(), Ending> {
                 cm_experiment::post_hoc_ema(&run_dir, &sigma_rel, &stop, progress::to_stderr().as_mut())
             })
         }
-        Command::Plan { network: Some(preset), .. } => print(&cm_experiment::describe_preset(preset.into())),
+        Command::Plan { network: Some(preset), .. } => print(&cm_study::describe_preset(preset.into())),
         Command::Plan { file, network: None, calibrate, overrides } => {
-            let study = cm_experiment::load_to_plan(&file.unwrap_or_default(), &overrides.set)?;
+            let study = cm_study::load_to_plan(&file.unwrap_or_default(), &overrides.set)?;
             let absent = study.absent.iter().map(|absent| format!("// needed to run: {absent}\n"));
             let notes = study.notes.iter().map(|note| format!("// note: {note}\n"));
             let notes: String = absent.chain(notes).collect();
             let times = match calibrate {
-                true => cm_experiment::on_threads(None, || study.plan.calibrate())
-                    .map_err(|error| failed(&error))??,
+                true => {
+                    cm_host::on_threads(None, || study.plan.calibrate()).map_err(|error| failed(&error))??
+                }
                 false => Vec::new(),
             };
             let times: String = times.iter().map(|line| format!("// {line}\n")).collect();
             print(&(notes + &times + &study.plan.describe()))
         }
-        Command::Devices => print(&cm_experiment::describe_devices()),
+        Command::Devices => print(&cm_bench::describe_devices()),
         Command::Sweep { sweep } => sweep::perform(sweep),
         Command::Table { table } => {
-            let Comparison { text, remarks } = cm_experiment::compare(&table.studies, table.format.into())?;
+            let Comparison { text, remarks } = cm_report::compare(&table.studies, table.format.into())?;
             let mut progress = progress::to_stderr();
             remarks.iter().for_each(|remark| progress.note(&format!("note: {remark}")));
             print(&text)
         }
         Command::Report { report } => {
-            let page = cm_experiment::write_page(&report.folder, report.out.as_deref())?;
+            let page = cm_report::write_page(&report.folder, report.out.as_deref())?;
             print(&format!("{}\n", page.display()))
         }
         Command::SearchTimes {
@@ -162,16 +215,16 @@ fn perform(command: Command) -> Result<(), Ending> {
             threads: Threads { threads },
         } => {
             let search = SearchTimes { points, samples, levels, average };
-            let found = cm_experiment::on_threads(threads.map(usize::from), || {
+            let found = cm_host::on_threads(threads.map(usize::from), || {
                 let mut progress = progress::to_stderr();
-                cm_experiment::search_times(&run_dir, &search, out.as_deref(), progress.as_mut())
+                cm_workbench::search_times(&run_dir, &search, out.as_deref(), progress.as_mut())
             });
             print(&found.map_err(|error| failed(&error))??)
         }
         Command::Sample { sample, threads: Threads { threads } } => {
             let stop = listen()?;
-            let drawn = cm_experiment::on_threads(threads.map(usize::from), || {
-                cm_experiment::sample(&sample.into(), &stop, progress::to_stderr().as_mut())
+            let drawn = cm_host::on_threads(threads.map(usize::from), || {
+                cm_workbench::sample(&sample.into(), &stop, progress::to_stderr().as_mut())
             });
             match drawn.map_err(|error| failed(&error))?? {
                 Some(drawn) => print(&told(&drawn)),
@@ -179,55 +232,50 @@ fn perform(command: Command) -> Result<(), Ending> {
             }
         }
         Command::Edit { edit } => {
-            let Edited { edited, before_after } = cm_experiment::edit(&edit.into())?;
+            let Edited { edited, before_after } = cm_workbench::edit(&edit.into())?;
             print(&format!("{}\n{}\n", edited.display(), before_after.display()))
         }
         Command::Evaluate { evaluate, threads } => {
             let request = evaluate.into();
-            let card = until_stopped(threads, |stop, progress| {
-                cm_experiment::evaluation::evaluate_sets(&request, stop, progress)
-            })?;
+            let card =
+                until_stopped(threads, |stop, progress| cm_scoring::evaluate_sets(&request, stop, progress))?;
             print(&card.markdown())
         }
         Command::Stats { stats, threads } => {
             let request = stats.into();
-            until_stopped(threads, |stop, progress| {
-                cm_experiment::evaluation::write_statistics(&request, stop, progress)
-            })?;
+            until_stopped(threads, |stop, progress| cm_scoring::write_statistics(&request, stop, progress))?;
             print(&format!("{}\n", request.out.display()))
         }
         Command::Lpips { lpips, threads } => {
             let request = lpips.into();
-            let found = until_stopped(threads, |stop, progress| {
-                cm_experiment::evaluation::perceptual(&request, stop, progress)
-            })?;
+            let found =
+                until_stopped(threads, |stop, progress| cm_scoring::perceptual(&request, stop, progress))?;
             print(&perceptual(&found))
         }
         Command::Dataset { dataset } => {
             let told = match dataset {
-                DatasetCommand::Prepare { source, out, shard_mib } => cm_experiment::dataset::prepare(
+                DatasetCommand::Prepare { source, out, shard_mib } => cm_workbench::dataset::prepare(
                     &dataset_args::prepare_options(source, out, shard_mib),
                     progress::to_stderr().as_mut(),
                 ),
                 DatasetCommand::Inspect { source, sheet, images } => {
-                    cm_experiment::dataset::inspect(source.into(), sheet.as_deref(), images.into())
+                    cm_workbench::dataset::inspect(source.into(), sheet.as_deref(), images.into())
                 }
-                DatasetCommand::Verify { dir } => cm_experiment::dataset::verify(&dir),
+                DatasetCommand::Verify { dir } => cm_workbench::dataset::verify(&dir),
             };
             print(&told?)
         }
         Command::Import { import } => {
-            let Imported { out, format, card, parameters } = cm_experiment::import(&import.into())?;
+            let Imported { out, format, card, parameters } = cm_workbench::import(&import.into())?;
             print(&format!("// from {format}: {parameters} parameters\n{card}{}\n", out.display()))
         }
         Command::Export { export } => {
-            let Exported { out, arrays } = cm_experiment::export(&export.into())?;
+            let Exported { out, arrays } = cm_workbench::export(&export.into())?;
             print(&format!("{} with {arrays} arrays\n", out.display()))
         }
         Command::Denoise { denoise, threads: Threads { threads } } => {
-            let denoised = cm_experiment::on_threads(threads.map(usize::from), || {
-                cm_experiment::denoise(&denoise.into())
-            });
+            let denoised =
+                cm_host::on_threads(threads.map(usize::from), || cm_workbench::denoise(&denoise.into()));
             let Denoised { out, count } = denoised.map_err(|error| failed(&error))??;
             print(&format!("{} with {count} images\n", out.display()))
         }
@@ -258,11 +306,10 @@ fn perform(command: Command) -> Result<(), Ending> {
 /// Does work that may be stopped and leaves nothing half-done then.
 fn until_stopped<T: Send>(
     Threads { threads }: Threads,
-    work: impl FnOnce(&StopFlag, &mut dyn cm_experiment::Progress) -> Result<Option<T>, RunError> + Send,
+    work: impl FnOnce(&StopFlag, &mut dyn cm_host::Progress) -> Result<Option<T>, ScoringError> + Send,
 ) -> Result<T, Ending> {
     let stop = listen()?;
-    let done =
-        cm_experiment::on_threads(threads.map(usize::from), || work(&stop, progress::to_stderr().as_mut()));
+    let done = cm_host::on_threads(threads.map(usize::from), || work(&stop, progress::to_stderr().as_mut()));
     let stopped = || Ending { message: "stopped; nothing was written".to_owned(), code: FAILED };
     done.map_err(|error| failed(&error))??.ok_or_else(stopped)
 }
@@ -300,7 +347,7 @@ fn bench_network(wanted: OfNetwork) -> Result<BenchNetwork, Ending> {
 /// Times a suite on the wanted number of threads; results go to standard output as they come.
 fn time(suite: impl FnOnce() -> Suite + Send, timing: Timing) -> Result<(), Ending> {
     let Timing { repeats, filter, list, serve, threads: Threads { threads } } = timing;
-    let timed = cm_experiment::on_threads(threads.map(usize::from), || {
+    let timed = cm_host::on_threads(threads.map(usize::from), || {
         let suite = suite().only(&filter)?;
         let out = &mut std::io::stdout();
         if list {
@@ -325,7 +372,7 @@ fn work(
     Threads { threads }: Threads,
     study: impl FnOnce() -> Result<RunOutcome, RunError> + Send,
 ) -> Result<(), Ending> {
-    let outcome = cm_experiment::on_threads(threads.map(usize::from), study)
+    let outcome = cm_host::on_threads(threads.map(usize::from), study)
         .map_err(|error| Ending { message: format!("error: {error}"), code: FAILED })??;
     conclude(outcome)
 }

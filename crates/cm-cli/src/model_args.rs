@@ -1,7 +1,7 @@
 //! What can be typed to use a trained model: `cm sample` and `cm edit`.
 
 use clap::{Subcommand, ValueEnum};
-use cm_experiment::{EditRequest, EditTask, Evaluations, ModelRequest, SampleRequest};
+use cm_workbench::{EditRequest, EditTask, Evaluations, ModelRequest, SampleRequest};
 use std::path::PathBuf;
 
 /// Arguments of `cm sample`.

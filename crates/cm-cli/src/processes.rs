@@ -10,7 +10,7 @@ const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"]
 /// Membership of the processes that were started together, if there are several.
 pub(crate) struct Group {
     #[cfg(feature = "mpi")]
-    session: Option<cm_experiment::MpiSession>,
+    session: Option<cm_tensor::mpi::MpiSession>,
 }
 
 /// Joins the others if there are any; `shared` says whether this command is one that processes can share.
@@ -24,7 +24,7 @@ pub(crate) fn join(shared: bool) -> Result<Group, String> {
     #[cfg(feature = "mpi")]
     {
         let session = match size > 1 {
-            true => Some(cm_experiment::MpiSession::join().map_err(|error| error.to_string())?),
+            true => Some(cm_tensor::mpi::MpiSession::join().map_err(|error| error.to_string())?),
             false => None,
         };
         Ok(Group { session })

@@ -1,6 +1,6 @@
 //! What a run shows while it works: a bar on a terminal, now and then a line elsewhere.
 
-use cm_experiment::Progress;
+use cm_host::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The progress that suits standard error.
 pub(crate) fn to_stderr() -> Box<dyn Progress> {
     if !cm_experiment::is_first() {
-        Box::new(cm_experiment::Silent)
+        Box::new(cm_host::Silent)
     } else if std::io::stderr().is_terminal() {
         Box::new(Bar::default())
     } else {

@@ -1,7 +1,7 @@
 //! What can be typed after `cm report` and `cm table`.
 
 use clap::ValueEnum;
-use cm_experiment::TableFormat;
+use cm_report::TableFormat;
 use std::path::PathBuf;
 
 /// Of what a page is written, and where.

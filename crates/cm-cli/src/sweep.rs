@@ -3,8 +3,8 @@
 use crate::args::Threads;
 use crate::{Ending, FAILED, failed, listen, print, progress};
 use clap::{Subcommand, ValueEnum};
-use cm_experiment::Override;
-use cm_experiment::sweep::{
+use cm_study::Override;
+use cm_sweep::{
     GridAxis, KubernetesOptions, LocalOptions, LocalOutcome, ParallelOptions, SlurmOptions, Sweep,
     TaskOutcome, TaskStatus, collect, limit_memory, parallel_command, plan_sweep, run_locally, run_task,
     status, submit_to_slurm, write_kubernetes_job,
@@ -157,7 +157,7 @@ fn one(folder: &Path, task: usize, how: &How) -> Result<(), Ending> {
     if let Some(memory) = how.memory_mib {
         limit_memory(memory)?;
     }
-    let outcome = cm_experiment::on_threads(how.threads.threads.map(usize::from), || {
+    let outcome = cm_host::on_threads(how.threads.threads.map(usize::from), || {
         run_task(folder, task, &stop, progress::to_stderr().as_mut())
     });
     match outcome.map_err(|error| failed(&error))?? {

@@ -1,7 +1,8 @@
 //! What can be typed about weights of other programs: `cm import`, `cm export`, `cm denoise`.
 
 use clap::ValueEnum;
-use cm_experiment::{DenoiseRequest, ExportRequest, ImportRequest, ModelRequest, PreconditionConfig};
+use cm_study::PreconditionConfig;
+use cm_workbench::{DenoiseRequest, ExportRequest, ImportRequest, ModelRequest};
 use std::path::PathBuf;
 
 /// How a network's output is used.
@@ -143,7 +144,7 @@ pub(crate) enum PresetName {
     AdmLsun256,
 }
 
-impl From<PresetName> for cm_experiment::Preset {
+impl From<PresetName> for cm_network::Preset {
     fn from(name: PresetName) -> Self {
         match name {
             PresetName::NcsnppCifar10 => Self::NcsnppCifar10,

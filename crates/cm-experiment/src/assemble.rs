@@ -2,14 +2,8 @@
 //! variant, so a new one does not compile until it is assembled here.
 
 use crate::classifier::train_classifier;
-use crate::config::MethodConfig;
 use crate::error::RunError;
-use crate::evaluation::load_lpips;
 use crate::judge;
-use crate::samplers::{
-    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, JumpsConfig,
-    MultistepConfig, StudentSamplerConfig, TeacherMethodConfig,
-};
 use cm_consistency::{
     ClassifierFeatures, ContinuousPairs, CurriculumConfig, Distance, DistanceConfig, KnownNoise, LpipsConfig,
     Perceptual, Pixels, PseudoHuberConfig, Resized, ResizedConfig, Segments, TeacherStep, Trajectory,
@@ -23,6 +17,11 @@ use cm_diffusion::{
 };
 use cm_evaluator::{ExactEndpoint, ExactModes, Judges, MetricKind, Needs, NetworkJudge};
 use cm_image::{ImageBatch, ImageShape};
+use cm_network::feature_net::load_lpips;
+use cm_study::{
+    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, JumpsConfig,
+    MethodConfig, MultistepConfig, StudentSamplerConfig, TeacherMethodConfig,
+};
 use cm_tensor::ops::PairDistance;
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -196,7 +195,7 @@ pub(crate) fn continuous_pairs(
 }
 
 /// A sampler of a consistency function.
-pub(crate) fn student_sampler<'a>(
+pub fn student_sampler<'a>(
     config: &StudentSamplerConfig,
     model: &'a dyn ConsistencyFunction,
     shape: ImageShape,

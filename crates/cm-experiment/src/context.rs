@@ -1,17 +1,16 @@
 //! What a run works with, whether its student is about to be trained or is read from a file.
 
 use crate::assemble::{Data, Judge};
-use crate::config::{ExperimentConfig, MethodConfig, TeacherSource};
 use crate::error::RunError;
-use crate::plan::PlannedRun;
 use crate::seed::NamedSeeds;
 use cm_diffusion::{Boundary, Denoiser, Discretisation, Edm, Labels, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
 use cm_network::{Network, Weights};
+use cm_study::{ExperimentConfig, MethodConfig, PlannedRun, TeacherSource};
 use cm_teacher::Teacher;
 
-/// Data, judge, noise levels and network of a run.
-pub(crate) struct Context {
+/// Data, judge, noise levels and network of a run; whoever does a run piece by piece hands it from one to the next.
+pub struct Context {
     pub(crate) data: Data,
     pub(crate) judge: Judge,
     pub(crate) range: SigmaRange,

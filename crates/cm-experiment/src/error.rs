@@ -1,30 +1,14 @@
 //! Why a study was not run, or not to its end.
 
-use crate::diagnostics::InputErrors;
 use crate::journal::JournalError;
-use crate::request::RequestErrors;
-use cm_datasets::DatasetError;
-use cm_training::RangeError;
-use std::io;
+use cm_host::FileError;
+use cm_network::feature_net::FeatureFileError;
+use cm_study::RequestErrors;
 use std::path::PathBuf;
 
 /// Something about a study's folder that its user must decide.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// Results cannot be written there.
-    #[error("cannot write to {path}: {source}; name another folder with --out")]
-    NotWritable {
-        /// The folder.
-        path: PathBuf,
-        /// The file system's answer.
-        source: io::Error,
-    },
-    /// Another process works on it.
-    #[error("another process is working on {path}: wait for it, or name another folder with --out")]
-    Busy {
-        /// The folder.
-        path: PathBuf,
-    },
     /// It holds the beginning of the same study.
     #[error("{path} holds an unfinished run of this very plan: go on with `cm resume {path}`")]
     Unfinished {
@@ -70,40 +54,21 @@ pub enum FolderError {
 /// Why a study was not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The study file is wrong.
-    #[error(transparent)]
-    Input(#[from] InputErrors),
-    /// A model has not what a command asks of it.
+    /// The study cannot be worked on as was asked.
     #[error(transparent)]
     Request(#[from] RequestErrors),
     /// The folder is not fit.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// A data set is not what it should be, or could not be written.
+    /// A file of the study's folder is not what it should be, or could not be read or written.
     #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// A file of the study's folder could not be read or written while the study ran.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The file system's answer.
-        source: io::Error,
-    },
+    File(#[from] FileError),
+    /// The weights of a fixed network are not what they should be.
+    #[error(transparent)]
+    Features(#[from] FeatureFileError),
     /// The records could not be kept.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// A file of the study's folder does not hold what this program wrote there.
-    #[error("{path}: {reason}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Options of a command are out of range; all problems.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: "))]
-    Options(Vec<RangeError>),
     /// The work itself failed.
     #[error("{what}: {source}")]
     Failed {
@@ -123,27 +88,19 @@ impl RunError {
         Self::Failed { what: what.into(), source: source.into() }
     }
 
-    /// A file of the study's folder that could not be read or written.
-    pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        |source| Self::File { path, source }
-    }
-
     /// Whether the user must change the input (exit code 2), rather than the run having failed (exit code 1).
     pub fn is_input(&self) -> bool {
         match self {
-            // A damaged file is something the user hands over with the folder.
-            Self::Input(_) | Self::Request(_) | Self::Folder(_) | Self::Damaged { .. } | Self::Options(_) => {
-                true
-            }
-            Self::Dataset(error) => error.is_input(),
-            Self::File { .. } | Self::Journal(_) | Self::Failed { .. } => false,
+            Self::Request(_) | Self::Folder(_) | Self::Features(_) => true,
+            Self::File(error) => error.is_input(),
+            Self::Journal(_) | Self::Failed { .. } => false,
         }
     }
 }
 
 /// Why a part of a study did not come to its end.
-pub(crate) enum Halt {
+#[derive(Debug)]
+pub enum Halt {
     /// It was asked to stop. What a checkpoint does not hold is done again when the study goes on.
     Stopped,
     /// It failed.

@@ -13,8 +13,8 @@
 //!
 //! Deliberately absent: clocks in the first two files, and any knowledge of what the numbers mean.
 
-use crate::durable;
 use crate::event_file::EventFile;
+use cm_host::durable;
 use cm_image::{GridError, ImageBatch};
 use cm_network::Weights;
 use std::fs::{File, OpenOptions};

@@ -3,12 +3,13 @@
 
 use crate::classifier::{accuracy, train_classifier};
 use crate::error::RunError;
-use crate::phase::{damaged, read, write_file};
-use crate::plan::to_ron;
 use crate::seed::NamedSeeds;
+use crate::tensor_file::{read, write_file};
 use cm_datasets::{Dataset, DatasetConfig};
 use cm_evaluator::NetworkJudge;
+use cm_host::FileError;
 use cm_image::ImageBatch;
+use cm_study::to_ron;
 use std::path::Path;
 
 /// Channels of the first layer: 64 features, as the shipped judge has.
@@ -65,7 +66,7 @@ fn trained(
     if let Some(path) = &path
         && let Some(file) = read(path)?
     {
-        return NetworkJudge::from_file(&file).map_err(|error| damaged(path, &error));
+        return Ok(NetworkJudge::from_file(&file).map_err(|error| FileError::damaged(path, error))?);
     }
     let train_images = (PASSES * train.len() as u64).clamp(TRAIN_IMAGES[0], TRAIN_IMAGES[1]);
     let (network, weights) = train_classifier(train, CHANNELS, train_images, NamedSeeds::judge().features)

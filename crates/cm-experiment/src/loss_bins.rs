@@ -7,7 +7,7 @@ use cm_diffusion::SigmaRange;
 use cm_training::ImageLoss;
 
 /// Bins over the range of noise levels.
-pub(crate) const BINS: usize = 16;
+pub const BINS: usize = 16;
 
 /// Sums of losses since the last record. They travel with checkpoints, so that a resumed run records the same means.
 #[derive(Clone, Debug, PartialEq)]

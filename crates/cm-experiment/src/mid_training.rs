@@ -3,62 +3,22 @@
 //! Arms that agree on all that decides it share it, as they share a teacher; it lies in `mid-training/HASH`.
 
 use crate::assemble::distance;
-use crate::config::ExperimentConfig;
 use crate::context::Context;
 use crate::error::{Halt, RunError};
-use crate::phase::{damaged, read, write_file};
-use crate::progress::Progress;
+use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
 use crate::run::Run;
-use crate::run_dir::TeacherKey;
-use crate::samplers::{DpmSolverPlusPlusConfig, FlowConfig, TeacherMethodConfig, TeacherSamplerConfig};
 use crate::seed::NamedSeeds;
-use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
-use cm_consistency::{DistanceConfig, MidTrainingStep, Trajectories};
-use cm_diffusion::{
-    Denoiser, DpmSolverPlusPlus, FlowEnd, NoiseLevels, NumLevels, ProbabilityFlow, WeightingConfig, noise,
-};
+use crate::tensor_file::{read, write_file};
+use cm_consistency::{MidTrainingStep, Trajectories};
+use cm_diffusion::{Denoiser, DpmSolverPlusPlus, NoiseLevels, NumLevels, ProbabilityFlow, noise};
+use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
 use cm_network::Weights;
-use cm_training::{StepReport, TrainConfig};
-use serde::{Deserialize, Serialize};
-
-/// Consistency mid-training (Hu et al. 2025, CMT): before its own training the student learns, from each state of the
-/// teacher's trajectories, where the trajectory ends.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MidTrainingConfig {
-    /// Batches, optimiser, learning rate; the first average is what the student starts from.
-    pub train: TrainConfig,
-    /// Trajectories that are kept, at least 1.
-    pub trajectories: usize,
-    /// How they are made; without fresh noise.
-    pub sampler: TeacherSamplerConfig,
-    /// How the student's output is compared with a trajectory's end.
-    pub distance: DistanceConfig,
-    /// The weight of a state.
-    pub weighting: WeightingConfig,
-}
-
-impl Default for MidTrainingConfig {
-    fn default() -> Self {
-        let flow = DpmSolverPlusPlusConfig { end: FlowEnd::SigmaMin };
-        Self {
-            train: TrainConfig {
-                total_images: 38_400_000, // Hu et al. 2025, CIFAR-10
-                batch: 128,               // Hu et al. 2025, CIFAR-10
-                ..TrainConfig::default()  // the rest as beside that type
-            },
-            trajectories: 50_000, // ours: as many as CIFAR-10 has images
-            sampler: TeacherSamplerConfig {
-                method: TeacherMethodConfig::DpmSolverPlusPlus(flow), // Hu et al. 2025
-                levels: 17,                                           // Hu et al. 2025: 16 steps
-                spacing: None,                                        // as the student's
-            },
-            distance: DistanceConfig::default(), // Hu et al. 2025 have LPIPS or squared differences
-            weighting: WeightingConfig::Uniform, // ours: the paper's is not known to us
-        }
-    }
-}
+use cm_study::{
+    DpmSolverPlusPlusConfig, FlowConfig, MidTrainingConfig, TeacherKey, TeacherMethodConfig,
+    TeacherSamplerConfig,
+};
+use cm_training::StepReport;
 
 /// Trajectories are made so many at a time.
 const BATCH: usize = 500;
@@ -79,7 +39,7 @@ impl Run<'_> {
         let path = folder.path().join(MODEL_FILE);
         if let Some(file) = read(&path)? {
             let mut weights = weights;
-            file.load_weights(&prefix(0), &mut weights).map_err(|error| damaged(&path, &error))?;
+            file.load_weights(&prefix(0), &mut weights).map_err(|error| FileError::damaged(&path, error))?;
             return Ok(weights);
         }
         let seeds = NamedSeeds::of(self.planned.seed);
@@ -166,18 +126,4 @@ fn levels(context: &Context, config: &TeacherSamplerConfig) -> Result<NoiseLevel
         None => context.discretisation.noise_levels(levels),
     });
     levels.map_err(|error| RunError::failed("the levels of the trajectories", error))
-}
-
-/// Bytes of the kept trajectories.
-pub(crate) fn bytes_kept(config: &MidTrainingConfig, values: usize) -> u64 {
-    let numbers = (config.trajectories as u64).saturating_mul(config.sampler.levels as u64);
-    numbers.saturating_mul(values as u64).saturating_mul(4)
-}
-
-/// All that decides the weights after mid-training, but its seed.
-pub(crate) fn decided_by(experiment: &ExperimentConfig, config: &MidTrainingConfig, seed: u64) -> String {
-    let ExperimentConfig { dataset, network, class_conditional, teacher, teacher_seed, consistency, .. } =
-        experiment;
-    let start = (&consistency.init, &consistency.discretisation);
-    crate::plan::to_ron(&(dataset, network, class_conditional, teacher, teacher_seed, start, config, seed))
 }

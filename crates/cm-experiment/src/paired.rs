@@ -10,15 +10,15 @@ use std::collections::BTreeMap;
 type Line<'a> = (&'a str, &'a str, &'a str, usize);
 
 /// Differences of some lines from others: mean and standard error of the mean over the seeds that both have.
-pub(crate) struct Differences {
+pub struct Differences {
     /// What the table is, for people.
-    pub(crate) what: String,
+    pub what: String,
     /// Its cells, head first: arm, model, sampler, number of pairs, and a column for each metric.
-    pub(crate) table: Vec<Vec<String>>,
+    pub table: Vec<Vec<String>>,
 }
 
 /// The tables of [`differences`] as text, each with a line that says what it is; nothing if there are none.
-pub(crate) fn differences_text(rows: &[ReportRow]) -> Option<String> {
+pub fn differences_text(rows: &[ReportRow]) -> Option<String> {
     let texts: Vec<String> = (differences(rows).iter())
         .map(|Differences { what, table }| format!("{what}\n\n{}", align(table)))
         .collect();
@@ -28,7 +28,7 @@ pub(crate) fn differences_text(rows: &[ReportRow]) -> Option<String> {
 /// What the seeds of a study tell about its differences: of every other arm from the first, each sampler compared with
 /// its own kind or, where the first arm has none, with one of as many evaluations; and of every further sampler of a
 /// model from its first. A table without a line that shares two seeds with another is left out.
-pub(crate) fn differences(rows: &[ReportRow]) -> Vec<Differences> {
+pub fn differences(rows: &[ReportRow]) -> Vec<Differences> {
     let values = Values::of(rows);
     let Some(&(first, ..)) = values.lines.first() else { return Vec::new() };
     let of_first_arm = |&(arm, model, sampler, nfe): &Line| {

@@ -1,21 +1,18 @@
 //! One piece of training inside a run: batches, journal, checkpoints, stopping, going on.
 
-use crate::config::LoggingConfig;
-use crate::durable;
 use crate::error::{Halt, RunError};
 use crate::journal::Journal;
 use crate::loss_bins::LossBins;
 use crate::processes;
-use crate::progress::Progress;
 use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
-use crate::stop::StopFlag;
+use crate::tensor_file::{read, write_file};
 use cm_datasets::{Dataset, DatasetError, Loader, Prefetch};
 use cm_diffusion::SigmaRange;
+use cm_host::{FileError, Progress, StopFlag};
+use cm_study::LoggingConfig;
 use cm_tensor::{CheckpointError, TensorFile};
 use cm_training::{Batch, Control, StepReport, TrainConfig, TrainError, TrainStep, train};
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::Instant;
@@ -54,7 +51,7 @@ impl Phase<'_> {
         let mut losses = LossBins::new(self.range);
         let done = match read(&path)? {
             Some(file) => {
-                let damaged = |error: CheckpointError| damaged(&path, &error);
+                let damaged = |error: CheckpointError| FileError::damaged(&path, error);
                 method.load(&file).map_err(damaged)?;
                 let text = file.metadata.get(LOSSES).and_then(|text| losses.restore(text));
                 text.ok_or_else(|| damaged(CheckpointError::Entry(LOSSES.into())))?;
@@ -177,21 +174,6 @@ impl From<DatasetError> for PhaseError {
     }
 }
 
-/// The content of a checkpoint or model file; `None` if there is no such file.
-pub(crate) fn read(path: &Path) -> Result<Option<TensorFile>, RunError> {
-    match fs::read(path) {
-        Ok(bytes) => TensorFile::decode(&bytes).map(Some).map_err(|error| damaged(path, &error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(RunError::File { path: path.to_owned(), source }),
-    }
-}
-
-/// Writes a checkpoint or model file in one step.
-pub(crate) fn write_file(path: &Path, file: &TensorFile) -> Result<(), RunError> {
-    let bytes = file.encode().map_err(|error| RunError::failed("encoding a checkpoint", error))?;
-    durable::write(path, &bytes).map_err(RunError::file(path))
-}
-
 /// The key of a checkpoint's [`LossBins`].
 const LOSSES: &str = "loss_by_level";
 
@@ -200,11 +182,6 @@ fn write<S: TrainStep>(path: &Path, method: &S, losses: &LossBins) -> Result<(),
     method.save(&mut file);
     file.metadata.insert(LOSSES.into(), losses.to_text());
     write_file(path, &file)
-}
-
-/// A file that is not what this program wrote there.
-pub(crate) fn damaged(path: &Path, error: &CheckpointError) -> RunError {
-    RunError::Damaged { path: path.to_owned(), reason: error.to_string() }
 }
 
 #[cfg(test)]

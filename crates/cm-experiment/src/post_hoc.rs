@@ -1,82 +1,67 @@
-//! Snapshots of power averages on the disk, and the averages worked out from them.
-//!
-//! `snapshots/STEP.safetensors` in a run's folder holds the tracked averages as they stood after that step. There are
-//! as many as [`SnapshotsConfig::count`] says, no matter how often the run is stopped: a snapshot is a function of its
-//! step, and one that is taken again is written over by the same bytes.
+//! Averages of other widths than a run's own, worked out and scored after its end: `cm ema`.
 
-use crate::error::{FolderError, RunError};
-use crate::phase::{damaged, read, write_file};
-use crate::run_dir::RunDir;
-use cm_network::{TensorFile, Weights};
-use cm_training::{Fit, PowerEma, Profile, SnapshotsConfig, StepReport, TrainConfig, TrainState};
+use crate::error::{FolderError, Halt, RunError, RunOutcome};
+use crate::execute::outcome;
+use crate::model_file::{ModelKind, model_file};
+use crate::run::Run;
+use crate::run_dir::{RunDir, StudyDir};
+use crate::tensor_file::write_file;
+use crate::{snapshots, table};
+use cm_host::{FileError, Progress, StopFlag};
+use cm_training::EmaConfig;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
-fn path(folder: &RunDir, step: u64) -> PathBuf {
-    folder.path().join("snapshots").join(format!("{step:08}.safetensors"))
+/// Works out averages of other widths from the snapshots of a finished run, `STUDY/ARM/seed-N`, and scores them as the
+/// study scores its own. Each is written to `post-hoc/` in the run's folder as a model of its own; the study's report
+/// stays as it is.
+///
+/// # Errors
+/// [`RunError`] if the folder is no run of a study, kept no snapshots or has not come to its end.
+pub fn post_hoc_ema(
+    run_dir: &Path,
+    sigma_rels: &[f32],
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    let full = fs::canonicalize(run_dir).map_err(FileError::io(run_dir))?;
+    let no_run = || {
+        let reason = "its study has no such run; give a folder such as runs/STUDY/ARM/seed-0".to_owned();
+        FolderError::NoAverages { path: run_dir.to_owned(), reason }
+    };
+    let study_dir =
+        full.ancestors().nth(2).filter(|dir| dir.join("plan.ron").is_file()).ok_or_else(no_run)?;
+    let (dir, study) = StudyDir::reopen(study_dir)?;
+    let planned = study.plan.runs().find(|run| full.ends_with(run.name())).ok_or_else(no_run)?;
+    let run = Run::new(&dir, &planned, stop);
+    outcome(&dir, run.post_hoc(&dir.run_dir(&planned)?, sigma_rels, progress))
 }
 
-/// Writes a snapshot if one is due after this step. To be called before the step's checkpoint is written.
-pub(crate) fn snapshot(
-    folder: &RunDir,
-    config: &TrainConfig,
-    state: &TrainState,
-    report: &StepReport,
-) -> Result<(), RunError> {
-    let Some(snapshots) = &config.snapshots else { return Ok(()) };
-    if !snapshots.is_due(report.step, config.steps()) {
-        return Ok(());
-    }
-    let parent = folder.path().join("snapshots");
-    fs::create_dir_all(&parent).map_err(RunError::file(&parent))?;
-    let mut file = TensorFile::default();
-    for (index, tracked) in state.tracked.iter().enumerate() {
-        file.add_weights(&format!("tracked.{index}/"), tracked);
-    }
-    write_file(&path(folder, report.step), &file)
-}
-
-/// The average of width `sigma_rel` at the end of a finished run, and how far its profile is from the wanted one.
-/// `template` has the network's arrays.
-pub(crate) fn reconstruct(
-    folder: &RunDir,
-    config: &TrainConfig,
-    template: &Weights,
-    sigma_rel: f32,
-) -> Result<(Weights, f64), RunError> {
-    let refused = |reason: String| FolderError::NoAverages { path: folder.path().to_owned(), reason };
-    let kept_none = || refused("the run kept no snapshots; `train: (snapshots: ())` asks for them".into());
-    let snapshots = config.snapshots.as_ref().ok_or_else(kept_none)?;
-    if let Some(problem) = PowerEma::problem(sigma_rel, "sigma_rel") {
-        return Err(refused(problem.to_string()).into());
-    }
-    let steps = config.steps();
-    let fit =
-        Fit::new(&profiles(snapshots, steps), Profile { steps, ema: PowerEma::with_sigma_rel(sigma_rel) });
-    let mut factors = fit.factors.iter();
-    let mut sum: Vec<Vec<f64>> = template.iter().map(|(_, _, values)| vec![0.0; values.len()]).collect();
-    let mut weights = template.clone();
-    for step in snapshots.due(steps) {
-        let path = path(folder, step);
-        let file = read(&path)?.ok_or_else(|| {
-            let reason = "the snapshot is not there: the run is not finished, or the file was removed";
-            RunError::Damaged { path: path.clone(), reason: reason.into() }
-        })?;
-        for index in 0..snapshots.sigma_rels.len() {
-            let factor = factors.next().expect("a factor for each snapshot");
-            file.load_weights(&format!("tracked.{index}/"), &mut weights)
-                .map_err(|error| damaged(&path, &error))?;
-            Fit::accumulate(&mut sum, *factor, &weights);
+impl Run<'_> {
+    /// Reconstructs, writes and scores averages of the given widths; their table.
+    fn post_hoc(
+        &self,
+        folder: &RunDir,
+        sigma_rels: &[f32],
+        progress: &mut dyn Progress,
+    ) -> Result<String, Halt> {
+        let config = &self.experiment().consistency.train;
+        let context = self.prepare(progress)?;
+        let parent = folder.path().join("post-hoc");
+        fs::create_dir_all(&parent).map_err(FileError::io(&parent))?;
+        let mut models = Vec::new();
+        for &sigma_rel in sigma_rels {
+            let (weights, error) = snapshots::reconstruct(folder, config, &context.fresh, sigma_rel)?;
+            let name = EmaConfig::Power(sigma_rel).name();
+            let average = std::slice::from_ref(&weights);
+            let file = model_file(ModelKind::Student, self.planned, context.data.sigma_data, average);
+            write_file(&parent.join(format!("{name}.safetensors")), &file)?;
+            progress.note(&format!("{name}: its profile is met up to {:.2} per cent", 100.0 * error));
+            models.push((format!("student-{name}"), weights));
         }
+        let models: Vec<_> = models.iter().map(|(name, weights)| (name.clone(), weights)).collect();
+        let reference = context.reference(self.experiment(), &self.experiment().evaluation.metrics)?;
+        let rows = self.student_scores(&context, &reference, &models, progress)?;
+        Ok(table::markdown(&rows))
     }
-    for (values, sum) in weights.values_mut().zip(&sum) {
-        values.iter_mut().zip(sum).for_each(|(value, sum)| *value = *sum as f32);
-    }
-    Ok((weights, fit.error))
-}
-
-/// The profiles of all snapshots in the order in which they are read.
-fn profiles(snapshots: &SnapshotsConfig, steps: u64) -> Vec<Profile> {
-    let emas: Vec<PowerEma> = snapshots.sigma_rels.iter().map(|&s| PowerEma::with_sigma_rel(s)).collect();
-    snapshots.due(steps).flat_map(|steps| emas.iter().map(move |&ema| Profile { steps, ema })).collect()
 }

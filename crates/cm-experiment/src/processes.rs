@@ -5,15 +5,13 @@
 //! All have the same weights at every step, to the bit. Deliberately absent: how processes reach each other
 //! (`cm_tensor::collective`).
 
-use crate::config::{ExperimentConfig, TeacherSource};
 use crate::error::RunError;
-use crate::plan::Plan;
-use crate::request::Problems;
+use cm_host::FileError;
+use cm_study::{ExperimentConfig, Plan, Problems, TeacherSource};
 use cm_tensor::collective::{CollectiveError, group};
 use cm_training::TrainConfig;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// Whether this process is the one that keeps the results; true for one alone.
 pub fn is_first() -> bool {
@@ -60,7 +58,7 @@ pub(crate) fn check(plan: &Plan) -> Result<(), RunError> {
             known.push(found);
         }
     }
-    problems.check()
+    Ok(problems.check()?)
 }
 
 /// The trainings of an experiment, with their paths.
@@ -80,7 +78,7 @@ impl Aside {
     pub(crate) fn new() -> Result<Self, RunError> {
         let name = format!("cm-process-{}-of-{}", group().rank(), std::process::id());
         let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).map_err(RunError::file(&path))?;
+        fs::create_dir_all(&path).map_err(FileError::io(&path))?;
         Ok(Self(path))
     }
 
@@ -90,9 +88,9 @@ impl Aside {
 
     /// A copy of a study's folder, as far as going on with it needs.
     pub(crate) fn copy(&self, study: &Path) -> Result<PathBuf, RunError> {
-        let name = fs::canonicalize(study).map_err(RunError::file(study))?;
+        let name = fs::canonicalize(study).map_err(FileError::io(study))?;
         let copy = self.0.join(name.file_name().unwrap_or_default());
-        copy_folder(study, &copy).map_err(RunError::file(study))?;
+        copy_folder(study, &copy).map_err(FileError::io(study))?;
         Ok(copy)
     }
 }

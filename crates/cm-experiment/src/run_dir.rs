@@ -15,15 +15,11 @@
 //! A run whose `scores.csv` is there is finished; so is a study whose `report.csv` is there. Nothing is overwritten
 //! silently: a folder that holds anything else than the same plan is an error.
 
-use crate::config::{ExperimentConfig, TeacherSource};
-use crate::durable;
 use crate::error::{FolderError, RunError};
-use crate::load::Study;
-use crate::mid_training::{self, MidTrainingConfig};
 use crate::paired;
-use crate::plan::{Plan, PlannedRun, is_file_name, to_ron};
-use crate::provenance::Provenance;
 use crate::table::{self, ReportRow};
+use cm_host::{FileError, Provenance, durable};
+use cm_study::{Plan, PlannedRun, Study, TeacherKey, is_file_name, to_ron};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,14 +68,13 @@ impl StudyDir {
                 return Err(FolderError::Unfinished { path }.into());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(FolderError::NotWritable { path, source }.into()),
+            Err(source) => return Err(FileError::NotWritable { path, source }.into()),
         }
-        fs::create_dir_all(&path)
-            .map_err(|source| FolderError::NotWritable { path: path.clone(), source })?;
+        fs::create_dir_all(&path).map_err(|source| FileError::NotWritable { path: path.clone(), source })?;
         let lock = lock(&path)?;
-        let others = fs::read_dir(&path).map_err(RunError::file(&path))?;
+        let others = fs::read_dir(&path).map_err(FileError::io(&path))?;
         for entry in others {
-            let name = entry.map_err(RunError::file(&path))?.file_name();
+            let name = entry.map_err(FileError::io(&path))?.file_name();
             // A process that ended before its plan was written leaves only these.
             if !name.to_string_lossy().starts_with('.') && name != "study.ron" {
                 return Err(FolderError::OtherPlan { path }.into());
@@ -87,7 +82,7 @@ impl StudyDir {
         }
         for (name, text) in [("study.ron", &study.text), ("plan.ron", &plan)] {
             durable::write(&path.join(name), text.as_bytes())
-                .map_err(|source| FolderError::NotWritable { path: path.clone(), source })?;
+                .map_err(|source| FileError::NotWritable { path: path.clone(), source })?;
         }
         Ok(Opened::New(Self { path, _lock: lock }))
     }
@@ -125,12 +120,12 @@ impl StudyDir {
     ///
     /// # Errors
     /// [`FolderError`] if it cannot be written, or one process works on the whole study.
-    pub(crate) fn share(path: &Path) -> Result<Self, RunError> {
-        let not_writable = |source| FolderError::NotWritable { path: path.to_owned(), source };
+    pub fn share(path: &Path) -> Result<Self, RunError> {
+        let not_writable = |source| FileError::NotWritable { path: path.to_owned(), source };
         let file = File::create(path.join(".lock")).map_err(not_writable)?;
         match file.try_lock_shared() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
-            Err(TryLockError::WouldBlock) => Err(FolderError::Busy { path: path.to_owned() }.into()),
+            Err(TryLockError::WouldBlock) => Err(FileError::Busy { path: path.to_owned() }.into()),
             Err(TryLockError::Error(source)) => Err(not_writable(source).into()),
         }
     }
@@ -143,7 +138,7 @@ impl StudyDir {
     /// The folder of one run, made with its plan and provenance if it is not there.
     ///
     /// # Errors
-    /// [`RunError::File`] if it cannot be made, [`RunError::Damaged`] if it holds another run's plan.
+    /// [`FileError::Io`] if it cannot be made, [`FileError::Damaged`] if it holds another run's plan.
     pub fn run_dir(&self, run: &PlannedRun) -> Result<RunDir, RunError> {
         debug_assert!(is_file_name(&run.arm), "plans have such names only");
         let path = self.path.join(&run.arm).join(format!("seed-{}", run.seed));
@@ -169,17 +164,17 @@ impl StudyDir {
     /// The folder of something else that runs share, such as a classifier, by its name.
     ///
     /// # Errors
-    /// [`RunError::File`] if it cannot be made.
+    /// [`FileError::Io`] if it cannot be made.
     pub fn shared_dir(&self, name: &str) -> Result<PathBuf, RunError> {
         let path = self.path.join("shared").join(name);
-        fs::create_dir_all(&path).map_err(RunError::file(&path))?;
+        fs::create_dir_all(&path).map_err(FileError::io(&path))?;
         Ok(path)
     }
 
     /// Writes `report.csv` and `report.md` and returns the table. The study is then finished.
     ///
     /// # Errors
-    /// [`RunError::File`] if they cannot be written.
+    /// [`FileError::Io`] if they cannot be written.
     pub fn write_report(&self, question: &str, rows: &[ReportRow]) -> Result<String, RunError> {
         let table = result(rows);
         let title = if question.is_empty() { "Report" } else { question };
@@ -187,9 +182,9 @@ impl StudyDir {
             "# {title}\n\n{table}\nMean and, over several seeds, standard deviation. Scores of different numbers of samples do not compare.\n"
         );
         let path = self.path.join("report.md");
-        durable::write(&path, text.as_bytes()).map_err(RunError::file(&path))?;
+        durable::write(&path, text.as_bytes()).map_err(FileError::io(&path))?;
         let path = self.path.join("report.csv");
-        durable::write(&path, table::to_csv(rows).as_bytes()).map_err(RunError::file(&path))?;
+        durable::write(&path, table::to_csv(rows).as_bytes()).map_err(FileError::io(&path))?;
         Ok(table)
     }
 }
@@ -222,19 +217,22 @@ fn result(rows: &[ReportRow]) -> String {
     table::markdown(rows) + &differences
 }
 
-pub(crate) fn read_rows(path: &Path) -> Result<Vec<ReportRow>, RunError> {
-    let text = fs::read_to_string(path).map_err(RunError::file(path))?;
-    table::from_csv(&text)
-        .map_err(|error| RunError::Damaged { path: path.to_owned(), reason: error.to_string() })
+/// The rows of `report.csv` or of a run's `scores.csv`.
+///
+/// # Errors
+/// [`FileError`] if they cannot be read.
+pub fn read_rows(path: &Path) -> Result<Vec<ReportRow>, FileError> {
+    let text = fs::read_to_string(path).map_err(FileError::io(path))?;
+    table::from_csv(&text).map_err(|error| FileError::damaged(path, error))
 }
 
 /// Takes the folder's lock, or says who is in the way.
-fn lock(path: &Path) -> Result<File, FolderError> {
-    let not_writable = |source| FolderError::NotWritable { path: path.to_owned(), source };
+fn lock(path: &Path) -> Result<File, FileError> {
+    let not_writable = |source| FileError::NotWritable { path: path.to_owned(), source };
     let file = File::create(path.join(".lock")).map_err(not_writable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(FolderError::Busy { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(FileError::Busy { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => Err(not_writable(source)),
     }
 }
@@ -248,22 +246,22 @@ pub struct RunDir {
 impl RunDir {
     fn open(path: PathBuf, plan: &str, seed: u64) -> Result<Self, RunError> {
         for folder in [path.clone(), path.join("checkpoints"), path.join("samples")] {
-            fs::create_dir_all(&folder).map_err(RunError::file(&folder))?;
+            fs::create_dir_all(&folder).map_err(FileError::io(&folder))?;
         }
         let file = path.join("plan.ron");
         match fs::read_to_string(&file) {
             Ok(found) if found == plan => return Ok(Self { path }),
             Ok(_) => {
                 let reason = "it holds another plan than the study's".to_owned();
-                return Err(RunError::Damaged { path: file, reason });
+                return Err(FileError::Damaged { path: file, reason }.into());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(RunError::File { path: file, source }),
+            Err(source) => return Err(FileError::Io { path: file, source }.into()),
         }
         let provenance = path.join("provenance.ron");
         durable::write(&provenance, to_ron(&Provenance::of_this_process(seed)).as_bytes())
-            .map_err(RunError::file(&provenance))?;
-        durable::write(&file, plan.as_bytes()).map_err(RunError::file(&file))?;
+            .map_err(FileError::io(&provenance))?;
+        durable::write(&file, plan.as_bytes()).map_err(FileError::io(&file))?;
         Ok(Self { path })
     }
 
@@ -286,7 +284,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`RunError`] if they are there but cannot be read.
-    pub fn scores(&self) -> Result<Option<Vec<ReportRow>>, RunError> {
+    pub fn scores(&self) -> Result<Option<Vec<ReportRow>>, FileError> {
         let path = self.path.join("scores.csv");
         if path.exists() { read_rows(&path).map(Some) } else { Ok(None) }
     }
@@ -294,56 +292,18 @@ impl RunDir {
     /// Writes its scores; it is then finished.
     ///
     /// # Errors
-    /// [`RunError::File`] if they cannot be written.
+    /// [`FileError::Io`] if they cannot be written.
     pub fn write_scores(&self, rows: &[ReportRow]) -> Result<(), RunError> {
         let path = self.path.join("scores.csv");
-        durable::write(&path, table::to_csv(rows).as_bytes()).map_err(RunError::file(&path))
-    }
-}
-
-/// What decides a trained teacher: runs with the same key share it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TeacherKey {
-    /// Sixteen hexadecimal digits, the name of its folder.
-    pub hash: String,
-    /// Seed of its training.
-    pub seed: u64,
-    decided_by: String,
-}
-
-impl TeacherKey {
-    fn new(seed: u64, decided_by: String) -> Self {
-        let hash = blake3::hash(decided_by.as_bytes()).to_hex()[..16].to_owned();
-        Self { hash, seed, decided_by }
-    }
-
-    /// The key of a mid-training of a run with this seed.
-    pub(crate) fn of_mid_training(
-        experiment: &ExperimentConfig,
-        config: &MidTrainingConfig,
-        seed: u64,
-    ) -> Self {
-        Self::new(seed, mid_training::decided_by(experiment, config, seed))
-    }
-
-    /// The key of the teacher of an experiment; `None` if none is trained.
-    pub fn of(experiment: &ExperimentConfig) -> Option<Self> {
-        let ExperimentConfig { dataset, network, class_conditional, teacher, teacher_seed, .. } = experiment;
-        match teacher {
-            TeacherSource::Trained(teacher) => {
-                let decided_by = to_ron(&(dataset, network, class_conditional, teacher, teacher_seed));
-                Some(Self::new(*teacher_seed, decided_by))
-            }
-            TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,
-        }
+        Ok(durable::write(&path, table::to_csv(rows).as_bytes()).map_err(FileError::io(&path))?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ArmConfig, ArmsConfig, StudyConfig};
     use cm_network::{MlpConfig, NetworkConfig};
+    use cm_study::{ArmConfig, ArmsConfig, ExperimentConfig, StudyConfig, TeacherSource};
 
     fn study(seeds: &[u64]) -> Study {
         let base =
@@ -388,7 +348,7 @@ mod tests {
         let study = study(&[0, 1]);
         let dir = new(StudyDir::create(&study, out.path()).unwrap());
         let busy = StudyDir::create(&study, out.path()).err().unwrap();
-        assert!(matches!(busy, RunError::Folder(FolderError::Busy { .. })), "{busy}");
+        assert!(matches!(busy, RunError::File(FileError::Busy { .. })), "{busy}");
         let run = study.plan.runs().next().unwrap();
         let run_dir = dir.run_dir(&run).unwrap();
         assert!(run_dir.scores().unwrap().is_none());

@@ -1,33 +1,30 @@
 //! The student of a run: trained, looked at on the way, scored.
 
 use crate::assemble::{continuous_pairs, distance, segments, trajectory};
-use crate::config::MethodConfig;
 use crate::context::Context;
 use crate::error::{Halt, RunError};
 use crate::event_file::{EventFile, HyperParameter};
-use crate::flatten::flatten;
 use crate::journal::Journal;
-use crate::loss_bins;
-use crate::phase::{damaged, is_due, read, write_file};
-use crate::plan::to_ron;
-use crate::post_hoc;
+use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
+use crate::phase::is_due;
 use crate::processes::is_first;
-use crate::progress::Progress;
 use crate::run::Run;
 use crate::run_dir::RunDir;
-use crate::samplers::{JumpsConfig, StudentSamplerConfig};
 use crate::seed::NamedSeeds;
 use crate::student_model::{Student, stage_file};
 use crate::table::ReportRow;
-use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
+use crate::tensor_file::{read, write_file};
+use crate::{loss_bins, snapshots};
 use cm_consistency::{
     ConsistencyStep, CurriculumConfig, InitConfig, JumpParts, Parts, Probe, ProgressiveStep, ShortcutStep,
     Stage,
 };
 use cm_diffusion::ModelError;
 use cm_evaluator::Reference;
+use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
 use cm_network::Weights;
+use cm_study::{JumpsConfig, MethodConfig, StudentSamplerConfig, flatten, to_ron};
 use cm_training::{EmaConfig, StepReport, TrainState, TrainStep};
 use std::fs;
 
@@ -102,7 +99,7 @@ fn value_of(text: &str) -> HyperParameter {
 
 impl Run<'_> {
     /// Trains and scores the student.
-    pub(crate) fn student(
+    pub fn student(
         &self,
         context: &Context,
         folder: &RunDir,
@@ -190,7 +187,7 @@ impl Run<'_> {
         let last = config.train.steps();
         let probe = self.probe(context, seeds)?;
         let look = |step: &S, report: &StepReport, journal: &mut Journal, progress: &mut dyn Progress| {
-            post_hoc::snapshot(folder, &config.train, step.state(), report)?;
+            snapshots::snapshot(folder, &config.train, step.state(), report)?;
             if !is_first() {
                 return Ok(());
             }
@@ -258,7 +255,7 @@ impl Run<'_> {
     /// What decided the run and what came of it, for TensorBoard to compare arms: every value of the plan that is
     /// written for a single run, and the scores behind the last step.
     fn write_hyper_parameters(&self, folder: &RunDir, last: u64, rows: &[ReportRow]) -> Result<(), RunError> {
-        let failed = RunError::file(folder.path());
+        let failed = FileError::io(folder.path());
         let values: Vec<(String, HyperParameter)> = flatten(&to_ron(self.experiment()))
             .into_iter()
             .map(|leaf| (leaf.path, value_of(&leaf.text)))
@@ -274,7 +271,7 @@ impl Run<'_> {
             events.hyper_parameters(last + 1, &[vec![arm, seed], values].concat())?;
             events.sync()
         };
-        write().map_err(failed)
+        Ok(write().map_err(failed)?)
     }
 
     /// Writes the student of a stage of progressive distillation.
@@ -287,7 +284,7 @@ impl Run<'_> {
     ) -> Result<(), RunError> {
         let path = stage_file(folder.path(), stage.steps);
         let parent = folder.path().join("stages");
-        fs::create_dir_all(&parent).map_err(RunError::file(&parent))?;
+        fs::create_dir_all(&parent).map_err(FileError::io(&parent))?;
         let sigma_data = context.data.sigma_data;
         write_file(&path, &model_file(ModelKind::Student, self.planned, sigma_data, &state.averages))
     }
@@ -306,12 +303,13 @@ impl Run<'_> {
             let path = stage_file(folder.path(), *steps);
             let file = read(&path)?.ok_or_else(|| {
                 let reason = "the model of a stage is not there: the file was removed".to_owned();
-                RunError::Damaged { path: path.clone(), reason }
+                FileError::Damaged { path: path.clone(), reason }
             })?;
             let mut averages = Vec::new();
             for index in 0..self.experiment().consistency.train.ema.len() {
                 let mut weights = context.fresh.clone();
-                file.load_weights(&prefix(index), &mut weights).map_err(|error| damaged(&path, &error))?;
+                file.load_weights(&prefix(index), &mut weights)
+                    .map_err(|error| FileError::damaged(&path, error))?;
                 averages.push(weights);
             }
             let models: Vec<_> = self.names().into_iter().zip(&averages).collect();

@@ -1,17 +1,16 @@
 //! What a run's student is, and how it is sampled. Deliberately absent: its training.
 
 use crate::assemble::{jumps, student_sampler};
-use crate::config::{ExperimentConfig, MethodConfig};
 use crate::context::Context;
 use crate::error::RunError;
-use crate::samplers::StudentSamplerConfig;
 use cm_consistency::{ConsistencyModel, JumpModel};
 use cm_diffusion::{Labels, Sampler};
 use cm_network::Weights;
+use cm_study::{ExperimentConfig, MethodConfig, StudentSamplerConfig};
 use std::path::{Path, PathBuf};
 
 /// What a run's student is.
-pub(crate) enum Student<'a> {
+pub enum Student<'a> {
     /// It knows where trajectories end; of several segments, where they leave theirs.
     Consistency(ConsistencyModel<'a>),
     /// It jumps along trajectories.

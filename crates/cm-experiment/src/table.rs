@@ -33,7 +33,7 @@ pub struct ReportRow {
 pub struct ReportError(#[from] csv::Error);
 
 /// The rows as CSV, with [`REPORT_HEADER`].
-pub(crate) fn to_csv(rows: &[ReportRow]) -> String {
+pub fn to_csv(rows: &[ReportRow]) -> String {
     let mut writer =
         csv::WriterBuilder::new().has_headers(false).from_writer(format!("{REPORT_HEADER}\n").into_bytes());
     for row in rows {
@@ -47,7 +47,7 @@ pub(crate) fn to_csv(rows: &[ReportRow]) -> String {
 ///
 /// # Errors
 /// [`ReportError`] if the text is something else.
-pub(crate) fn from_csv(text: &str) -> Result<Vec<ReportRow>, ReportError> {
+pub fn from_csv(text: &str) -> Result<Vec<ReportRow>, ReportError> {
     Ok(csv::Reader::from_reader(text.as_bytes()).deserialize().collect::<Result<_, _>>()?)
 }
 
@@ -60,49 +60,53 @@ impl ReportRow {
     }
 
     /// The metric's name without the number of samples, which has a column of its own in the table.
-    pub(crate) fn stem(&self) -> &str {
+    pub fn stem(&self) -> &str {
         self.metric.strip_suffix(&format!("-{}", self.samples)).unwrap_or(&self.metric)
     }
 }
 
 /// One line of a study's table: a way of sampling a model, with the values over seeds.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct TableLine {
+pub struct TableLine {
     /// The arm, or `-` for a floor or teacher that several arms have in common.
-    pub(crate) arm: String,
-    pub(crate) model: String,
-    pub(crate) sampler: String,
-    pub(crate) nfe: usize,
-    pub(crate) samples: usize,
+    pub arm: String,
+    /// What was judged.
+    pub model: String,
+    /// How it was sampled.
+    pub sampler: String,
+    /// Network evaluations for each image.
+    pub nfe: usize,
+    /// Images drawn.
+    pub samples: usize,
     /// For each metric of the table one value a seed; empty if it was not measured.
-    pub(crate) values: Vec<Vec<f64>>,
+    pub values: Vec<Vec<f64>>,
 }
 
 impl TableLine {
     /// One text for each metric: mean and spread, or `-`.
-    pub(crate) fn cells(&self) -> Vec<String> {
+    pub fn cells(&self) -> Vec<String> {
         self.values.iter().map(|v| if v.is_empty() { "-".to_owned() } else { cell(v) }).collect()
     }
 
     /// Whether it belongs to one arm and not to all.
-    pub(crate) fn is_of_an_arm(&self) -> bool {
+    pub fn is_of_an_arm(&self) -> bool {
         self.model != "floor" && self.model != "teacher"
     }
 }
 
 /// The table of a study.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Table {
+pub struct Table {
     /// The metrics without their numbers of samples, in the order of their appearance.
-    pub(crate) metrics: Vec<String>,
+    pub metrics: Vec<String>,
     /// Floor and teacher first, then the arms in their order. Lines of the floor or a teacher that several arms have
     /// in common appear once.
-    pub(crate) lines: Vec<TableLine>,
+    pub lines: Vec<TableLine>,
 }
 
 impl Table {
     /// The table of these rows.
-    pub(crate) fn new(rows: &[ReportRow]) -> Self {
+    pub fn new(rows: &[ReportRow]) -> Self {
         let mut metrics: Vec<&str> = Vec::new();
         let mut keys: Vec<Line> = Vec::new();
         let mut values: BTreeMap<(Line, &str), Vec<f64>> = BTreeMap::new();
@@ -142,7 +146,7 @@ impl Table {
 
 /// The table of a study: one column for each metric, holding the mean over seeds and, if there are several, the sample
 /// standard deviation. Valid Markdown, and aligned for the terminal.
-pub(crate) fn markdown(rows: &[ReportRow]) -> String {
+pub fn markdown(rows: &[ReportRow]) -> String {
     let Table { metrics, lines } = Table::new(rows);
     let mut table = vec![["arm", "model", "sampler", "NFE", "samples"].map(str::to_owned).to_vec()];
     table[0].extend(metrics);
@@ -165,7 +169,7 @@ fn cell(values: &[f64]) -> String {
 }
 
 /// The mean of at least one value, and of several the sample standard deviation.
-pub(crate) fn mean_and_spread(values: &[f64]) -> (f64, Option<f64>) {
+pub fn mean_and_spread(values: &[f64]) -> (f64, Option<f64>) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
@@ -173,7 +177,7 @@ pub(crate) fn mean_and_spread(values: &[f64]) -> (f64, Option<f64>) {
 }
 
 /// `value` with as many decimals as give `scale` four significant digits.
-pub(crate) fn number(value: f64, scale: f64) -> String {
+pub fn number(value: f64, scale: f64) -> String {
     if !value.is_finite() {
         return value.to_string();
     }
@@ -185,7 +189,7 @@ pub(crate) fn number(value: f64, scale: f64) -> String {
 }
 
 /// Pads every column to its widest cell: names to the left, numbers to the right.
-pub(crate) fn align(table: &[Vec<String>]) -> String {
+pub fn align(table: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..table[0].len())
         .map(|column| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3))
         .collect();

@@ -1,25 +1,45 @@
 //! The teacher of a run: trained once for all runs that share it, scored beside held-out data, and drawn.
 
 use crate::assemble::teacher_sampler;
-use crate::config::TeacherSource;
 use crate::context::Context;
 use crate::error::{Halt, RunError};
-use crate::phase::{damaged, read, write_file};
+use crate::judge;
+use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
 use crate::processes::is_first;
-use crate::progress::Progress;
 use crate::run::Run;
-use crate::run_dir::TeacherKey;
 use crate::seed::NamedSeeds;
 use crate::table::ReportRow;
-use crate::trained::{MODEL_FILE, ModelKind, model_file, prefix};
+use crate::tensor_file::{read, write_file};
+use crate::weights_file::WeightsFile;
 use cm_diffusion::{Denoiser, Edm, NoiseLevels, NumLevels, Sampler};
 use cm_evaluator::floor;
+use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
 use cm_network::Weights;
+use cm_study::{TeacherKey, TeacherSource};
 use cm_teacher::{Teacher, TeacherStep};
 use cm_training::StepReport;
 
 impl Run<'_> {
+    /// Data, judge, network, and the teacher if there is one to train.
+    pub fn prepare(&self, progress: &mut dyn Progress) -> Result<Context, Halt> {
+        let experiment = self.experiment();
+        let mut context = Context::new(self.planned)?;
+        if judge::is_trained(&experiment.dataset) {
+            context.judge.folder = Some(self.dir.shared_dir(&judge::folder_name(&experiment.dataset))?);
+        }
+        if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
+            context.teacher = Some(self.teacher(&context, &key, progress)?);
+        }
+        if let TeacherSource::File(config) = &experiment.teacher {
+            let file = WeightsFile::open(&config.path)?;
+            // The network was trained with this value, whatever the data of this study are.
+            context.data.sigma_data = file.card.sigma_data;
+            context.teacher = Some(file.weights);
+        }
+        Ok(context)
+    }
+
     /// The averaged weights of the teacher: read if they are there, trained if not.
     pub(crate) fn teacher(
         &self,
@@ -40,7 +60,7 @@ impl Run<'_> {
             .build(context.data.shape(), conditions, seeds.init)
             .map_err(self.failed("the teacher's network"))?;
         if let Some(file) = read(&path)? {
-            file.load_weights(&prefix(0), &mut weights).map_err(|error| damaged(&path, &error))?;
+            file.load_weights(&prefix(0), &mut weights).map_err(|error| FileError::damaged(&path, error))?;
             return Ok(weights);
         }
         let edm = Edm { sigma_data: context.data.sigma_data };
@@ -65,11 +85,7 @@ impl Run<'_> {
     }
 
     /// Scores of held-out data and of the teacher.
-    pub(crate) fn baselines(
-        &self,
-        context: &Context,
-        progress: &mut dyn Progress,
-    ) -> Result<Vec<ReportRow>, Halt> {
+    pub fn baselines(&self, context: &Context, progress: &mut dyn Progress) -> Result<Vec<ReportRow>, Halt> {
         if !is_first() {
             return Ok(Vec::new());
         }

@@ -4,57 +4,24 @@
 //! and noise levels belong to them. This module writes it and reads it back. Deliberately absent: training, and the
 //! teacher's weights, which lie in a folder of their own.
 
-use crate::config::ExperimentConfig;
 use crate::context::Context;
 use crate::error::{FolderError, RunError};
-use crate::parse::options;
-use crate::phase::{damaged as bad_entry, read};
-use crate::plan::{Plan, PlannedRun, to_ron};
+use crate::model_file::{MODEL_FILE, ModelKind, prefix};
 use crate::seed::NamedSeeds;
-use crate::weights_file::{PreconditionConfig, WeightsCard};
+use crate::student_model::{Student, stage_file};
+use crate::tensor_file::read;
 use cm_consistency::ConsistencyModel;
-use cm_diffusion::{Discretisation, Labels, NoiseLevels, NumLevels, QuantityError, SigmaRange};
+use cm_diffusion::{Discretisation, Labels, NoiseLevels, NumLevels, QuantityError, Sampler, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
+use cm_host::FileError;
 use cm_image::{ImageBatch, ImageShape};
-use cm_network::{TensorFile, Weights};
+use cm_network::Weights;
+use cm_study::{
+    ExperimentConfig, Plan, PlannedRun, PreconditionConfig, StudentSamplerConfig, WeightsCard, from_ron,
+};
 use cm_training::EmaConfig;
-use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// Name of the model file in the folder of a run or a teacher.
-pub(crate) const MODEL_FILE: &str = "model.safetensors";
-
-/// Whose weights a model file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum ModelKind {
-    /// A diffusion model's.
-    Teacher,
-    /// A consistency model's.
-    Student,
-}
-
-/// The weights that sampling needs, with the plan they come from.
-pub(crate) fn model_file(
-    kind: ModelKind,
-    run: &PlannedRun,
-    sigma_data: f32,
-    averages: &[Weights],
-) -> TensorFile {
-    let mut file = TensorFile::default();
-    for (index, average) in averages.iter().enumerate() {
-        file.add_weights(&prefix(index), average);
-    }
-    file.metadata.insert("model".into(), to_ron(&kind));
-    file.metadata.insert("plan".into(), to_ron(run));
-    file.metadata.insert("sigma_data".into(), sigma_data.to_string());
-    file
-}
-
-/// What the names of the `index`-th average's weights begin with.
-pub(crate) fn prefix(index: usize) -> String {
-    format!("average.{index}/")
-}
 
 /// A trained student with all that its plan says of it.
 pub struct Trained {
@@ -67,7 +34,7 @@ impl Trained {
     /// The student in `path`: the folder of a finished run, or its model file.
     ///
     /// # Errors
-    /// [`FolderError::NoModel`] if there is none, [`RunError::Damaged`] if the file is not what a run wrote,
+    /// [`FolderError::NoModel`] if there is none, [`FileError::Damaged`] if the file is not what a run wrote,
     /// [`RunError`] if its data cannot be read.
     pub fn open(path: &Path) -> Result<Self, RunError> {
         let trained = Self::open_any(path)?;
@@ -80,19 +47,30 @@ impl Trained {
         }
     }
 
+    /// The student of a stage of progressive distillation, by its number of steps; `folder` is that of the run.
+    ///
+    /// # Errors
+    /// As [`open_any`](Self::open_any).
+    pub fn open_stage(folder: &Path, steps: usize) -> Result<Self, RunError> {
+        Self::open_any(&stage_file(folder, steps))
+    }
+
     /// The student in `path`, as [`open`](Self::open); it may be one that jumps, which has no
     /// [`model`](Self::model).
-    pub(crate) fn open_any(path: &Path) -> Result<Self, RunError> {
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for models that jump.
+    pub fn open_any(path: &Path) -> Result<Self, RunError> {
         let file_path = if path.is_dir() { path.join(MODEL_FILE) } else { path.to_owned() };
         let Some(file) = read(&file_path)? else {
             return Err(no_model(path));
         };
-        let damaged = |reason: String| RunError::Damaged { path: file_path.clone(), reason };
+        let damaged = |reason: String| FileError::Damaged { path: file_path.clone(), reason };
         let text = |key: &str| {
             let text = file.metadata.get(key).map(String::as_str);
             text.ok_or_else(|| damaged(format!("it is no model of a run: it has no entry `{key}`")))
         };
-        let kind = options().from_str(text("model")?).map_err(|error| damaged(error.to_string()))?;
+        let kind = from_ron(text("model")?).map_err(|error| damaged(error.to_string()))?;
         match kind {
             ModelKind::Student => {}
             ModelKind::Teacher => {
@@ -100,20 +78,21 @@ impl Trained {
                 return Err(FolderError::NoModel { path: path.to_owned(), reason }.into());
             }
         }
-        let run: PlannedRun = options()
-            .from_str(text("plan")?)
+        let run: PlannedRun = from_ron(text("plan")?)
             .map_err(|error| damaged(format!("the plan in it cannot be read: {error}")))?;
         let mut context = Context::new(&run)?;
         // The network was trained with this value, whatever became of the data since.
-        context.data.sigma_data = file.parse("sigma_data").map_err(|error| bad_entry(&file_path, &error))?;
+        context.data.sigma_data =
+            file.parse("sigma_data").map_err(|error| FileError::damaged(&file_path, error))?;
         let mut averages = Vec::new();
         for index in 0..run.experiment.consistency.train.ema.len() {
             let mut weights = context.fresh.clone();
-            file.load_weights(&prefix(index), &mut weights).map_err(|error| bad_entry(&file_path, &error))?;
+            file.load_weights(&prefix(index), &mut weights)
+                .map_err(|error| FileError::damaged(&file_path, error))?;
             averages.push(weights);
         }
         if averages.is_empty() {
-            return Err(damaged("it holds no weights".to_owned()));
+            return Err(damaged("it holds no weights".to_owned()).into());
         }
         Ok(Self { run, context, averages })
     }
@@ -146,17 +125,33 @@ impl Trained {
     ///
     /// # Panics
     /// If there is no such average.
-    pub(crate) fn weights(&self, average: usize) -> &Weights {
+    pub fn weights(&self, average: usize) -> &Weights {
         &self.averages[average]
     }
 
-    /// Data, network and noise levels.
-    pub(crate) fn context(&self) -> &Context {
-        &self.context
+    /// The student with one average of its weights, whatever it is.
+    ///
+    /// # Panics
+    /// If there is no such average.
+    pub fn student(&self, average: usize) -> Student<'_> {
+        Student::new(self.experiment(), &self.context, self.averages[average].clone())
+    }
+
+    /// A sampler of its [`student`](Self::student).
+    ///
+    /// # Errors
+    /// [`RunError`] if the sampler does not fit the student.
+    pub fn sampler<'s>(
+        &self,
+        student: &'s Student<'_>,
+        config: &StudentSamplerConfig,
+        labels: Labels,
+    ) -> Result<Box<dyn Sampler + 's>, RunError> {
+        student.sampler(config, &self.context, labels)
     }
 
     /// All that another program needs to know of the model.
-    pub(crate) fn card(&self) -> WeightsCard {
+    pub fn card(&self) -> WeightsCard {
         let shape = self.shape();
         WeightsCard {
             network: self.experiment().network.clone(),
@@ -183,7 +178,7 @@ impl Trained {
     }
 
     /// The spacing of its noise levels.
-    pub(crate) fn discretisation(&self) -> &dyn Discretisation {
+    pub fn discretisation(&self) -> &dyn Discretisation {
         self.context.discretisation.as_ref()
     }
 
@@ -245,8 +240,14 @@ fn no_model(path: &Path) -> RunError {
 mod tests {
     use super::*;
     use crate::assemble::student_sampler;
-    use crate::{RunOutcome, Silent, StopFlag, Study, check, run};
+    use crate::error::RunOutcome;
+    use crate::execute::run;
+    use crate::model_file::model_file;
     use cm_evaluator::evaluate;
+    use cm_host::{Silent, StopFlag};
+    use cm_network::TensorFile;
+    use cm_study::Study;
+    use cm_study::check;
     use std::ops::ControlFlow;
 
     /// A run of a second on a ring of Gaussians; the folder of its study.
@@ -330,7 +331,7 @@ mod tests {
         assert!(complaint(&folder).contains("its training is not finished"));
         let content = TensorFile::decode(&bytes).unwrap();
         let averages: Vec<Weights> = Vec::new();
-        let run: PlannedRun = options().from_str(&content.metadata["plan"]).unwrap();
+        let run: PlannedRun = from_ron(&content.metadata["plan"]).unwrap();
         let teacher = model_file(ModelKind::Teacher, &run, 0.5, &averages);
         fs::write(&file, teacher.encode().unwrap()).unwrap();
         assert!(complaint(&folder).contains("a teacher's model"));

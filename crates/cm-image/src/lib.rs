@@ -6,6 +6,7 @@
 
 mod batch;
 mod grid;
+pub mod picture;
 mod quantise;
 pub mod random;
 mod read;

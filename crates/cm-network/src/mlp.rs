@@ -4,7 +4,8 @@ use crate::config::Problems;
 use crate::init::Builder;
 use crate::layers::{Embedding, Linear, Manner};
 use crate::{Conditions, Extra, MlpConfig, Network, NetworkConfigError};
-use cm_image::{ImageShape, random::derive_seed};
+use cm_image::ImageShape;
+use cm_image::random::derive_seed;
 use cm_tensor::{Graph, Images, Weights, ops};
 
 /// See [`MlpConfig`]: h <- h + W2 silu(W1 silu(h) + A e), with e the embedding of the noise level.

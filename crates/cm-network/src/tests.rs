@@ -7,7 +7,8 @@ use crate::{
     AdmConfig, Conditions, EmbeddingConfig, Extra, FourierConfig, HeadsConfig, MlpConfig, Network,
     NetworkConfig, Preset, ResamplingConfig, ScaleConfig, UNetConfig,
 };
-use cm_image::{ImageShape, random::Random};
+use cm_image::ImageShape;
+use cm_image::random::Random;
 use cm_tensor::gradient_check::{assert_gradient, assert_gradient_with_step, normal_values};
 use cm_tensor::{Graph, Images, Weights};
 

@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     #[cfg(not(feature = "cuda"))]
-    fn the_processor_is_always_there() {
+    fn the_processor_is_always_there_and_the_default_build_has_no_cuda() {
+        assert_eq!(cuda(), Cuda::NotCompiledIn);
         assert_eq!(check_accelerator(), Ok(()));
     }
 }

@@ -3,6 +3,7 @@
 
 mod arrays;
 mod classifier;
+mod file;
 mod inception;
 mod lpips;
 #[cfg(test)]
@@ -10,5 +11,6 @@ mod tests;
 
 pub use arrays::{ArraysError, NamedArrays};
 pub use classifier::{Classifier, ClassifierOutput};
+pub use file::{FeatureFileError, FeatureFileReason, load_inception, load_lpips};
 pub use inception::{INCEPTION_SIDE, Inception, InceptionOutput};
 pub use lpips::{Lpips, LpipsError, LpipsOptions, LpipsPooling, LpipsResize, LpipsTrunk, LpipsVersion};

@@ -1,7 +1,8 @@
 //! The residual block of ADM.
 
 use super::{BranchContext, Conv2d, Epilogue, Resample, ResidualBranch};
-use crate::{Extra, ResamplingConfig, init::Builder};
+use crate::init::Builder;
+use crate::{Extra, ResamplingConfig};
 use cm_tensor::{Graph, Images, Matrix, Weights};
 
 /// GroupNorm, SiLU, (resample), conv; GroupNorm, x (1 + scale) + shift, SiLU, dropout, conv; plus the (resampled,

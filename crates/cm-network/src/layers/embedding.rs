@@ -1,7 +1,8 @@
 //! From a noise level, a label and a second time to the vector that every residual block sees.
 
 use super::Linear;
-use crate::{Conditions, EmbeddingConfig, Extra, FourierConfig, init::Builder};
+use crate::init::Builder;
+use crate::{Conditions, EmbeddingConfig, Extra, FourierConfig};
 use cm_tensor::{Graph, Matrix, ParameterId, Weights, ops};
 
 pub(crate) struct Embedding {

@@ -1,7 +1,8 @@
 //! The residual block of DDPM++.
 
 use super::{BranchContext, Conv2d, Epilogue, Grouping, Resample, ResidualBranch, SelfAttention};
-use crate::{Extra, ResamplingConfig, init::Builder};
+use crate::init::Builder;
+use crate::{Extra, ResamplingConfig};
 use cm_tensor::{Graph, Images, Matrix, Weights};
 use std::f32::consts::FRAC_1_SQRT_2;
 

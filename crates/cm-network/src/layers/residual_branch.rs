@@ -1,7 +1,8 @@
 //! What the residual blocks of both families have in common: the way to their last convolution.
 
 use super::{Conv2d, Epilogue, GroupNorm, Grouping, Linear};
-use crate::{Extra, ResamplingConfig, init::Builder};
+use crate::init::Builder;
+use crate::{Extra, ResamplingConfig};
 use cm_image::random::derive_seed;
 use cm_tensor::{Graph, Images, Matrix, Weights, ops};
 

@@ -1,0 +1,92 @@
+//! Whole training steps, the very ones that a run takes.
+
+use crate::{BenchNetwork, Case, Suite};
+use cm_consistency::{
+    ConsistencyConfig, ConsistencyStep, Parts, Pixels, TargetConfig, TeacherStep as SolverStep,
+};
+use cm_diffusion::{Boundary, Denoiser, Edm, SolverConfig};
+use cm_network::Network;
+use cm_teacher::{Teacher, TeacherConfig, TeacherStep};
+use cm_tensor::Weights;
+use cm_tensor::ops::PairDistance;
+use cm_training::{Batch, EmaConfig, OptimiserConfig, Progress, StepSeed, TrainConfig, TrainStep};
+
+const SIGMA_DATA: f32 = 0.5;
+
+/// A step of the teacher's training (forward, backward, RAdam, one average) and one of distillation with Heun (two
+/// evaluations of the teacher, one of the target, forward, backward, RAdam, target, one average).
+pub fn step(network: BenchNetwork) -> Suite {
+    let batch = network.batch();
+    let flops = |evaluations: u64| batch as u64 * evaluations * network.flops_per_image();
+    let name = |method: &str| format!("{}/{method}", network.name());
+    // A backward pass costs two forward passes.
+    Suite {
+        bench: "step",
+        cases: vec![
+            Case::new(name("teacher"), batch, flops(3), move || teacher(network)),
+            Case::new(name("distillation"), batch, flops(6), move || distillation(network)),
+        ],
+    }
+}
+
+fn train_config(network: BenchNetwork) -> TrainConfig {
+    TrainConfig {
+        total_images: u64::MAX,
+        batch: network.batch(),
+        optimiser: OptimiserConfig::RAdam(Default::default()),
+        ema: vec![EmaConfig::PerStep(0.999)],
+        ..TrainConfig::default()
+    }
+}
+
+fn teacher(network: BenchNetwork) -> impl FnMut() {
+    let (net, weights) = leaked(network);
+    let config = TeacherConfig { train: train_config(network), ..TeacherConfig::default() };
+    let noise = config.noise.build().expect("the default noise distribution is valid");
+    steps(network, TeacherStep::new(&config, net, weights, Edm { sigma_data: SIGMA_DATA }, noise))
+}
+
+fn distillation(network: BenchNetwork) -> impl FnMut() {
+    let (net, weights) = leaked(network);
+    let config = ConsistencyConfig {
+        train: train_config(network),
+        target: TargetConfig::Ema(0.95),
+        ..ConsistencyConfig::default()
+    };
+    let denoiser: &'static dyn Denoiser =
+        Box::leak(Box::new(Teacher::new(net, weights.clone(), Edm { sigma_data: SIGMA_DATA })));
+    let parts = Parts {
+        trajectory: Box::new(SolverStep { denoiser, solver: SolverConfig::Heun.build() }),
+        discretisation: config.discretisation.build().expect("the default levels are valid"),
+        continuous: None,
+        index_law: config
+            .index_law
+            .build(config.discretisation.range().expect("the default levels are valid"))
+            .expect("the default law is valid"),
+        distance: Box::new(Pixels(PairDistance::SquaredL2)),
+        weighting: config.weighting.build(SIGMA_DATA),
+        segments: None,
+    };
+    let boundary = Boundary { sigma_data: SIGMA_DATA, sigma_min: 0.002 };
+    steps(network, ConsistencyStep::new(&config, net, weights, boundary, parts))
+}
+
+/// A network that lives as long as the process, as a benchmark may: steps borrow theirs.
+fn leaked(network: BenchNetwork) -> (&'static dyn Network, Weights) {
+    let (net, weights) = network.build();
+    (Box::leak(net), weights)
+}
+
+/// One step after the other on the same images.
+fn steps(network: BenchNetwork, mut step: impl TrainStep) -> impl FnMut() {
+    let count = network.batch();
+    let batch = Batch { images: network.images(count), labels: network.labels(count) };
+    let mut progress = Progress { step: 0, images: 0, total_images: u64::MAX };
+    move || {
+        let report = step
+            .step(&batch, progress, StepSeed::new(4, 5, progress.step))
+            .expect("noise trains without an error");
+        assert!(report.loss.is_finite());
+        (progress.step, progress.images) = (report.step, report.images);
+    }
+}

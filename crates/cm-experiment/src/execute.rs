@@ -1,0 +1,151 @@
+//! A study from its first step to its report: teacher, student, samples, scores, for each arm and seed.
+
+use crate::error::{FolderError, Halt, RunError, RunOutcome};
+use crate::processes::{self, Aside, is_first};
+use crate::run::Run;
+use crate::run_dir::{Opened, StudyDir, report_of};
+use crate::table::ReportRow;
+use cm_host::{Progress, StopFlag};
+use cm_study::{Plan, Study, baseline_key};
+use std::path::Path;
+
+/// Runs a study in a new folder under `out`.
+///
+/// # Errors
+/// [`RunError`]; for an input error nothing has been written but, at most, an empty folder.
+pub fn run(
+    study: &Study,
+    out: &Path,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    processes::check(&study.plan)?;
+    if !is_first() {
+        return follow(
+            |aside| match StudyDir::create(study, aside.path())? {
+                Opened::New(dir) => Ok(dir),
+                Opened::Finished { path, .. } => Err(FolderError::OtherPlan { path }.into()),
+            },
+            &study.plan,
+            stop,
+            progress,
+        );
+    }
+    match StudyDir::create(study, out)? {
+        Opened::Finished { path, table } => {
+            processes::as_first_says(false)?;
+            Ok(RunOutcome::AlreadyFinished { dir: path, table })
+        }
+        Opened::New(dir) => {
+            processes::as_first_says(true)?;
+            outcome(&dir, execute(&dir, &study.plan, stop, progress))
+        }
+    }
+}
+
+/// Goes on with the study in `study_dir` after its last checkpoint.
+///
+/// # Errors
+/// [`RunError`].
+pub fn resume(
+    study_dir: &Path,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    if !is_first() {
+        let plan = StudyDir::plan_of(study_dir)?;
+        processes::check(&plan)?;
+        return follow(
+            |aside| {
+                let copy = aside.copy(study_dir)?;
+                processes::meet()?;
+                Ok(StudyDir::reopen(&copy)?.0)
+            },
+            &plan,
+            stop,
+            progress,
+        );
+    }
+    let (dir, study) = StudyDir::reopen(study_dir)?;
+    processes::check(&study.plan)?;
+    if dir.path().join("report.csv").exists() {
+        let table = report_of(study_dir)?;
+        processes::as_first_says(false)?;
+        return Ok(RunOutcome::AlreadyFinished { dir: study_dir.to_owned(), table });
+    }
+    processes::as_first_says(true)?;
+    // The others have their copies before anything changes.
+    processes::meet()?;
+    outcome(&dir, execute(&dir, &study.plan, stop, progress))
+}
+
+/// Follows the first process through a plan, if it works on it at all.
+fn follow(
+    open: impl FnOnce(&Aside) -> Result<StudyDir, RunError>,
+    plan: &Plan,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    if processes::as_first_says(false)? {
+        let aside = Aside::new()?;
+        let dir = open(&aside)?;
+        match execute(&dir, plan, stop, progress) {
+            Ok(_) | Err(Halt::Stopped) => {}
+            Err(Halt::Failed(error)) => return Err(error),
+        }
+    }
+    Ok(RunOutcome::Followed)
+}
+
+/// How work on a study came out.
+pub(crate) fn outcome(dir: &StudyDir, table: Result<String, Halt>) -> Result<RunOutcome, RunError> {
+    let dir = dir.path().to_owned();
+    match table {
+        Ok(table) => Ok(RunOutcome::Finished { dir, table }),
+        Err(Halt::Stopped) => Ok(RunOutcome::Stopped { dir }),
+        Err(Halt::Failed(error)) => Err(error),
+    }
+}
+
+/// Does what is not done yet; the table.
+fn execute(
+    dir: &StudyDir,
+    plan: &Plan,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<String, Halt> {
+    let mut rows = Vec::new();
+    // Arms that share data, teacher and evaluation share the lines of floor and teacher.
+    let mut baselines: Vec<(String, Vec<ReportRow>)> = Vec::new();
+    for planned in plan.runs() {
+        let run = Run::new(dir, &planned, stop);
+        let folder = dir.run_dir(&planned)?;
+        let key = baseline_key(&planned.experiment);
+        let known = baselines.iter().any(|(other, _)| *other == key);
+        let scores = folder.scores()?;
+        if !known || scores.is_none() {
+            let context = run.prepare(progress)?;
+            if !known {
+                baselines.push((key, run.baselines(&context, progress)?));
+            }
+            if scores.is_none() {
+                rows.extend(run.student(&context, &folder, progress)?);
+                continue;
+            }
+        }
+        rows.extend(scores.into_iter().flatten());
+    }
+    let all = gather(baselines.into_iter().map(|(_, rows)| rows).collect(), rows);
+    Ok(dir.write_report(&plan.question, &all)?)
+}
+
+/// The rows of a report: floor and teachers, which belong to no arm if all arms share them, then the students.
+pub fn gather(baselines: Vec<Vec<ReportRow>>, students: Vec<ReportRow>) -> Vec<ReportRow> {
+    let shared = baselines.len() == 1;
+    let mut all: Vec<ReportRow> = baselines.into_iter().flatten().collect();
+    if shared {
+        all.iter_mut().for_each(|row| row.arm = "-".into());
+    }
+    all.extend(students);
+    all
+}

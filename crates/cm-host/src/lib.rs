@@ -1,0 +1,30 @@
+//! What work needs from the machine it runs on: files that are whole or not there ([`durable`]), arrays in npz files
+//! ([`npz`]), a pool of threads ([`on_threads`]), a flag that asks for a stop ([`StopFlag`]), somebody to tell of its
+//! progress ([`Progress`]), and what made a result ([`Provenance`]).
+//!
+//! Deliberately absent: anything of images, networks or studies, printing, and signals. Of the workspace it may know
+//! `cm-kernels`, whose allocator it sets up, and nothing else.
+//!
+//! ```
+//! # fn main() -> Result<(), cm_host::FileError> {
+//! use cm_host::{FileError, durable};
+//! let path = std::env::temp_dir().join(format!("cm-host-{}.txt", std::process::id()));
+//! durable::write(&path, b"whole or not there").map_err(FileError::io(&path))?;
+//! assert_eq!(std::fs::read(&path).map_err(FileError::io(&path))?, b"whole or not there");
+//! # std::fs::remove_file(&path).map_err(FileError::io(&path))
+//! # }
+//! ```
+
+pub mod durable;
+mod error;
+pub mod npz;
+mod progress;
+mod provenance;
+mod stop;
+mod threads;
+
+pub use error::FileError;
+pub use progress::{Progress, Silent};
+pub use provenance::{Build, Provenance};
+pub use stop::StopFlag;
+pub use threads::{ThreadsError, on_threads};

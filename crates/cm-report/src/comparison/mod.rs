@@ -1,0 +1,294 @@
+//! Results of studies in one table, beside what was published of their arms: `cm table`.
+//!
+//! A published number is compared with an evaluation by the published Inception network and with nothing else: what
+//! `cm evaluate --out RUN/evaluations/SAMPLER` left there. Deliberately absent: computing anything but means.
+
+mod write;
+
+use crate::error::ReportError;
+use crate::findings::Findings;
+use cm_evaluator::SetMetric;
+use cm_experiment::table::{Table, TableLine, align, mean_and_spread};
+use cm_experiment::{ReportRow, paired};
+use cm_host::FileError;
+use cm_scoring::Card;
+use cm_study::{ArmCost, PlannedRun, PublishedValue, StudyConfig, TrainingCost, load_to_plan};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableFormat {
+    /// Aligned for the terminal, with the differences seed by seed.
+    Markdown,
+    /// A line for each number.
+    Csv,
+    /// A `tabular` to be pasted.
+    Latex,
+}
+
+/// A table, and what is missing in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// The table.
+    pub text: String,
+    /// Runs and evaluations that are not there.
+    pub remarks: Vec<String>,
+}
+
+/// The table of the studies, or runs, in these folders, or of study files that were never run.
+///
+/// # Errors
+/// [`ReportError`] if one is neither, or a result in it cannot be read.
+pub fn compare(paths: &[PathBuf], format: TableFormat) -> Result<Comparison, ReportError> {
+    let mut parts = Vec::new();
+    for path in paths {
+        parts.push(Part::read(path)?);
+    }
+    let remarks = parts.iter().flat_map(|part| part.remarks.iter().cloned()).collect();
+    let text = match format {
+        TableFormat::Csv => write::csv(&parts),
+        TableFormat::Markdown => {
+            let tables = parts.iter().map(|part| {
+                let differences = paired::differences_text(&part.rows);
+                let differences = differences.map_or_else(String::new, |text| format!("\n{text}"));
+                format!("{}\n\n{}{differences}", part.title, align(&part.cells()))
+            });
+            tables.collect::<Vec<_>>().join("\n")
+        }
+        TableFormat::Latex => parts.iter().map(Part::latex).collect::<Vec<_>>().join("\n"),
+    };
+    Ok(Comparison { text, remarks })
+}
+
+/// One study.
+struct Part {
+    title: String,
+    name: String,
+    /// One column for each of these.
+    metrics: Vec<String>,
+    lines: Vec<(TableLine, Extra)>,
+    /// With the arm's name and that of the metric.
+    published: Vec<(String, String, PublishedValue)>,
+    rows: Vec<ReportRow>,
+    remarks: Vec<String>,
+}
+
+/// What a line has beside its scores.
+#[derive(Clone, Copy, Default)]
+struct Extra {
+    /// Images of the evaluations by the Inception network.
+    evaluated: Option<usize>,
+    /// What the training of its model cost for one seed.
+    cost: Cost,
+}
+
+/// What a training cost for one seed.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// As planned.
+    operations: Option<f64>,
+    /// As measured, of training alone.
+    seconds: Option<f64>,
+}
+
+/// What a metric of the published network is called here: precision and the like are computed of other features too.
+fn label(metric: SetMetric) -> String {
+    match metric {
+        SetMetric::Frechet | SetMetric::SpatialFrechet | SetMetric::ClassScore => {
+            metric.name(true).to_owned()
+        }
+        SetMetric::Precision
+        | SetMetric::Recall
+        | SetMetric::Kid
+        | SetMetric::Density
+        | SetMetric::Coverage => {
+            format!("{} (Inception)", metric.name(true))
+        }
+    }
+}
+
+impl Part {
+    fn read(path: &Path) -> Result<Self, ReportError> {
+        let (findings, folder) = if path.is_dir() {
+            (Findings::read(path)?, Some(path))
+        } else {
+            let study = load_to_plan(path, &[])?;
+            (Findings::planned(&study.name, study.plan, &study.text), None)
+        };
+        let study = StudyConfig::as_far_as_readable(&findings.study);
+        let mut part = Self {
+            title: format!("{} ({})", findings.title, findings.subject),
+            name: findings.subject.trim_start_matches("study ").to_owned(),
+            metrics: Vec::new(),
+            lines: Vec::new(),
+            published: (study.published().into_iter())
+                .map(|(arm, value)| (arm.to_owned(), label(value.metric), value.clone()))
+                .collect(),
+            rows: findings.rows.clone(),
+            remarks: Vec::new(),
+        };
+        let Table { metrics, lines } = Table::new(&findings.rows);
+        part.metrics = metrics;
+        part.lines = lines.into_iter().map(|line| (line, Extra::default())).collect();
+        part.remarks
+            .extend(findings.missing.iter().map(|run| format!("{}: run {run} is missing", part.name)));
+        let metrics: Vec<String> = part.published.iter().map(|(_, metric, _)| metric.clone()).collect();
+        for metric in &metrics {
+            part.column(metric);
+        }
+        for (arm, sampler) in published_lines(&part.published) {
+            part.line(&findings, &arm, &sampler);
+        }
+        if let Some(folder) = folder {
+            part.add_evaluations(&findings, folder)?;
+        }
+        part.remark_on_evaluations(&findings);
+        part.add_costs(&findings);
+        Ok(part)
+    }
+
+    /// The number of a metric's column, which is made if there is none.
+    fn column(&mut self, metric: &str) -> usize {
+        let found = self.metrics.iter().position(|name| name == metric);
+        found.unwrap_or_else(|| {
+            self.metrics.push(metric.to_owned());
+            self.lines.iter_mut().for_each(|(line, _)| line.values.push(Vec::new()));
+            self.metrics.len() - 1
+        })
+    }
+
+    /// The line of an arm's student and sampler, of its first average; it is made if there is none. `None` if the arm
+    /// has no such sampler.
+    fn line(&mut self, findings: &Findings, arm: &str, sampler: &str) -> Option<usize> {
+        let of_arm = |line: &TableLine| line.is_of_an_arm() && line.arm == arm && line.sampler == sampler;
+        if let Some(found) = self.lines.iter().position(|(line, _)| of_arm(line)) {
+            return Some(found);
+        }
+        let experiment = findings.experiment(arm)?;
+        let config = experiment.evaluation.student.iter().find(|config| config.name() == sampler)?;
+        let emas = &experiment.consistency.train.ema;
+        let model = match emas.first() {
+            Some(ema) if emas.len() > 1 => format!("student-{}", ema.name()),
+            Some(_) | None => "student".to_owned(),
+        };
+        let line = TableLine {
+            arm: arm.to_owned(),
+            model,
+            sampler: sampler.to_owned(),
+            nfe: config.evaluations(),
+            samples: 0,
+            values: vec![Vec::new(); self.metrics.len()],
+        };
+        self.lines.push((line, Extra::default()));
+        Some(self.lines.len() - 1)
+    }
+
+    /// What `cm evaluate` left in the runs' folders.
+    fn add_evaluations(&mut self, findings: &Findings, folder: &Path) -> Result<(), ReportError> {
+        for run in findings.plan.runs() {
+            let of_run = folder.join(run.name());
+            let of_run = if of_run.is_dir() { of_run } else { folder.to_owned() };
+            for sampler in &run.experiment.evaluation.student {
+                let path = of_run.join("evaluations").join(sampler.name()).join("evaluation.json");
+                let Some(card) = read_card(&path)? else { continue };
+                if !card.features.published {
+                    let what = "it was not made by the published Inception network, and is left out";
+                    self.remarks.push(format!("{}: {what}", path.display()));
+                    continue;
+                }
+                let Some(line) = self.line(findings, &run.arm, &sampler.name()) else { continue };
+                for metric in &card.metrics {
+                    let known = SetMetric::ALL.into_iter().find(|known| known.name(true) == metric.metric);
+                    let Some(known) = known else { continue };
+                    let column = self.column(&label(known));
+                    self.lines[line].0.values[column].push(metric.value);
+                }
+                self.lines[line].1.evaluated = card.samples.images;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which published numbers of arms that were run have nothing measured beside them.
+    fn remark_on_evaluations(&mut self, findings: &Findings) {
+        for (arm, sampler) in published_lines(&self.published) {
+            let of_arm = |run: &PlannedRun| run.arm == arm;
+            if findings.plan.runs().filter(of_arm).all(|run| findings.missing.contains(&run.name())) {
+                continue;
+            }
+            let unmeasured = |metric: &str| {
+                let column = self.metrics.iter().position(|name| name == metric);
+                let lines =
+                    self.lines.iter().filter(|(line, _)| (&line.arm, &line.sampler) == (&arm, &sampler));
+                !lines
+                    .into_iter()
+                    .any(|(line, _)| column.is_some_and(|column| !line.values[column].is_empty()))
+            };
+            let of_line =
+                self.published.iter().filter(|(of, _, value)| (of, &value.sampler) == (&arm, &sampler));
+            let missing: Vec<&str> =
+                of_line.map(|(_, metric, _)| metric.as_str()).filter(|metric| unmeasured(metric)).collect();
+            if !missing.is_empty() {
+                let (name, metrics) = (&self.name, missing.join(", "));
+                let out = format!("{arm}/seed-N/evaluations/{sampler}");
+                self.remarks.push(format!(
+                    "{name}: {metrics} of {arm}, {sampler}: not measured; `cm sample` and `cm evaluate --features \
+                     inception:FILE --out {out}` do"
+                ));
+            }
+        }
+    }
+
+    fn add_costs(&mut self, findings: &Findings) {
+        let seconds = |group: &str| {
+            let records =
+                findings.runs.iter().chain(&findings.teachers).filter(|record| record.group == group);
+            let seconds: Vec<f64> = records.filter_map(|record| record.seconds).collect();
+            (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64)
+        };
+        for (line, Extra { cost, .. }) in &mut self.lines {
+            let planned = |pick: &dyn Fn(&ArmCost) -> Option<TrainingCost>| {
+                let of_arm = findings.costs.iter().find(|cost| cost.arm == line.arm || line.arm == "-");
+                of_arm.and_then(pick).map(|cost| cost.flops)
+            };
+            *cost = match line.model.as_str() {
+                // A mid-training is several arms' and has its own time.
+                "floor" | "mid-trained" => Cost::default(),
+                "teacher" => Cost { operations: planned(&|cost| cost.teacher), seconds: seconds("teacher") },
+                _ => Cost { operations: planned(&|cost| Some(cost.student)), seconds: seconds(&line.arm) },
+            };
+        }
+    }
+}
+
+/// Arms and samplers of which something was published, each once.
+fn published_lines(published: &[(String, String, PublishedValue)]) -> Vec<(String, String)> {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for (arm, _, value) in published {
+        let line = (arm.clone(), value.sampler.clone());
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// The card of an evaluation; `None` if there is none.
+fn read_card(path: &Path) -> Result<Option<Card>, FileError> {
+    match fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| FileError::Damaged { path: path.to_owned(), reason: error.to_string() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FileError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// The mean of some seeds, and of several its standard error.
+fn summary(values: &[f64]) -> Option<(f64, Option<f64>)> {
+    (!values.is_empty()).then(|| {
+        let (mean, spread) = mean_and_spread(values);
+        (mean, spread.map(|spread| spread / (values.len() as f64).sqrt()))
+    })
+}

@@ -1,0 +1,179 @@
+//! What an arm of a study may change: one variant for each knob of an ablation, typed.
+//!
+//! Deliberately absent: changes by path or by string. A new knob is a new variant here, with its path (for error
+//! messages) and its assignment.
+
+use crate::experiment_config::{EvaluationConfig, ExperimentConfig, MethodConfig, TeacherSource};
+use crate::mid_training_config::MidTrainingConfig;
+use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
+use cm_consistency::{CurriculumConfig, DistanceConfig, InitConfig, TargetConfig};
+use cm_datasets::DatasetConfig;
+use cm_diffusion::{DiscretisationConfig, IndexLawConfig, SolverConfig, WeightingConfig};
+use cm_network::NetworkConfig;
+use cm_training::{EmaConfig, LearningRateConfig, OptimiserConfig, SnapshotsConfig};
+use serde::{Deserialize, Serialize};
+
+/// One change to an experiment. Each replaces the whole of what it names, so `LearningRate(peak: 1e-4)` also brings
+/// back the default warm-up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Change {
+    /// The data.
+    Dataset(DatasetConfig),
+    /// The network of teacher and student.
+    Network(NetworkConfig),
+    /// Whether teacher and student are told classes.
+    ClassConditional(bool),
+    /// The share of values dropped in the network of teacher and student while training.
+    Dropout(f32),
+    /// The teacher.
+    Teacher(TeacherSource),
+    /// Distillation or training.
+    Method(MethodConfig),
+    /// The training between the teacher's and the student's; `None` for none.
+    MidTraining(Option<MidTrainingConfig>),
+    /// The solver of the teacher's step; fits distillation only.
+    Solver(SolverConfig),
+    /// The weights the student starts from.
+    Init(InitConfig),
+    /// Range and spacing of the noise levels.
+    Discretisation(DiscretisationConfig),
+    /// The number of noise levels over the run.
+    Curriculum(CurriculumConfig),
+    /// How often each pair of noise levels is drawn.
+    IndexLaw(IndexLawConfig),
+    /// The network that makes the target.
+    Target(TargetConfig),
+    /// The distance of the loss.
+    Distance(DistanceConfig),
+    /// The weight of a pair.
+    Weighting(WeightingConfig),
+    /// The segments within which the model is consistent.
+    Segments(usize),
+    /// The student's optimiser.
+    Optimiser(OptimiserConfig),
+    /// The student's learning rate.
+    LearningRate(LearningRateConfig),
+    /// Images of a step of the student.
+    BatchSize(usize),
+    /// Images the student sees in all.
+    TotalImages(u64),
+    /// The largest norm of the student's gradient; `None` for no clipping.
+    GradientClip(Option<f32>),
+    /// The averages of the student's weights that are evaluated.
+    EvaluationEma(Vec<EmaConfig>),
+    /// The snapshots from which further averages of the student are worked out; `None` for none.
+    Snapshots(Option<SnapshotsConfig>),
+    /// Whether the student's images are mirrored left to right at random.
+    HorizontalFlips(bool),
+    /// The samplers of the student.
+    Samplers(Vec<StudentSamplerConfig>),
+    /// The sampler of the teacher.
+    TeacherSampler(TeacherSamplerConfig),
+    /// The whole evaluation.
+    Evaluation(EvaluationConfig),
+}
+
+/// Why a change does not fit what it is made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Consistency training has no solver.
+    #[error("a solver belongs to distillation, but the method is training")]
+    SolverOfTraining,
+    /// Progressive distillation is defined by Euler's steps, and shortcut models have no teacher.
+    #[error("a solver belongs to consistency distillation, but the method is another")]
+    SolverOfJumps,
+}
+
+impl Change {
+    /// The path of what it replaces, inside an [`ExperimentConfig`].
+    pub fn path(&self) -> &'static str {
+        match self {
+            Self::Dataset(_) => "dataset",
+            Self::Network(_) => "network",
+            Self::ClassConditional(_) => "class_conditional",
+            Self::Dropout(_) => "network.dropout",
+            Self::Teacher(_) => "teacher",
+            Self::Method(_) => "method",
+            Self::MidTraining(_) => "mid_training",
+            Self::Solver(_) => "method.solver",
+            Self::Init(_) => "consistency.init",
+            Self::Discretisation(_) => "consistency.discretisation",
+            Self::Curriculum(_) => "consistency.curriculum",
+            Self::IndexLaw(_) => "consistency.index_law",
+            Self::Target(_) => "consistency.target",
+            Self::Distance(_) => "consistency.distance",
+            Self::Weighting(_) => "consistency.weighting",
+            Self::Segments(_) => "consistency.segments",
+            Self::Optimiser(_) => "consistency.train.optimiser",
+            Self::LearningRate(_) => "consistency.train.learning_rate",
+            Self::BatchSize(_) => "consistency.train.batch",
+            Self::TotalImages(_) => "consistency.train.total_images",
+            Self::GradientClip(_) => "consistency.train.gradient_clip",
+            Self::EvaluationEma(_) => "consistency.train.ema",
+            Self::Snapshots(_) => "consistency.train.snapshots",
+            Self::HorizontalFlips(_) => "consistency.train.horizontal_flips",
+            Self::Samplers(_) => "evaluation.student",
+            Self::TeacherSampler(_) => "evaluation.teacher",
+            Self::Evaluation(_) => "evaluation",
+        }
+    }
+
+    /// Makes the change.
+    ///
+    /// # Errors
+    /// [`ChangeError`] if `experiment` has no such knob; it is then unchanged.
+    pub fn apply(&self, experiment: &mut ExperimentConfig) -> Result<(), ChangeError> {
+        let ExperimentConfig {
+            dataset,
+            network,
+            class_conditional,
+            teacher,
+            method,
+            mid_training,
+            consistency,
+            evaluation,
+            ..
+        } = experiment;
+        match self.clone() {
+            Self::Dataset(value) => *dataset = value,
+            Self::Network(value) => *network = value,
+            Self::ClassConditional(value) => *class_conditional = value,
+            Self::Dropout(value) => match network {
+                NetworkConfig::UNet(config) => config.dropout = value,
+                NetworkConfig::Adm(config) => config.dropout = value,
+                NetworkConfig::Mlp(config) => config.dropout = value,
+            },
+            Self::Teacher(value) => *teacher = value,
+            Self::Method(value) => *method = value,
+            Self::MidTraining(value) => *mid_training = value,
+            Self::Solver(value) => match method {
+                MethodConfig::Distillation(config) => config.solver = value,
+                MethodConfig::Training => return Err(ChangeError::SolverOfTraining),
+                MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_) => {
+                    return Err(ChangeError::SolverOfJumps);
+                }
+            },
+            Self::Init(value) => consistency.init = value,
+            Self::Discretisation(value) => consistency.discretisation = value,
+            Self::Curriculum(value) => consistency.curriculum = value,
+            Self::IndexLaw(value) => consistency.index_law = value,
+            Self::Target(value) => consistency.target = value,
+            Self::Distance(value) => consistency.distance = value,
+            Self::Weighting(value) => consistency.weighting = value,
+            Self::Segments(value) => consistency.segments = value,
+            Self::Optimiser(value) => consistency.train.optimiser = value,
+            Self::LearningRate(value) => consistency.train.learning_rate = value,
+            Self::BatchSize(value) => consistency.train.batch = value,
+            Self::TotalImages(value) => consistency.train.total_images = value,
+            Self::GradientClip(value) => consistency.train.gradient_clip = value,
+            Self::EvaluationEma(value) => consistency.train.ema = value,
+            Self::Snapshots(value) => consistency.train.snapshots = value,
+            Self::HorizontalFlips(value) => consistency.train.horizontal_flips = value,
+            Self::Samplers(value) => evaluation.student = value,
+            Self::TeacherSampler(value) => evaluation.teacher = value,
+            Self::Evaluation(value) => *evaluation = value,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,372 @@
+//! What is wrong with one experiment: each component's own ranges, and the rules that join components.
+
+use crate::check_samplers;
+use crate::experiment_config::{
+    EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherFileConfig, TeacherSource,
+};
+use crate::mid_training_config::bytes_kept;
+use crate::problem::Problem;
+use crate::samplers::TeacherMethodConfig;
+use crate::weights_card::{PreconditionConfig, WeightsCard};
+use cm_consistency::{CurriculumConfig, DistanceConfig, FixedConfig, InitConfig, LpipsConfig, TargetConfig};
+use cm_datasets::{DatasetConfig, Outline, Split};
+use cm_evaluator::{MetricConfigError, MetricKind, Needs};
+use cm_network::NetworkProblem;
+use cm_network::feature_net::{LpipsPooling, LpipsResize, LpipsTrunk};
+use cm_training::RangeError;
+
+/// Everything wrong with an experiment, with paths inside it. Empty if it can be run.
+pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let mut problems = components(experiment);
+    problems.extend(method(experiment));
+    problems.extend(jumps(experiment));
+    problems.extend(mid_training(experiment));
+    problems.extend(evaluation(experiment));
+    problems.extend(logging(&experiment.logging));
+    problems
+}
+
+fn ranged(prefix: &str, problems: Vec<RangeError>) -> impl Iterator<Item = Problem> {
+    problems.into_iter().map(move |problem| {
+        let path = format!("{prefix}.{}", problem.field);
+        Problem::new(path, format!("{} is {}", problem.field, problem.given), problem.allowed)
+    })
+}
+
+/// What each crate says of its own configuration.
+fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    match experiment.dataset.outline(Split::Train) {
+        Ok(data) => {
+            if let Some(folder) = experiment.dataset.absent() {
+                let message = format!("there is no folder {}", folder.display());
+                problems.push(Problem::absent(
+                    "dataset",
+                    message,
+                    "a folder that `cm dataset prepare` wrote",
+                ));
+            }
+            if experiment.class_conditional && data.classes.is_none() {
+                let message = "these data have no classes to tell the networks";
+                problems.push(Problem::new("class_conditional", message, "false, or a dataset with classes"));
+            }
+            let conditions = experiment.student_conditions(data.classes);
+            if let Err(error) = experiment.network.outline(data.shape, conditions) {
+                problems.extend(error.0.into_iter().map(|NetworkProblem { field, given, allowed }| {
+                    Problem::new(format!("network.{field}"), format!("{field} is {given}"), allowed)
+                }));
+            }
+        }
+        Err(error) => problems.push(Problem::new("dataset", error.to_string(), "")),
+    }
+    if let TeacherSource::Trained(teacher) = &experiment.teacher {
+        problems.extend(ranged("teacher.train", teacher.train.problems()));
+        if teacher.train.snapshots.is_some() {
+            let message = "only a student's averages are worked out after its run";
+            problems.push(Problem::new("teacher.train.snapshots", message, "None"));
+        }
+        if let Err(error) = teacher.noise.build() {
+            problems.push(Problem::new("teacher.noise", error.to_string(), ""));
+        }
+    }
+    problems.extend(ranged("consistency", experiment.consistency.problems()));
+    problems
+}
+
+/// Which teacher, method and data go together.
+fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let trained = matches!(experiment.teacher, TeacherSource::Trained(_) | TeacherSource::File(_));
+    let mixture = matches!(experiment.dataset, DatasetConfig::GaussianMixture(_));
+    if experiment.teacher == TeacherSource::Exact && !mixture {
+        let message = "only a Gaussian mixture has an exact teacher";
+        problems.push(Problem::new(
+            "teacher",
+            message,
+            "teacher: Trained(..), or dataset: GaussianMixture(..)",
+        ));
+    }
+    if experiment.teacher == TeacherSource::Exact && experiment.class_conditional {
+        let message = "the exact teacher knows no classes";
+        problems.push(Problem::new("class_conditional", message, "false, or teacher: Trained(..)"));
+    }
+    if let TeacherSource::File(config) = &experiment.teacher {
+        problems.extend(teacher_file(experiment, config));
+    }
+    let distilled = match experiment.method {
+        MethodConfig::Distillation(_) | MethodConfig::ProgressiveDistillation => true,
+        MethodConfig::Training | MethodConfig::Shortcut(_) => false,
+    };
+    if experiment.teacher == TeacherSource::None && distilled {
+        let message = "distillation needs a teacher";
+        problems.push(Problem::new("teacher", message, "Trained(..), Exact; or method: Training"));
+    }
+    if experiment.consistency.init == InitConfig::Teacher && !trained {
+        let message = "the student is to start from a teacher's weights, but there are none";
+        problems.push(Problem::new("consistency.init", message, "Random, or teacher: Trained(..)"));
+    }
+    if matches!(experiment.consistency.distance, DistanceConfig::Features(_))
+        && !experiment.dataset.has_classes()
+    {
+        let message = "feature distances need a classifier, and these data have no classes to learn";
+        problems.push(Problem::new(
+            "consistency.distance",
+            message,
+            "a dataset of images with classes, or another distance",
+        ));
+    }
+    if let DistanceConfig::Lpips(config) = &experiment.consistency.distance {
+        problems.extend(lpips(config, &experiment.dataset));
+    }
+    problems
+}
+
+/// The most memory that kept trajectories may take.
+const MOST_BYTES: u64 = 8 << 30;
+
+/// What mid-training asks of the rest.
+fn mid_training(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let Some(config) = &experiment.mid_training else { return Vec::new() };
+    let mut problems: Vec<Problem> = ranged("mid_training.train", config.train.problems()).collect();
+    problems.extend(check_samplers::of_teacher(
+        &config.sampler,
+        &experiment.consistency.discretisation,
+        "mid_training.sampler",
+    ));
+    let mut say = |path: &str, message: String, allowed: &str| {
+        problems.push(Problem::new(format!("mid_training{path}"), message, allowed));
+    };
+    if experiment.teacher == TeacherSource::None {
+        say(
+            "",
+            "mid-training needs a teacher's trajectories".into(),
+            "teacher: Trained(..) or Exact; or None",
+        );
+    }
+    if let Some(model) = experiment.jumps() {
+        say("", format!("mid-training makes a consistency model, not {model}"), "None");
+    }
+    match config.sampler.method {
+        TeacherMethodConfig::Flow(_) | TeacherMethodConfig::DpmSolverPlusPlus(_) => {}
+        TeacherMethodConfig::Churned(_) | TeacherMethodConfig::Ancestral(_) => {
+            let message = "a sampler that adds noise follows no trajectory".to_owned();
+            say(".sampler.method", message, "Flow(..) or DpmSolverPlusPlus(..)");
+        }
+    }
+    if config.train.snapshots.is_some() {
+        let message = "only a student's averages are worked out after its run".to_owned();
+        say(".train.snapshots", message, "None");
+    }
+    if matches!(config.distance, DistanceConfig::Features(_)) && !experiment.dataset.has_classes() {
+        let message = "feature distances need a classifier, and these data have no classes to learn";
+        say(".distance", message.into(), "a dataset of images with classes, or another distance");
+    }
+    let values = experiment.dataset.outline(Split::Train).map_or(1, |data| data.shape.len());
+    let bytes = bytes_kept(config, values);
+    if config.trajectories == 0 || bytes > MOST_BYTES {
+        let message = format!("{} trajectories take {bytes} bytes", config.trajectories);
+        say(".trajectories", message, "at least 1, and at most 8 GiB in all");
+    }
+    problems
+}
+
+/// What the methods whose models jump ask of the rest.
+fn jumps(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let consistency = &experiment.consistency;
+    let mut problems = Vec::new();
+    let mut say = |path: &str, message: String, allowed: &str| {
+        problems.push(Problem::new(format!("consistency.{path}"), message, allowed));
+    };
+    let halving = matches!(consistency.curriculum, CurriculumConfig::Halving(_));
+    let mut plain = |method: &str| {
+        if consistency.segments > 1 {
+            say("segments", format!("{method} has no segments"), "1");
+        }
+    };
+    match &experiment.method {
+        MethodConfig::Distillation(_) | MethodConfig::Training => {
+            if halving {
+                let message = "only progressive distillation halves its steps".to_owned();
+                say("curriculum", message, "another curriculum, or method: ProgressiveDistillation");
+            }
+        }
+        MethodConfig::ProgressiveDistillation => {
+            plain("progressive distillation");
+            if !halving {
+                let message = "progressive distillation halves its steps from stage to stage".to_owned();
+                say("curriculum", message, "Halving(start: .., end: ..)");
+            }
+            if consistency.target != TargetConfig::StopGradient {
+                let message = "progressive distillation has its teacher for a target".to_owned();
+                say("target", message, "StopGradient, the default");
+            }
+            if consistency.train.snapshots.is_some() {
+                let message = "averages over a run whose weights begin anew are of no use".to_owned();
+                say("train.snapshots", message, "None");
+            }
+        }
+        MethodConfig::Shortcut(shortcut) => {
+            plain("a shortcut model");
+            let levels = match consistency.curriculum {
+                CurriculumConfig::Fixed(FixedConfig { num_levels }) => Some(num_levels),
+                CurriculumConfig::Progressive(_)
+                | CurriculumConfig::Doubling(_)
+                | CurriculumConfig::Continuous(_)
+                | CurriculumConfig::Halving(_) => None,
+            };
+            if !levels.is_some_and(|levels| levels >= 3 && (levels - 1).is_power_of_two()) {
+                let message = "a shortcut model doubles its steps".to_owned();
+                say("curriculum", message, "Fixed(num_levels: ..) with a power of two and one, at least 3");
+            }
+            let batch = consistency.train.batch;
+            problems.extend(ranged("method", shortcut.problems(batch).into_iter().collect()));
+        }
+    }
+    problems
+}
+
+/// Whether a file of weights fits the experiment.
+fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if !config.path.as_os_str().is_empty() && !config.path.exists() {
+        let message = format!("there is no file {}", config.path.display());
+        return vec![Problem::absent("teacher.path", message, "a file that `cm import` wrote")];
+    }
+    let mut say = |message: String, allowed: &str| {
+        problems.push(Problem::new("teacher.path", message, allowed));
+    };
+    let card = match WeightsCard::read(&config.path) {
+        Ok(card) => card,
+        Err(error) => {
+            say(error.to_string(), "a file that `cm import` wrote");
+            return problems;
+        }
+    };
+    if card.network.without_training() != experiment.network.without_training() {
+        say(format!("the weights in it are of another network: {:?}", card.network), "the study's network");
+    }
+    if let Ok(data) = experiment.dataset.outline(Split::Train) {
+        if card.shape() != data.shape {
+            let message = format!("its images are {}, but the data's are {}", card.shape(), data.shape);
+            say(message, "images of one shape");
+        }
+        if card.classes != experiment.conditions(data.classes).classes {
+            let message = format!("it knows {:?} classes", card.classes);
+            say(message, "as many as the study's networks are told (class_conditional)");
+        }
+    }
+    let distils =
+        matches!(experiment.method, MethodConfig::Distillation(_) | MethodConfig::ProgressiveDistillation);
+    if distils && card.precondition == PreconditionConfig::Consistency {
+        let message = "it holds a consistency model, which cannot be distilled".to_owned();
+        say(message, "a diffusion model, or method: Training, which starts from it");
+    }
+    problems
+}
+
+/// What LPIPS cannot be asked for. Files are looked for now: a teacher's training is long.
+fn lpips(config: &LpipsConfig, dataset: &DatasetConfig) -> Vec<Problem> {
+    let LpipsConfig { network, trunk_weights, heads } = config;
+    let mut problems = Vec::new();
+    for (field, path) in [("trunk_weights", Some(trunk_weights)), ("heads", heads.as_ref())] {
+        let Some(path) = path.filter(|path| !path.is_file()) else { continue };
+        let field = format!("consistency.distance.{field}");
+        let allowed = "a file with torchvision's or the LPIPS package's names";
+        problems.push(match path.as_os_str().is_empty() {
+            true => Problem::new(field, "LPIPS needs the weights of its trunk", allowed),
+            false => Problem::absent(field, format!("there is no file {}", path.display()), allowed),
+        });
+    }
+    let mut say = |field: &str, message: String, allowed: &str| {
+        problems.push(Problem::new(format!("consistency.distance.{field}"), message, allowed));
+    };
+    if network.pooling == LpipsPooling::Average && network.trunk != LpipsTrunk::Vgg16 {
+        let message = format!("pooling by means was only ever used with Vgg16, not with {:?}", network.trunk);
+        say("network.pooling", message, "Max, or trunk: Vgg16");
+    }
+    // Data that cannot be built are reported on their own.
+    if let Ok(Outline { shape, .. }) = dataset.outline(Split::Train) {
+        let least = network.trunk.min_side();
+        if shape.channels != 1 && shape.channels != 3 {
+            say(
+                "network",
+                format!("LPIPS looks at pictures, and the data are {shape}"),
+                "images of 1 or 3 channels",
+            );
+        } else if network.resize == LpipsResize::Never && shape.height.min(shape.width) < least {
+            let message =
+                format!("the trunk needs images of at least {least} pixels, and the data are {shape}");
+            say("network.resize", message, "Below256");
+        }
+    }
+    problems
+}
+
+fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let EvaluationConfig { samples, metrics, metric, every_images, .. } = &experiment.evaluation;
+    problems.extend(check_samplers::problems(experiment));
+    let mut say = |path: &str, message: String, allowed: &str| {
+        problems.push(Problem::new(format!("evaluation.{path}"), message, allowed));
+    };
+    if *every_images == Some(0) {
+        say("every_images", "every_images is 0".into(), "at least 1 image, or None");
+    }
+    for error in metric.problems() {
+        let field = match error {
+            MetricConfigError::TooSmall { field, .. } => field,
+            MetricConfigError::Confidence(_) => "confidence",
+            MetricConfigError::ModeRadius(_) => "mode_radius",
+        };
+        say(&format!("metric.{field}"), error.to_string(), "");
+    }
+    let test_len = experiment.dataset.outline(Split::Test).map_or(usize::MAX, |data| data.len);
+    for (index, kind) in metrics.iter().enumerate() {
+        let path = format!("metrics[{index}]");
+        if metrics[..index].contains(kind) {
+            say(&path, format!("metric {kind:?} is given twice"), "each metric once");
+        }
+        if !fits(&experiment.dataset, kind.needs()) {
+            let message = format!("metric {kind:?} needs {}, which these data do not have", kind.needs());
+            let fitting = MetricKind::ALL.into_iter().filter(|kind| fits(&experiment.dataset, kind.needs()));
+            let names: Vec<String> = fitting.map(|kind| format!("{kind:?}")).collect();
+            say(&path, message, &names.join(", "));
+        }
+        let fewest = kind.min_images(metric);
+        if *samples < fewest {
+            say(
+                "samples",
+                format!("{samples} samples are too few for metric {kind:?}"),
+                &format!("at least {fewest}"),
+            );
+        }
+        if test_len < fewest {
+            let message = format!("metric {kind:?} needs {fewest} test images, but there are {test_len}");
+            say(&path, message, "another metric or more test images");
+        }
+    }
+    problems
+}
+
+/// Whether data have what a metric needs.
+fn fits(dataset: &DatasetConfig, needs: Needs) -> bool {
+    match needs {
+        Needs::Features | Needs::Nothing => true,
+        Needs::Classifier => dataset.has_classes(),
+        Needs::ExactEndpoint | Needs::Modes => matches!(dataset, DatasetConfig::GaussianMixture(_)),
+    }
+}
+
+fn logging(logging: &LoggingConfig) -> Vec<Problem> {
+    let LoggingConfig { record_images, picture_images, residual_images, grid, checkpoint_images } = *logging;
+    let intervals = [
+        ("record_images", record_images),
+        ("picture_images", picture_images.unwrap_or(1)),
+        ("residual_images", residual_images.unwrap_or(1)),
+        ("checkpoint_images", checkpoint_images),
+        ("grid", grid as u64),
+    ];
+    let zero = intervals.into_iter().filter(|&(_, images)| images == 0);
+    zero.map(|(field, _)| Problem::new(format!("logging.{field}"), format!("{field} is 0"), "at least 1"))
+        .collect()
+}

@@ -1,0 +1,100 @@
+//! What a plan will cost, before anything is done: images, steps, parameters, arithmetic.
+
+use crate::experiment_config::{ExperimentConfig, MethodConfig, TeacherSource};
+use crate::plan::Plan;
+use crate::samplers::TeacherMethodConfig;
+use cm_datasets::Split;
+use cm_training::TrainConfig;
+
+/// What one training costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingCost {
+    /// Images seen.
+    pub images: u64,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Multiplications and additions in all; a backward pass counts as two forward passes.
+    pub flops: f64,
+}
+
+/// What one arm costs for one seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArmCost {
+    /// The arm.
+    pub arm: String,
+    /// Trainable numbers of the network.
+    pub parameters: usize,
+    /// The teacher's training, which runs with the same teacher share; `None` if none is trained.
+    pub teacher: Option<TrainingCost>,
+    /// The student's mid-training, which arms that agree on it share, with its trajectories.
+    pub mid_training: Option<TrainingCost>,
+    /// The student's training.
+    pub student: TrainingCost,
+}
+
+impl ArmCost {
+    /// What the arm does for one seed beyond its teacher.
+    pub fn student_operations(&self) -> f64 {
+        self.student.flops + self.mid_training.map_or(0.0, |mid| mid.flops)
+    }
+}
+
+impl Plan {
+    /// What each arm costs for one seed. Arms whose data or network cannot be built are left out; a checked plan has
+    /// none.
+    pub fn cost(&self) -> Vec<ArmCost> {
+        self.arms.iter().filter_map(|arm| arm_cost(&arm.name, &arm.experiment)).collect()
+    }
+}
+
+/// Evaluations of a teacher's sampler for each of its levels.
+fn evaluations_per_level(method: TeacherMethodConfig) -> f64 {
+    match method {
+        TeacherMethodConfig::Flow(config) => config.solver.solver().evaluations(false) as f64,
+        TeacherMethodConfig::Churned(config) => config.solver.solver().evaluations(false) as f64,
+        TeacherMethodConfig::DpmSolverPlusPlus(_) | TeacherMethodConfig::Ancestral(_) => 1.0,
+    }
+}
+
+fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
+    let ExperimentConfig { dataset, network, teacher, method, consistency, .. } = experiment;
+    let data = dataset.outline(Split::Train).ok()?;
+    let (shape, conditions) = (data.shape, experiment.student_conditions(data.classes));
+    let (_, weights) = network.outline(shape, conditions).ok()?;
+    let forward = network.flops_per_image(shape, conditions).ok()? as f64;
+    let cost = |train: &TrainConfig, forward_passes: f64| {
+        let images = train.steps() * train.batch as u64;
+        TrainingCost { images, steps: train.steps(), flops: images as f64 * forward * forward_passes }
+    };
+    let trained_teacher = matches!(teacher, TeacherSource::Trained(_) | TeacherSource::File(_));
+    // The student forward and backward, and what makes its target.
+    let passes = 3.0
+        + match method {
+            // The target network, and the teacher's step.
+            MethodConfig::Distillation(config) if trained_teacher => {
+                1.0 + config.solver.build().evaluations(false) as f64
+            }
+            MethodConfig::Distillation(_) | MethodConfig::Training => 1.0,
+            // Two half steps of a teacher; an exact one is none of ours in the first stage only.
+            MethodConfig::ProgressiveDistillation => 2.0,
+            // Two jumps for a part of the images.
+            MethodConfig::Shortcut(config) => 2.0 * f64::from(config.bootstrap),
+        };
+    Some(ArmCost {
+        arm: name.to_owned(),
+        parameters: weights.count(),
+        teacher: match teacher {
+            TeacherSource::Trained(teacher) => Some(cost(&teacher.train, 3.0)),
+            TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,
+        },
+        mid_training: experiment.mid_training.as_ref().map(|mid| {
+            let mut trained = cost(&mid.train, 3.0);
+            if trained_teacher {
+                let states = mid.trajectories as f64 * mid.sampler.levels as f64;
+                trained.flops += states * forward * evaluations_per_level(mid.sampler.method);
+            }
+            trained
+        }),
+        student: cost(&consistency.train, passes),
+    })
+}

@@ -1,0 +1,63 @@
+//! A plan in words, for people to read before they run it.
+
+use crate::cost::{ArmCost, TrainingCost};
+use crate::key::TeacherKey;
+use crate::notation::to_ron;
+use crate::plan::Plan;
+use crate::price;
+use cm_network::Preset;
+
+impl Plan {
+    /// The cost, the schedule and warnings as comment lines and the plan as RON, for people to read before they run
+    /// it.
+    pub fn describe(&self) -> String {
+        let costs = self.cost();
+        let runs = self.seeds.len() * self.arms.len();
+        let mut text = format!("// {runs} runs: {} arms x {} seeds\n", self.arms.len(), self.seeds.len());
+        for cost in &costs {
+            let ArmCost { arm, parameters, student, .. } = cost;
+            text += &format!("// arm {arm}: {parameters} parameters; student {}\n", training(student));
+        }
+        for cost in &costs {
+            if let Some(mid) = &cost.mid_training {
+                text += &format!("// arm {}: mid-training {}\n", cost.arm, training(mid));
+            }
+        }
+        let mut teachers: Vec<TeacherKey> = Vec::new();
+        let mut total: f64 =
+            costs.iter().map(|cost| cost.student_operations() * self.seeds.len() as f64).sum();
+        for (arm, cost) in self.arms.iter().zip(&costs) {
+            let (Some(key), Some(cost)) = (TeacherKey::of(&arm.experiment), &cost.teacher) else { continue };
+            if !teachers.contains(&key) {
+                text += &format!("// teacher {}: {}\n", key.hash, training(cost));
+                total += cost.flops;
+                teachers.push(key);
+            }
+        }
+        text += &format!("// training in all: {total:.2e} floating-point operations\n");
+        if let Some(told) = price::on_accelerators(total) {
+            text += &format!("// that is {told}\n");
+        }
+        text += "//\n";
+        self.schedule().lines().for_each(|line| text += &format!("// {line}\n"));
+        self.warnings().iter().for_each(|warning| text += &format!("// warning: {warning}\n"));
+        text + &to_ron(self)
+    }
+}
+
+/// One of the paper's networks: its parameters, its arithmetic, its configuration.
+pub fn describe_preset(preset: Preset) -> String {
+    let (network, shape, conditions) = (preset.config(), preset.shape(), preset.conditions());
+    let parameters = network.outline(shape, conditions).map_or(0, |(_, weights)| weights.count());
+    let operations = network.flops_per_image(shape, conditions).unwrap_or(0) as f64;
+    let classes = conditions.classes.map_or("no classes".to_owned(), |classes| format!("{classes} classes"));
+    format!(
+        "// {}: images of {shape}, {classes}: {parameters} parameters, {operations:.3e} operations for an image\n{}",
+        preset.name(),
+        to_ron(&network)
+    )
+}
+
+fn training(cost: &TrainingCost) -> String {
+    format!("{} images in {} steps, {:.2e} operations", cost.images, cost.steps, cost.flops)
+}

@@ -1,0 +1,186 @@
+//! Everything that decides a run but its seed, as data: raw, unchecked, with every default beside its type.
+//!
+//! The configurations of data, networks, teachers and consistency models live in their crates; here is what joins
+//! them. Deliberately absent: checks (`check.rs`).
+
+use crate::mid_training_config::MidTrainingConfig;
+use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
+use cm_consistency::{ConsistencyConfig, ShortcutConfig};
+use cm_datasets::DatasetConfig;
+use cm_diffusion::SolverConfig;
+use cm_evaluator::{MetricConfig, MetricKind};
+use cm_network::{Conditions, NetworkConfig};
+use cm_teacher::TeacherConfig;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Everything that decides a run but its seed. Each part's default is beside its type.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExperimentConfig {
+    /// What is learnt.
+    pub dataset: DatasetConfig,
+    /// The network of teacher and student.
+    pub network: NetworkConfig,
+    /// Whether teacher and student are told the class of each image; samples are then drawn with all classes equally
+    /// likely.
+    pub class_conditional: bool, // default false: Song et al. 2023, Section 6 on CIFAR-10 and LSUN
+    /// The diffusion model that is distilled, or that the student starts from.
+    pub teacher: TeacherSource,
+    /// Seed of the teacher's training, 0 unless given. Not the run's seed: all runs share one teacher.
+    pub teacher_seed: u64,
+    /// Distillation or training.
+    pub method: MethodConfig,
+    /// A training between the teacher's and the student's, from `consistency.init` on. None, as in Song et al. 2023:
+    /// the student starts there itself.
+    pub mid_training: Option<MidTrainingConfig>,
+    /// The consistency model and its training.
+    pub consistency: ConsistencyConfig,
+    /// How samples are drawn and judged.
+    pub evaluation: EvaluationConfig,
+    /// What is written down while training.
+    pub logging: LoggingConfig,
+}
+
+impl ExperimentConfig {
+    /// What a teacher is told of images in so many classes, if in any.
+    pub fn conditions(&self, classes: Option<usize>) -> Conditions {
+        Conditions { classes: classes.filter(|_| self.class_conditional), ..Conditions::default() }
+    }
+
+    /// What the student is told: as the teacher, and a shortcut model also where it jumps.
+    pub fn student_conditions(&self, classes: Option<usize>) -> Conditions {
+        let second_time = matches!(self.method, MethodConfig::Shortcut(_));
+        Conditions { second_time, ..self.conditions(classes) }
+    }
+
+    /// Whether the student jumps from level to level instead of to the end: what it is, for people, if it does.
+    pub fn jumps(&self) -> Option<&'static str> {
+        match self.method {
+            MethodConfig::Distillation(_) | MethodConfig::Training if self.consistency.segments > 1 => {
+                Some("a consistency model of several segments")
+            }
+            MethodConfig::Distillation(_) | MethodConfig::Training => None,
+            MethodConfig::ProgressiveDistillation => Some("a progressively distilled model"),
+            MethodConfig::Shortcut(_) => Some("a shortcut model"),
+        }
+    }
+}
+
+/// Where the teacher comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum TeacherSource {
+    /// It is trained first, once for all runs of a study that need the same one.
+    Trained(TeacherConfig),
+    /// The weights in a file that `cm import` wrote: a teacher if they are a diffusion model's; else only a start.
+    File(TeacherFileConfig),
+    /// The exact denoiser of a Gaussian mixture; has no weights to start a student from.
+    Exact,
+    /// There is none: consistency training from random weights.
+    None,
+}
+
+impl Default for TeacherSource {
+    fn default() -> Self {
+        Self::Trained(TeacherConfig::default()) // Song et al. 2023, Section 6.1: an EDM model
+    }
+}
+
+/// Settings of [`TeacherSource::File`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TeacherFileConfig {
+    /// The file, from where the program is run. No default: it must be given.
+    pub path: PathBuf,
+}
+
+/// How a consistency model is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum MethodConfig {
+    /// Consistency distillation (Song et al. 2023, Algorithm 2): the lower point of a pair is the teacher's.
+    Distillation(DistillationConfig),
+    /// Consistency training (Song et al. 2023, Algorithm 3): the lower point has the same noise.
+    Training,
+    /// A student that takes one Euler step where its teacher takes two, again and again (Salimans and Ho 2022); its
+    /// curriculum is Halving.
+    ProgressiveDistillation,
+    /// A model that is told how far it jumps and learns far jumps from two near ones, without a teacher (Frans et al.
+    /// 2025); its levels are Fixed, a power of two and one.
+    Shortcut(ShortcutConfig),
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        Self::Distillation(DistillationConfig::default()) // Song et al. 2023, Section 4 comes first
+    }
+}
+
+/// Settings of [`MethodConfig::Distillation`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DistillationConfig {
+    /// The solver of the teacher's step from the upper to the lower level.
+    pub solver: SolverConfig, // default beside that type
+}
+
+/// How samples are drawn and judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Images drawn from each sampler; part of every score's name.
+    pub samples: usize,
+    /// The samplers of the student.
+    pub student: Vec<StudentSamplerConfig>,
+    /// The sampler of the teacher.
+    pub teacher: TeacherSamplerConfig,
+    /// What is computed of the samples.
+    pub metrics: Vec<MetricKind>,
+    /// How.
+    pub metric: MetricConfig,
+    /// Also evaluate each time this many images were trained on. None: only at the end.
+    pub every_images: Option<u64>,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self {
+            samples: 50_000, // Song et al. 2023, Section 6: FID of 50,000 samples
+            student: vec![StudentSamplerConfig::OneStep], // Song et al. 2023, Table 1
+            teacher: TeacherSamplerConfig::default(), // beside that type
+            metrics: vec![MetricKind::Frechet, MetricKind::Recognised], // ours: the default data are digits
+            metric: MetricConfig::default(), // beside that type
+            every_images: None, // ours: samples cost time
+        }
+    }
+}
+
+/// What is written down while training. Intervals count images and are rounded up to whole steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoggingConfig {
+    /// A line of `metrics.jsonl` for each this many images, at least 1.
+    pub record_images: u64,
+    /// A picture of samples for each this many images, at least 1. None: only at the end.
+    pub picture_images: Option<u64>,
+    /// The student's residuals (see [`cm_consistency::Probe`]) for each this many images, at least 1: 16 held-out
+    /// images at 16 pairs of noise levels, as dear as training on about as many. None: never.
+    pub residual_images: Option<u64>,
+    /// Images on a picture, at least 1.
+    pub grid: usize,
+    /// A checkpoint for each this many images, at least 1; also one at the end and when the run is stopped.
+    pub checkpoint_images: u64,
+}
+
+impl Default for LoggingConfig {
+    fn default() -> Self {
+        Self {
+            record_images: 2_560,          // ours: a hundred lines of a run on digits
+            picture_images: None,          // ours: pictures of points are of no use
+            residual_images: Some(12_800), // ours: one or two hundredths of the training
+            grid: 64,                      // ours: eight by eight
+            checkpoint_images: 51_200,     // ours: about a minute of a run on digits
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What decides a part of a study, as text, and that text's hash: parts with the same key are made once and shared.
+
+use crate::experiment_config::{ExperimentConfig, TeacherSource};
+use crate::mid_training_config::MidTrainingConfig;
+use crate::notation::to_ron;
+
+/// What decides a trained teacher: runs with the same key share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TeacherKey {
+    /// Sixteen hexadecimal digits, the name of its folder.
+    pub hash: String,
+    /// Seed of its training.
+    pub seed: u64,
+    /// The text itself.
+    pub decided_by: String,
+}
+
+impl TeacherKey {
+    fn new(seed: u64, decided_by: String) -> Self {
+        let hash = blake3::hash(decided_by.as_bytes()).to_hex()[..16].to_owned();
+        Self { hash, seed, decided_by }
+    }
+
+    /// The key of a mid-training of a run with this seed.
+    pub fn of_mid_training(experiment: &ExperimentConfig, config: &MidTrainingConfig, seed: u64) -> Self {
+        Self::new(seed, mid_trained_by(experiment, config, seed))
+    }
+
+    /// The key of the teacher of an experiment; `None` if none is trained.
+    pub fn of(experiment: &ExperimentConfig) -> Option<Self> {
+        let ExperimentConfig { dataset, network, class_conditional, teacher, teacher_seed, .. } = experiment;
+        match teacher {
+            TeacherSource::Trained(teacher) => {
+                let decided_by = to_ron(&(dataset, network, class_conditional, teacher, teacher_seed));
+                Some(Self::new(*teacher_seed, decided_by))
+            }
+            TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,
+        }
+    }
+}
+
+/// All that decides the weights after mid-training, but its seed.
+fn mid_trained_by(experiment: &ExperimentConfig, config: &MidTrainingConfig, seed: u64) -> String {
+    let ExperimentConfig { dataset, network, class_conditional, teacher, teacher_seed, consistency, .. } =
+        experiment;
+    let start = (&consistency.init, &consistency.discretisation);
+    to_ron(&(dataset, network, class_conditional, teacher, teacher_seed, start, config, seed))
+}
+
+/// What decides floor and teacher's scores.
+pub fn baseline_key(e: &ExperimentConfig) -> String {
+    let evaluation =
+        (&e.evaluation.samples, &e.evaluation.teacher, &e.evaluation.metrics, &e.evaluation.metric);
+    to_ron(&(
+        &e.dataset,
+        &e.network,
+        &e.class_conditional,
+        &e.teacher,
+        &e.teacher_seed,
+        &e.consistency.discretisation,
+        evaluation,
+    ))
+}

@@ -1,0 +1,346 @@
+//! The run as it will be: when the number of noise levels changes, and what goes with it, before anything is trained.
+//!
+//! Durations given as shares are resolved here into images, and curricula into phases, with the same functions that
+//! training uses. Deliberately absent: what it costs (`cost.rs`).
+
+use crate::experiment_config::{ExperimentConfig, MethodConfig, TeacherSource};
+use crate::key::TeacherKey;
+use crate::mid_training_config::MidTrainingConfig;
+use crate::plan::Plan;
+use cm_consistency::{Curriculum, CurriculumConfig, Spacing};
+use cm_training::{Progress, Schedule, TrainConfig};
+
+/// A stretch of a training.
+#[derive(Clone, Debug, PartialEq)]
+struct Stretch {
+    from_image: u64,
+    to_image: u64,
+    steps: u64,
+    levels: Levels,
+    /// mu of the target at its start; `None` for a teacher.
+    target_decay: Option<f32>,
+    /// At its start.
+    learning_rate: f32,
+}
+
+/// The noise levels of a stretch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Levels {
+    /// There is no grid of levels.
+    None,
+    /// From this many intervals to so many, both included.
+    Grid { first: usize, last: usize },
+    /// Continuous pairs whose gap is this share of the upper level, for large levels.
+    Gap(f64),
+}
+
+impl Levels {
+    /// Whether a stretch goes on with `next`. A curriculum that adds one level at a time is cut where its intervals
+    /// have doubled.
+    fn joined(self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Grid { first, .. }, Self::Grid { last, .. }) if (first..2 * first).contains(&last) => {
+                Some(Self::Grid { first, last })
+            }
+            _ => (self == next).then_some(self),
+        }
+    }
+}
+
+impl std::fmt::Display for Levels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::None => write!(f, "-"),
+            Self::Grid { first, last } if first == last => write!(f, "{}", first + 1),
+            Self::Grid { first, last } => write!(f, "{}-{}", first + 1, last + 1),
+            Self::Gap(share) => write!(f, "gap 1/{}", share.recip().round()),
+        }
+    }
+}
+
+impl Stretch {
+    /// Steps for each interval of its finest grid.
+    fn steps_per_interval(&self) -> Option<f64> {
+        match self.levels {
+            Levels::Grid { last, .. } => Some(self.steps as f64 / last as f64),
+            Levels::None | Levels::Gap(_) => None,
+        }
+    }
+}
+
+/// The stretches of a training; `at` says levels and target decay of a step, and what its learning rate counts as progress.
+fn stretches(config: &TrainConfig, at: impl Fn(Progress) -> (Levels, Option<f32>, Progress)) -> Vec<Stretch> {
+    let (batch, total_images) = (config.batch as u64, config.images());
+    let mut found: Vec<Stretch> = Vec::new();
+    for step in 0..config.steps() {
+        let progress = Progress { step, images: step * batch, total_images };
+        let (levels, target_decay, of_rate) = at(progress);
+        if let Some(last) = found.last_mut()
+            && let Some(joined) = last.levels.joined(levels)
+        {
+            (last.levels, last.steps, last.to_image) = (joined, last.steps + 1, progress.images + batch);
+            continue;
+        }
+        found.push(Stretch {
+            from_image: progress.images,
+            to_image: progress.images + batch,
+            steps: 1,
+            levels,
+            target_decay,
+            learning_rate: config.learning_rate.at(of_rate),
+        });
+    }
+    found
+}
+
+fn student(experiment: &ExperimentConfig) -> Vec<Stretch> {
+    let config = &experiment.consistency;
+    let curriculum = Curriculum { levels: config.curriculum, target: config.target };
+    stretches(&config.train, |progress| {
+        let (spacing, target_decay) = curriculum.at(progress);
+        let levels = match spacing {
+            Spacing::Levels(num_levels) => {
+                let intervals = num_levels.get() - 1;
+                Levels::Grid { first: intervals, last: intervals }
+            }
+            Spacing::Stage(stage) => match config.curriculum {
+                CurriculumConfig::Continuous(continuous) => {
+                    Levels::Gap(f64::from(continuous.q).powi(-(stage as i32 + 1)))
+                }
+                CurriculumConfig::Fixed(_)
+                | CurriculumConfig::Progressive(_)
+                | CurriculumConfig::Doubling(_)
+                | CurriculumConfig::Halving(_) => Levels::None,
+            },
+        };
+        match config.curriculum {
+            // Its target is a teacher, and each stage has the learning rate of a run of its own.
+            CurriculumConfig::Halving(halving) => (levels, None, halving.at(progress).progress(progress)),
+            CurriculumConfig::Fixed(_)
+            | CurriculumConfig::Progressive(_)
+            | CurriculumConfig::Doubling(_)
+            | CurriculumConfig::Continuous(_) => (levels, Some(target_decay), progress),
+        }
+    })
+}
+
+fn teacher(experiment: &ExperimentConfig) -> Vec<Stretch> {
+    match &experiment.teacher {
+        TeacherSource::Trained(teacher) => {
+            stretches(&teacher.train, |progress| (Levels::None, None, progress))
+        }
+        TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => Vec::new(),
+    }
+}
+
+/// The training between the teacher's and the student's, which regresses and has no levels.
+fn mid_training(experiment: &ExperimentConfig) -> Vec<Stretch> {
+    let of = |mid: &MidTrainingConfig| stretches(&mid.train, |progress| (Levels::None, None, progress));
+    experiment.mid_training.as_ref().map_or_else(Vec::new, of)
+}
+
+/// Optimiser steps that each interval of a grid wants at a batch of `batch` images: 200 at 128 or less, 40 at 1,024 or
+/// more, between them on a straight line of both logarithms. A rule of thumb from published trainings without a
+/// teacher on small budgets; below it, more levels made samples worse.
+fn wanted_steps_per_interval(batch: usize) -> f64 {
+    let place = ((batch as f64 / 128.0).ln() / 8f64.ln()).clamp(0.0, 1.0);
+    200.0 * 0.2f64.powf(place)
+}
+
+/// What [`wanted_steps_per_interval`] says, in words.
+const RULE: &str = "about 40 steps for each interval at a batch of 1024 or more, 200 at 128 or less, between them on \
+                    a straight line of both logarithms";
+
+impl Plan {
+    /// When the noise levels, the target's decay and the learning rate change, as a table: one line for each phase of
+    /// each teacher, each mid-training and each arm; arms that agree share theirs. A curriculum that adds one level at a time has a
+    /// line for each doubling.
+    pub fn schedule(&self) -> String {
+        let mut parts: Vec<(Vec<&str>, Vec<Stretch>)> = Vec::new();
+        let mut add =
+            |name, stretches: Vec<Stretch>| match parts.iter_mut().find(|(_, known)| *known == stretches) {
+                Some((names, _)) if !names.contains(&name) => names.push(name),
+                Some(_) => {}
+                None if stretches.is_empty() => {}
+                None => parts.push((vec![name], stretches)),
+            };
+        let mut teachers: Vec<TeacherKey> = Vec::new();
+        for arm in &self.arms {
+            let Some(key) = TeacherKey::of(&arm.experiment) else { continue };
+            if !teachers.contains(&key) {
+                add("teacher", teacher(&arm.experiment));
+                teachers.push(key);
+            }
+        }
+        for arm in &self.arms {
+            add("mid-training", mid_training(&arm.experiment));
+            add(&arm.name, student(&arm.experiment));
+        }
+        let mut rows = vec![HEADER.map(str::to_owned)];
+        for (names, stretches) in &parts {
+            let name = match names.as_slice() {
+                [first, second, third, _, ..] => {
+                    format!("{first}, {second}, {third} and {} more", names.len() - 3)
+                }
+                few => few.join(", "),
+            };
+            rows.extend(stretches.iter().map(|stretch| row(&name, stretch)));
+        }
+        aligned(&rows)
+    }
+
+    /// What a plan's author should know before running it: curricula that are too fast for their number of levels. Only
+    /// training without a teacher is warned of, for that is where the rule was seen.
+    pub fn warnings(&self) -> Vec<String> {
+        let of_arm = |arm: &crate::PlannedArm| {
+            match arm.experiment.method {
+                MethodConfig::Training => {}
+                MethodConfig::Distillation(_)
+                | MethodConfig::ProgressiveDistillation
+                | MethodConfig::Shortcut(_) => return None,
+            }
+            let batch = arm.experiment.consistency.train.batch;
+            let wanted = wanted_steps_per_interval(batch);
+            let stretches = student(&arm.experiment);
+            // Levels added one at a time hurry through the first few by design; where they end is what counts.
+            let first = match arm.experiment.consistency.curriculum {
+                CurriculumConfig::Progressive(_) => stretches.len().saturating_sub(1),
+                CurriculumConfig::Fixed(_)
+                | CurriculumConfig::Doubling(_)
+                | CurriculumConfig::Continuous(_)
+                | CurriculumConfig::Halving(_) => 0,
+            };
+            let short = stretches
+                .into_iter()
+                .skip(first)
+                .filter_map(|stretch| Some((stretch.steps_per_interval()?, stretch)))
+                .filter(|(steps, _)| *steps < wanted)
+                .min_by(|(a, _), (b, _)| a.total_cmp(b));
+            short.map(|(steps, stretch)| {
+                format!(
+                    "arm {}: {steps:.0} steps for each interval while N is {} (images {} to {}), but a batch of \
+                     {batch} wants {wanted:.0}: {RULE}; fewer levels, more images or a larger batch would do",
+                    arm.name, stretch.levels, stretch.from_image, stretch.to_image
+                )
+            })
+        };
+        self.arms.iter().filter_map(of_arm).collect()
+    }
+}
+
+const HEADER: [&str; 8] =
+    ["phase", "from image", "to image", "N", "steps", "steps per interval", "mu", "learning rate"];
+
+fn row(name: &str, stretch: &Stretch) -> [String; 8] {
+    let Stretch { from_image, to_image, steps, levels, target_decay, learning_rate } = stretch;
+    [
+        name.to_owned(),
+        from_image.to_string(),
+        to_image.to_string(),
+        levels.to_string(),
+        steps.to_string(),
+        stretch.steps_per_interval().map_or("-".into(), |steps| format!("{steps:.1}")),
+        target_decay.map_or("-".into(), |decay| format!("{decay:.5}")),
+        format!("{learning_rate:.3e}"),
+    ]
+}
+
+/// A Markdown table: the first column to the left, numbers to the right.
+fn aligned(rows: &[[String; 8]]) -> String {
+    let mut widths = [0; 8];
+    for row in rows {
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.chars().count().max(*width));
+    }
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
+            0 => format!("| {cell:<width$} |"),
+            _ => format!(" {cell:>width$} |"),
+        });
+        text += &(cells.collect::<String>() + "\n");
+        if index == 0 {
+            let rules = widths.iter().enumerate().map(|(column, width)| match column {
+                0 => format!("|:{}|", "-".repeat(width + 1)),
+                _ => format!("{}:|", "-".repeat(width + 1)),
+            });
+            text += &(rules.collect::<String>() + "\n");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cm_consistency::{DoublingConfig, FixedConfig, ProgressiveConfig};
+
+    fn experiment(curriculum: CurriculumConfig, batch: usize, total_images: u64) -> ExperimentConfig {
+        let mut experiment = ExperimentConfig { method: MethodConfig::Training, ..Default::default() };
+        experiment.consistency.curriculum = curriculum;
+        experiment.consistency.train.batch = batch;
+        experiment.consistency.train.total_images = total_images;
+        experiment
+    }
+
+    fn plan(experiment: ExperimentConfig) -> Plan {
+        let arm = crate::PlannedArm { name: "a".into(), experiment };
+        Plan { question: String::new(), seeds: vec![0], arms: vec![arm] }
+    }
+
+    /// Eight phases of equal length, 10 to 1280 intervals: Song and Dhariwal 2024, Section 3.4.
+    #[test]
+    fn a_doubling_curriculum_has_a_line_for_each_phase() {
+        let doubling = CurriculumConfig::Doubling(DoublingConfig::default());
+        let found = student(&experiment(doubling, 1024, 1024 * 4_000));
+        let phases: Vec<(u64, u64, String)> =
+            found.iter().map(|s| (s.from_image / 1024, s.steps, s.levels.to_string())).collect();
+        let expected = |phase: u64| (500 * phase, 500, (10 * (1 << phase) + 1).to_string());
+        assert_eq!(phases, (0..8).map(expected).collect::<Vec<_>>());
+        assert_eq!(found[3].steps_per_interval(), Some(500.0 / 80.0));
+    }
+
+    #[test]
+    fn a_progressive_curriculum_has_a_line_for_each_doubling_and_none_is_lost() {
+        let progressive = CurriculumConfig::Progressive(ProgressiveConfig { start: 2, end: 30 });
+        let found = student(&experiment(progressive, 10, 10_000));
+        let levels: Vec<String> = found.iter().map(|s| s.levels.to_string()).collect();
+        assert_eq!(levels, ["2", "3-4", "5-8", "9-16", "17-31"]);
+        assert_eq!(found.iter().map(|s| s.steps).sum::<u64>(), 1_000);
+        assert!(found.windows(2).all(|pair| pair[0].to_image == pair[1].from_image));
+        assert_eq!((found[0].from_image, found[4].to_image), (0, 10_000));
+    }
+
+    #[test]
+    fn the_rule_of_steps_per_interval() {
+        for (batch, wanted) in [(1, 200.0), (128, 200.0), (1024, 40.0), (4096, 40.0), (362, 89.45)] {
+            assert!((wanted_steps_per_interval(batch) - wanted).abs() < 0.05, "{batch}");
+        }
+    }
+
+    #[test]
+    fn a_phase_too_short_for_its_levels_is_warned_of_with_the_rule() {
+        let fixed = |num_levels| CurriculumConfig::Fixed(FixedConfig { num_levels });
+        // 2,000 steps on 10 intervals are 200 each, on 11 they are 182.
+        assert!(plan(experiment(fixed(11), 100, 200_000)).warnings().is_empty());
+        let warnings = plan(experiment(fixed(12), 100, 200_000)).warnings();
+        assert_eq!(warnings.len(), 1);
+        for part in ["arm a: 182 steps", "N is 12", "images 0 to 200000", "batch of 100 wants 200", RULE] {
+            assert!(warnings[0].contains(part), "{part}: {warnings:?}");
+        }
+        let mut distilled = experiment(fixed(12), 100, 200_000);
+        distilled.method = MethodConfig::default();
+        assert!(plan(distilled).warnings().is_empty());
+    }
+
+    #[test]
+    fn arms_that_agree_share_their_lines() {
+        let experiment = experiment(CurriculumConfig::default(), 512, 512_000);
+        let arm = |name: &str| crate::PlannedArm { name: name.into(), experiment: experiment.clone() };
+        let arms = vec![arm("a"), arm("b")];
+        let table = Plan { question: String::new(), seeds: vec![0], arms }.schedule();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 4, "header, rule, teacher, students: {table}");
+        assert!(lines[2].starts_with("| teacher |") && lines[3].starts_with("| a, b    |"), "{table}");
+        assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{table}");
+    }
+}

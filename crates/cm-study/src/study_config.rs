@@ -1,0 +1,72 @@
+//! What a study file says, as data: raw, unchecked, with every default beside its type. Deliberately absent: what arms
+//! come to (`arms.rs`) and reading (`load.rs`).
+
+use crate::change::Change;
+use crate::experiment_config::ExperimentConfig;
+use crate::published::PublishedValue;
+use serde::{Deserialize, Serialize};
+
+/// A study file: one question, one base, and arms that say what they change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StudyConfig {
+    /// The question the study answers; the title of its report.
+    pub question: String,
+    /// Every arm runs once with each of these seeds; each at most once.
+    pub seeds: Vec<u64>,
+    /// What all arms start from.
+    pub base: ExperimentConfig,
+    /// What is compared.
+    pub arms: ArmsConfig,
+}
+
+impl Default for StudyConfig {
+    fn default() -> Self {
+        Self {
+            question: String::new(),           // none: a single run needs no question
+            seeds: vec![0],                    // one run; studies that compare give three or more
+            base: ExperimentConfig::default(), // beside that type
+            arms: ArmsConfig::default(),       // beside that type
+        }
+    }
+}
+
+/// What is compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum ArmsConfig {
+    /// Each arm is the base with its own changes. No arm at all: the base itself, called `base`.
+    Star(Vec<ArmConfig>),
+    /// Every combination of one arm from each axis, names joined with `_`, changes in the order of the axes.
+    Grid(Vec<Vec<ArmConfig>>),
+}
+
+impl StudyConfig {
+    /// What was published of its arms, each with the arm's name.
+    pub fn published(&self) -> Vec<(&str, &PublishedValue)> {
+        match &self.arms {
+            ArmsConfig::Star(arms) => (arms.iter())
+                .flat_map(|arm| arm.published.iter().map(|value| (arm.name.as_str(), value)))
+                .collect(),
+            ArmsConfig::Grid(_) => Vec::new(),
+        }
+    }
+}
+
+impl Default for ArmsConfig {
+    fn default() -> Self {
+        Self::Star(Vec::new()) // the base alone
+    }
+}
+
+/// A name and what it changes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArmConfig {
+    /// Name of the arm's folder and of its lines in tables: letters, digits, `-`, `_`, `.`; unique.
+    pub name: String,
+    /// The changes, made one after the other.
+    pub changes: Vec<Change>,
+    /// What was published of it, for `cm table` to put beside what is measured. Only for the arms of a star.
+    pub published: Vec<PublishedValue>,
+}

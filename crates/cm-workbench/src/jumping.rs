@@ -1,0 +1,57 @@
+//! Drawing from a finished run's model that jumps from noise level to noise level: a progressively distilled one, a
+//! shortcut model, or a consistency model of several segments.
+//!
+//! Deliberately absent: editing and the search for times, which need to know where trajectories end.
+
+use crate::error::WorkbenchError;
+use crate::request::pick;
+use crate::sample::{Drawn, Evaluations, SampleRequest, check_counts, draw};
+use cm_experiment::Trained;
+use cm_host::{Progress, StopFlag};
+use cm_study::{JumpsConfig, MethodConfig, Problems, StudentSamplerConfig, jump_steps};
+
+/// Draws what is asked for from `trained`, which is `model`, a kind that jumps; of progressive distillation from the
+/// student of the stage with so many steps.
+pub(crate) fn sample_jumps(
+    request: &SampleRequest,
+    trained: &Trained,
+    model: &str,
+    mut problems: Problems,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<Option<Drawn>, WorkbenchError> {
+    let experiment = &trained.run().experiment;
+    let path = &request.model.path;
+    let staged = experiment.method == MethodConfig::ProgressiveDistillation;
+    let mut allowed = jump_steps(experiment).unwrap_or_default();
+    if staged && !path.is_dir() {
+        // The file alone is the student of the last stage.
+        allowed = allowed.into_iter().min().into_iter().collect();
+    }
+    let listed: Vec<String> = allowed.iter().map(|steps| format!("--steps {steps}")).collect();
+    let steps = match request.evaluations {
+        Evaluations::Steps(steps) if allowed.contains(&steps) => steps,
+        Evaluations::Steps(steps) => {
+            problems.add("--steps", format!("{model} is not trained for {steps} steps"), listed.join(", "));
+            steps
+        }
+        Evaluations::Times(_) => {
+            let message = format!("{model} jumps from noise level to noise level of its own");
+            problems.add("--times", message, listed.join(", "));
+            1
+        }
+    };
+    let names: Vec<String> = trained.averages().iter().map(|ema| ema.name()).collect();
+    let (average, labels) = pick(&request.model, &names, trained.labels(), &mut problems);
+    check_counts(request, &mut problems);
+    problems.check()?;
+    let stage = match staged && path.is_dir() {
+        true => Some(Trained::open_stage(path, steps)?),
+        false => None,
+    };
+    let trained = stage.as_ref().unwrap_or(trained);
+    let student = trained.student(average);
+    let config = StudentSamplerConfig::Jumps(JumpsConfig { steps });
+    let sampler = trained.sampler(&student, &config, labels)?;
+    draw(request, sampler.as_ref(), labels, stop, progress)
+}

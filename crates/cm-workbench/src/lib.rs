@@ -1,0 +1,48 @@
+//! What one does with a trained model and with weights of others: [`sample()`] from it, [`edit()`] images with it,
+//! [`search_times`], [`import()`] and [`export()`] weights, evaluate a network on another program's arrays
+//! ([`denoise()`]), and prepare data sets ([`dataset`]).
+//!
+//! Deliberately absent: training and scoring by a plan (`cm-experiment`), comparing sets of images (`cm-scoring`). It
+//! may know the runner's folders, networks and imported files, and no other crate of its own floor.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), cm_workbench::WorkbenchError> {
+//! use cm_host::{Silent, StopFlag};
+//! use cm_workbench::{Evaluations, ModelRequest, SampleRequest, sample};
+//! let request = SampleRequest {
+//!     model: ModelRequest { path: "runs/quickstart/cd/seed-0".into(), ema: None, class: Some(3) },
+//!     out: "drawn".into(),
+//!     count: 100,
+//!     seed: 0,
+//!     evaluations: Evaluations::Steps(1),
+//!     clip: true,
+//!     batch: None,
+//! };
+//! let drawn = sample(&request, &StopFlag::new(), &mut Silent)?;
+//! # let _ = drawn;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod dataset;
+mod denoise;
+mod edit;
+mod error;
+mod export;
+mod foreign;
+mod import;
+mod jumping;
+mod model;
+mod request;
+mod sample;
+mod search_times;
+mod ternary_search;
+
+pub use denoise::{DenoiseRequest, Denoised, denoise};
+pub use edit::{EditRequest, EditTask, Edited, edit};
+pub use error::WorkbenchError;
+pub use export::{ExportRequest, Exported, export};
+pub use import::{ImportRequest, Imported, import};
+pub use request::ModelRequest;
+pub use sample::{Drawn, Evaluations, SampleRequest, sample};
+pub use search_times::{SearchTimes, search_times};
