@@ -14,13 +14,15 @@ mod editing;
 mod errors;
 /// Sets of images compared, with the card of every number.
 mod evaluation;
+/// The examples of the crates that are of use alone.
+mod examples;
 /// Every study of `experiments/` loads, and its resolved arms are what a reviewer saw.
 mod experiments;
 /// Bugs of published trainers that must not come back, seen from outside.
 mod regression;
-/// The same plan, the same bits: twice, with 1 to 3 threads, stopped and resumed.
 /// The page that `cm report` writes: everything in it, nothing outside it.
 mod report;
+/// The same plan, the same bits: twice, with 1 to 3 threads, stopped and resumed.
 mod reproducibility;
 /// Fields set from the command line, and studies whose runs several processes share.
 mod sweep;

@@ -1,10 +1,11 @@
 //! What can be typed.
 
+use crate::common_args::{Overrides, Threads};
 use crate::dataset_args::DatasetCommand;
 use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
 use crate::model_args::{Edit, SampleArgs};
 use crate::report_args::{ReportArgs, TableArgs};
-use crate::sweep::{Overrides, SweepCommand};
+use crate::sweep::SweepCommand;
 use crate::weights_args::{DenoiseArgs, ExportArgs, ImportArgs, PresetName};
 use clap::{Parser, Subcommand, ValueEnum};
 use cm_bench::{NetworkSize, Variation};
@@ -343,14 +344,6 @@ pub(crate) struct Timing {
     pub(crate) serve: bool,
     #[command(flatten)]
     pub(crate) threads: Threads,
-}
-
-/// How many threads.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct Threads {
-    /// Worker threads; results do not depend on them. Without it, one for each core.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) threads: Option<u16>,
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 //! none may know it.
 
 mod args;
+mod common_args;
 mod dataset_args;
+mod ending;
 mod evaluation_args;
 mod model_args;
 mod processes;
@@ -14,26 +16,20 @@ mod report_args;
 mod sweep;
 mod weights_args;
 
-use args::{Args, Bench, Command, OfNetwork, Threads, Timing};
+use args::{Args, Bench, Command, OfNetwork, Timing};
 use clap::Parser;
 use cm_bench::{self as bench, BenchError, BenchNetwork, InceptionFile, Suite};
 use cm_experiment::{RunError, RunOutcome};
 use cm_host::{Build, StopFlag};
-use cm_network::feature_net::{FeatureFileError, LpipsOptions};
-use cm_report::{Comparison, ReportError};
+use cm_network::feature_net::LpipsOptions;
+use cm_report::Comparison;
 use cm_scoring::{Perceptual, ScoringError};
-use cm_study::{CalibrationError, InputErrors};
-use cm_sweep::SweepError;
-use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes, WorkbenchError};
+use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes};
+use common_args::Threads;
 use dataset_args::DatasetCommand;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use std::io::{IsTerminal, Write};
+use ending::{Ending, FAILED, WRONG_INPUT, failed, listen, print, tell, wrong_input};
+use std::io::Write;
 use std::process::ExitCode;
-
-/// The run failed or was stopped.
-const FAILED: u8 = 1;
-/// The input is wrong.
-const WRONG_INPUT: u8 = 2;
 
 /// What this program was built from, as `build.rs` found it.
 fn build() -> Build {
@@ -82,75 +78,6 @@ fn computes(command: &Command) -> bool {
         | Command::Dataset { .. }
         | Command::Import { .. }
         | Command::Export { .. } => false,
-    }
-}
-
-fn tell(Ending { message, code }: &Ending) -> ExitCode {
-    // Nothing is left to do about an error that cannot be told.
-    drop(writeln!(std::io::stderr(), "{message}"));
-    ExitCode::from(*code)
-}
-
-/// Why the program ends without success.
-struct Ending {
-    message: String,
-    code: u8,
-}
-
-impl From<InputErrors> for Ending {
-    fn from(errors: InputErrors) -> Self {
-        Self { message: errors.render(std::io::stderr().is_terminal()), code: WRONG_INPUT }
-    }
-}
-
-impl From<ReportError> for Ending {
-    fn from(error: ReportError) -> Self {
-        match error {
-            ReportError::Input(errors) => errors.into(),
-            other => Self::of(&other, other.is_input()),
-        }
-    }
-}
-
-impl From<RunError> for Ending {
-    fn from(error: RunError) -> Self {
-        Self::of(&error, error.is_input())
-    }
-}
-
-impl From<SweepError> for Ending {
-    fn from(error: SweepError) -> Self {
-        Self::of(&error, error.is_input())
-    }
-}
-
-impl From<WorkbenchError> for Ending {
-    fn from(error: WorkbenchError) -> Self {
-        Self::of(&error, error.is_input())
-    }
-}
-
-impl From<ScoringError> for Ending {
-    fn from(error: ScoringError) -> Self {
-        Self::of(&error, error.is_input())
-    }
-}
-
-impl From<CalibrationError> for Ending {
-    fn from(error: CalibrationError) -> Self {
-        Self::of(&error, error.is_input())
-    }
-}
-
-impl From<FeatureFileError> for Ending {
-    fn from(error: FeatureFileError) -> Self {
-        Self::of(&error, true)
-    }
-}
-
-impl Ending {
-    fn of(error: &dyn std::error::Error, is_input: bool) -> Self {
-        Self { message: format!("error: {error}"), code: if is_input { WRONG_INPUT } else { FAILED } }
     }
 }
 
@@ -332,14 +259,6 @@ fn told(Drawn { grid, samples, evaluations }: &Drawn) -> String {
     format!("{grid}{}\nevaluations for each image: {evaluations}\n", samples.display())
 }
 
-fn wrong_input(error: &dyn std::fmt::Display) -> Ending {
-    Ending { message: format!("error: {error}"), code: WRONG_INPUT }
-}
-
-fn failed(error: &dyn std::error::Error) -> Ending {
-    Ending { message: format!("error: {error}"), code: FAILED }
-}
-
 fn bench_network(wanted: OfNetwork) -> Result<BenchNetwork, Ending> {
     BenchNetwork::new(wanted.network.into(), wanted.variation()).map_err(|error| wrong_input(&error))
 }
@@ -377,21 +296,6 @@ fn work(
     conclude(outcome)
 }
 
-/// Makes Ctrl-C and SIGTERM ask for a stop; the second one kills.
-fn listen() -> Result<StopFlag, Ending> {
-    let stop = StopFlag::new();
-    for signal in [SIGINT, SIGTERM] {
-        // The order matters: the first signal finds the flag unset, sets it, and only the next one ends the process.
-        signal_hook::flag::register_conditional_shutdown(signal, FAILED.into(), stop.shared())
-            .and_then(|_| signal_hook::flag::register(signal, stop.shared()))
-            .map_err(|error| Ending {
-                message: format!("error: cannot listen to signals: {error}"),
-                code: FAILED,
-            })?;
-    }
-    Ok(stop)
-}
-
 fn conclude(outcome: RunOutcome) -> Result<(), Ending> {
     match outcome {
         RunOutcome::Finished { dir, table } => print(&format!("{table}\nresults: {}\n", dir.display())),
@@ -403,15 +307,5 @@ fn conclude(outcome: RunOutcome) -> Result<(), Ending> {
             message: format!("stopped; continue with: cm resume {}", dir.display()),
             code: FAILED,
         }),
-    }
-}
-
-/// Writes to standard output; a reader that has gone away is no error.
-fn print(text: &str) -> Result<(), Ending> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Ending { message: format!("error: cannot write the result: {error}"), code: FAILED })
-        }
-        _ => Ok(()),
     }
 }

@@ -1,23 +1,15 @@
 //! `cm sweep`: what can be typed, and doing it.
 
-use crate::args::Threads;
-use crate::{Ending, FAILED, failed, listen, print, progress};
+use crate::common_args::{Overrides, Threads};
+use crate::ending::{Ending, FAILED, failed, listen, print};
+use crate::progress;
 use clap::{Subcommand, ValueEnum};
-use cm_study::Override;
 use cm_sweep::{
     GridAxis, KubernetesOptions, LocalOptions, LocalOutcome, ParallelOptions, SlurmOptions, Sweep,
     TaskOutcome, TaskStatus, collect, limit_memory, parallel_command, plan_sweep, run_locally, run_task,
     status, submit_to_slurm, write_kubernetes_job,
 };
 use std::path::{Path, PathBuf};
-
-/// Fields of a study file that are set to other values.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct Overrides {
-    /// Set a field to a value in RON's syntax, as in base.consistency.train.batch=64; several are set in turn.
-    #[arg(long = "set", value_name = "PATH=VALUE")]
-    pub(crate) set: Vec<Override>,
-}
 
 /// What to do with a sweep.
 #[derive(Debug, Subcommand)]

@@ -4,7 +4,7 @@ use crate::dtype::Dtype;
 use crate::error::ImportError;
 use crate::input::{Input, Source, Span};
 use crate::place::Place;
-use crate::{flax, limits, numpy, pickle, pytorch, safe, zipped};
+use crate::{flax, limits, numpy, pytorch, safe, zipped};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -63,9 +63,6 @@ pub struct Archive {
     by_name: HashMap<String, usize>,
     metadata: BTreeMap<String, String>,
 }
-
-/// What a reader of a format finds.
-pub(crate) type Found = Vec<(String, Place)>;
 
 impl Archive {
     /// Opens a file and finds its tensors; reads no values.
@@ -187,20 +184,4 @@ impl std::fmt::Debug for Archive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Archive({}, {} tensors)", self.format, self.tensors.len())
     }
-}
-
-/// The tensors of a pickle's value by the path to them.
-pub(crate) fn flattened(
-    pickle: &pickle::Pickle,
-    storages: &dyn pickle::Storages,
-) -> Result<Found, ImportError> {
-    let mut found = Vec::new();
-    pickle.visit(&mut |path, node| {
-        if let Some(place) = pickle.place(node, storages)? {
-            let name = if path.is_empty() { "tensor".to_owned() } else { path.join(".") };
-            found.push((name, place));
-        }
-        Ok(())
-    })?;
-    Ok(found)
 }

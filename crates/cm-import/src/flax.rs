@@ -1,11 +1,10 @@
 //! `flax.serialization`: msgpack whose extension types 1 and 3 are NumPy arrays and numbers.
 
-use crate::archive::Found;
 use crate::dtype::Dtype;
 use crate::error::ImportError;
 use crate::input::Input;
 use crate::limits;
-use crate::place::{Data, Place};
+use crate::place::{Data, Found, Place};
 use rmp::Marker;
 
 /// Arrays of more than 2^30 bytes are cut into pieces, in a map with this key.

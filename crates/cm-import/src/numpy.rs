@@ -1,11 +1,10 @@
 //! NumPy's `.npy` files (NumPy Enhancement Proposal 1) and zip archives of them.
 
-use crate::archive::Found;
 use crate::dtype::Dtype;
 use crate::error::ImportError;
 use crate::input::{Input, Source, Span};
 use crate::limits;
-use crate::place::{Data, Place};
+use crate::place::{Data, Found, Place};
 use crate::zipped::{self, ZipEntry};
 
 /// An array as a `.npy` header describes it.

@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// Bytes that are read at a time.
 const CHUNK: u64 = 1 << 20;
 
+/// What a reader of a format finds: names with the places of their values.
+pub(crate) type Found = Vec<(String, Place)>;
+
 /// The bytes behind a tensor.
 #[derive(Clone, Debug)]
 pub(crate) enum Data {

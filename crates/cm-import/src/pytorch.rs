@@ -1,9 +1,9 @@
 //! The two layouts of `torch.save`, and TorchScript archives, whose pickle is the same.
 
-use crate::archive::{Found, flattened};
 use crate::error::ImportError;
 use crate::input::{Input, Source, Span};
 use crate::pickle::{self, NoStorages, Node, Pickle, Storage, Storages};
+use crate::place::Found;
 use crate::zipped::ZipEntry;
 use std::collections::HashMap;
 
@@ -138,4 +138,17 @@ fn little_endian(system: &Pickle) -> bool {
         matches!(system.node(key), Node::Text(key) if key == "little_endian")
             && matches!(system.node(value), Node::Bool(true))
     })
+}
+
+/// The tensors of a pickle's value by the path to them.
+fn flattened(pickle: &Pickle, storages: &dyn Storages) -> Result<Found, ImportError> {
+    let mut found = Vec::new();
+    pickle.visit(&mut |path, node| {
+        if let Some(place) = pickle.place(node, storages)? {
+            let name = if path.is_empty() { "tensor".to_owned() } else { path.join(".") };
+            found.push((name, place));
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }

@@ -1,11 +1,10 @@
 //! safetensors: a header of JSON, then the values.
 
-use crate::archive::Found;
 use crate::dtype::Dtype;
 use crate::error::ImportError;
 use crate::input::{Input, Span};
 use crate::limits;
-use crate::place::{Data, Place};
+use crate::place::{Data, Found, Place};
 use safetensors::tensor::{Dtype as SafeDtype, Metadata};
 use std::collections::BTreeMap;
 

@@ -43,6 +43,29 @@ impl From<Written> for NetworkConfig {
     }
 }
 
+impl Preset {
+    /// The configuration it stands for.
+    pub fn config(self) -> NetworkConfig {
+        match self {
+            Self::NcsnppCifar10 => NetworkConfig::UNet(UNetConfig {
+                embedding: EmbeddingConfig::Fourier(FourierConfig::default()),
+                resampling: ResamplingConfig::Fir,
+                input_pyramid: true,
+                ..UNetConfig::default()
+            }),
+            Self::DdpmppCifar10 => NetworkConfig::UNet(UNetConfig::default()),
+            Self::AdmImagenet64 => NetworkConfig::Adm(AdmConfig::default()),
+            Self::AdmLsun256 => NetworkConfig::Adm(AdmConfig {
+                channels: 256,
+                multipliers: vec![1, 1, 2, 2, 4, 4],
+                blocks: 2,
+                scale_shift: false,
+                ..AdmConfig::default()
+            }),
+        }
+    }
+}
+
 impl Default for NetworkConfig {
     fn default() -> Self {
         Self::UNet(UNetConfig::default()) // the paper's networks are U-Nets

@@ -8,6 +8,7 @@
 //! `cm-image`.
 
 mod adm;
+mod assemble;
 mod config;
 pub mod feature_net;
 mod init;

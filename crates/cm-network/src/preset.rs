@@ -1,8 +1,6 @@
-//! The networks of the paper, number for number.
+//! The networks of the paper by name; what they stand for is said beside [`NetworkConfig`](crate::NetworkConfig).
 
-use crate::{
-    AdmConfig, Conditions, EmbeddingConfig, FourierConfig, NetworkConfig, ResamplingConfig, UNetConfig,
-};
+use crate::Conditions;
 use cm_image::ImageShape;
 
 /// A network of Song et al. 2023.
@@ -49,26 +47,5 @@ impl Preset {
             Self::NcsnppCifar10 | Self::DdpmppCifar10 | Self::AdmLsun256 => None,
         };
         Conditions { classes, ..Conditions::default() }
-    }
-
-    /// The configuration it stands for.
-    pub fn config(self) -> NetworkConfig {
-        match self {
-            Self::NcsnppCifar10 => NetworkConfig::UNet(UNetConfig {
-                embedding: EmbeddingConfig::Fourier(FourierConfig::default()),
-                resampling: ResamplingConfig::Fir,
-                input_pyramid: true,
-                ..UNetConfig::default()
-            }),
-            Self::DdpmppCifar10 => NetworkConfig::UNet(UNetConfig::default()),
-            Self::AdmImagenet64 => NetworkConfig::Adm(AdmConfig::default()),
-            Self::AdmLsun256 => NetworkConfig::Adm(AdmConfig {
-                channels: 256,
-                multipliers: vec![1, 1, 2, 2, 4, 4],
-                blocks: 2,
-                scale_shift: false,
-                ..AdmConfig::default()
-            }),
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::figures::metric_of;
 use crate::findings::Findings;
-use crate::page::{plain_table, swatch};
+use crate::pieces::{plain_table, swatch};
 use crate::scores;
 use cm_experiment::paired::{self, Differences};
 use cm_experiment::table::{Table, TableLine, mean_and_spread};

@@ -25,6 +25,7 @@ mod figures;
 mod findings;
 mod found;
 mod page;
+mod pieces;
 mod record;
 mod scores;
 mod write;

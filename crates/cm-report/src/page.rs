@@ -1,9 +1,10 @@
 //! The page: what was asked and found first, then what it rests on.
 
-use crate::figure::{Figure, style_of};
+use crate::figure::Figure;
 use crate::figures::{self, LevelMap};
 use crate::findings::{Findings, HeaderLine};
 use crate::found;
+use crate::pieces::{plain_table, sample_of_line};
 use crate::record::{Pictures, Record};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -77,36 +78,6 @@ fn asked(findings: &Findings) -> Option<Markup> {
             @if !labelled.is_empty() { dl { @for line in labelled { (part(line)) } } }
         }
     })
-}
-
-/// The colour of an arm, as a decoration of its name.
-pub(super) fn swatch(groups: &[&str], name: &str) -> Markup {
-    let place = groups.iter().position(|group| *group == name);
-    html! { @if let Some(place) = place { (sample_of_line(place)) } }
-}
-
-fn sample_of_line(group: usize) -> Markup {
-    html! {
-        svg.swatch viewBox="0 0 24 8" aria-hidden="true" { path class={ "line " (style_of(group)) } d="M1 4H23" {} }
-    }
-}
-
-/// A table of texts, head first; names to the left in the first `names` columns, numbers to the right.
-pub(super) fn plain_table(caption: &str, cells: &[Vec<String>], names: usize) -> Markup {
-    let class = |column: usize| (column >= names).then_some("number");
-    html! {
-        table {
-            caption { (caption) }
-            thead { tr {
-                @for (column, cell) in cells[0].iter().enumerate() { th scope="col" class=[class(column)] { (cell) } }
-            } }
-            tbody { @for row in &cells[1..] { tr {
-                @for (column, cell) in row.iter().enumerate() {
-                    @if column == 0 { th scope="row" { (cell) } } @else { td class=[class(column)] { (cell) } }
-                }
-            } } }
-        }
-    }
 }
 
 fn cost(findings: &Findings) -> Option<Markup> {

@@ -1,6 +1,6 @@
 //! How a network is trained, as data. Durations count images, never steps.
 
-use crate::{EmaConfig, LearningRateConfig, OptimiserConfig, SnapshotsConfig};
+use crate::{EmaConfig, LearningRateConfig, OptimiserConfig, RangeError, SnapshotsConfig};
 use serde::{Deserialize, Serialize};
 
 /// What teacher and student training have in common.
@@ -49,25 +49,6 @@ impl Default for TrainConfig {
 const MOST_IMAGES: u64 = 1 << 50;
 /// Images of a step, at most.
 const MOST_BATCH: usize = 1 << 20;
-
-/// One thing wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{field} is {given}: {allowed}")]
-pub struct RangeError {
-    /// Path of the field inside the configuration, e.g. `learning_rate.peak`.
-    pub field: String,
-    /// The value given.
-    pub given: String,
-    /// What is allowed.
-    pub allowed: &'static str,
-}
-
-impl RangeError {
-    /// A complaint about `field` unless `holds`.
-    pub fn unless(holds: bool, field: &str, given: impl ToString, allowed: &'static str) -> Option<Self> {
-        (!holds).then(|| Self { field: field.into(), given: given.to_string(), allowed })
-    }
-}
 
 impl TrainConfig {
     /// Steps of the run: whole batches that cover `total_images`.

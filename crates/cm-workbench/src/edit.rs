@@ -1,8 +1,8 @@
 //! Images edited by a trained model that was never trained for it: from PNG files to PNG files.
 
 use crate::error::WorkbenchError;
+use crate::picture_file::{side_by_side, write_picture};
 use crate::request::{Chosen, ModelRequest, checked_image, checked_levels};
-use crate::sample::write_picture;
 use cm_diffusion::editing::{
     Colourisation, Editor, Inpainting, Interpolation, Stroke, SuperResolution, Task, denoise,
 };
@@ -390,31 +390,4 @@ fn joined(batches: &[ImageBatch]) -> ImageBatch {
     let mut all = batches[0].clone();
     batches[1..].iter().for_each(|batch| all.append(batch));
     all
-}
-
-/// Images of a batch as one image, from left to right.
-fn side_by_side(images: &ImageBatch) -> ImageBatch {
-    let ImageShape { height, width, channels } = images.shape();
-    let row = width * channels;
-    ImageBatch::from_fn(ImageShape::new(height, images.count() * width, channels), 1, |_, out| {
-        for (index, image) in images.images().enumerate() {
-            for (y, line) in image.chunks_exact(row).enumerate() {
-                out[(y * images.count() + index) * row..][..row].copy_from_slice(line);
-            }
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn images_side_by_side_keep_their_rows() {
-        let shape = ImageShape::new(2, 2, 1);
-        let images = ImageBatch::new(shape, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]).unwrap();
-        let row = side_by_side(&images);
-        assert_eq!(row.shape(), ImageShape::new(2, 4, 1));
-        assert_eq!(row.values(), [1.0, 2.0, 5.0, 6.0, 3.0, 4.0, 7.0, 8.0]);
-    }
 }

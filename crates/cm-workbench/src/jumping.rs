@@ -3,9 +3,9 @@
 //!
 //! Deliberately absent: editing and the search for times, which need to know where trajectories end.
 
+use crate::drawing::{Drawn, Evaluations, SampleRequest, check_counts, draw};
 use crate::error::WorkbenchError;
 use crate::request::pick;
-use crate::sample::{Drawn, Evaluations, SampleRequest, check_counts, draw};
 use cm_experiment::Trained;
 use cm_host::{Progress, StopFlag};
 use cm_study::{JumpsConfig, MethodConfig, Problems, StudentSamplerConfig, jump_steps};

@@ -26,6 +26,7 @@
 
 pub mod dataset;
 mod denoise;
+mod drawing;
 mod edit;
 mod error;
 mod export;
@@ -33,16 +34,18 @@ mod foreign;
 mod import;
 mod jumping;
 mod model;
+mod picture_file;
 mod request;
 mod sample;
 mod search_times;
 mod ternary_search;
 
 pub use denoise::{DenoiseRequest, Denoised, denoise};
+pub use drawing::{Drawn, Evaluations, SampleRequest};
 pub use edit::{EditRequest, EditTask, Edited, edit};
 pub use error::WorkbenchError;
 pub use export::{ExportRequest, Exported, export};
 pub use import::{ImportRequest, Imported, import};
 pub use request::ModelRequest;
-pub use sample::{Drawn, Evaluations, SampleRequest, sample};
+pub use sample::sample;
 pub use search_times::{SearchTimes, search_times};

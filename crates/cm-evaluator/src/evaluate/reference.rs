@@ -1,12 +1,10 @@
 //! What samples are compared with, prepared once.
 
-use super::scoring::Scoring;
-use super::{EvaluationError, EvaluationReport, check_answer, check_count, check_finite, classify, extract};
+use super::{EvaluationError, check_count, check_finite, classify, extract};
 use crate::features::{Classifier, FeatureExtractor};
 use crate::metric::frechet::FrechetSide;
 use crate::metric::precision_recall::Manifold;
 use crate::metric::{FeatureScaling, MetricConfig, MetricKind, Needs, Points};
-use crate::report::Score;
 use crate::statistics::{Standardiser, Statistics};
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{ConsistencyFunction, Sigma};
@@ -45,7 +43,7 @@ pub struct ExactModes<'a> {
 
 /// Reference images and all that metrics need of them, computed once.
 pub struct Reference<'a> {
-    kinds: Vec<MetricKind>,
+    pub(super) kinds: Vec<MetricKind>,
     pub(super) config: MetricConfig,
     pub(super) judges: Judges<'a>,
     pub(super) images: ImageBatch,
@@ -111,32 +109,6 @@ impl<'a> Reference<'a> {
     /// The reference images.
     pub fn images(&self) -> &ImageBatch {
         &self.images
-    }
-
-    /// Scores `images`. `seeds` are those the images were drawn from; without them [`MetricKind::EndpointRmse`] is
-    /// left out, since it has no meaning for images that come from no noise.
-    ///
-    /// # Errors
-    /// [`EvaluationError`] for another shape, too few or not finite images, or if a model or metric fails.
-    pub fn score(
-        &self,
-        images: ImageBatch,
-        seeds: Option<&[u64]>,
-    ) -> Result<EvaluationReport, EvaluationError> {
-        self.check(images.shape(), images.count())?;
-        check_finite(&images, "samples")?;
-        if let Some(seeds) = seeds {
-            check_answer("list of seeds", (seeds.len(), 1), (images.count(), 1))?;
-        }
-        let mut scoring = Scoring::new(self, seeds, &images);
-        let mut scores = Vec::new();
-        for &kind in &self.kinds {
-            for (stem, (value, standard_error)) in kind.stems().iter().zip(scoring.values(kind)?) {
-                scores.push(Score::new(stem, images.count(), value, standard_error));
-            }
-        }
-        let details = scoring.into_details();
-        Ok(EvaluationReport { scores, details, images })
     }
 
     /// How the metrics are set.

@@ -1,7 +1,10 @@
 //! One set of images against a reference, metric by metric.
 
-use super::reference::{ExactModes, FeatureReference};
-use super::{Details, EvaluationError, Reference, classify, exact_endpoints, extract};
+use super::reference::{ExactModes, FeatureReference, Reference};
+use super::{
+    Details, EvaluationError, EvaluationReport, check_answer, check_finite, classify, exact_endpoints,
+    extract,
+};
 use crate::features::FeatureMatrix;
 use crate::metric::classification::{Classification, total_variation};
 use crate::metric::exact::{endpoint_errors, mode_weights, sliced_wasserstein};
@@ -9,14 +12,43 @@ use crate::metric::frechet::FrechetSide;
 use crate::metric::kernel::kernel_distance;
 use crate::metric::precision_recall::{BallCounts, Manifold};
 use crate::metric::{MetricError, MetricKind, Points};
+use crate::report::Score;
 use crate::statistics::Statistics;
 use cm_image::ImageBatch;
 
+impl Reference<'_> {
+    /// Scores `images`. `seeds` are those the images were drawn from; without them [`MetricKind::EndpointRmse`] is
+    /// left out, since it has no meaning for images that come from no noise.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] for another shape, too few or not finite images, or if a model or metric fails.
+    pub fn score(
+        &self,
+        images: ImageBatch,
+        seeds: Option<&[u64]>,
+    ) -> Result<EvaluationReport, EvaluationError> {
+        self.check(images.shape(), images.count())?;
+        check_finite(&images, "samples")?;
+        if let Some(seeds) = seeds {
+            check_answer("list of seeds", (seeds.len(), 1), (images.count(), 1))?;
+        }
+        let mut scoring = Scoring::new(self, seeds, &images);
+        let mut scores = Vec::new();
+        for &kind in &self.kinds {
+            for (stem, (value, standard_error)) in kind.stems().iter().zip(scoring.values(kind)?) {
+                scores.push(Score::new(stem, images.count(), value, standard_error));
+            }
+        }
+        let details = scoring.into_details();
+        Ok(EvaluationReport { scores, details, images })
+    }
+}
+
 /// A value and its standard error.
-pub(super) type Value = (f64, Option<f64>);
+type Value = (f64, Option<f64>);
 
 /// One set of images being scored; what several metrics share is computed at its first use.
-pub(super) struct Scoring<'r, 'a> {
+struct Scoring<'r, 'a> {
     reference: &'r Reference<'a>,
     seeds: Option<&'r [u64]>,
     images: &'r ImageBatch,
@@ -34,21 +66,17 @@ struct Features {
 
 impl<'r, 'a> Scoring<'r, 'a> {
     /// Nothing computed yet.
-    pub(super) fn new(
-        reference: &'r Reference<'a>,
-        seeds: Option<&'r [u64]>,
-        images: &'r ImageBatch,
-    ) -> Self {
+    fn new(reference: &'r Reference<'a>, seeds: Option<&'r [u64]>, images: &'r ImageBatch) -> Self {
         Self { reference, seeds, images, features: None, details: Details::default() }
     }
 
     /// What lies behind the values.
-    pub(super) fn into_details(self) -> Details {
+    fn into_details(self) -> Details {
         self.details
     }
 
     /// The values of a metric, in the order of its stems; none if it has no meaning for these images.
-    pub(super) fn values(&mut self, kind: MetricKind) -> Result<Vec<Value>, EvaluationError> {
+    fn values(&mut self, kind: MetricKind) -> Result<Vec<Value>, EvaluationError> {
         let Reference { config, judges, images: reference_images, class_shares, .. } = self.reference;
         let metric = |source: MetricError| EvaluationError::Metric { kind, source };
         let missing = || EvaluationError::Missing { kind, needs: kind.needs() };
