@@ -1,23 +1,23 @@
 //! How transformed tiles and weights lie in memory.
 //!
-//! A transform of one vector of channels writes (or reads) SLOTS vectors. So what is transformed together lies
-//! together: for each group of 8 rows and vector of columns there is a square of SLOTS small matrices `[8, LANES]`.
-//! A matrix takes the room of 9 rows: the slots of one tile are then an odd number of cache lines apart and fall
-//! into different sets of the first-level cache (with 8 rows the transforms take up to a half longer).
+//! A transform of one vector of channels writes (or reads) SLOTS vectors. Vectors of a cache line's length lie
+//! together if they are transformed together: for each group of 8 rows and vector of columns there is a square of
+//! SLOTS small matrices `[8, LANES]`. A matrix takes the room of 9 rows: the slots of one tile are then an odd number
+//! of cache lines apart and fall into different sets of the first-level cache (with 8 rows the transforms take up to a
+//! half longer).
+//!
+//! Shorter vectors would have two rows in a line, which a transform of one row after another fetches twice, and the
+//! products would read their rows in pieces of 32 bytes. There, rows are whole ([`Grouped::is_wide`]): a group of 8
+//! rows has SLOTS matrices `[8, columns]`, again an odd number of lines apart.
 
 use super::algorithm::Algorithm;
 use crate::product::vector::Vector;
-use crate::product::{GROUP, Left, Out, Right};
+use crate::product::{GROUP, LINE, Left, Out, Right};
 
-/// Small matrices from one square to the next: one more than are used, so that squares, too, are an odd number of
-/// cache lines apart.
+/// Small matrices from one square, or one group of whole rows, to the next: one more than are used, so that these, too,
+/// are an odd number of cache lines apart.
 const fn stride<A: Algorithm>() -> usize {
     A::SLOTS + 1
-}
-
-/// Floats from one slot of a square to the next: a constant, for the transforms address many at once.
-pub(super) const fn slot<V: Vector>() -> usize {
-    (GROUP + 1) * V::LANES
 }
 
 /// Floats from one slot of a transformed weight to the next, per vector of the panel's width.
@@ -45,25 +45,47 @@ impl Grouped {
         rows.div_ceil(GROUP) * self.group::<A>()
     }
 
-    /// Floats from one group of rows to the next.
-    fn group<A: Algorithm>(self) -> usize {
-        self.vectors * self.square::<A>()
+    /// Columns in whole vectors.
+    pub(super) fn padded(self) -> usize {
+        self.vectors * self.lanes
     }
 
-    /// Floats from one vector of columns to the next.
-    fn square<A: Algorithm>(self) -> usize {
-        stride::<A>() * self.slot()
+    /// Whether the columns of a row lie one after another.
+    pub(super) fn is_wide(self) -> bool {
+        self.lanes < LINE
+    }
+
+    /// Floats from one row of a group to the next: an odd number of vectors, so that a column falls into many sets.
+    fn row(self) -> usize {
+        if self.is_wide() { (self.vectors | 1) * self.lanes } else { self.lanes }
     }
 
     /// Floats from one slot to the next.
     fn slot(self) -> usize {
-        (GROUP + 1) * self.lanes
+        GROUP * self.row() + LINE
+    }
+
+    /// Floats from one slot to the next, for vectors of a line a constant: the transforms address many at once.
+    #[inline(always)]
+    pub(super) fn slot_of<V: Vector>(self) -> usize {
+        if V::LANES == LINE { (GROUP + 1) * LINE } else { self.slot() }
+    }
+
+    /// Floats from one vector of columns to the next.
+    fn vector<A: Algorithm>(self) -> usize {
+        if self.is_wide() { self.lanes } else { stride::<A>() * self.slot() }
+    }
+
+    /// Floats from one group of rows to the next.
+    fn group<A: Algorithm>(self) -> usize {
+        let vectors = if self.is_wide() { 1 } else { self.vectors };
+        vectors * stride::<A>() * self.slot()
     }
 
     /// Offset of the first slot of a row and vector.
     #[inline(always)]
     pub(super) fn at<A: Algorithm>(self, row: usize, vector: usize) -> usize {
-        row / GROUP * self.group::<A>() + vector * self.square::<A>() + row % GROUP * self.lanes
+        row / GROUP * self.group::<A>() + vector * self.vector::<A>() + row % GROUP * self.row()
     }
 
     /// A slot's matrix as a left factor: the sums run over the columns, a vector per run.
@@ -71,22 +93,22 @@ impl Grouped {
         Left {
             start: start.wrapping_add(slot * self.slot()),
             group: self.group::<A>(),
-            row: self.lanes,
-            run: self.square::<A>(),
+            row: self.row(),
+            run: self.vector::<A>(),
             term: 1,
             ahead: 0,
         }
     }
 
-    /// A slot's matrix transposed as a left factor, vector `vector` of its columns: the sums run over the rows, a
-    /// group per run.
+    /// A slot's matrix transposed as a left factor, from vector `vector` of its columns on: that vector, or all later
+    /// ones too if rows are whole. The sums run over the rows, a group per run.
     pub(super) fn left_transposed<A: Algorithm>(self, start: *const f32, slot: usize, vector: usize) -> Left {
         Left {
-            start: start.wrapping_add(slot * self.slot() + vector * self.square::<A>()),
+            start: start.wrapping_add(slot * self.slot() + vector * self.vector::<A>()),
             group: GROUP,
             row: 1,
             run: self.group::<A>(),
-            term: self.lanes,
+            term: self.row(),
             ahead: 0,
         }
     }
@@ -95,9 +117,9 @@ impl Grouped {
     pub(super) fn right<A: Algorithm>(self, start: *const f32, slot: usize) -> Right {
         Right::Vectors {
             start: start.wrapping_add(slot * self.slot()),
-            vector: self.square::<A>(),
+            vector: self.vector::<A>(),
             run: self.group::<A>(),
-            term: self.lanes,
+            term: self.row(),
         }
     }
 
@@ -106,8 +128,8 @@ impl Grouped {
         Out {
             start: start.wrapping_add(slot * self.slot() + self.at::<A>(row, 0)),
             group: self.group::<A>(),
-            row: self.lanes,
-            vector: self.square::<A>(),
+            row: self.row(),
+            vector: self.vector::<A>(),
         }
     }
 }

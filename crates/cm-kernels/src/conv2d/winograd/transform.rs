@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::algorithm::{Algorithm, MAX_SIDE, MAX_TILE};
-use super::layout::{Grouped, Panelled, slot, weight_slot};
+use super::layout::{Grouped, Panelled, weight_slot};
 use super::tiles::Tiles;
 use crate::conv2d::Epilogue;
 use crate::product::vector::Vector;
@@ -41,7 +41,7 @@ pub(super) unsafe fn input<V: Vector, A: Algorithm>(
             for (vector, channel, used) in vectors::<V>(0..channels) {
                 // SAFETY: `used` channels of each pixel are there to read, and whole vectors to write.
                 unsafe {
-                    let to = to.add(layout.at::<A>(row + i, vector));
+                    let to = (to.add(layout.at::<A>(row + i, vector)), layout.slot_of::<V>());
                     if used == V::LANES {
                         input_vector::<V, A, true>(&addresses, channel, used, to);
                     } else {
@@ -53,13 +53,13 @@ pub(super) unsafe fn input<V: Vector, A: Algorithm>(
     }
 }
 
-/// One vector of channels of one tile, `used` of them in use.
+/// One vector of channels of one tile, `used` of them in use, to slots `slot` floats apart.
 #[inline(always)]
 unsafe fn input_vector<V: Vector, A: Algorithm, const WHOLE: bool>(
     from: &[[*const f32; MAX_SIDE]; MAX_SIDE],
     channel: usize,
     used: usize,
-    to: *mut f32,
+    (to, slot): (*mut f32, usize),
 ) {
     // SAFETY: the caller's.
     unsafe {
@@ -75,7 +75,7 @@ unsafe fn input_vector<V: Vector, A: Algorithm, const WHOLE: bool>(
         for r in 0..A::SIDE {
             let row = A::input([half[0][r], half[1][r], half[2][r], half[3][r], half[4][r], half[5][r]]);
             for c in 0..A::SIDE {
-                row[c].store(to.add((r * A::SIDE + c) * slot::<V>()));
+                row[c].store(to.add((r * A::SIDE + c) * slot));
             }
         }
     }
@@ -114,7 +114,7 @@ pub(super) unsafe fn grad_output<V: Vector, A: Algorithm>(
                     for r in 0..A::SIDE {
                         let row = A::grad_output([half[0][r], half[1][r], half[2][r], half[3][r]]);
                         for c in 0..A::SIDE {
-                            row[c].store(to.add((r * A::SIDE + c) * slot::<V>()));
+                            row[c].store(to.add((r * A::SIDE + c) * layout.slot_of::<V>()));
                         }
                     }
                 }
@@ -149,7 +149,7 @@ pub(super) unsafe fn output<V: Vector, A: Algorithm>(
                     for c in 0..A::SIDE {
                         let mut column = [V::splat(0.0); MAX_SIDE];
                         for r in 0..A::SIDE {
-                            column[r] = V::load(from.add((r * A::SIDE + c) * slot::<V>()));
+                            column[r] = V::load(from.add((r * A::SIDE + c) * layout.slot_of::<V>()));
                         }
                         let column = A::output(column);
                         for r in 0..A::TILE {
@@ -238,7 +238,7 @@ pub(super) unsafe fn grad_weight<V: Vector, A: Algorithm>(
                 for c in 0..A::SIDE {
                     let mut column = [V::splat(0.0); MAX_SIDE];
                     for r in 0..A::SIDE {
-                        let slot = from.add((r * A::SIDE + c) * slot::<V>());
+                        let slot = from.add((r * A::SIDE + c) * layout.slot_of::<V>());
                         column[r] = V::load(slot);
                         for i in 1..parts {
                             column[r] = column[r].add(V::load(slot.add(i * part)));
