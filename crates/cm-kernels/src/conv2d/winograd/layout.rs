@@ -20,11 +20,6 @@ const fn stride<A: Algorithm>() -> usize {
     A::SLOTS + 1
 }
 
-/// Floats from one slot of a transformed weight to the next, per vector of the panel's width.
-pub(super) const fn weight_slot<V: Vector>() -> usize {
-    (V::LANES + 1) * V::LANES
-}
-
 /// Transformed tiles (rows are tiles, columns channels), or sums of the weight's gradient (rows are input channels).
 #[derive(Clone, Copy)]
 pub(super) struct Grouped {
@@ -135,7 +130,8 @@ impl Grouped {
 }
 
 /// A transformed weight: in panels of output channels (see [`crate::product::panels`]), a panel in runs of
-/// LANES input channels, a run in slots.
+/// LANES input channels, a run in slots. With vectors shorter than a line a panel is in slots, a slot in runs, so that a
+/// product reads its panel in one go.
 #[derive(Clone, Copy)]
 pub(super) struct Panelled {
     /// Input channels.
@@ -156,19 +152,37 @@ impl Panelled {
         self.vectors * self.column::<A>()
     }
 
+    /// Whether the runs of a slot lie one after another.
+    fn is_wide(self) -> bool {
+        self.lanes < LINE
+    }
+
+    /// Runs of a panel.
+    fn runs(self) -> usize {
+        self.depth.div_ceil(self.lanes)
+    }
+
     /// Floats of a panel per vector of its width.
     fn column<A: Algorithm>(self) -> usize {
-        self.depth.div_ceil(self.lanes) * self.run::<A>()
+        let squares = if self.is_wide() { 1 } else { self.runs() };
+        squares * stride::<A>() * self.slot()
     }
 
-    /// Floats of a run per vector of its panel's width.
+    /// Floats from one run to the next per vector of its panel's width.
     fn run<A: Algorithm>(self) -> usize {
-        stride::<A>() * self.slot()
+        if self.is_wide() { self.lanes * self.lanes } else { stride::<A>() * self.slot() }
     }
 
-    /// Floats of a slot per vector of its panel's width.
+    /// Floats from one slot to the next per vector of its panel's width.
     fn slot(self) -> usize {
-        self.lanes * self.lanes + self.lanes
+        let runs = if self.is_wide() { self.runs() } else { 1 };
+        runs * self.lanes * self.lanes + self.lanes
+    }
+
+    /// [`Self::slot`], for vectors of a line a constant: the transform addresses many at once.
+    #[inline(always)]
+    pub(super) fn slot_of<V: Vector>(self) -> usize {
+        if V::LANES == LINE { (LINE + 1) * LINE } else { self.slot() }
     }
 
     /// Offset of the first slot of input channel `k` in the panel of `width` vectors from `first` on.

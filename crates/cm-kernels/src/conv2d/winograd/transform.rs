@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::algorithm::{Algorithm, MAX_SIDE, MAX_TILE};
-use super::layout::{Grouped, Panelled, weight_slot};
+use super::layout::{Grouped, Panelled};
 use super::tiles::Tiles;
 use crate::conv2d::Epilogue;
 use crate::product::vector::Vector;
@@ -205,7 +205,7 @@ pub(super) unsafe fn weight<V: Vector, A: Algorithm>(
                     for r in 0..A::SIDE {
                         let row = A::weight([half[0][r], half[1][r], half[2][r]]);
                         for c in 0..A::SIDE {
-                            row[c].store(to.add((r * A::SIDE + c) * width * weight_slot::<V>()));
+                            row[c].store(to.add((r * A::SIDE + c) * width * layout.slot_of::<V>()));
                         }
                     }
                 }
