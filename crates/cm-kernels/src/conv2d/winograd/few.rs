@@ -4,7 +4,7 @@
 //! tiles writing and reading it takes longer than the products. So here the tiles are transformed once, for all, and
 //! the weight is cut instead: a piece has a few vectors of output channels, transforms their weight a run of input
 //! channels at a time into its own cache, and multiplies at once. The gradient with respect to the weight is cut
-//! likewise, and a piece's sums are transformed back before they leave the cache.
+//! likewise, and a piece's sums are transformed back before they leave the cache; but see [`SLOT_TILES`].
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -110,7 +110,7 @@ impl<A: Algorithm> Kernel for Input<'_, A> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
         let (x, depth, zeros) = self.source;
-        let (to, layout) = self.to;
+        let (to, layout) = (self.to.0, self.to.1.of::<V>());
         // SAFETY: `x` has the shape of the tiles, the buffer was made with this layout; pieces write different groups.
         unsafe {
             let to = to.pointer().add(layout.at::<A>(self.range.start, 0));
@@ -151,6 +151,7 @@ impl<A: Algorithm> Kernel for Slice<'_, A> {
     unsafe fn call<V: Vector>(self) {
         let Self { tiles, sizes: (depth, channels), columns, weight, input: (input, input_layout), .. } =
             self;
+        let input_layout = input_layout.of::<V>();
         let Buffers { transformed, turned, output } = self.buffers;
         let (transformed, output) = (transformed.as_mut_ptr(), output.as_mut_ptr());
         let vectors = columns.len().div_ceil(V::LANES);
@@ -241,7 +242,8 @@ impl<A: Algorithm> Kernel for Part<'_, A> {
     unsafe fn call<V: Vector>(self) {
         let Self { sources, vector, slice: (first, width), .. } = self;
         let Sources { tiles, x: (_, depth), grad_out: (_, channels), layouts, .. } = *sources;
-        let (sums, sums_layout) = (self.sums.0.as_mut_ptr(), self.sums.1);
+        let layouts = (layouts.0.of::<V>(), layouts.1.of::<V>());
+        let (sums, sums_layout) = (self.sums.0.as_mut_ptr(), self.sums.1.of::<V>());
         let range = vector * V::LANES..(vector * V::LANES + V::LANES).min(depth);
         let columns = first * V::LANES..((first + width) * V::LANES).min(channels);
         // SAFETY: the buffers were made with these layouts, for so many tiles; pieces write different parts of `to`.

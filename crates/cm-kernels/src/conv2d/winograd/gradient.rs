@@ -196,6 +196,7 @@ impl<A: Algorithm> Kernel for Multiply<'_, A> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
         let Sources { x: (_, depth), layouts: (x_layout, grad_layout), .. } = *self.sources;
+        let (x_layout, grad_layout) = (x_layout.of::<V>(), grad_layout.of::<V>());
         let sums = self.sums.pointer();
         // Rows that are made together.
         let step = if x_layout.is_wide() { depth } else { V::LANES };

@@ -35,6 +35,13 @@ impl Grouped {
         Self { vectors: columns.div_ceil(lanes), lanes }
     }
 
+    /// The same with a number of lanes that the compiler knows.
+    #[inline(always)]
+    pub(super) fn of<V: Vector>(self) -> Self {
+        debug_assert_eq!(self.lanes, V::LANES, "a layout for other vectors");
+        Self { lanes: V::LANES, ..self }
+    }
+
     /// Floats for `rows` rows.
     pub(super) fn len<A: Algorithm>(self, rows: usize) -> usize {
         rows.div_ceil(GROUP) * self.group::<A>()
@@ -56,14 +63,9 @@ impl Grouped {
     }
 
     /// Floats from one slot to the next.
-    fn slot(self) -> usize {
-        GROUP * self.row() + LINE
-    }
-
-    /// Floats from one slot to the next, for vectors of a line a constant: the transforms address many at once.
     #[inline(always)]
-    pub(super) fn slot_of<V: Vector>(self) -> usize {
-        if V::LANES == LINE { (GROUP + 1) * LINE } else { self.slot() }
+    pub(super) fn slot(self) -> usize {
+        GROUP * self.row() + LINE
     }
 
     /// Floats from one vector of columns to the next.
@@ -147,6 +149,13 @@ impl Panelled {
         Self { depth, vectors: channels.div_ceil(lanes), lanes }
     }
 
+    /// The same with a number of lanes that the compiler knows.
+    #[inline(always)]
+    pub(super) fn of<V: Vector>(self) -> Self {
+        debug_assert_eq!(self.lanes, V::LANES, "a layout for other vectors");
+        Self { lanes: V::LANES, ..self }
+    }
+
     /// Floats of everything.
     pub(super) fn len<A: Algorithm>(self) -> usize {
         self.vectors * self.column::<A>()
@@ -174,15 +183,10 @@ impl Panelled {
     }
 
     /// Floats from one slot to the next per vector of its panel's width.
-    fn slot(self) -> usize {
+    #[inline(always)]
+    pub(super) fn slot(self) -> usize {
         let runs = if self.is_wide() { self.runs() } else { 1 };
         runs * self.lanes * self.lanes + self.lanes
-    }
-
-    /// [`Self::slot`], for vectors of a line a constant: the transform addresses many at once.
-    #[inline(always)]
-    pub(super) fn slot_of<V: Vector>(self) -> usize {
-        if V::LANES == LINE { (LINE + 1) * LINE } else { self.slot() }
     }
 
     /// Offset of the first slot of input channel `k` in the panel of `width` vectors from `first` on.
@@ -194,5 +198,48 @@ impl Panelled {
     /// A slot's matrix as a right factor: the sums run over the input channels, LANES per run.
     pub(super) fn right<A: Algorithm>(self, start: *const f32, slot: usize) -> Right {
         Right::Panels { start, column: self.column::<A>(), offset: slot * self.slot(), run: self.run::<A>() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::algorithm::{F2, F4};
+    use super::*;
+
+    /// Marks the places of one vector in all slots, each of which must be free.
+    fn mark<A: Algorithm>(taken: &mut [bool], at: usize, slot: usize, lanes: usize) {
+        for slot in (0..A::SLOTS).map(|i| at + i * slot) {
+            for place in &mut taken[slot..slot + lanes] {
+                assert!(!std::mem::replace(place, true), "two numbers in one place");
+            }
+        }
+    }
+
+    fn no_two_numbers_share_a_place<A: Algorithm>() {
+        for lanes in [4, 8, 16] {
+            for (rows, columns) in [(1, 1), (5, 20), (16, 64), (17, 130)] {
+                let layout = Grouped::new(columns, lanes);
+                let mut taken = vec![false; layout.len::<A>(rows)];
+                for row in 0..rows {
+                    for vector in 0..layout.vectors {
+                        mark::<A>(&mut taken, layout.at::<A>(row, vector), layout.slot(), lanes);
+                    }
+                }
+                let layout = Panelled::new(rows, columns, lanes);
+                let mut taken = vec![false; layout.len::<A>()];
+                for panel in crate::product::panels(layout.vectors) {
+                    for row in 0..rows {
+                        let at = layout.at::<A>(panel, row);
+                        mark::<A>(&mut taken, at, panel.1 * layout.slot(), panel.1 * lanes);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_numbers_of_a_layout_share_a_place() {
+        no_two_numbers_share_a_place::<F2>();
+        no_two_numbers_share_a_place::<F4>();
     }
 }
