@@ -7,7 +7,11 @@
 
 #![expect(clippy::needless_range_loop, reason = "small matrices: indices name rows and columns, and unroll")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub(crate) mod pack;
+#[cfg(test)]
+mod tests;
 pub(crate) mod vector;
 
 use self::vector::Vector;
@@ -250,12 +254,7 @@ unsafe fn block<V: Vector, const R: usize, const C: usize>(
                 for c in 0..C {
                     vectors[c] = V::load(b.add(c * panel.vector));
                 }
-                for r in 0..R {
-                    let factor = V::splat(*a.add(r * left.row));
-                    for c in 0..C {
-                        sums[r][c] = vectors[c].mul_add(factor, sums[r][c]);
-                    }
-                }
+                V::add_term(&mut sums, &vectors, a, left.row);
                 a = a.wrapping_add(left.term);
                 b = b.wrapping_add(panel.term);
             }

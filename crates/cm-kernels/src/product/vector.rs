@@ -6,6 +6,8 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use crate::dispatch::Isa;
 
 /// `LANES` floats. Every method is unsafe for one reason: the machine must have the instruction set.
@@ -58,6 +60,42 @@ pub(crate) trait Vector: Copy {
     unsafe fn scaled_plus(self, factor: f32, addend: Self) -> Self {
         // SAFETY: the caller's.
         unsafe { self.mul_add(Self::splat(factor), addend) }
+    }
+
+    /// [`add_term`], where the compiler needs help with it.
+    /// # Safety
+    /// As for [`add_term`].
+    #[inline(always)]
+    unsafe fn add_term<const R: usize, const C: usize>(
+        sums: &mut [[Self; C]; R],
+        vectors: &[Self; C],
+        factors: *const f32,
+        row: usize,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { add_term(sums, vectors, factors, row) }
+    }
+}
+
+/// One term of a register block's sums: `sums[r][c] += vectors[c] * factors[r * row]`.
+///
+/// # Safety
+/// The instruction set of `V`, and readable floats at `factors`, `R` of them `row` floats apart.
+#[inline(always)]
+pub(super) unsafe fn add_term<V: Vector, const R: usize, const C: usize>(
+    sums: &mut [[V; C]; R],
+    vectors: &[V; C],
+    factors: *const f32,
+    row: usize,
+) {
+    for r in 0..R {
+        // SAFETY: the caller's.
+        unsafe {
+            let factor = V::splat(*factors.add(r * row));
+            for c in 0..C {
+                sums[r][c] = vectors[c].mul_add(factor, sums[r][c]);
+            }
+        }
     }
 }
 
@@ -184,6 +222,21 @@ impl Vector for __m256 {
     unsafe fn relu(self) -> Self {
         // SAFETY: the instruction set, promised by the caller. Of a NaN and a number the second is taken.
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), self) }
+    }
+    #[inline(always)]
+    unsafe fn add_term<const R: usize, const C: usize>(
+        sums: &mut [[Self; C]; R],
+        vectors: &[Self; C],
+        factors: *const f32,
+        row: usize,
+    ) {
+        // SAFETY: the caller's; 12 sums of 3 columns have 4 rows.
+        unsafe {
+            match (sums.as_flattened_mut().try_into(), vectors.as_slice().try_into()) {
+                (Ok(sums), Ok(vectors)) => avx2::add_term(sums, vectors, factors, row),
+                _ => add_term(sums, vectors, factors, row),
+            }
+        }
     }
 }
 

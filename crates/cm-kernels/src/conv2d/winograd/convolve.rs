@@ -120,9 +120,9 @@ impl<A: Algorithm> Kernel for Block<'_, A> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
         let Self { tiles, range, depth, channels, .. } = self;
-        let (input, input_layout) = (self.input.0.as_mut_ptr(), self.input.1);
-        let (output, output_layout) = (self.output.0.as_mut_ptr(), self.output.1);
-        let (weight, weight_layout) = (self.weight.0.as_ptr(), self.weight.1);
+        let (input, input_layout) = (self.input.0.as_mut_ptr(), self.input.1.of::<V>());
+        let (output, output_layout) = (self.output.0.as_mut_ptr(), self.output.1.of::<V>());
+        let (weight, weight_layout) = (self.weight.0.as_ptr(), self.weight.1.of::<V>());
         // Whole groups of tiles: rows past the last tile are there, and what is in them is not used.
         let rows = range.len().next_multiple_of(GROUP);
         let sizes = (rows, Depth::in_runs(depth, V::LANES), output_layout.vectors);

@@ -4,14 +4,14 @@
 //! tiles writing and reading it takes longer than the products. So here the tiles are transformed once, for all, and
 //! the weight is cut instead: a piece has a few vectors of output channels, transforms their weight a run of input
 //! channels at a time into its own cache, and multiplies at once. The gradient with respect to the weight is cut
-//! likewise, and a piece's sums are transformed back before they leave the cache.
+//! likewise, and a piece's sums are transformed back before they leave the cache; but see [`SLOT_TILES`].
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::algorithm::Algorithm;
 use super::convolve::Weight;
-use super::gradient::{Sources, Transform};
+use super::gradient::{self, Sources, Transform};
 use super::layout::{Grouped, Panelled};
 use super::tiles::Tiles;
 use super::transform;
@@ -19,16 +19,24 @@ use crate::conv2d::Epilogue;
 use crate::conv2d::weight::turn;
 use crate::dispatch::Isa;
 use crate::product::vector::{Kernel, Vector, lanes, run};
-use crate::product::{Depth, GROUP, panels, product};
+use crate::product::{Depth, GROUP, LINE, panels, product};
 use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
 /// Input channels of a run: a multiple of every vector's length, so few that the transformed weight of a run and a
 /// piece stays in half of the second-level cache, and so many that fetching and storing the sums costs little.
-const RUN: usize = 32;
+const fn run_len(lanes: usize) -> usize {
+    if lanes < LINE { 64 } else { 32 }
+}
 
 /// Vectors of output channels of a piece.
-const WIDTH: usize = 2;
+const fn width(lanes: usize) -> usize {
+    if lanes < LINE { 3 } else { 2 }
+}
+
+/// From so many tiles on, where rows of tiles are whole, the gradient with respect to the weight is not cut by channels
+/// but by slots: nothing is read more than once, and the sums that leave the cache are short against the products.
+const SLOT_TILES: usize = 64;
 
 /// Fewer tiles than this are always few: blocks of them would not keep several threads busy.
 const LEAST_TILES: usize = 32;
@@ -50,13 +58,14 @@ pub(super) fn convolve<A: Algorithm>(
     out: &mut [f32],
 ) {
     let lanes = lanes(isa);
+    let (run_len, width) = (run_len(lanes), width(lanes) * lanes);
     let input_layout = Grouped::new(depth, lanes);
     let (input_len, zeros_len) = (input_layout.len::<A>(tiles.count()), depth.next_multiple_of(lanes));
-    let slice = (Panelled::new(RUN, WIDTH * lanes, lanes), Grouped::new(WIDTH * lanes, lanes));
+    let slice = (Panelled::new(run_len, width, lanes), Grouped::new(width, lanes));
     let (weight_len, output_len) = (slice.0.len::<A>(), slice.1.len::<A>(tiles.count()));
     let turned_len = match weight {
         Weight::Forward(_) => 0,
-        Weight::Turned(_) => 9 * RUN * WIDTH * lanes,
+        Weight::Turned(_) => 9 * run_len * width,
     };
     scratch::with(input_len + zeros_len, |shared| {
         let (input, zeros) = shared.split_at_mut(input_len);
@@ -69,9 +78,8 @@ pub(super) fn convolve<A: Algorithm>(
         });
         let input = (&*input, input_layout);
         let out = SharedMut::new(out);
-        for_each_piece(channels.div_ceil(WIDTH * lanes), |piece| {
-            let first = piece * WIDTH * lanes;
-            let columns = first..(first + WIDTH * lanes).min(channels);
+        for_each_piece(channels.div_ceil(width), |piece| {
+            let columns = piece * width..(piece * width + width).min(channels);
             scratch::with(weight_len + output_len + turned_len, |buffer| {
                 let (transformed, buffer) = buffer.split_at_mut(weight_len);
                 let (output, turned) = buffer.split_at_mut(output_len);
@@ -102,7 +110,7 @@ impl<A: Algorithm> Kernel for Input<'_, A> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
         let (x, depth, zeros) = self.source;
-        let (to, layout) = self.to;
+        let (to, layout) = (self.to.0, self.to.1.of::<V>());
         // SAFETY: `x` has the shape of the tiles, the buffer was made with this layout; pieces write different groups.
         unsafe {
             let to = to.pointer().add(layout.at::<A>(self.range.start, 0));
@@ -143,16 +151,17 @@ impl<A: Algorithm> Kernel for Slice<'_, A> {
     unsafe fn call<V: Vector>(self) {
         let Self { tiles, sizes: (depth, channels), columns, weight, input: (input, input_layout), .. } =
             self;
+        let input_layout = input_layout.of::<V>();
         let Buffers { transformed, turned, output } = self.buffers;
         let (transformed, output) = (transformed.as_mut_ptr(), output.as_mut_ptr());
         let vectors = columns.len().div_ceil(V::LANES);
-        let weight_layout = Panelled::new(RUN, vectors * V::LANES, V::LANES);
+        let weight_layout = Panelled::new(run_len(V::LANES), vectors * V::LANES, V::LANES);
         let output_layout = Grouped::new(vectors * V::LANES, V::LANES);
         // SAFETY: the buffers are large enough for these layouts, `x`, `out` and the weight have their shapes; pieces
         // write different channels of `out`.
         unsafe {
-            for start in (0..depth).step_by(RUN) {
-                let rows = start..(start + RUN).min(depth);
+            for start in (0..depth).step_by(run_len(V::LANES)) {
+                let rows = start..(start + run_len(V::LANES)).min(depth);
                 let count = rows.len();
                 let from = match weight {
                     Weight::Forward(weight) => {
@@ -198,6 +207,9 @@ pub(super) fn backward_weight<A: Algorithm>(isa: Isa, sources: &Sources<A>, grad
         });
         let (x, grad) = (&*x, &*grad);
         let to = SharedMut::new(grad_weight);
+        if sources.layouts.0.is_wide() && count >= SLOT_TILES {
+            return gradient::by_slots(isa, sources, (x, grad), to);
+        }
         let rows = sources.layouts.0.vectors;
         let slices: Vec<_> = panels(sources.layouts.1.vectors).collect();
         // Pieces that follow one another read the same columns of the output gradient.
@@ -230,7 +242,8 @@ impl<A: Algorithm> Kernel for Part<'_, A> {
     unsafe fn call<V: Vector>(self) {
         let Self { sources, vector, slice: (first, width), .. } = self;
         let Sources { tiles, x: (_, depth), grad_out: (_, channels), layouts, .. } = *sources;
-        let (sums, sums_layout) = (self.sums.0.as_mut_ptr(), self.sums.1);
+        let layouts = (layouts.0.of::<V>(), layouts.1.of::<V>());
+        let (sums, sums_layout) = (self.sums.0.as_mut_ptr(), self.sums.1.of::<V>());
         let range = vector * V::LANES..(vector * V::LANES + V::LANES).min(depth);
         let columns = first * V::LANES..((first + width) * V::LANES).min(channels);
         // SAFETY: the buffers were made with these layouts, for so many tiles; pieces write different parts of `to`.

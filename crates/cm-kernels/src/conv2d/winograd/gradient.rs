@@ -62,16 +62,43 @@ pub(in crate::conv2d) fn backward_weight<A: Algorithm>(
     let affordable = (SUMS_FLOATS / (A::SLOTS * depth * channels)).clamp(2, MAX_GROUPS);
     let per_group = blocks.div_ceil((tiles.count() / GROUP_TILES).min(affordable));
     let groups = blocks.div_ceil(per_group);
-    // The sums have a row per input channel, but are made a vector of input channels at a time.
-    let sums_len = layouts.1.len::<A>(depth.next_multiple_of(lanes(isa)));
+    let sums_len = sources.sums_len();
     scratch::with(groups * sums_len, |sums| {
         sums_by_groups(isa, &sources, (step, per_group * step), sums_len, sums);
-        for_each_piece(depth.div_ceil(ROWS), |piece| {
-            let range = piece * ROWS..(piece * ROWS + ROWS).min(depth);
-            let sums = (&*sums, layouts.1, groups);
-            let to = (grad_weight, depth, channels);
-            run(isa, Rows::<A> { range, sums, to, algorithm: PhantomData });
+        transform_back(isa, &sources, (sums, groups), grad_weight);
+    });
+}
+
+/// The gradient from the transforms of all tiles: each slot's sums for themselves, in one go.
+pub(super) fn by_slots<A: Algorithm>(
+    isa: Isa,
+    sources: &Sources<A>,
+    (x, grad): (&[f32], &[f32]),
+    grad_weight: SharedMut<'_, f32>,
+) {
+    scratch::with(sources.sums_len(), |sums| {
+        let shared = SharedMut::new(sums);
+        for_each_piece(A::SLOTS, |slot| {
+            let (tiles, slots, sums) = (sources.tiles.count(), slot..slot + 1, shared);
+            run(isa, Multiply { sources, tiles, slots, x, grad, sums, add: false });
         });
+        transform_back(isa, sources, (sums, 1), grad_weight);
+    });
+}
+
+/// The sums of some groups, one after another, added in order and transformed back.
+fn transform_back<A: Algorithm>(
+    isa: Isa,
+    sources: &Sources<A>,
+    (sums, groups): (&[f32], usize),
+    grad_weight: SharedMut<'_, f32>,
+) {
+    let (depth, channels) = (sources.x.1, sources.grad_out.1);
+    for_each_piece(depth.div_ceil(ROWS), |piece| {
+        let range = piece * ROWS..(piece * ROWS + ROWS).min(depth);
+        let sums = (sums, sources.layouts.1, groups);
+        let to = (grad_weight, depth, channels);
+        run(isa, Rows::<A> { range, sums, to, algorithm: PhantomData });
     });
 }
 
@@ -95,7 +122,8 @@ fn sums_by_groups<A: Algorithm>(
             for start in (first..(first + per_group).min(count)).step_by(step) {
                 let range = start..(start + step).min(count);
                 run(isa, Transform { sources, range: range.clone(), x, grad });
-                run(isa, Multiply { sources, tiles: range.len(), x, grad, sums, add: start > first });
+                let (tiles, slots, sums) = (range.len(), 0..A::SLOTS, SharedMut::new(sums));
+                run(isa, Multiply { sources, tiles, slots, x, grad, sums, add: start > first });
             }
         });
     });
@@ -119,6 +147,13 @@ impl<A: Algorithm> Sources<'_, A> {
     /// Floats of so many tiles of both, transformed.
     pub(super) fn lens(&self, tiles: usize) -> (usize, usize) {
         (self.layouts.0.len::<A>(tiles), self.layouts.1.len::<A>(tiles))
+    }
+
+    /// Floats of the transformed gradient. It has a row per input channel, but is made a vector of input channels at a
+    /// time.
+    fn sums_len(&self) -> usize {
+        let (x, grad) = self.layouts;
+        grad.len::<A>(x.padded())
     }
 }
 
@@ -144,14 +179,15 @@ impl<A: Algorithm> Kernel for Transform<'_, A> {
     }
 }
 
-/// The products of `tiles` transformed tiles.
+/// The products of `tiles` transformed tiles in some slots.
 struct Multiply<'a, A> {
     sources: &'a Sources<'a, A>,
     tiles: usize,
+    slots: Range<usize>,
     x: &'a [f32],
     grad: &'a [f32],
     /// In the layout of the output gradient.
-    sums: &'a mut [f32],
+    sums: SharedMut<'a, f32>,
     /// Whether to add to the sums or to start them.
     add: bool,
 }
@@ -160,17 +196,21 @@ impl<A: Algorithm> Kernel for Multiply<'_, A> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
         let Sources { x: (_, depth), layouts: (x_layout, grad_layout), .. } = *self.sources;
-        let sums = self.sums.as_mut_ptr();
-        for slot in 0..A::SLOTS {
-            for vector in 0..x_layout.vectors {
+        let (x_layout, grad_layout) = (x_layout.of::<V>(), grad_layout.of::<V>());
+        let sums = self.sums.pointer();
+        // Rows that are made together.
+        let step = if x_layout.is_wide() { depth } else { V::LANES };
+        for slot in self.slots {
+            for first in (0..depth).step_by(step) {
                 // The transformed input is read transposed: its channels are the rows of the product. Channels past
                 // the last are 0.
-                let left = x_layout.left_transposed::<A>(self.x.as_ptr(), slot, vector);
+                let left = x_layout.left_transposed::<A>(self.x.as_ptr(), slot, first / V::LANES);
                 let right = grad_layout.right::<A>(self.grad.as_ptr(), slot);
-                let rows = V::LANES.min(depth - vector * V::LANES).next_multiple_of(V::ROWS);
+                let rows = step.min(depth - first).next_multiple_of(V::ROWS);
                 let sizes = (rows, Depth::in_runs(self.tiles, GROUP), grad_layout.vectors);
-                let to = grad_layout.out::<A>(sums, slot, vector * V::LANES);
-                // SAFETY: the buffers were made with these layouts, for so many tiles.
+                let to = grad_layout.out::<A>(sums, slot, first);
+                // SAFETY: the buffers were made with these layouts, for so many tiles; pieces that share sums have
+                // different slots.
                 unsafe { product::<V>(sizes, left, right, to, self.add) };
             }
         }

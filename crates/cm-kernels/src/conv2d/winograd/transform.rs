@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::algorithm::{Algorithm, MAX_SIDE, MAX_TILE};
-use super::layout::{Grouped, Panelled, slot, weight_slot};
+use super::layout::{Grouped, Panelled};
 use super::tiles::Tiles;
 use crate::conv2d::Epilogue;
 use crate::product::vector::Vector;
@@ -33,6 +33,7 @@ pub(super) unsafe fn input<V: Vector, A: Algorithm>(
     (x, channels, zeros): (*const f32, usize, *const f32),
     (to, layout): (*mut f32, Grouped),
 ) {
+    let layout = layout.of::<V>();
     for start in range.clone().step_by(GROUP) {
         let count = GROUP.min(range.end - start);
         let row = start - range.start;
@@ -41,7 +42,7 @@ pub(super) unsafe fn input<V: Vector, A: Algorithm>(
             for (vector, channel, used) in vectors::<V>(0..channels) {
                 // SAFETY: `used` channels of each pixel are there to read, and whole vectors to write.
                 unsafe {
-                    let to = to.add(layout.at::<A>(row + i, vector));
+                    let to = (to.add(layout.at::<A>(row + i, vector)), layout.slot());
                     if used == V::LANES {
                         input_vector::<V, A, true>(&addresses, channel, used, to);
                     } else {
@@ -53,13 +54,13 @@ pub(super) unsafe fn input<V: Vector, A: Algorithm>(
     }
 }
 
-/// One vector of channels of one tile, `used` of them in use.
+/// One vector of channels of one tile, `used` of them in use, to slots `slot` floats apart.
 #[inline(always)]
 unsafe fn input_vector<V: Vector, A: Algorithm, const WHOLE: bool>(
     from: &[[*const f32; MAX_SIDE]; MAX_SIDE],
     channel: usize,
     used: usize,
-    to: *mut f32,
+    (to, slot): (*mut f32, usize),
 ) {
     // SAFETY: the caller's.
     unsafe {
@@ -75,7 +76,7 @@ unsafe fn input_vector<V: Vector, A: Algorithm, const WHOLE: bool>(
         for r in 0..A::SIDE {
             let row = A::input([half[0][r], half[1][r], half[2][r], half[3][r], half[4][r], half[5][r]]);
             for c in 0..A::SIDE {
-                row[c].store(to.add((r * A::SIDE + c) * slot::<V>()));
+                row[c].store(to.add((r * A::SIDE + c) * slot));
             }
         }
     }
@@ -92,6 +93,7 @@ pub(super) unsafe fn grad_output<V: Vector, A: Algorithm>(
     (y, channels): (*const f32, usize),
     (to, layout): (*mut f32, Grouped),
 ) {
+    let layout = layout.of::<V>();
     for start in range.clone().step_by(GROUP) {
         let count = GROUP.min(range.end - start);
         let row = start - range.start;
@@ -114,7 +116,7 @@ pub(super) unsafe fn grad_output<V: Vector, A: Algorithm>(
                     for r in 0..A::SIDE {
                         let row = A::grad_output([half[0][r], half[1][r], half[2][r], half[3][r]]);
                         for c in 0..A::SIDE {
-                            row[c].store(to.add((r * A::SIDE + c) * slot::<V>()));
+                            row[c].store(to.add((r * A::SIDE + c) * layout.slot()));
                         }
                     }
                 }
@@ -136,6 +138,7 @@ pub(super) unsafe fn output<V: Vector, A: Algorithm>(
     epilogue: &Epilogue,
     (out, channels, columns): (*mut f32, usize, Range<usize>),
 ) {
+    let layout = layout.of::<V>();
     for start in range.clone().step_by(GROUP) {
         let count = GROUP.min(range.end - start);
         let row = start - range.start;
@@ -149,7 +152,7 @@ pub(super) unsafe fn output<V: Vector, A: Algorithm>(
                     for c in 0..A::SIDE {
                         let mut column = [V::splat(0.0); MAX_SIDE];
                         for r in 0..A::SIDE {
-                            column[r] = V::load(from.add((r * A::SIDE + c) * slot::<V>()));
+                            column[r] = V::load(from.add((r * A::SIDE + c) * layout.slot()));
                         }
                         let column = A::output(column);
                         for r in 0..A::TILE {
@@ -185,6 +188,7 @@ pub(super) unsafe fn weight<V: Vector, A: Algorithm>(
     channels: usize,
     (to, layout): (*mut f32, Panelled),
 ) {
+    let layout = layout.of::<V>();
     for (first, width) in panels(layout.vectors) {
         for k in range.clone() {
             for vector in 0..width {
@@ -205,7 +209,7 @@ pub(super) unsafe fn weight<V: Vector, A: Algorithm>(
                     for r in 0..A::SIDE {
                         let row = A::weight([half[0][r], half[1][r], half[2][r]]);
                         for c in 0..A::SIDE {
-                            row[c].store(to.add((r * A::SIDE + c) * width * weight_slot::<V>()));
+                            row[c].store(to.add((r * A::SIDE + c) * width * layout.slot()));
                         }
                     }
                 }
@@ -229,6 +233,7 @@ pub(super) unsafe fn grad_weight<V: Vector, A: Algorithm>(
     (parts, part): (usize, usize),
     (to, depth, channels): (*mut f32, usize, usize),
 ) {
+    let layout = layout.of::<V>();
     for k in range {
         for (vector, channel, used) in vectors::<V>(columns.clone()) {
             // SAFETY: whole vectors are there to read, and `used` channels to write.
@@ -238,7 +243,7 @@ pub(super) unsafe fn grad_weight<V: Vector, A: Algorithm>(
                 for c in 0..A::SIDE {
                     let mut column = [V::splat(0.0); MAX_SIDE];
                     for r in 0..A::SIDE {
-                        let slot = from.add((r * A::SIDE + c) * slot::<V>());
+                        let slot = from.add((r * A::SIDE + c) * layout.slot());
                         column[r] = V::load(slot);
                         for i in 1..parts {
                             column[r] = column[r].add(V::load(slot.add(i * part)));
