@@ -1,0 +1,89 @@
+use crate::check::{in_order, values};
+use cm_gpu::group_norm::{Affine, GroupNormShape};
+use crate::standin::{Plant, standin};
+use cm_gpu::{Buffer, Gpu, GpuError};
+
+/// All mistakes, built beside the true kernels.
+pub(crate) const PLANTS: &[Plant] = &[
+    Plant {
+        name: "reads_past_the_end",
+        kernels: "activation.cu",
+        file: "device.h",
+        text: "if (from + 4 <= n) {",
+        becomes: "if (from < n + 4) {",
+    },
+    Plant {
+        name: "writes_a_little_too_far",
+        kernels: "elementwise.cu",
+        file: "device.h",
+        text: "for (int64_t i = from; i < n; i++) work(i, false);",
+        becomes: "for (int64_t i = from; i < n + 1; i++) work(i, false);",
+    },
+    Plant {
+        name: "no_barrier",
+        kernels: "group_norm.cu",
+        file: "device.h",
+        text: "  if (lane == 0) scratch[warp] = v;\n  block_barrier();",
+        becomes: "  if (lane == 0) scratch[warp] = v;",
+    },
+    Plant {
+        name: "a_barrier_for_some",
+        kernels: "group_norm.cu",
+        file: "device.h",
+        text: "  if (lane == 0) scratch[warp] = v;\n  block_barrier();",
+        becomes: "  if (lane == 0) {\n    scratch[warp] = v;\n    block_barrier();\n  }",
+    },
+];
+
+/// What `work` gives with a mistake, in an order of threads.
+fn with(plant: &str, order: u32, work: &dyn Fn(&Gpu) -> Result<Vec<Buffer>, GpuError>) -> Option<Result<Vec<Vec<f32>>, GpuError>> {
+    let standin = standin()?;
+    assert!(PLANTS.iter().any(|known| known.name == plant));
+    standin.plant(plant);
+    let result = in_order(standin, order, work);
+    standin.order(0);
+    standin.plant("");
+    Some(result)
+}
+
+#[test]
+fn an_access_past_the_end_of_a_buffer_is_an_error_that_says_where() {
+    let work = |gpu: &Gpu| Ok(vec![gpu.silu(&gpu.upload(&values(1020, 1))?)?]);
+    let Some(result) = with("reads_past_the_end", 0, &work) else { return };
+    let text = result.unwrap_err().to_string();
+    assert!(text.contains("CUDA_ERROR_ILLEGAL_ADDRESS") && text.contains("silu_f32"), "{text}");
+    assert!(text.contains("0 bytes past the end of 4080 bytes") && text.contains("thread (255, 0, 0)"), "{text}");
+}
+
+#[test]
+fn a_write_into_the_rest_of_a_buffer_s_memory_is_noticed_when_it_is_given_back() {
+    let work = |gpu: &Gpu| Ok(vec![gpu.scaled(&gpu.upload(&values(1021, 1))?, 2.0)?]);
+    let Some(result) = with("writes_a_little_too_far", 0, &work) else { return };
+    let text = result.unwrap_err().to_string();
+    assert!(text.contains("a kernel wrote past the end of its memory"), "{text}");
+}
+
+/// Group normalisation of two images of 49 pixels.
+fn normalised(gpu: &Gpu) -> Result<Vec<Buffer>, GpuError> {
+    let shape = GroupNormShape { batch: 2, pixels: 49, channels: 16, groups: 2, eps: 1e-5 };
+    let x = gpu.upload(&values(2 * 49 * 16, 1))?;
+    let (gamma, beta) = (gpu.upload(&values(16, 2))?, gpu.upload(&values(16, 3))?);
+    let (out, stats) = gpu.group_norm(&shape, &x, Affine { gamma: &gamma, beta: &beta, film: None }, true)?;
+    Ok(vec![out, stats])
+}
+
+#[test]
+fn a_missing_barrier_shows_in_the_values_and_in_the_orders() {
+    let Some(standin) = standin() else { return };
+    let right = in_order(standin, 0, &normalised).unwrap();
+    let wrong = [0, 1, 7].map(|order| with("no_barrier", order, &normalised).unwrap().unwrap());
+    assert!(wrong.iter().all(|wrong| crate::check::error(&wrong[0], &right[0]) > 1e-2));
+    assert!(wrong[0] != wrong[1] || wrong[0] != wrong[2]);
+}
+
+#[test]
+fn a_barrier_that_not_all_threads_reach_is_an_error() {
+    let Some(result) = with("a_barrier_for_some", 0, &normalised) else { return };
+    let text = result.unwrap_err().to_string();
+    assert!(text.contains("CUDA_ERROR_LAUNCH_FAILED") && text.contains("a divergent barrier: 8 of 256"), "{text}");
+}
