@@ -219,7 +219,7 @@ API Result cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz,
   if (error == INVALID_VALUE) return error;
   if (error) {
     s->error = error;
-    s->message = f->name + ": " + shim::state.message;
+    s->message = f->name + ": " + shim::now->message;
   }
   return SUCCESS;
 }

@@ -11,8 +11,7 @@
 
 namespace shim {
 
-thread_local State state;
-thread_local Counts counts;
+__thread State* now;
 static thread_local void (*body_)(void*);
 static thread_local void* argument_;
 static thread_local unsigned order_ = 0;
@@ -39,27 +38,27 @@ extern "C" void shim_switch(void** save, void* to) {
 #endif
 
 void yield(Waits waits) {
-  Fiber* me = state.me;
-  if (waits == Waits::block) counts.barriers++;
+  Fiber* me = now->me;
+  if (waits == Waits::block) now->counts.barriers++;
   me->waits = waits;
-  shim_switch(&me->stack_pointer, state.scheduler);
+  shim_switch(&me->stack_pointer, now->scheduler);
 }
 
 void fail(const char* format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  vsnprintf(state.message, sizeof state.message, format, arguments);
+  vsnprintf(now->message, sizeof now->message, format, arguments);
   va_end(arguments);
-  state.failed = true;
+  now->failed = true;
   for (;;) yield(Waits::block);
 }
 
 static void entry() {
   body_(argument_);
   // What was not waited for has not arrived, and nobody may count on it.
-  state.me->open.clear();
-  state.me->groups.clear();
-  state.me->done = true;
+  now->me->open.clear();
+  now->me->groups.clear();
+  now->me->done = true;
   for (;;) yield(Waits::no);
 }
 
@@ -95,13 +94,13 @@ const char* (*describe_address)(const void* address);
 static struct sigaction before_;
 
 static void on_fault(int signal, siginfo_t* info, void*) {
-  if (!state.running) {
+  if (!now || !now->running) {
     sigaction(signal, &before_, nullptr);
     return;
   }
   const char* what = describe_address ? describe_address(info->si_addr) : "no known memory";
-  snprintf(state.message, sizeof state.message, "illegal address: %s", what);
-  state.failed = true;
+  snprintf(now->message, sizeof now->message, "illegal address: %s", what);
+  now->failed = true;
   siglongjmp(escape_, 1);
 }
 
@@ -150,12 +149,12 @@ static bool open_warps(unsigned threads) {
   for (unsigned first = 0; first < threads; first += 32) {
     unsigned end = std::min(threads, first + 32), at = 0, alive = 0;
     for (unsigned i = first; i < end; i++) {
-      alive += !state.fibers[i].done;
-      at += !state.fibers[i].done && state.fibers[i].waits == Waits::warp;
+      alive += !now->fibers[i].done;
+      at += !now->fibers[i].done && now->fibers[i].waits == Waits::warp;
     }
     if (!alive || at != alive) continue;
     for (unsigned i = first; i < end; i++)
-      if (!state.fibers[i].done) state.fibers[i].waits = Waits::no;
+      if (!now->fibers[i].done) now->fibers[i].waits = Waits::no;
     opened = true;
   }
   return opened;
@@ -163,38 +162,38 @@ static bool open_warps(unsigned threads) {
 
 static void run_block(unsigned threads, std::vector<unsigned>& order, unsigned& seed) {
   for (unsigned i = 0; i < threads; i++) {
-    Fiber& fiber = state.fibers[i];
+    Fiber& fiber = now->fibers[i];
     prepare(fiber);
     fiber.linear = i;
-    fiber.index = {i % state.block_size.x, i / state.block_size.x % state.block_size.y,
-                   i / state.block_size.x / state.block_size.y};
+    fiber.index = {i % now->block_size.x, i / now->block_size.x % now->block_size.y,
+                   i / now->block_size.x / now->block_size.y};
   }
   for (;;) {
     for (bool progress = true; progress;) {
       progress = false;
       for (unsigned i : order) {
-        Fiber& fiber = state.fibers[i];
+        Fiber& fiber = now->fibers[i];
         if (fiber.done || fiber.waits != Waits::no) continue;
-        state.me = &fiber;
-        shim_switch(&state.scheduler, fiber.stack_pointer);
-        if (state.failed) return;
+        now->me = &fiber;
+        shim_switch(&now->scheduler, fiber.stack_pointer);
+        if (now->failed) return;
         progress = true;
       }
       progress |= open_warps(threads);
     }
     unsigned done = 0, at = 0;
     for (unsigned i = 0; i < threads; i++) {
-      done += state.fibers[i].done;
-      at += !state.fibers[i].done && state.fibers[i].waits == Waits::block;
+      done += now->fibers[i].done;
+      at += !now->fibers[i].done && now->fibers[i].waits == Waits::block;
     }
     if (done == threads) return;
     if (at != threads) {
-      snprintf(state.message, sizeof state.message,
+      snprintf(now->message, sizeof now->message,
                "a divergent barrier: %u of %u threads at it, %u ended, the others wait for their warps", at, threads, done);
-      state.failed = true;
+      now->failed = true;
       return;
     }
-    for (unsigned i = 0; i < threads; i++) state.fibers[i].waits = Waits::no;
+    for (unsigned i = 0; i < threads; i++) now->fibers[i].waits = Waits::no;
     if (order_ > 1) shuffle(order, seed);
   }
 }
@@ -206,16 +205,17 @@ int run(dim3 grid, dim3 block, size_t dynamic_bytes, void (*body)(void*), void* 
   if (threads == 0 || threads > 1024 || dynamic_bytes > DYNAMIC_SHARED_MOST) return 1;
   if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffff) return 1;
   watch_faults();
-  if (state.fibers.size() < threads) state.fibers.resize(threads);
-  state.slots.resize(1024);
-  state.products.resize(1024);
-  state.arrived.assign(32, 0);
+  if (!now) now = new State;
+  if (now->fibers.size() < threads) now->fibers.resize(threads);
+  now->slots.resize(1024);
+  now->products.resize(1024);
+  now->arrived.assign(32, 0);
   size_t dynamic_size = (dynamic_bytes + 127) / 128 * 128;
-  state.dynamic = shared_memory(DYNAMIC_SHARED_MOST, dynamic_all) - dynamic_size;
-  state.fixed = shared_memory(FIXED_SHARED, fixed_all) - FIXED_SHARED;
-  state.block_size = block;
-  state.grid_size = grid;
-  state.failed = false;
+  now->dynamic = shared_memory(DYNAMIC_SHARED_MOST, dynamic_all) - dynamic_size;
+  now->fixed = shared_memory(FIXED_SHARED, fixed_all) - FIXED_SHARED;
+  now->block_size = block;
+  now->grid_size = grid;
+  now->failed = false;
   body_ = body;
   argument_ = argument;
   unsigned seed = order_;
@@ -226,27 +226,27 @@ int run(dim3 grid, dim3 block, size_t dynamic_bytes, void (*body)(void*), void* 
   if (order_ > 1) shuffle(order, seed), shuffle(blocks, seed);
   size_t fixed_before = FIXED_SHARED;
   if (sigsetjmp(escape_, 1) == 0) {
-    state.running = true;
+    now->running = true;
     for (unsigned i : blocks) {
-      state.block_index = {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
-      state.generation++;
-      memset(state.dynamic, 0xff, dynamic_size);
-      memset(state.fixed, 0xff, fixed_before);
-      state.fixed_used = 0;
+      now->block_index = {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
+      now->generation++;
+      memset(now->dynamic, 0xff, dynamic_size);
+      memset(now->fixed, 0xff, fixed_before);
+      now->fixed_used = 0;
       run_block(threads, order, seed);
-      if (state.failed) break;
-      fixed_before = state.fixed_used;
+      if (now->failed) break;
+      fixed_before = now->fixed_used;
     }
   }
-  state.running = false;
-  if (!state.failed) return 0;
-  if (state.me) {
-    size_t used = strlen(state.message);
-    dim3 at = state.block_index, thread = state.me->index;
-    snprintf(state.message + used, sizeof state.message - used, "; block (%u, %u, %u), thread (%u, %u, %u)", at.x, at.y, at.z,
+  now->running = false;
+  if (!now->failed) return 0;
+  if (now->me) {
+    size_t used = strlen(now->message);
+    dim3 at = now->block_index, thread = now->me->index;
+    snprintf(now->message + used, sizeof now->message - used, "; block (%u, %u, %u), thread (%u, %u, %u)", at.x, at.y, at.z,
              thread.x, thread.y, thread.z);
   }
-  return strstr(state.message, "illegal address") ? 700 : 719;
+  return strstr(now->message, "illegal address") ? 700 : 719;
 }
 
 // --- Matrices.
@@ -259,8 +259,8 @@ void load_matrices(uint32_t (&r)[4], const void* row, bool transposed) {
     for (int matrix = 0; matrix < 4; matrix++) {
       int hits[8] = {}, most = 0;
       for (int i = 0; i < 8; i++) most = std::max(most, ++hits[(uintptr_t)seen<const void*>(8 * matrix + i) / 16 % 8]);
-      counts.matrices++;
-      counts.wavefronts += most;
+      now->counts.matrices++;
+      now->counts.wavefronts += most;
     }
   }
   for (int matrix = 0; matrix < 4; matrix++) {
@@ -303,17 +303,17 @@ static void multiply_warp(ProductSlot* slots, bool tf32) {
 }
 
 void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bool tf32) {
-  unsigned first = state.me->linear & ~31u, me = lane(), warp = first / 32;
-  ProductSlot* slots = &state.products[first];
+  unsigned first = now->me->linear & ~31u, me = lane(), warp = first / 32;
+  ProductSlot* slots = &now->products[first];
   slots[me] = {{a[0], a[1], a[2], a[3]}, {b0, b1}, {d[0], d[1], d[2], d[3]}};
   // The last lane to arrive does the whole product and lets the others go on.
-  if (++state.arrived[warp] < 32) {
+  if (++now->arrived[warp] < 32) {
     yield(Waits::product);
   } else {
-    counts.products++;
+    now->counts.products++;
     multiply_warp(slots, tf32);
-    state.arrived[warp] = 0;
-    for (unsigned i = first; i < first + 32; i++) state.fibers[i].waits = Waits::no;
+    now->arrived[warp] = 0;
+    for (unsigned i = first; i < first + 32; i++) now->fibers[i].waits = Waits::no;
   }
   for (int i = 0; i < 4; i++) d[i] = slots[me].d[i];
 }
@@ -325,10 +325,10 @@ extern "C" {
 void shim_order(unsigned order) { shim::order_ = order; }
 // The counts since the last call: matrices loaded, wavefronts they took, products, bytes copied, barriers.
 void shim_counts(unsigned long long* out) {
-  auto& c = shim::counts;
+  if (!shim::now) shim::now = new shim::State;
+  auto& c = shim::now->counts;
   unsigned long long all[5] = {c.matrices, c.wavefronts, c.products, c.copied_bytes, c.barriers};
   memcpy(out, all, sizeof all);
   c = {};
 }
-const char* shim_message() { return shim::state.message; }
 }

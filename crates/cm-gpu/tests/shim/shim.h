@@ -49,8 +49,14 @@ struct ProductSlot {
   float d[4];
 };
 
+// Counts of one launch after another; see `shim_counts`.
+struct Counts {
+  unsigned long long matrices, wavefronts, products, copied_bytes, barriers;
+};
+
 // What one thread of the system is running.
 struct State {
+  Counts counts = {};
   Fiber* me = nullptr;
   std::vector<Fiber> fibers;
   void* scheduler = nullptr;
@@ -65,13 +71,8 @@ struct State {
   bool failed = false, running = false;
   char message[512] = {};
 };
-extern thread_local State state;
-
-// Counts of one launch after another; see `shim_counts`.
-struct Counts {
-  unsigned long long matrices, wavefronts, products, copied_bytes, barriers;
-};
-extern thread_local Counts counts;
+// A plain pointer, so that it is reached without a call; made by a thread's first launch and kept.
+extern __thread State* now __attribute__((tls_model("initial-exec")));
 
 enum : size_t { FIXED_SHARED = 96 << 10 };
 
@@ -85,27 +86,27 @@ struct Place {
   size_t at = 0;
 };
 template <class T> T& shared_variable(Place& place) {
-  if (place.generation != state.generation) {
-    place.generation = state.generation;
-    place.at = (state.fixed_used + 15) / 16 * 16;
-    state.fixed_used = place.at + sizeof(T);
-    if (state.fixed_used > FIXED_SHARED) fail("more than %zu bytes of fixed shared memory", (size_t)FIXED_SHARED);
+  if (place.generation != now->generation) {
+    place.generation = now->generation;
+    place.at = (now->fixed_used + 15) / 16 * 16;
+    now->fixed_used = place.at + sizeof(T);
+    if (now->fixed_used > FIXED_SHARED) fail("more than %zu bytes of fixed shared memory", (size_t)FIXED_SHARED);
   }
-  return *(T*)(state.fixed + place.at);
+  return *(T*)(now->fixed + place.at);
 }
 
 // Each lane shows a value to its warp, and takes another lane's.
 template <class T> void show(const T& value) {
   static_assert(sizeof(T) <= sizeof(Slot));
-  memcpy(state.slots[state.me->linear].bytes, &value, sizeof value);
+  memcpy(now->slots[now->me->linear].bytes, &value, sizeof value);
   yield(Waits::warp);
 }
 template <class T> T seen(unsigned lane) {
   T value;
-  memcpy(&value, state.slots[(state.me->linear & ~31u) + lane].bytes, sizeof value);
+  memcpy(&value, now->slots[(now->me->linear & ~31u) + lane].bytes, sizeof value);
   return value;
 }
-inline unsigned lane() { return state.me->linear & 31; }
+inline unsigned lane() { return now->me->linear & 31; }
 
 void load_matrices(uint32_t (&r)[4], const void* row, bool transposed);
 void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bool tf32);
@@ -139,12 +140,12 @@ template <class... A> int launch(void (*kernel)(A...), dim3 grid, dim3 block, si
   static thread_local shim::Place name##_place;    \
   using name##_type = type extent;                 \
   name##_type& name = shim::shared_variable<name##_type>(name##_place)
-#define DYNAMIC_SHARED(name) unsigned char* name = shim::state.dynamic
+#define DYNAMIC_SHARED(name) unsigned char* name = shim::now->dynamic
 #define __restrict__ __restrict
-#define threadIdx (shim::state.me->index)
-#define blockIdx (shim::state.block_index)
-#define blockDim (shim::state.block_size)
-#define gridDim (shim::state.grid_size)
+#define threadIdx (shim::now->me->index)
+#define blockIdx (shim::now->block_index)
+#define blockDim (shim::now->block_size)
+#define gridDim (shim::now->grid_size)
 // What the stand-in for the driver finds: `symbol` launches `name`.
 #define EXPORT(symbol, name)                                                            \
   extern "C" int symbol(dim3 grid, dim3 block, size_t dynamic_bytes, void** parameters) { \
@@ -178,19 +179,19 @@ DEV uint32_t rounded_tf32(float x) {
 }
 DEV void copy_async16(void* to, const void* from, bool valid) {
   if (((uintptr_t)to | (valid ? (uintptr_t)from : 0)) & 15) shim::fail("a misaligned asynchronous copy");
-  shim::state.me->open.push_back({to, from, valid});
+  shim::now->me->open.push_back({to, from, valid});
 }
 DEV void copy_async_commit() {
-  shim::state.me->groups.push_back(std::move(shim::state.me->open));
-  shim::state.me->open.clear();
+  shim::now->me->groups.push_back(std::move(shim::now->me->open));
+  shim::now->me->open.clear();
 }
 template <int LEFT> DEV void copy_async_wait() {
-  auto& groups = shim::state.me->groups;
+  auto& groups = shim::now->me->groups;
   while (groups.size() > (size_t)LEFT) {
     for (auto& copy : groups.front()) {
       if (copy.valid) memcpy(copy.to, copy.from, 16);
       else memset(copy.to, 0, 16);
-      shim::counts.copied_bytes += 16;
+      shim::now->counts.copied_bytes += 16;
     }
     groups.erase(groups.begin());
   }
