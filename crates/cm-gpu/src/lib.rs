@@ -25,9 +25,14 @@ mod signature;
 pub mod source;
 
 pub mod activation;
+pub mod distance;
 pub mod dropout;
 pub mod elementwise;
 pub mod group_norm;
+pub mod pool;
+pub mod resample;
+pub mod softmax;
+pub mod update;
 
 pub use arena::MemoryUse;
 pub use buffer::{Buffer, Element, Scalar};

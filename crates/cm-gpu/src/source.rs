@@ -82,10 +82,20 @@ const STORED: &[Variant] = &[Variant::F32, Variant::Bf16];
 sources! {
     /// Non-linearities.
     ACTIVATION, "activation.cu", STORED;
+    /// Distances between images.
+    DISTANCE, "distance.cu", STORED;
     /// Dropout by a key.
     DROPOUT, "dropout.cu", STORED;
     /// Sums, scalings, conversions.
     ELEMENTWISE, "elementwise.cu", STORED;
     /// Group normalisation.
     GROUP_NORM, "group_norm.cu", STORED;
+    /// Pooling.
+    POOL, "pool.cu", STORED;
+    /// Resampling.
+    RESAMPLE, "resample.cu", STORED;
+    /// A classifier's loss.
+    SOFTMAX, "softmax.cu", STORED;
+    /// The optimiser's step.
+    UPDATE, "update.cu", &[Variant::F32];
 }

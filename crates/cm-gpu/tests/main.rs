@@ -11,6 +11,8 @@ mod standin;
 
 /// SiLU and ReLU.
 mod activation;
+/// Distances between images, and between features.
+mod distance;
 /// Masks by a key.
 mod dropout;
 /// Sums, scalings, channels, conversions.
@@ -21,3 +23,11 @@ mod engine;
 mod faults;
 /// Group normalisation both ways.
 mod group_norm;
+/// Pooling.
+mod pool;
+/// Nearest, mean, FIR and bilinear resampling.
+mod resample;
+/// A classifier's loss.
+mod softmax;
+/// Adam, AdamW, RAdam, clipping, averages and copies.
+mod update;
