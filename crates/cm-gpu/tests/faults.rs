@@ -1,4 +1,5 @@
 use crate::check::{in_order, values};
+use cm_gpu::conv2d::{Conv2dShape, Epilogue, Precision};
 use cm_gpu::group_norm::{Affine, GroupNormShape};
 use crate::standin::{Plant, standin};
 use cm_gpu::{Buffer, Gpu, GpuError};
@@ -32,6 +33,34 @@ pub(crate) const PLANTS: &[Plant] = &[
         file: "device.h",
         text: "  if (lane == 0) scratch[warp] = v;\n  block_barrier();",
         becomes: "  if (lane == 0) {\n    scratch[warp] = v;\n    block_barrier();\n  }",
+    },
+    Plant {
+        name: "a_lax_wait",
+        kernels: "conv2d.cu",
+        file: "conv2d.cu",
+        text: "copy_async_wait<STAGES - 2>();",
+        becomes: "copy_async_wait<STAGES - 1>();",
+    },
+    Plant {
+        name: "a_wrong_fragment",
+        kernels: "conv2d.cu",
+        file: "conv2d.cu",
+        text: "if (A_ALONG) load_matrices(fa[i], a + (rows + 16 * i + lane % 16) * ALONG + k + lane / 16 * 8);",
+        becomes: "if (A_ALONG) load_matrices(fa[i], a + (rows + 16 * i + lane / 2) * ALONG + k + lane % 2 * 8);",
+    },
+    Plant {
+        name: "a_tile_overwritten",
+        kernels: "conv2d.cu",
+        file: "conv2d.cu",
+        text: "    block_barrier();\n    bring(step + STAGES - 1);",
+        becomes: "    bring(step + STAGES - 1);\n    block_barrier();",
+    },
+    Plant {
+        name: "no_padding_of_rows",
+        kernels: "conv2d.cu",
+        file: "conv2d.cu",
+        text: "#define ALONG (DEPTH + PIECE)",
+        becomes: "#define ALONG DEPTH",
     },
 ];
 
@@ -86,4 +115,39 @@ fn a_barrier_that_not_all_threads_reach_is_an_error() {
     let Some(result) = with("a_barrier_for_some", 0, &normalised) else { return };
     let text = result.unwrap_err().to_string();
     assert!(text.contains("CUDA_ERROR_LAUNCH_FAILED") && text.contains("a divergent barrier: 8 of 256"), "{text}");
+}
+
+const CONV: Conv2dShape =
+    Conv2dShape { batch: 1, height: 9, width: 9, in_channels: 64, out_channels: 24, kernel: 3, stride: 1, padding: 1 };
+
+/// A convolution in bf16.
+fn convolved(gpu: &Gpu) -> Result<Vec<Buffer>, GpuError> {
+    let element = Precision::Bf16.element();
+    let x = crate::check::put(gpu, element, &values(CONV.input_len(), 1));
+    let weight = crate::check::put(gpu, element, &values(CONV.weight_len(), 2));
+    Ok(vec![gpu.conv2d(Precision::Bf16, &CONV, &x, &weight, Epilogue::default())?])
+}
+
+#[test]
+fn a_wait_for_too_few_copies_gives_what_nobody_wrote() {
+    let Some(result) = with("a_lax_wait", 0, &convolved) else { return };
+    assert!(result.unwrap()[0].iter().any(|value| value.is_nan()));
+}
+
+#[test]
+fn a_wrong_fragment_gives_wrong_numbers() {
+    let Some(standin) = standin() else { return };
+    let right = in_order(standin, 0, &convolved).unwrap();
+    let wrong = with("a_wrong_fragment", 0, &convolved).unwrap().unwrap();
+    assert!(crate::check::error(&wrong[0], &right[0]) > 0.1);
+}
+
+#[test]
+fn bank_conflicts_are_counted() {
+    let Some(standin) = standin() else { return };
+    standin.counts();
+    with("no_padding_of_rows", 0, &convolved).unwrap().unwrap();
+    let counts = standin.counts();
+    // Rows of 64 bytes: two of eight start in the same bank, four times.
+    assert!(counts.wavefronts > 2 * counts.matrices, "{counts:?}");
 }
