@@ -5,6 +5,9 @@
 // summed index in steps of DEPTH, with the next tiles on their way to shared memory by asynchronous copies. Files
 // compiled for tf32 and bf16 multiply by tensor cores, in f32 by fused multiplication and addition. The order of every sum
 // depends on sizes alone.
+#if defined(STORAGE_BF16) || defined(PRODUCT_TF32)
+#define BLOCKS 2
+#endif
 #include "device.h"
 
 #define TILE 128

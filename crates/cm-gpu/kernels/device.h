@@ -24,7 +24,11 @@ typedef unsigned int uint32_t;
 typedef unsigned short uint16_t;
 typedef unsigned long long uint64_t;
 typedef long long int64_t;
-#define KERNEL(threads, name) extern "C" __global__ __launch_bounds__(threads) void JOINED(name, SUFFIX)
+// Blocks that a multiprocessor shall have room for: what limits the registers of a thread.
+#ifndef BLOCKS
+#define BLOCKS 1
+#endif
+#define KERNEL(threads, name) extern "C" __global__ __launch_bounds__(threads, BLOCKS) void JOINED(name, SUFFIX)
 #define DEV static __device__ __forceinline__
 #define DEV_METHOD __device__ __forceinline__
 // An array in shared memory, unwritten.

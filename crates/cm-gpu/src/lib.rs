@@ -25,6 +25,7 @@ mod signature;
 pub mod source;
 
 pub mod activation;
+pub mod attention;
 pub mod conv2d;
 pub mod distance;
 pub mod dropout;

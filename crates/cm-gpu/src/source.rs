@@ -82,6 +82,8 @@ const STORED: &[Variant] = &[Variant::F32, Variant::Bf16];
 sources! {
     /// Non-linearities.
     ACTIVATION, "activation.cu", STORED;
+    /// Self-attention.
+    ATTENTION, "attention.cu", STORED;
     /// Convolutions and matrix products.
     CONV2D, "conv2d.cu", &[Variant::F32, Variant::Tf32, Variant::Bf16];
     /// Distances between images.

@@ -135,6 +135,14 @@ fn a_wait_for_too_few_copies_gives_what_nobody_wrote() {
 }
 
 #[test]
+fn a_copy_into_what_others_still_read_shows_when_it_arrives_at_once() {
+    let Some(standin) = standin() else { return };
+    let right = in_order(standin, 1, &convolved).unwrap();
+    let wrong = with("a_tile_overwritten", 1, &convolved).unwrap().unwrap();
+    assert!(right != wrong);
+}
+
+#[test]
 fn a_wrong_fragment_gives_wrong_numbers() {
     let Some(standin) = standin() else { return };
     let right = in_order(standin, 0, &convolved).unwrap();

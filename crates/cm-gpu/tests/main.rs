@@ -11,6 +11,8 @@ mod standin;
 
 /// SiLU and ReLU.
 mod activation;
+/// Self-attention both ways.
+mod attention;
 /// Convolutions and linear layers, both ways, in three precisions.
 mod conv2d;
 /// Distances between images, and between features.

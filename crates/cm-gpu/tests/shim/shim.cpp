@@ -143,21 +143,54 @@ static void shuffle(std::vector<unsigned>& order, unsigned& seed) {
   }
 }
 
-// Opens the warps all of whose living lanes stand at a warp barrier.
-static bool open_warps(unsigned threads) {
-  bool opened = false;
-  for (unsigned first = 0; first < threads; first += 32) {
-    unsigned end = std::min(threads, first + 32), at = 0, alive = 0;
-    for (unsigned i = first; i < end; i++) {
-      alive += !now->fibers[i].done;
-      at += !now->fibers[i].done && now->fibers[i].waits == Waits::warp;
-    }
-    if (!alive || at != alive) continue;
-    for (unsigned i = first; i < end; i++)
-      if (!now->fibers[i].done) now->fibers[i].waits = Waits::no;
-    opened = true;
+// Opens a warp all of whose living lanes stand at a warp barrier.
+static bool open_warp(unsigned first, unsigned threads) {
+  unsigned end = std::min(threads, first + 32), at = 0, alive = 0;
+  for (unsigned i = first; i < end; i++) {
+    alive += !now->fibers[i].done;
+    at += !now->fibers[i].done && now->fibers[i].waits == Waits::warp;
   }
-  return opened;
+  if (!alive || at != alive) return false;
+  for (unsigned i = first; i < end; i++)
+    if (!now->fibers[i].done) now->fibers[i].waits = Waits::no;
+  return true;
+}
+
+// Runs each of these threads that can run until it waits.
+static bool run_threads(const std::vector<unsigned>& threads) {
+  bool progress = false;
+  for (unsigned i : threads) {
+    Fiber& fiber = now->fibers[i];
+    if (fiber.done || fiber.waits != Waits::no) continue;
+    now->me = &fiber;
+    shim_switch(&now->scheduler, fiber.stack_pointer);
+    if (now->failed) return false;
+    progress = true;
+  }
+  return progress;
+}
+
+// Runs all threads until none can go on without a block barrier. In order 0 all warps go on side by side; in the others
+// each runs as far as it can before the next, so that it is as far ahead of it as it may ever be.
+static void run_to_barrier(unsigned threads, const std::vector<unsigned>& order) {
+  if (order_ == 0) {
+    for (bool progress = true; progress && !now->failed;) {
+      progress = run_threads(order);
+      for (unsigned first = 0; first < threads; first += 32) progress |= open_warp(first, threads);
+    }
+    return;
+  }
+  std::vector<std::vector<unsigned>> lanes((threads + 31) / 32);
+  std::vector<unsigned> warps;
+  for (unsigned i : order) {
+    if (lanes[i / 32].empty()) warps.push_back(i / 32);
+    lanes[i / 32].push_back(i);
+  }
+  for (unsigned warp : warps)
+    for (bool progress = true; progress && !now->failed;) {
+      progress = run_threads(lanes[warp]);
+      progress |= open_warp(warp * 32, threads);
+    }
 }
 
 static void run_block(unsigned threads, std::vector<unsigned>& order, unsigned& seed) {
@@ -169,18 +202,8 @@ static void run_block(unsigned threads, std::vector<unsigned>& order, unsigned& 
                    i / now->block_size.x / now->block_size.y};
   }
   for (;;) {
-    for (bool progress = true; progress;) {
-      progress = false;
-      for (unsigned i : order) {
-        Fiber& fiber = now->fibers[i];
-        if (fiber.done || fiber.waits != Waits::no) continue;
-        now->me = &fiber;
-        shim_switch(&now->scheduler, fiber.stack_pointer);
-        if (now->failed) return;
-        progress = true;
-      }
-      progress |= open_warps(threads);
-    }
+    run_to_barrier(threads, order);
+    if (now->failed) return;
     unsigned done = 0, at = 0;
     for (unsigned i = 0; i < threads; i++) {
       done += now->fibers[i].done;
@@ -216,6 +239,7 @@ int run(dim3 grid, dim3 block, size_t dynamic_bytes, void (*body)(void*), void* 
   now->block_size = block;
   now->grid_size = grid;
   now->failed = false;
+  now->early = order_ == 1;
   body_ = body;
   argument_ = argument;
   unsigned seed = order_;

@@ -1,7 +1,7 @@
 // CUDA's execution model on the host: the threads of a block are fibers of one thread of the system.
 //
 // A fiber runs until it waits for its warp or its block. Which runs first is an argument, so that a result that depends
-// on it shows. What no thread has written to shared memory is NaN; an asynchronous copy arrives when it is waited for;
+// on it shows. What no thread has written to shared memory is NaN; an asynchronous copy arrives when it is waited for or at once;
 // matrix fragments go to the lanes that the PTX ISA says. Mistakes end a launch with a message: a barrier that not all
 // threads reach, misaligned addresses, and memory that is not the kernel's.
 #pragma once
@@ -68,13 +68,21 @@ struct State {
   unsigned char* fixed = nullptr;
   size_t fixed_used = 0;
   unsigned long long generation = 0;
-  bool failed = false, running = false;
+  bool failed = false, running = false, early = false;
   char message[512] = {};
 };
 // A plain pointer, so that it is reached without a call; made by a thread's first launch and kept.
 extern __thread State* now __attribute__((tls_model("initial-exec")));
 
 enum : size_t { FIXED_SHARED = 96 << 10 };
+
+// An asynchronous copy may arrive at any time from its beginning to the wait for it: at the last moment, so that a
+// missing wait shows, or at once, in the backward order of threads, so that one into what others still read does.
+inline void arrive(const Copy& copy) {
+  if (copy.valid) memcpy(copy.to, copy.from, 16);
+  else memset(copy.to, 0, 16);
+  now->counts.copied_bytes += 16;
+}
 
 void yield(Waits waits);
 [[noreturn]] void fail(const char* format, ...);
@@ -179,7 +187,8 @@ DEV uint32_t rounded_tf32(float x) {
 }
 DEV void copy_async16(void* to, const void* from, bool valid) {
   if (((uintptr_t)to | (valid ? (uintptr_t)from : 0)) & 15) shim::fail("a misaligned asynchronous copy");
-  shim::now->me->open.push_back({to, from, valid});
+  if (shim::now->early) shim::arrive({to, from, valid});
+  else shim::now->me->open.push_back({to, from, valid});
 }
 DEV void copy_async_commit() {
   shim::now->me->groups.push_back(std::move(shim::now->me->open));
@@ -188,11 +197,7 @@ DEV void copy_async_commit() {
 template <int LEFT> DEV void copy_async_wait() {
   auto& groups = shim::now->me->groups;
   while (groups.size() > (size_t)LEFT) {
-    for (auto& copy : groups.front()) {
-      if (copy.valid) memcpy(copy.to, copy.from, 16);
-      else memset(copy.to, 0, 16);
-      shim::now->counts.copied_bytes += 16;
-    }
+    for (auto& copy : groups.front()) shim::arrive(copy);
     groups.erase(groups.begin());
   }
 }
