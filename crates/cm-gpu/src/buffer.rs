@@ -109,8 +109,7 @@ impl Gpu {
     /// # Errors
     /// [`GpuError::OutOfMemory`].
     pub fn unwritten(&self, element: Element, len: usize) -> Result<Buffer, GpuError> {
-        let piece =
-            if len == 0 { None } else { Some(Arc::new(self.arena().take(len * element.size())?)) };
+        let piece = if len == 0 { None } else { Some(Arc::new(self.arena().take(len * element.size())?)) };
         Ok(Buffer { piece, len, element })
     }
 
@@ -193,7 +192,8 @@ impl Gpu {
         if !buffer.is_empty() {
             let context = self.context();
             context.enter()?;
-            let (to, from, bytes) = (copy.address_to_write(), buffer.address(), buffer.len * buffer.element.size());
+            let (to, from, bytes) =
+                (copy.address_to_write(), buffer.address(), buffer.len * buffer.element.size());
             // SAFETY: both pieces of memory have so many bytes and are not the same.
             unsafe { result::memcpy_dtod_async(to, from, bytes, context.stream) }
                 .doing(|| format!("copying {bytes} bytes on the GPU"))?;

@@ -168,7 +168,7 @@ fn compile(source: &Source, options: &[String], architecture: Architecture) -> R
     if unsafe { result::compile_program(program.0, options) }.is_err() {
         // SAFETY: as above.
         let log = unsafe { result::get_program_log(program.0) }.unwrap_or_default();
-        let log: Vec<u8> = log.into_iter().map(|c| c.cast_unsigned()).take_while(|&c| c != 0).collect();
+        let log: Vec<u8> = log.into_iter().map(|c| c as u8).take_while(|&c| c != 0).collect();
         return Err(GpuError::Compiler {
             file: source.file.to_owned(),
             architecture: architecture.option(),

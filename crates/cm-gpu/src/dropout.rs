@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn keys_are_the_cpu_s() {
-        let expected: Vec<f32> = (0..3).flat_map(|chunk| cm_kernels::dropout::round_keys(99, chunk)).collect();
+        let expected: Vec<f32> =
+            (0..3).flat_map(|chunk| cm_kernels::dropout::round_keys(99, chunk)).collect();
         assert_eq!(round_keys(99, 2 * CHUNK + 1), expected);
     }
 }

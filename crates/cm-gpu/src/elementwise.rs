@@ -193,7 +193,8 @@ impl Gpu {
         assert!(inputs == 1 || inputs == channels, "{inputs} channels to {channels}");
         let len = grad_out.len() / channels * inputs;
         let mut grad_x = self.unwritten(grad_out.element(), len)?;
-        let launch = self.launch(&ELEMENTWISE, Variant::of(grad_out.element()), "affine_channels_backward")?;
+        let launch =
+            self.launch(&ELEMENTWISE, Variant::of(grad_out.element()), "affine_channels_backward")?;
         let launch = launch.read(grad_out).read(scale).write(&mut grad_x);
         launch.long(len).int(inputs).int(channels).over(len)?;
         Ok(grad_x)

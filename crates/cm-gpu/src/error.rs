@@ -75,7 +75,11 @@ impl GpuError {
         let words = |text: Result<&CStr, DriverError>| {
             text.map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned())
         };
-        Self::Driver { doing: doing.into(), name: words(error.error_name()), text: words(error.error_string()) }
+        Self::Driver {
+            doing: doing.into(),
+            name: words(error.error_name()),
+            text: words(error.error_string()),
+        }
     }
 }
 
@@ -96,8 +100,10 @@ mod tests {
 
     #[test]
     fn out_of_memory_says_how_much_was_wanted_and_held() {
-        let error = GpuError::OutOfMemory { wanted: 3 << 20, held: 700, buffers: 2, free: 1 << 19, total: 5 << 20 };
-        let text = "out of memory on the GPU: 3.0 MiB wanted, 700 B held by 2 buffers, 524288 B free of 5.0 MiB";
+        let error =
+            GpuError::OutOfMemory { wanted: 3 << 20, held: 700, buffers: 2, free: 1 << 19, total: 5 << 20 };
+        let text =
+            "out of memory on the GPU: 3.0 MiB wanted, 700 B held by 2 buffers, 524288 B free of 5.0 MiB";
         assert_eq!(error.to_string(), text);
     }
 }

@@ -8,6 +8,7 @@ use crate::signature::{Signature, signatures};
 use crate::source::{Source, Variant};
 use cudarc_dynamic::driver::{result, sys};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -144,10 +145,11 @@ impl Gpu {
     pub(crate) fn kernel(&self, source: &Source, variant: Variant, name: &str) -> Result<Kernel, GpuError> {
         let mut modules = self.0.modules.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (source.file, variant);
-        if !modules.contains_key(&key) {
-            modules.insert(key, self.loaded(source, variant)?);
-        }
-        let kernel = modules[&key].get(name).cloned();
+        let module = match modules.entry(key) {
+            Entry::Occupied(module) => module.into_mut(),
+            Entry::Vacant(place) => place.insert(self.loaded(source, variant)?),
+        };
+        let kernel = module.get(name).cloned();
         Ok(kernel.unwrap_or_else(|| panic!("{} has no kernel {name}", source.file)))
     }
 

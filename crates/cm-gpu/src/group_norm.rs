@@ -49,7 +49,10 @@ impl GroupNormShape {
 
     fn check(&self, x: &Buffer, affine: &Affine<'_>) {
         let Self { batch, pixels, channels, groups, .. } = *self;
-        assert!(groups > 0 && channels.is_multiple_of(groups), "{channels} channels do not make {groups} groups");
+        assert!(
+            groups > 0 && channels.is_multiple_of(groups),
+            "{channels} channels do not make {groups} groups"
+        );
         assert_eq!(x.len(), self.len(), "input is [{batch}, {pixels}, {channels}]");
         let one_each = affine.gamma.len() == channels && affine.beta.len() == channels;
         assert!(one_each, "gamma and beta are [{channels}]");
@@ -116,7 +119,8 @@ impl Gpu {
         let (variant, single) = (Variant::of(x.element()), Element::F32);
         let (scale, shift) = (affine.film.map(|film| film.0), affine.film.map(|film| film.1));
         let begin = |name| {
-            let launch = self.launch(&GROUP_NORM, variant, name)?.read(x).read(affine.gamma).read(affine.beta);
+            let launch =
+                self.launch(&GROUP_NORM, variant, name)?.read(x).read(affine.gamma).read(affine.beta);
             Ok::<_, GpuError>(launch.read_if(scale).read_if(shift).read(stats).read(grad_out))
         };
         let sums = if x.is_empty() {

@@ -17,7 +17,12 @@ pub(crate) struct Launch<'a> {
 }
 
 impl Gpu {
-    pub(crate) fn launch(&self, source: &Source, variant: Variant, name: &str) -> Result<Launch<'_>, GpuError> {
+    pub(crate) fn launch(
+        &self,
+        source: &Source,
+        variant: Variant,
+        name: &str,
+    ) -> Result<Launch<'_>, GpuError> {
         let kernel = self.kernel(source, variant, name)?;
         Ok(Launch { gpu: self, kernel, arguments: Vec::new() })
     }

@@ -154,8 +154,7 @@ fn describe(number: c_int) -> Result<Device, GpuError> {
         multiprocessors: known(attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?),
         // SAFETY: as above.
         memory: unsafe { result::device::total_mem(device) }.doing(describing)?,
-        shared_memory: known(attribute(
-            Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-        )?) as usize,
+        shared_memory: known(attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?)
+            as usize,
     })
 }

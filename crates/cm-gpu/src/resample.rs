@@ -1,5 +1,6 @@
 //! Halving, doubling and interpolating to another resolution: a linear map along each axis of an image.
 
+use crate::launch::Launch;
 use crate::source::{RESAMPLE, Variant};
 use crate::{Buffer, Gpu, GpuError};
 
@@ -103,7 +104,13 @@ impl Map {
                 size / 2
             }
             Self::FirSmooth => size + 1,
-            Self::Bilinear(height, width) => if first { height } else { width },
+            Self::Bilinear(height, width) => {
+                if first {
+                    height
+                } else {
+                    width
+                }
+            }
         }
     }
 
@@ -164,14 +171,19 @@ impl Gpu {
         channels: usize,
         x: &Buffer,
     ) -> Result<Buffer, GpuError> {
-        assert_eq!(x.len(), batch * height * width * channels, "{batch} images of {height}x{width}x{channels}");
+        assert_eq!(
+            x.len(),
+            batch * height * width * channels,
+            "{batch} images of {height}x{width}x{channels}"
+        );
         let len = batch * to_height * to_width * channels;
         let mut out = self.unwritten(x.element(), len)?;
         if len == 0 {
             return Ok(out);
         }
         let [rows, columns] = [(height, to_height), (width, to_width)].map(|(from, to)| {
-            let axis = || if transposed { Axis::of(map, to, from).transposed() } else { Axis::of(map, from, to) };
+            let axis =
+                || if transposed { Axis::of(map, to, from).transposed() } else { Axis::of(map, from, to) };
             let name = |part| format!("{part} of {map:?}, transposed {transposed}, {from} to {to}");
             let taps = |axis: Axis| axis.rows.into_iter().flatten();
             Ok::<_, GpuError>([
@@ -182,7 +194,7 @@ impl Gpu {
         });
         let (rows, columns) = (rows?, columns?);
         let launch = self.launch(&RESAMPLE, Variant::of(x.element()), "resample")?.read(x).write(&mut out);
-        let launch = rows.iter().chain(&columns).fold(launch, |launch, table| launch.read(table));
+        let launch = rows.iter().chain(&columns).fold(launch, Launch::read);
         let launch = launch.long(len).int(height).int(width).int(to_height).int(to_width);
         launch.int(channels).over(len)?;
         Ok(out)

@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn a_signature_is_read_from_the_source() {
-        let text = "\nKERNEL(128, f)(const real* __restrict__ x, float* y, int n,\n  int64_t m, float s) {\n}\n";
+        let text =
+            "\nKERNEL(128, f)(const real* __restrict__ x, float* y, int n,\n  int64_t m, float s) {\n}\n";
         let source = Source { file: "f.cu", text, variants: &[] };
         let parameters = vec![
             Parameter::Read(Element::Bf16),

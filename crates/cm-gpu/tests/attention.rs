@@ -43,7 +43,9 @@ fn agrees_with_the_cpu_over_the_edge_grid() {
 
 #[test]
 fn several_blocks_and_the_widest_heads() {
-    for (batch, tokens, heads, dim) in [(1, 65, 1, 24), (1, 100, 2, 64), (0, 4, 1, 4), (1, 0, 1, 4), (1, 40, 1, 256)] {
+    for (batch, tokens, heads, dim) in
+        [(1, 65, 1, 24), (1, 100, 2, 64), (0, 4, 1, 4), (1, 0, 1, 4), (1, 40, 1, 256)]
+    {
         for element in STORED {
             let shape = AttentionShape { batch, tokens, heads, dim };
             compare(element, &shape, &drawn(element, 3 * shape.output_len(), 1));

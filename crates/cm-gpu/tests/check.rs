@@ -94,9 +94,9 @@ pub(crate) fn in_three_orders(
         let results = in_order(standin, order, work);
         results.unwrap_or_else(|error| panic!("{what:?}, order {order}: {error}"))
     });
-    let bits = all.each_ref().map(|results| {
-        results.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>()
-    });
+    let bits = all
+        .each_ref()
+        .map(|results| results.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>());
     assert!(bits[0] == bits[1] && bits[0] == bits[2], "{what:?}: bits depend on the order of threads");
     let [first, ..] = all;
     Some(first)

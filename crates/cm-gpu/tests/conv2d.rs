@@ -87,7 +87,9 @@ fn compare(precision: Precision, shape: &Conv2dShape) {
     }));
     let [x, weight, g] = [x, weight, g].map(|values| multiplied(precision, values));
     let all = [
-        written(shape.output_len(), |out| exact::forward(&same, &x, &weight, exact::Epilogue::default(), out)),
+        written(shape.output_len(), |out| {
+            exact::forward(&same, &x, &weight, exact::Epilogue::default(), out);
+        }),
         written(shape.input_len(), |out| exact::backward_data(&same, &weight, &g, out)),
         written(shape.weight_len(), |out| exact::backward_weight(&same, &x, &g, out)),
         bias,
@@ -153,7 +155,8 @@ fn the_epilogue_is_applied_in_every_precision() {
                     scale,
                     relu,
                 };
-                let exact = written(shape.output_len(), |out| exact::forward(&same, &one, &two, epilogue, out));
+                let exact =
+                    written(shape.output_len(), |out| exact::forward(&same, &one, &two, epilogue, out));
                 assert_close(&got[0], &stored(element, exact), tolerance(element, 5e-6), &what);
             }
         }

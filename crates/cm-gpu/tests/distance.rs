@@ -12,7 +12,14 @@ const KINDS: [(Distance, exact::Distance); 5] = [
 ];
 
 /// Value and gradient of one kind on the GPU.
-fn run(kind: Distance, element: Element, rows: usize, x: &[f32], y: &[f32], g: &[f32]) -> Option<Vec<Vec<f32>>> {
+fn run(
+    kind: Distance,
+    element: Element,
+    rows: usize,
+    x: &[f32],
+    y: &[f32],
+    g: &[f32],
+) -> Option<Vec<Vec<f32>>> {
     in_three_orders(&(kind, element, rows), &|gpu| {
         let (x, y) = (put(gpu, element, x), put(gpu, element, y));
         Ok(vec![gpu.distance(kind, rows, &x, &y)?, gpu.distance_backward(kind, &x, &y, &gpu.upload(g)?)?])

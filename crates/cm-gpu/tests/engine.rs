@@ -11,13 +11,19 @@ fn what_is_found_is_said_with_its_version() {
         return;
     }
     let found = libraries::search();
-    assert_eq!(found.iter().map(|f| f.what).collect::<Vec<_>>(), ["driver", "NVRTC", "cuBLASLt", "cuDNN", "NCCL"]);
+    assert_eq!(
+        found.iter().map(|f| f.what).collect::<Vec<_>>(),
+        ["driver", "NVRTC", "cuBLASLt", "cuDNN", "NCCL"]
+    );
     let version = |i: usize| found[i].found.clone();
     assert_eq!(version(0), Some(("libcuda.so".to_owned(), Some("13.0".to_owned()))));
     assert_eq!(version(1), Some(("libnvrtc.so".to_owned(), Some("13.0".to_owned()))));
     let devices = devices().unwrap();
     let [device] = &devices[..] else { panic!("{devices:?}") };
-    assert_eq!((device.name.as_str(), device.capability, device.multiprocessors), ("host fibers", (9, 0), 132));
+    assert_eq!(
+        (device.name.as_str(), device.capability, device.multiprocessors),
+        ("host fibers", (9, 0), 132)
+    );
     let error = Gpu::open(&Options { device: 3, ..Options::default() }).unwrap_err();
     assert_eq!(error.to_string(), "there is no GPU 3: the driver found 1");
 }
@@ -70,29 +76,34 @@ fn each_allocation_in_turn_can_fail_and_nothing_is_lost() {
     };
     let expected = work().unwrap();
     let before = gpu.memory();
-    let mut failed = 0;
-    for number in 0.. {
-        // The engine asks twice: the second time after giving back what it keeps.
-        standin.memory(12_000);
-        standin.fail_allocation(Some(number));
-        standin.memory(1 << 30);
+    // Work asks four times, and the engine asks once more before it gives up.
+    for number in 0..=4 {
+        standin.fail_allocations(number, 2);
         let result = work();
-        standin.fail_allocation(None);
+        standin.fail_allocations(0, 0);
         match result {
-            Ok(result) => {
-                assert_eq!(result, expected);
-                if number > 8 {
-                    break;
-                }
+            Err(GpuError::OutOfMemory { wanted, buffers, .. }) => {
+                assert_eq!((wanted, buffers), (if number == 2 { 6000 } else { 12_000 }, number + 1));
             }
-            Err(error) => {
-                assert!(matches!(error, GpuError::OutOfMemory { .. }), "{error}");
-                failed += 1;
-            }
+            Ok(result) => assert!(number == 4 && result == expected),
+            Err(error) => panic!("{error}"),
         }
         assert_eq!((gpu.memory().held, gpu.memory().buffers), (before.held, before.buffers));
+        assert_eq!(work().unwrap(), expected);
     }
-    assert_eq!(failed, 0, "one refusal is survived: the second request is granted");
+}
+
+#[test]
+fn a_refusal_is_answered_by_giving_back_what_is_kept() {
+    let Some(standin) = standin() else { return };
+    let gpu = Gpu::open(&Options { cache: None, ..Options::default() }).unwrap();
+    drop(gpu.upload(&values(5000, 1)).unwrap());
+    assert!(gpu.memory().kept >= 20_000);
+    standin.tally();
+    standin.fail_allocations(0, 1);
+    let x = gpu.upload(&values(70_000, 1)).unwrap();
+    assert_eq!((gpu.memory().kept, standin.tally().frees), (0, 1));
+    assert_eq!(gpu.download::<f32>(&x).unwrap(), values(70_000, 1));
 }
 
 #[test]
@@ -104,7 +115,9 @@ fn out_of_memory_says_how_much_was_wanted_and_held() {
     standin.memory(1 << 34);
     let error = gpu.unwritten(Element::F32, 1 << 33).unwrap_err();
     standin.memory(1 << 36);
-    let GpuError::OutOfMemory { wanted, held: bytes, buffers, free, total } = error else { panic!("{error}") };
+    let GpuError::OutOfMemory { wanted, held: bytes, buffers, free, total } = error else {
+        panic!("{error}")
+    };
     assert_eq!((wanted, bytes, buffers, total), (1 << 35, 2000, 1, 1 << 34));
     assert!(free < 1 << 34);
     assert_eq!(gpu.download::<f32>(&held).unwrap(), [1.0; 500], "what was there is still there");

@@ -1,7 +1,7 @@
 use crate::check::{in_order, values};
+use crate::standin::{Plant, standin};
 use cm_gpu::conv2d::{Conv2dShape, Epilogue, Precision};
 use cm_gpu::group_norm::{Affine, GroupNormShape};
-use crate::standin::{Plant, standin};
 use cm_gpu::{Buffer, Gpu, GpuError};
 
 /// All mistakes, built beside the true kernels.
@@ -65,7 +65,11 @@ pub(crate) const PLANTS: &[Plant] = &[
 ];
 
 /// What `work` gives with a mistake, in an order of threads.
-fn with(plant: &str, order: u32, work: &dyn Fn(&Gpu) -> Result<Vec<Buffer>, GpuError>) -> Option<Result<Vec<Vec<f32>>, GpuError>> {
+fn with(
+    plant: &str,
+    order: u32,
+    work: &dyn Fn(&Gpu) -> Result<Vec<Buffer>, GpuError>,
+) -> Option<Result<Vec<Vec<f32>>, GpuError>> {
     let standin = standin()?;
     assert!(PLANTS.iter().any(|known| known.name == plant));
     standin.plant(plant);
@@ -81,7 +85,10 @@ fn an_access_past_the_end_of_a_buffer_is_an_error_that_says_where() {
     let Some(result) = with("reads_past_the_end", 0, &work) else { return };
     let text = result.unwrap_err().to_string();
     assert!(text.contains("CUDA_ERROR_ILLEGAL_ADDRESS") && text.contains("silu_f32"), "{text}");
-    assert!(text.contains("0 bytes past the end of 4080 bytes") && text.contains("thread (255, 0, 0)"), "{text}");
+    assert!(
+        text.contains("0 bytes past the end of 4080 bytes") && text.contains("thread (255, 0, 0)"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -114,11 +121,22 @@ fn a_missing_barrier_shows_in_the_values_and_in_the_orders() {
 fn a_barrier_that_not_all_threads_reach_is_an_error() {
     let Some(result) = with("a_barrier_for_some", 0, &normalised) else { return };
     let text = result.unwrap_err().to_string();
-    assert!(text.contains("CUDA_ERROR_LAUNCH_FAILED") && text.contains("a divergent barrier: 8 of 256"), "{text}");
+    assert!(
+        text.contains("CUDA_ERROR_LAUNCH_FAILED") && text.contains("a divergent barrier: 8 of 256"),
+        "{text}"
+    );
 }
 
-const CONV: Conv2dShape =
-    Conv2dShape { batch: 1, height: 9, width: 9, in_channels: 64, out_channels: 24, kernel: 3, stride: 1, padding: 1 };
+const CONV: Conv2dShape = Conv2dShape {
+    batch: 1,
+    height: 9,
+    width: 9,
+    in_channels: 64,
+    out_channels: 24,
+    kernel: 3,
+    stride: 1,
+    padding: 1,
+};
 
 /// A convolution in bf16.
 fn convolved(gpu: &Gpu) -> Result<Vec<Buffer>, GpuError> {

@@ -1,6 +1,6 @@
 use crate::check::{STORED, assert_close, drawn, in_three_orders, put, tolerance, values};
-use cm_gpu::group_norm::{Affine, GroupNormShape};
 use cm_gpu::Element;
+use cm_gpu::group_norm::{Affine, GroupNormShape};
 use cm_kernels::group_norm as exact;
 
 /// Output, statistics and all gradients of the CPU.
@@ -43,7 +43,8 @@ fn compare(element: Element, shape: &GroupNormShape, film: bool, silu: bool, off
     let what = (element, shape, film, silu);
     let Some(got) = in_three_orders(&what, &|gpu| {
         let (x, g) = (put(gpu, element, &x), put(gpu, element, &grad_out));
-        let [gamma, beta, scale, shift] = [&gamma, &beta, &scale, &shift].map(|values| gpu.upload(values).unwrap());
+        let [gamma, beta, scale, shift] =
+            [&gamma, &beta, &scale, &shift].map(|values| gpu.upload(values).unwrap());
         let affine = Affine { gamma: &gamma, beta: &beta, film: film.then_some((&scale, &shift)) };
         let (out, stats) = gpu.group_norm(shape, &x, affine, silu)?;
         let grads = gpu.group_norm_backward(shape, &x, affine, silu, &stats, &g, true)?;

@@ -4,7 +4,9 @@ use cm_kernels::pool as exact;
 
 fn shapes() -> Vec<PoolShape> {
     let mut shapes = Vec::new();
-    for (kernel, stride, padding) in [(1, 1, 0), (2, 2, 0), (3, 2, 0), (3, 2, 1), (3, 1, 1), (5, 3, 2), (2, 3, 0)] {
+    for (kernel, stride, padding) in
+        [(1, 1, 0), (2, 2, 0), (3, 2, 0), (3, 2, 1), (3, 1, 1), (5, 3, 2), (2, 3, 0)]
+    {
         for (batch, height, width, channels) in [(0, 5, 5, 2), (1, 5, 6, 1), (2, 7, 9, 3), (2, 8, 8, 17)] {
             for round_up in [false, true] {
                 shapes.push(PoolShape { batch, height, width, channels, kernel, stride, padding, round_up });

@@ -26,16 +26,24 @@ pub(crate) struct Standin {
     compiler: Library,
 }
 
-const OPTIONS: [&str; 8] =
-    ["-O2", "-std=c++17", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-w", "-pthread"];
+const OPTIONS: [&str; 8] = [
+    "-O2",
+    "-std=c++17",
+    "-fPIC",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-U_FORTIFY_SOURCE",
+    "-w",
+    "-pthread",
+];
 
 /// A C++ compiler of this machine.
 fn compiler() -> Option<String> {
     let named = env::var("CXX").ok().into_iter();
     let usual = ["c++", "g++", "clang++"].map(str::to_owned);
-    named.chain(usual).find(|name| {
-        Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
-    })
+    named
+        .chain(usual)
+        .find(|name| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success()))
 }
 
 /// The options for this machine.
@@ -65,11 +73,7 @@ fn unit(source: &Source, variant: Variant) -> Unit {
         .map(|kernel| format!("EXPORT(host__{kernel}_{suffix}, {kernel}_{suffix})\n"))
         .collect();
     let text = format!("#define {}\n{}\n{exports}", variant.define(), source.text);
-    Unit {
-        name: format!("{}-{suffix}", source.file),
-        headers: vec![(HEADER.0, HEADER.1.to_owned())],
-        text,
-    }
+    Unit { name: format!("{}-{suffix}", source.file), headers: vec![(HEADER.0, HEADER.1.to_owned())], text }
 }
 
 fn planted(plant: &Plant) -> Vec<Unit> {
@@ -242,9 +246,14 @@ impl Standin {
         self.ask::<usize, ()>("standin_memory", bytes);
     }
 
-    /// Lets this thread's n-th allocation from now on fail.
-    pub(crate) fn fail_allocation(&self, number: Option<usize>) {
-        self.ask::<i64, ()>("standin_fail_allocation", number.map_or(-1, |n| i64::try_from(n).unwrap()));
+    /// After `before` more allocations of this thread, `count` fail.
+    pub(crate) fn fail_allocations(&self, before: usize, count: usize) {
+        let [before, count] = [before, count].map(|number| i64::try_from(number).unwrap());
+        // SAFETY: the function is that of the stand-in's source.
+        unsafe {
+            let ask = self.driver.get::<unsafe extern "C" fn(i64, i64)>("standin_fail_allocations").unwrap();
+            ask(before, count);
+        }
     }
 
     /// Kernels that this thread loads from now on have the mistake; an empty name for none.

@@ -58,7 +58,15 @@ fn ten_steps_are_the_cpu_s() {
                         };
                         let (averages, copy) = (vec![slow, target], (number != 2).then_some(copy));
                         let weight_decay = decay(number, weight_decay);
-                        Parameter { value, gradient, first_moment, second_moment, averages, copy, weight_decay }
+                        Parameter {
+                            value,
+                            gradient,
+                            first_moment,
+                            second_moment,
+                            averages,
+                            copy,
+                            weight_decay,
+                        }
                     })
                     .collect();
                 gpu.update(&rule(step), &factor, &DECAYS, &mut parameters)?;

@@ -38,7 +38,7 @@ struct Function {
 
 // Of the calling thread: tests run side by side.
 thread_local size_t memory_limit = (size_t)1 << 36;
-thread_local long fail_allocation = -1;
+thread_local long before_failure = -1, failures;
 thread_local std::string plant;
 thread_local std::string last_message;
 thread_local unsigned long long tally[6];  // launches, allocations, frees, bytes to the device, bytes back, waits
@@ -133,7 +133,8 @@ API Result cuStreamSynchronize(void* stream) {
 API Result cuMemAlloc_v2(Pointer* out, size_t bytes) {
   tally[ALLOCATIONS]++;
   if (bytes == 0) return INVALID_VALUE;
-  if (fail_allocation >= 0 && fail_allocation-- == 0) return OUT_OF_MEMORY;
+  if (before_failure == 0 && failures-- > 0) return OUT_OF_MEMORY;
+  if (before_failure > 0) before_failure--;
   std::lock_guard<std::mutex> guard(lock);
   if (held + bytes > memory_limit) return OUT_OF_MEMORY;
   size_t body = (bytes + PAGE - 1) / PAGE * PAGE, mapped = body + 2 * PAGE;
@@ -240,8 +241,11 @@ API Result cuGetErrorString(int, const char** text) {
 // --- What tests ask of the stand-in, each for its own thread.
 
 API void standin_memory(size_t bytes) { memory_limit = bytes; }
-// The n-th allocation from now on fails, once; negative for none.
-API void standin_fail_allocation(long n) { fail_allocation = n; }
+// After `before` more allocations so many fail; negative for none.
+API void standin_fail_allocations(long before, long count) {
+  before_failure = before;
+  failures = count;
+}
 // Kernels of the planted copy of this name are taken where it has them.
 API void standin_plant(const char* name) { plant = name; }
 // Launches, allocations, frees, bytes to the device, bytes back, waits since the last call.
