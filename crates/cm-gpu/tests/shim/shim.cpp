@@ -5,7 +5,8 @@
 #include <csignal>
 #include <sys/mman.h>
 #include <unistd.h>
-#ifndef __x86_64__
+#if !defined(__x86_64__) || defined(SHIM_UCONTEXT)
+#define SWITCH_BY_UCONTEXT
 #include <ucontext.h>
 #endif
 
@@ -21,7 +22,7 @@ static const size_t PAGE = 4096;
 static const size_t DYNAMIC_SHARED_MOST = 227 << 10;
 
 extern "C" void shim_switch(void** save, void* to);
-#ifdef __x86_64__
+#ifndef SWITCH_BY_UCONTEXT
 // Saves what a call must preserve on the stack, and goes on where another stack was left.
 asm(R"(.text
 .globl shim_switch
@@ -67,7 +68,7 @@ static void prepare(Fiber& fiber) {
     fiber.stack = (char*)mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fiber.stack == MAP_FAILED) abort();
   }
-#ifdef __x86_64__
+#ifndef SWITCH_BY_UCONTEXT
   void** top = (void**)(fiber.stack + STACK) - 2;
   *top = (void*)entry;
   top -= 6;
