@@ -1,0 +1,334 @@
+//! Convolutions on NHWC images with weights \[k, k, in, out\], and linear layers: forward and the gradients of their
+//! parts, in three precisions.
+
+use crate::source::{CONV2D, Variant};
+use crate::{Buffer, Element, Gpu, GpuError};
+
+/// How products are computed. Sums are always in single precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Values in single precision, fused multiplication and addition.
+    F32,
+    /// Values in single precision, rounded to ten bits of mantissa when they are multiplied.
+    Tf32,
+    /// Values and weights in bf16.
+    Bf16,
+}
+
+impl Precision {
+    fn variant(self) -> Variant {
+        match self {
+            Self::F32 => Variant::F32,
+            Self::Tf32 => Variant::Tf32,
+            Self::Bf16 => Variant::Bf16,
+        }
+    }
+
+    /// What inputs, weights and outputs are.
+    pub fn element(self) -> Element {
+        self.variant().element()
+    }
+
+    /// Values of a copy of 16 bytes, and values of one step along the summed index.
+    fn piece_and_depth(self) -> (usize, usize) {
+        match self {
+            Self::F32 | Self::Tf32 => (4, 16),
+            Self::Bf16 => (8, 32),
+        }
+    }
+
+    /// Bytes of dynamic shared memory of a product whose tiles run along the summed index or across it.
+    fn shared_bytes(self, along: [bool; 2]) -> usize {
+        let (piece, depth) = self.piece_and_depth();
+        let tile = |along| if along { TILE * (depth + piece) } else { depth * (TILE + 8) };
+        along.into_iter().map(|along| STAGES * tile(along) * self.element().size()).sum()
+    }
+}
+
+/// Rows and columns of a block's outputs, and how many of its tiles are on their way at once; as in `conv2d.cu`.
+const TILE: usize = 128;
+const STAGES: usize = 4;
+/// Blocks that keep a large GPU busy.
+const ENOUGH_BLOCKS: usize = 256;
+/// Steps along the summed index that are worth a part of their own.
+const PART_STEPS: usize = 8;
+/// Parts of a gradient by the weight, at most.
+const MOST_PARTS: usize = 64;
+/// Pixels of a block's sum for a bias.
+const RUN: usize = 1024;
+
+/// The sizes of one convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dShape {
+    /// Number of images; may be 0.
+    pub batch: usize,
+    /// Height of the input in pixels.
+    pub height: usize,
+    /// Width of the input in pixels.
+    pub width: usize,
+    /// Channels of the input, at least 1.
+    pub in_channels: usize,
+    /// Channels of the output, at least 1.
+    pub out_channels: usize,
+    /// Side of the square kernel, at least 1.
+    pub kernel: usize,
+    /// Step between the inputs of neighbouring outputs, at least 1.
+    pub stride: usize,
+    /// Rows and columns of zeros on each side of the image.
+    pub padding: usize,
+}
+
+/// What is done to the sums on their way to memory: scale (conv + bias + image_bias + residual); with `relu`, what is
+/// below 0 becomes 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'a> {
+    /// `[out]`, in single precision.
+    pub bias: Option<&'a Buffer>,
+    /// `[batch, out]`, in the output's type.
+    pub image_bias: Option<&'a Buffer>,
+    /// The size and the type of the output.
+    pub residual: Option<&'a Buffer>,
+    /// Factor on everything, 1 by default.
+    pub scale: f32,
+    /// Whether a ReLU follows.
+    pub relu: bool,
+}
+
+impl Default for Epilogue<'_> {
+    fn default() -> Self {
+        Self { bias: None, image_bias: None, residual: None, scale: 1.0, relu: false }
+    }
+}
+
+impl Conv2dShape {
+    /// `rows` rows of `inputs` values to rows of `outputs`: a linear layer.
+    pub fn linear(rows: usize, inputs: usize, outputs: usize) -> Self {
+        let (in_channels, out_channels) = (inputs, outputs);
+        Self { batch: rows, height: 1, width: 1, in_channels, out_channels, kernel: 1, stride: 1, padding: 0 }
+    }
+
+    /// Height of the output in pixels; 0 if the padded image is smaller than the kernel.
+    pub fn out_height(&self) -> usize {
+        self.out_size(self.height)
+    }
+
+    /// Width of the output in pixels; 0 if the padded image is smaller than the kernel.
+    pub fn out_width(&self) -> usize {
+        self.out_size(self.width)
+    }
+
+    fn out_size(&self, size: usize) -> usize {
+        (size + 2 * self.padding).checked_sub(self.kernel).map_or(0, |room| room / self.stride + 1)
+    }
+
+    fn pixels(&self) -> usize {
+        self.batch * self.height * self.width
+    }
+
+    fn out_pixels(&self) -> usize {
+        self.batch * self.out_height() * self.out_width()
+    }
+
+    /// Number of values of the input.
+    pub fn input_len(&self) -> usize {
+        self.pixels() * self.in_channels
+    }
+
+    /// Number of values of the weight.
+    pub fn weight_len(&self) -> usize {
+        self.kernel * self.kernel * self.in_channels * self.out_channels
+    }
+
+    /// Number of values of the output.
+    pub fn output_len(&self) -> usize {
+        self.out_pixels() * self.out_channels
+    }
+
+    fn check(&self, x: usize, weight: usize, out: usize) {
+        let least = self.kernel.min(self.stride).min(self.in_channels).min(self.out_channels);
+        assert!(least >= 1, "kernel, stride and channels are at least 1: {self:?}");
+        assert_eq!(x, self.input_len(), "values of the input of {self:?}");
+        assert_eq!(weight, self.weight_len(), "values of the weight of {self:?}");
+        assert_eq!(out, self.output_len(), "values of the output of {self:?}");
+    }
+
+    /// How the sums over the output's pixels are cut: the number of parts and the pixels of each. A function of sizes.
+    fn parts(&self, depth: usize) -> (usize, usize) {
+        let pixels = self.out_pixels();
+        let rows = self.kernel * self.kernel * self.in_channels.div_ceil(TILE);
+        let blocks = rows * self.out_channels.div_ceil(TILE);
+        let worth = pixels.div_ceil(depth * PART_STEPS).max(1);
+        let wanted = ENOUGH_BLOCKS.div_ceil(blocks).min(worth).min(MOST_PARTS);
+        let per_part = pixels.div_ceil(wanted).next_multiple_of(depth).max(depth);
+        (pixels.div_ceil(per_part).max(1), per_part)
+    }
+}
+
+impl Gpu {
+    /// `scale` (conv(x, weight) + bias + image_bias + residual), see [`Epilogue`].
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    ///
+    /// # Panics
+    /// If a buffer does not have the size that `shape` demands, or not the type of `precision`.
+    pub fn conv2d(
+        &self,
+        precision: Precision,
+        shape: &Conv2dShape,
+        x: &Buffer,
+        weight: &Buffer,
+        epilogue: Epilogue<'_>,
+    ) -> Result<Buffer, GpuError> {
+        shape.check(x.len(), weight.len(), shape.output_len());
+        let part = |part: Option<&Buffer>, len: usize, name: &str| {
+            assert!(part.is_none_or(|part| part.len() == len), "the {name} of {shape:?} has {len} values");
+        };
+        part(epilogue.bias, shape.out_channels, "bias");
+        part(epilogue.image_bias, shape.batch * shape.out_channels, "image bias");
+        part(epilogue.residual, shape.output_len(), "residual");
+        let mut out = self.unwritten(precision.element(), shape.output_len())?;
+        let launch = self.launch(&CONV2D, precision.variant(), "conv_forward")?.read(x).read(weight);
+        let launch = launch.read_if(epilogue.bias).read_if(epilogue.image_bias).read_if(epilogue.residual);
+        let launch = launch.write(&mut out).int(shape.out_pixels()).int(shape.height).int(shape.width);
+        let launch = launch.int(shape.out_height()).int(shape.out_width());
+        let launch = launch.int(shape.in_channels).int(shape.out_channels).int(shape.kernel);
+        let launch = launch.int(shape.stride).int(shape.padding).float(epilogue.scale);
+        let grid = [shape.out_pixels().div_ceil(TILE), shape.out_channels.div_ceil(TILE), 1];
+        launch.int(usize::from(epilogue.relu)).grid(grid, precision.shared_bytes([true, false]))?;
+        Ok(out)
+    }
+
+    /// `scale` times the gradient of the plain convolution by its input.
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    ///
+    /// # Panics
+    /// If a buffer does not have the size that `shape` demands, or not the type of `precision`.
+    pub fn conv2d_backward_data(
+        &self,
+        precision: Precision,
+        shape: &Conv2dShape,
+        weight: &Buffer,
+        grad_out: &Buffer,
+        scale: f32,
+    ) -> Result<Buffer, GpuError> {
+        shape.check(shape.input_len(), weight.len(), grad_out.len());
+        let mut grad_x = self.unwritten(precision.element(), shape.input_len())?;
+        let launch = self.launch(&CONV2D, precision.variant(), "conv_backward_data")?;
+        let launch = launch.read(grad_out).read(weight).write(&mut grad_x);
+        let launch = launch.int(shape.pixels()).int(shape.height).int(shape.width);
+        let launch = launch.int(shape.out_height()).int(shape.out_width());
+        let launch = launch.int(shape.in_channels).int(shape.out_channels).int(shape.kernel);
+        let launch = launch.int(shape.stride).int(shape.padding).float(scale);
+        let grid = [shape.pixels().div_ceil(TILE), shape.in_channels.div_ceil(TILE), 1];
+        launch.grid(grid, precision.shared_bytes([true, true]))?;
+        Ok(grad_x)
+    }
+
+    /// `scale` times the gradient of the plain convolution by its weight, in single precision. The sum over pixels is
+    /// cut into parts that are added in their order; how depends on sizes only.
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    ///
+    /// # Panics
+    /// If a buffer does not have the size that `shape` demands, or not the type of `precision`.
+    pub fn conv2d_backward_weight(
+        &self,
+        precision: Precision,
+        shape: &Conv2dShape,
+        x: &Buffer,
+        grad_out: &Buffer,
+        scale: f32,
+    ) -> Result<Buffer, GpuError> {
+        shape.check(x.len(), shape.weight_len(), grad_out.len());
+        let (_, depth) = precision.piece_and_depth();
+        let (parts, per_part) = shape.parts(depth);
+        let len = shape.weight_len();
+        let mut sums = self.unwritten(Element::F32, parts * len)?;
+        let launch = self.launch(&CONV2D, precision.variant(), "conv_backward_weight")?;
+        let launch = launch.read(x).read(grad_out).write(&mut sums);
+        let launch = launch.int(shape.out_pixels()).int(per_part).int(shape.height).int(shape.width);
+        let launch = launch.int(shape.out_height()).int(shape.out_width());
+        let launch = launch.int(shape.in_channels).int(shape.out_channels).int(shape.kernel);
+        let launch = launch.int(shape.stride).int(shape.padding).float(scale);
+        let rows = shape.kernel * shape.kernel * shape.in_channels.div_ceil(TILE);
+        let grid = [rows, shape.out_channels.div_ceil(TILE), parts];
+        launch.grid(grid, precision.shared_bytes([false, false]))?;
+        if parts == 1 {
+            return Ok(sums);
+        }
+        self.summed_parts(&sums, len, parts)
+    }
+
+    /// `scale` times the sums of `grad_out` over the pixels of each image: the gradient by an image bias,
+    /// \[batch, out\], in single precision.
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    ///
+    /// # Panics
+    /// If `grad_out` does not have the size that `shape` demands.
+    pub fn conv2d_backward_image_bias(
+        &self,
+        shape: &Conv2dShape,
+        grad_out: &Buffer,
+        scale: f32,
+    ) -> Result<Buffer, GpuError> {
+        shape.check(shape.input_len(), shape.weight_len(), grad_out.len());
+        let run = shape.out_height() * shape.out_width();
+        if run == 0 {
+            return self.zeros(Element::F32, shape.batch * shape.out_channels);
+        }
+        self.pixel_sums(shape, grad_out, run, scale)
+    }
+
+    /// `scale` times the sums of `grad_out` over all pixels: the gradient by a bias, \[out\], in single precision.
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    ///
+    /// # Panics
+    /// If `grad_out` does not have the size that `shape` demands.
+    pub fn conv2d_backward_bias(
+        &self,
+        shape: &Conv2dShape,
+        grad_out: &Buffer,
+        scale: f32,
+    ) -> Result<Buffer, GpuError> {
+        shape.check(shape.input_len(), shape.weight_len(), grad_out.len());
+        if grad_out.is_empty() {
+            return self.zeros(Element::F32, shape.out_channels);
+        }
+        let sums = self.pixel_sums(shape, grad_out, RUN, scale)?;
+        self.summed_parts(&sums, shape.out_channels, shape.out_pixels().div_ceil(RUN))
+    }
+
+    fn pixel_sums(
+        &self,
+        shape: &Conv2dShape,
+        grad_out: &Buffer,
+        run: usize,
+        scale: f32,
+    ) -> Result<Buffer, GpuError> {
+        let (pixels, channels) = (shape.out_pixels(), shape.out_channels);
+        let runs = pixels.div_ceil(run);
+        let mut sums = self.unwritten(Element::F32, runs * channels)?;
+        let launch = self.launch(&CONV2D, Variant::of(grad_out.element()), "pixel_sums")?;
+        let launch = launch.read(grad_out).write(&mut sums).long(pixels).int(run).int(channels).float(scale);
+        launch.grid([channels.div_ceil(32), runs, 1], 0)?;
+        Ok(sums)
+    }
+
+    fn summed_parts(&self, parts: &Buffer, len: usize, count: usize) -> Result<Buffer, GpuError> {
+        if count == 1 {
+            return Ok(parts.clone());
+        }
+        let mut out = self.unwritten(Element::F32, len)?;
+        let launch = self.launch(&CONV2D, Variant::F32, "sum_parts")?.read(parts).write(&mut out);
+        launch.long(len).int(count).over(len)?;
+        Ok(out)
+    }
+}

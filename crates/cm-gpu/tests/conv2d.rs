@@ -1,0 +1,186 @@
+use crate::check::{assert_close, drawn, in_three_orders, put, stored, tolerance, values, written};
+use cm_gpu::Element;
+use cm_gpu::conv2d::{Conv2dShape, Epilogue, Precision};
+use cm_kernels::conv2d as exact;
+
+const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
+
+fn shape(
+    batch: usize,
+    size: (usize, usize),
+    channels: (usize, usize),
+    kernel: (usize, usize, usize),
+) -> Conv2dShape {
+    let ((height, width), (in_channels, out_channels), (kernel, stride, padding)) = (size, channels, kernel);
+    Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding }
+}
+
+fn on_the_cpu(shape: &Conv2dShape) -> exact::Conv2dShape {
+    let &Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding } = shape;
+    exact::Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding }
+}
+
+/// Sampled combinations of the CPU's edge sizes, always the same.
+fn grid(count: usize) -> Vec<Conv2dShape> {
+    let mut state = 1_u64;
+    let mut pick = |choices: &[usize]| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        choices[(state >> 33) as usize % choices.len()]
+    };
+    let (sizes, channels) = ([1, 2, 3, 4, 5, 7, 8, 9], [1, 3, 15, 16, 17, 32, 33]);
+    (0..count)
+        .map(|i| {
+            let kernel = match i % 3 {
+                0 => (pick(&[1, 3, 5]), pick(&[1, 2]), pick(&[0, 1, 2])),
+                _ => (3, 1, pick(&[0, 1, 1, 2])),
+            };
+            let batch = pick(&[0, 1, 3, 3]);
+            shape(batch, (pick(&sizes), pick(&sizes)), (pick(&channels), pick(&channels)), kernel)
+        })
+        .collect()
+}
+
+/// Several blocks of rows and columns, several parts, whole and broken pieces.
+fn several_blocks() -> Vec<Conv2dShape> {
+    vec![
+        shape(2, (17, 9), (70, 136), (3, 1, 1)),
+        shape(3, (16, 16), (32, 64), (3, 2, 1)),
+        shape(2, (15, 13), (136, 40), (1, 1, 0)),
+        Conv2dShape::linear(140, 72, 130),
+        Conv2dShape::linear(3, 33, 17),
+    ]
+}
+
+/// What tf32 does to a factor: ten bits of mantissa.
+fn multiplied(precision: Precision, values: Vec<f32>) -> Vec<f32> {
+    match precision {
+        Precision::Tf32 => {
+            values.iter().map(|x| f32::from_bits((x.to_bits() + 0x1000) & 0xffff_e000)).collect()
+        }
+        Precision::F32 | Precision::Bf16 => values,
+    }
+}
+
+/// Compares all three products; the CPU is given what the tensor cores multiply, so only sums differ.
+fn compare(precision: Precision, shape: &Conv2dShape) {
+    let (element, same) = (precision.element(), on_the_cpu(shape));
+    let x = drawn(element, shape.input_len(), 1);
+    let weight = drawn(element, shape.weight_len(), 2);
+    let g = drawn(element, shape.output_len(), 3);
+    let what = (precision, shape);
+    let Some(got) = in_three_orders(&what, &|gpu| {
+        let (x, weight, g) = (put(gpu, element, &x), put(gpu, element, &weight), put(gpu, element, &g));
+        Ok(vec![
+            gpu.conv2d(precision, shape, &x, &weight, Epilogue::default())?,
+            gpu.conv2d_backward_data(precision, shape, &weight, &g, 1.0)?,
+            gpu.conv2d_backward_weight(precision, shape, &x, &g, 1.0)?,
+            gpu.conv2d_backward_bias(shape, &g, 0.5)?,
+            gpu.conv2d_backward_image_bias(shape, &g, 0.5)?,
+        ])
+    }) else {
+        return;
+    };
+    let half = |values: Vec<f32>| values.iter().map(|v| 0.5 * v).collect::<Vec<f32>>();
+    let bias = half(written(shape.out_channels, |out| exact::backward_bias(&same, &g, out)));
+    let image_bias = half(written(shape.batch * shape.out_channels, |out| {
+        exact::backward_image_bias(&same, &g, out);
+    }));
+    let [x, weight, g] = [x, weight, g].map(|values| multiplied(precision, values));
+    let all = [
+        written(shape.output_len(), |out| {
+            exact::forward(&same, &x, &weight, exact::Epilogue::default(), out);
+        }),
+        written(shape.input_len(), |out| exact::backward_data(&same, &weight, &g, out)),
+        written(shape.weight_len(), |out| exact::backward_weight(&same, &x, &g, out)),
+        bias,
+        image_bias,
+    ];
+    for (i, (got, exact)) in got.iter().zip(&all).enumerate() {
+        let stored = if i < 2 { element } else { Element::F32 };
+        // The CPU's own distance from the loop nests, by minimal filtering, is up to 2e-5.
+        assert_close(got, exact, tolerance(stored, 2e-5), &(i, what));
+    }
+}
+
+#[test]
+fn every_product_is_the_cpu_s_over_the_edge_grid() {
+    for (number, shape) in grid(60).iter().enumerate() {
+        compare(PRECISIONS[number % 3], shape);
+        compare(PRECISIONS[(number + 1) % 3], shape);
+    }
+}
+
+#[test]
+fn every_product_of_several_blocks_is_the_cpu_s() {
+    for shape in several_blocks() {
+        for precision in PRECISIONS {
+            compare(precision, &shape);
+        }
+    }
+}
+
+#[test]
+fn the_epilogue_is_applied_in_every_precision() {
+    for shape in [shape(3, (5, 6), (7, 18), (3, 1, 1)), shape(2, (4, 4), (16, 3), (1, 1, 0))] {
+        let (same, channels) = (on_the_cpu(&shape), shape.out_channels);
+        for precision in PRECISIONS {
+            let element = precision.element();
+            let x = drawn(element, shape.input_len(), 1);
+            let weight = drawn(element, shape.weight_len(), 2);
+            let bias = values(channels, 3);
+            let image_bias = drawn(element, shape.batch * channels, 4);
+            let residual = drawn(element, shape.output_len(), 5);
+            let (one, two) = (multiplied(precision, x.clone()), multiplied(precision, weight.clone()));
+            for parts in 0..16 {
+                let (relu, scale, what) = (parts & 8 != 0, 0.75, (precision, parts));
+                let Some(got) = in_three_orders(&what, &|gpu| {
+                    let (x, weight) = (put(gpu, element, &x), put(gpu, element, &weight));
+                    let (image, whole) = (put(gpu, element, &image_bias), put(gpu, element, &residual));
+                    let bias = gpu.upload(&bias)?;
+                    let epilogue = Epilogue {
+                        bias: (parts & 1 != 0).then_some(&bias),
+                        image_bias: (parts & 2 != 0).then_some(&image),
+                        residual: (parts & 4 != 0).then_some(&whole),
+                        scale,
+                        relu,
+                    };
+                    Ok(vec![gpu.conv2d(precision, &shape, &x, &weight, epilogue)?])
+                }) else {
+                    return;
+                };
+                let epilogue = exact::Epilogue {
+                    bias: (parts & 1 != 0).then_some(&bias[..]),
+                    image_bias: (parts & 2 != 0).then_some(&image_bias[..]),
+                    residual: (parts & 4 != 0).then_some(&residual[..]),
+                    scale,
+                    relu,
+                };
+                let exact =
+                    written(shape.output_len(), |out| exact::forward(&same, &one, &two, epilogue, out));
+                assert_close(&got[0], &stored(element, exact), tolerance(element, 5e-6), &what);
+            }
+        }
+    }
+}
+
+/// No two lanes want different words of one bank when fragments are loaded: as many wavefronts as matrices.
+#[test]
+fn fragments_are_loaded_without_bank_conflicts() {
+    let Some(standin) = crate::standin::standin() else { return };
+    let shape = shape(2, (16, 16), (64, 64), (3, 1, 1));
+    for (precision, matrices) in [(Precision::Tf32, true), (Precision::Bf16, true), (Precision::F32, false)] {
+        let (gpu, element) = (standin.gpu(), precision.element());
+        let x = put(&gpu, element, &values(shape.input_len(), 1));
+        let weight = put(&gpu, element, &values(shape.weight_len(), 2));
+        let g = put(&gpu, element, &values(shape.output_len(), 3));
+        standin.counts();
+        let out = gpu.conv2d(precision, &shape, &x, &weight, Epilogue::default()).unwrap();
+        let data = gpu.conv2d_backward_data(precision, &shape, &weight, &g, 1.0).unwrap();
+        let by_weight = gpu.conv2d_backward_weight(precision, &shape, &x, &g, 1.0).unwrap();
+        drop((out, data, by_weight));
+        let counts = standin.counts();
+        assert_eq!(counts.matrices > 0, matrices, "{precision:?}");
+        assert_eq!(counts.wavefronts, counts.matrices, "{precision:?}");
+        assert_eq!(counts.products > 0, matrices, "{precision:?}");
+    }
+}

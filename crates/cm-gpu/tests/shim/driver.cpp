@@ -1,0 +1,255 @@
+// A stand-in for libcuda.so: the calls that the engine makes. A launch runs the host's build of the kernel at once; its
+// mistakes are reported by the stream's next wait, as a GPU's are.
+#include "shim.h"
+#include <dlfcn.h>
+#include <map>
+#include <mutex>
+#include <string>
+#include <sys/mman.h>
+
+#define API extern "C" __attribute__((visibility("default")))
+typedef int Result;
+typedef unsigned long long Pointer;
+typedef int (*Host)(dim3, dim3, size_t, void**);
+
+namespace {
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_IMAGE = 200, NOT_FOUND = 500 };
+const size_t PAGE = 4096;
+const unsigned char CANARY = 0xa5;
+
+struct Allocation {
+  char* base;
+  size_t mapped, bytes;
+};
+std::mutex lock;
+std::map<uintptr_t, Allocation> allocations;
+size_t held;
+
+struct Stream {
+  Result error = SUCCESS;
+  std::string message;
+};
+
+struct Function {
+  Host host;
+  std::string name;
+  int dynamic_most = 48 << 10;
+};
+
+// Of the calling thread: tests run side by side.
+thread_local size_t memory_limit = (size_t)1 << 36;
+thread_local long before_failure = -1, failures;
+thread_local std::string plant;
+thread_local std::string last_message;
+thread_local unsigned long long tally[6];  // launches, allocations, frees, bytes to the device, bytes back, waits
+enum { LAUNCHES, ALLOCATIONS, FREES, BYTES_TO, BYTES_FROM, WAITS };
+
+const char* describe(const void* address) {
+  static thread_local char text[256];
+  uintptr_t at = (uintptr_t)address;
+  std::lock_guard<std::mutex> guard(lock);
+  auto after = allocations.upper_bound(at);
+  if (after != allocations.begin()) {
+    auto before = std::prev(after);
+    uintptr_t end = before->first + before->second.bytes;
+    if (at >= before->first && at < end + 2 * PAGE) {
+      snprintf(text, sizeof text, "%lld bytes past the end of %zu bytes", (long long)(at - end), before->second.bytes);
+      return text;
+    }
+  }
+  if (after != allocations.end() && after->first - at < 2 * PAGE) {
+    snprintf(text, sizeof text, "%lld bytes before %zu bytes", (long long)(after->first - at), after->second.bytes);
+    return text;
+  }
+  snprintf(text, sizeof text, "%p is near no allocation", address);
+  return text;
+}
+
+Result settled(Stream* stream) {
+  Result error = stream->error;
+  if (error) last_message = stream->message;
+  return error;
+}
+}  // namespace
+
+namespace shim {
+extern const char* (*describe_address)(const void* address);
+}
+
+API Result cuInit(unsigned) {
+  shim::describe_address = describe;
+  return SUCCESS;
+}
+API Result cuDriverGetVersion(int* version) {
+  *version = 13000;
+  return SUCCESS;
+}
+API Result cuDeviceGetCount(int* count) {
+  *count = 1;
+  return SUCCESS;
+}
+API Result cuDeviceGet(int* device, int ordinal) {
+  *device = ordinal;
+  return ordinal == 0 ? SUCCESS : INVALID_DEVICE;
+}
+API Result cuDeviceGetName(char* name, int size, int) {
+  snprintf(name, size, "host fibers");
+  return SUCCESS;
+}
+API Result cuDeviceTotalMem_v2(size_t* bytes, int) {
+  *bytes = memory_limit;
+  return SUCCESS;
+}
+API Result cuDeviceGetAttribute(int* value, int attribute, int) {
+  switch (attribute) {
+    case 16: *value = 132; break;         // multiprocessors
+    case 75: *value = 9; break;           // compute capability, major
+    case 76: *value = 0; break;           // and minor
+    case 97: *value = 232448; break;      // shared memory of a block, at most
+    default: *value = 0;
+  }
+  return SUCCESS;
+}
+API Result cuDevicePrimaryCtxRetain(void** context, int) {
+  *context = (void*)1;
+  return SUCCESS;
+}
+API Result cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+API Result cuCtxSetCurrent(void*) { return SUCCESS; }
+API Result cuStreamCreate(void** stream, unsigned) {
+  *stream = new Stream;
+  return SUCCESS;
+}
+API Result cuStreamDestroy_v2(void* stream) {
+  delete (Stream*)stream;
+  return SUCCESS;
+}
+API Result cuStreamSynchronize(void* stream) {
+  tally[WAITS]++;
+  return settled((Stream*)stream);
+}
+
+// Memory ends at a page that nobody may touch, begins after one, and what it holds is NaN.
+API Result cuMemAlloc_v2(Pointer* out, size_t bytes) {
+  tally[ALLOCATIONS]++;
+  if (bytes == 0) return INVALID_VALUE;
+  if (before_failure == 0 && failures-- > 0) return OUT_OF_MEMORY;
+  if (before_failure > 0) before_failure--;
+  std::lock_guard<std::mutex> guard(lock);
+  if (held + bytes > memory_limit) return OUT_OF_MEMORY;
+  size_t body = (bytes + PAGE - 1) / PAGE * PAGE, mapped = body + 2 * PAGE;
+  char* base = (char*)mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) return OUT_OF_MEMORY;
+  mprotect(base + PAGE, body, PROT_READ | PROT_WRITE);
+  memset(base + PAGE, 0xff, body);
+  char* at = base + PAGE + body - (bytes + 15) / 16 * 16;
+  memset(at + bytes, CANARY, base + PAGE + body - (at + bytes));
+  allocations[(uintptr_t)at] = {base, mapped, bytes};
+  held += bytes;
+  *out = (Pointer)at;
+  return SUCCESS;
+}
+API Result cuMemFree_v2(Pointer pointer) {
+  tally[FREES]++;
+  std::lock_guard<std::mutex> guard(lock);
+  auto found = allocations.find((uintptr_t)pointer);
+  if (found == allocations.end()) return INVALID_VALUE;
+  Allocation a = found->second;
+  bool whole = true;
+  for (char* p = (char*)pointer + a.bytes; p < a.base + a.mapped - PAGE; p++) whole &= (unsigned char)*p == CANARY;
+  held -= a.bytes;
+  munmap(a.base, a.mapped);
+  allocations.erase(found);
+  if (whole) return SUCCESS;
+  last_message = "a kernel wrote past the end of its memory";
+  return 700;
+}
+API Result cuMemGetInfo_v2(size_t* free, size_t* total) {
+  std::lock_guard<std::mutex> guard(lock);
+  *total = memory_limit;
+  *free = held > memory_limit ? 0 : memory_limit - held;
+  return SUCCESS;
+}
+API Result cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
+  tally[BYTES_TO] += bytes;
+  memcpy((void*)to, from, bytes);
+  return settled((Stream*)stream);
+}
+API Result cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stream) {
+  tally[BYTES_FROM] += bytes;
+  memcpy(to, (void*)from, bytes);
+  return settled((Stream*)stream);
+}
+API Result cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
+  memcpy((void*)to, (void*)from, bytes);
+  return settled((Stream*)stream);
+}
+API Result cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, void* stream) {
+  memset((void*)to, value, bytes);
+  return settled((Stream*)stream);
+}
+// An image is what the stand-in for NVRTC made: a line and the name of the file.
+API Result cuModuleLoadData(void** module, const void* image) {
+  if (strncmp((const char*)image, "stand-in ", 9) != 0) return INVALID_IMAGE;
+  *module = (void*)4;
+  return SUCCESS;
+}
+API Result cuModuleUnload(void*) { return SUCCESS; }
+API Result cuModuleGetFunction(void** function, void*, const char* name) {
+  static void* self = dlopen("libcuda.so", RTLD_NOW | RTLD_NOLOAD);
+  void* host = nullptr;
+  if (!plant.empty()) host = dlsym(self, (plant + "__" + name).c_str());
+  if (!host) host = dlsym(self, (std::string("host__") + name).c_str());
+  if (!host) return NOT_FOUND;
+  *function = new Function{(Host)host, name};
+  return SUCCESS;
+}
+API Result cuFuncSetAttribute(void* function, int attribute, int value) {
+  if (attribute != 8 || value > 232448) return INVALID_VALUE;  // the most dynamic shared memory
+  ((Function*)function)->dynamic_most = value;
+  return SUCCESS;
+}
+API Result cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                          unsigned dynamic_bytes, void* stream, void** parameters, void**) {
+  auto* f = (Function*)function;
+  auto* s = (Stream*)stream;
+  tally[LAUNCHES]++;
+  if (s->error) return settled(s);
+  if ((int)dynamic_bytes > f->dynamic_most) return INVALID_VALUE;
+  Result error = f->host({gx, gy, gz}, {bx, by, bz}, dynamic_bytes, parameters);
+  if (error == INVALID_VALUE) return error;
+  if (error) {
+    s->error = error;
+    s->message = f->name + ": " + shim::now->message;
+  }
+  return SUCCESS;
+}
+API Result cuGetErrorName(int error, const char** name) {
+  *name = error == 2     ? "CUDA_ERROR_OUT_OF_MEMORY"
+          : error == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS"
+          : error == 719 ? "CUDA_ERROR_LAUNCH_FAILED"
+          : error == 1   ? "CUDA_ERROR_INVALID_VALUE"
+          : error == 500 ? "CUDA_ERROR_NOT_FOUND"
+                         : "CUDA_ERROR_OTHER";
+  return SUCCESS;
+}
+API Result cuGetErrorString(int, const char** text) {
+  *text = last_message.empty() ? "an error of the stand-in" : last_message.c_str();
+  return SUCCESS;
+}
+
+// --- What tests ask of the stand-in, each for its own thread.
+
+API void standin_memory(size_t bytes) { memory_limit = bytes; }
+// After `before` more allocations so many fail; negative for none.
+API void standin_fail_allocations(long before, long count) {
+  before_failure = before;
+  failures = count;
+}
+// Kernels of the planted copy of this name are taken where it has them.
+API void standin_plant(const char* name) { plant = name; }
+// Launches, allocations, frees, bytes to the device, bytes back, waits since the last call.
+API void standin_tally(unsigned long long* out) {
+  memcpy(out, tally, sizeof tally);
+  memset(tally, 0, sizeof tally);
+}
