@@ -4,24 +4,44 @@
 //! cargo run --release -p cm-consistency --example distil_a_toy
 //! ```
 
-use cm_consistency::{ConsistencyConfig, ConsistencyModel, ConsistencyStep, Parts, Pixels, TeacherStep};
+use cm_consistency::{
+    ConsistencyConfig, ConsistencyModel, ConsistencyStep, CurriculumConfig, FixedConfig, Parts, Pixels,
+    TargetConfig, TeacherStep,
+};
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{Boundary, Labels, OneStep, Sampler, SolverConfig};
-use cm_network::{Conditions, MlpConfig, NetworkConfig};
+use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
 use cm_tensor::ops::PairDistance;
-use cm_training::{Batch, Control, TrainConfig, TrainError, train};
+use cm_training::{
+    Batch, Control, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, TrainConfig, TrainError,
+    train,
+};
 
 #[expect(clippy::print_stdout, reason = "a program that a person runs by hand")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mixture =
         GaussianMixture::new(vec![1.0, 1.0], vec![vec![-0.5, 0.0], vec![0.5, 0.0]], vec![0.1, 0.1])?;
     let config = ConsistencyConfig {
-        train: TrainConfig { total_images: 256_000, batch: 256, ..TrainConfig::default() },
+        train: TrainConfig {
+            total_images: 256_000,
+            batch: 256,
+            optimiser: OptimiserConfig::Adam(MomentsConfig::default()),
+            learning_rate: LearningRateConfig { peak: 3e-3, ..LearningRateConfig::default() },
+            ema: vec![EmaConfig::PerStep(0.97)],
+            ..TrainConfig::default()
+        },
+        curriculum: CurriculumConfig::Fixed(FixedConfig { num_levels: 10 }),
+        target: TargetConfig::Ema(0.9),
         ..ConsistencyConfig::default()
     };
     let (levels, sigma_data) = (config.discretisation.build()?, mixture.sigma_data() as f32);
     let range = levels.range();
-    let network = NetworkConfig::Mlp(MlpConfig::default());
+    let network = NetworkConfig::Mlp(MlpConfig {
+        width: 64,
+        blocks: 2,
+        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+        ..MlpConfig::default()
+    });
     let (network, weights) = network.build(mixture.shape(), Conditions::default(), 0)?;
     let boundary = Boundary { sigma_data, sigma_min: range.min().get() };
     let parts = Parts {

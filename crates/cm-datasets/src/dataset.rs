@@ -1,8 +1,5 @@
-//! The data-set trait, and the choice among data sets.
+//! The data-set trait, and why data could not be had.
 
-use crate::{
-    Digits, DigitsConfig, GaussianMixtureConfig, PreparedConfig, SourceConfig, SwissRollConfig, pixel_table,
-};
 use cm_diffusion::analytic::MixtureError;
 use cm_image::{ImageBatch, ImageShape};
 use serde::{Deserialize, Serialize};
@@ -210,54 +207,6 @@ pub fn sigma_data(dataset: &dyn Dataset) -> Result<f32, DatasetError> {
     Ok((squares / count).sqrt() as f32)
 }
 
-/// The choice among data sets.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum DatasetConfig {
-    /// Handwritten digits, 8x8 grey, shipped.
-    Digits(DigitsConfig),
-    /// Draws from a mixture of Gaussians, generated.
-    GaussianMixture(GaussianMixtureConfig),
-    /// Points on a spiral in the plane, generated.
-    SwissRoll(SwissRollConfig),
-    /// Images in the form that `cm dataset prepare` writes.
-    Prepared(PreparedConfig),
-    /// Images in a file or folder as it was downloaded, held in memory.
-    Source(SourceConfig),
-}
-
-impl Default for DatasetConfig {
-    fn default() -> Self {
-        Self::Digits(DigitsConfig::default()) // the only images that are always there
-    }
-}
-
-impl DatasetConfig {
-    /// One part of the data set described.
-    ///
-    /// # Errors
-    /// [`DatasetError`] if parameters are out of range or the data cannot be read.
-    pub fn build(&self, split: Split) -> Result<Box<dyn Dataset>, DatasetError> {
-        Ok(match self {
-            Self::Digits(DigitsConfig {}) => Box::new(Digits::new(split)?),
-            Self::GaussianMixture(config) => Box::new(config.build(split)?),
-            Self::SwissRoll(config) => Box::new(config.build(split)?),
-            Self::Prepared(config) => config.build(split)?,
-            Self::Source(config) => pixel_table::build(config, split)?,
-        })
-    }
-
-    /// Whether its images have classes that a classifier can learn to tell apart. The components of a mixture are none.
-    pub fn has_classes(&self) -> bool {
-        match self {
-            Self::Digits(DigitsConfig {}) => true,
-            Self::GaussianMixture(_) | Self::SwissRoll(_) => false,
-            Self::Prepared(_) | Self::Source(_) => {
-                self.outline(Split::Train).is_ok_and(|data| data.classes.is_some())
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,20 +246,5 @@ mod tests {
         let shape = Ramp.shape();
         assert_eq!(Ramp.write_image(0, &mut [0.0]), Err(DatasetError::Length { given: 1, shape }));
         assert_eq!((Ramp.labels(&[0, 0]), Ramp.labels(&[0, 1])), (vec![5, 5], vec![]));
-    }
-
-    #[test]
-    fn every_default_builds_both_splits() {
-        for config in [
-            DatasetConfig::default(),
-            DatasetConfig::GaussianMixture(GaussianMixtureConfig::default()),
-            DatasetConfig::SwissRoll(SwissRollConfig::default()),
-        ] {
-            for split in [Split::Train, Split::Test] {
-                let dataset = config.build(split).unwrap();
-                assert!(dataset.images(&[0, dataset.len() - 1]).unwrap().is_finite());
-                assert_eq!(dataset.label(0).is_some(), dataset.num_classes().is_some());
-            }
-        }
     }
 }

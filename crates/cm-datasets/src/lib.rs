@@ -11,6 +11,7 @@
 //! Deliberately absent: networks, training, noise, downloads. This crate knows `cm-image`, `cm-import` for
 //! pickles, and `cm-diffusion` for the analytic mixture: there data, exact denoiser and exact metric are one object.
 
+mod config;
 mod dataset;
 mod digits;
 mod gaussian_mixture;
@@ -25,7 +26,8 @@ mod summary;
 mod swiss_roll;
 mod transform;
 
-pub use dataset::{Dataset, DatasetConfig, DatasetError, Split, sigma_data};
+pub use config::DatasetConfig;
+pub use dataset::{Dataset, DatasetError, Split, sigma_data};
 pub use digits::{Digits, DigitsConfig};
 pub use gaussian_mixture::{GaussianMixtureConfig, GaussianMixtureDataset};
 pub use loader::Loader;

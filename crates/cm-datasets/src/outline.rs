@@ -1,9 +1,8 @@
 //! What is known of a data set without looking at an image, so that a study can be planned where its data are not.
 
-use crate::{DatasetConfig, DatasetError, Split};
+use crate::{DatasetError, Split};
 use cm_image::ImageShape;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// One part of a data set, but for its images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +37,7 @@ const MOST_VALUES: usize = 1 << 31;
 
 impl Expectation {
     /// That it can be met at all.
-    fn validate(&self) -> Result<(), DatasetError> {
+    pub(crate) fn validate(&self) -> Result<(), DatasetError> {
         let Self { side, channels, train, test, classes } = *self;
         let values = side.checked_mul(side).and_then(|pixels| pixels.checked_mul(channels));
         if values.is_none_or(|values| values == 0 || values >= MOST_VALUES) {
@@ -53,7 +52,7 @@ impl Expectation {
     }
 
     /// The part that is expected.
-    fn outline(&self, split: Split) -> Outline {
+    pub(crate) fn outline(&self, split: Split) -> Outline {
         let shape = ImageShape { height: self.side, width: self.side, channels: self.channels };
         let len = match split {
             Split::Train => self.train,
@@ -82,36 +81,5 @@ impl Outline {
         let classes =
             self.classes.map_or("without classes".to_owned(), |classes| format!("in {classes} classes"));
         format!("{} images of {} {classes}", self.len, self.shape)
-    }
-}
-
-impl DatasetConfig {
-    /// What one part of the data set is, or is expected to be if it is [absent](Self::absent).
-    ///
-    /// # Errors
-    /// As [`build`](Self::build), but for an absent folder of which the study says what it expects.
-    pub fn outline(&self, split: Split) -> Result<Outline, DatasetError> {
-        if let (Self::Prepared(config), Some(_)) = (self, self.absent())
-            && let Some(expected) = config.expect
-        {
-            expected.validate()?;
-            let mut outline = expected.outline(split);
-            if !config.only_classes.is_empty() {
-                outline.classes = Some(config.only_classes.len());
-            }
-            return Ok(outline);
-        }
-        let data = self.build(split)?;
-        Ok(Outline { shape: data.shape(), len: data.len(), classes: data.num_classes() })
-    }
-
-    /// The prepared folder, if it is not there.
-    pub fn absent(&self) -> Option<&Path> {
-        match self {
-            Self::Prepared(config) => {
-                Some(config.path.as_path()).filter(|path| !path.as_os_str().is_empty() && !path.exists())
-            }
-            Self::Digits(_) | Self::GaussianMixture(_) | Self::SwissRoll(_) | Self::Source(_) => None,
-        }
     }
 }

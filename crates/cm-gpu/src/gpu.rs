@@ -1,6 +1,7 @@
 //! One GPU, opened for work.
 
 use crate::arena::{Arena, Context, MemoryUse};
+use crate::buffer::Buffer;
 use crate::compile;
 use crate::error::{Doing, GpuError};
 use crate::libraries::{self, Device};
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::CString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a GPU is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ struct Inner {
     modules: Mutex<HashMap<(&'static str, Variant), Module>>,
     /// The most dynamic shared memory that a kernel was allowed so far.
     allowed: Mutex<HashMap<usize, u32>>,
-    tables: Mutex<HashMap<String, crate::Buffer>>,
+    tables: Mutex<HashMap<String, Buffer>>,
     arena: Arc<Arena>,
 }
 
@@ -118,27 +119,17 @@ impl Gpu {
         self.0.arena.release()
     }
 
+    /// Tables by their names.
+    pub(crate) fn tables(&self) -> MutexGuard<'_, HashMap<String, Buffer>> {
+        self.0.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn arena(&self) -> &Arc<Arena> {
         &self.0.arena
     }
 
     pub(crate) fn context(&self) -> &Context {
         self.0.arena.context()
-    }
-
-    /// A table that was made before under this name, or is made now.
-    pub(crate) fn table<T: crate::Scalar>(
-        &self,
-        name: String,
-        make: impl FnOnce() -> Vec<T>,
-    ) -> Result<crate::Buffer, GpuError> {
-        let mut tables = self.0.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = tables.get(&name) {
-            return Ok(table.clone());
-        }
-        let table = self.upload(&make())?;
-        tables.insert(name, table.clone());
-        Ok(table)
     }
 
     /// A kernel by its file, variant and name, compiled and loaded if it is the first of its file.

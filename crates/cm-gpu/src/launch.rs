@@ -1,6 +1,7 @@
 //! A launch of a kernel, its arguments held against its parameters.
 
-use crate::buffer::{Buffer, Element};
+use crate::buffer::Buffer;
+use crate::element::Element;
 use crate::error::{Doing, GpuError};
 use crate::gpu::{Gpu, Kernel};
 use crate::signature::Parameter;

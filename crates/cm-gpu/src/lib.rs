@@ -17,6 +17,8 @@
 mod arena;
 mod buffer;
 pub mod compile;
+mod copies;
+mod element;
 mod error;
 mod gpu;
 mod launch;
@@ -37,7 +39,8 @@ pub mod softmax;
 pub mod update;
 
 pub use arena::MemoryUse;
-pub use buffer::{Buffer, Element, Scalar};
+pub use buffer::Buffer;
+pub use element::{Element, Scalar};
 pub use error::GpuError;
 pub use gpu::{Gpu, Options};
 pub use libraries::{Device, devices};

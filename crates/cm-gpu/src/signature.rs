@@ -1,6 +1,6 @@
 //! What a kernel takes, read from its source: so that no launch can give it something else.
 
-use crate::buffer::Element;
+use crate::element::Element;
 use crate::source::{Source, Variant};
 
 /// The type of a parameter.

@@ -1,6 +1,6 @@
 //! The kernels' sources, and how often each is compiled.
 
-use crate::buffer::Element;
+use crate::element::Element;
 
 /// The file that every file of kernels includes.
 pub const HEADER: (&str, &str) = ("device.h", include_str!("../kernels/device.h"));

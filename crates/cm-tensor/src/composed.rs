@@ -10,9 +10,6 @@
 //! Where they differ from the kernels: of equal largest values [`max_pool`](crate::ops::max_pool) and the L-infinity
 //! distance share the gradient among all, where the kernels give it to the first.
 
-use dfdx::tensor::Trace;
-use dfdx::tensor_ops::Backward;
-
 pub(crate) use dfdx::shapes::{Axes2, Axes4, Axis, HasShape, Shape};
 pub(crate) use dfdx::tensor::{Tape, Tensor, WithEmptyTape};
 pub(crate) use dfdx::tensor_ops::{
@@ -218,20 +215,4 @@ impl<S: Shape, D: AnyDevice> PutEmpty<S, D> for Tensor<S, f32, D> {
     fn put_empty<T: Tape<f32, D>>(self) -> Tensor<S, f32, D, T> {
         self.retaped()
     }
-}
-
-/// The gradient of sum(`gradient` x `op`(inputs)) by each input.
-pub(crate) fn gradients_of<D: AnyDevice, Op: crate::CustomOp>(
-    op: &Op,
-    inputs: &[Flat<D, dfdx::tensor::NoneTape>],
-    gradient: Flat<D, dfdx::tensor::NoneTape>,
-) -> Vec<Flat<D, dfdx::tensor::NoneTape>> {
-    let output = op.composed(inputs.iter().map(Trace::leaky_trace).collect());
-    let loss: Tensor<(), f32, D, _> = (output * gradient).sum();
-    let mut gradients = loss.backward();
-    let of = |input: &Flat<D, dfdx::tensor::NoneTape>| {
-        gradients.get_or_alloc_mut(input).expect("a gradient's memory is like its tensor's");
-        gradients.get(input)
-    };
-    inputs.iter().map(of).collect()
 }

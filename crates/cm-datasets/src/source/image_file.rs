@@ -1,6 +1,7 @@
 //! PNG and JPEG files to bytes.
 
 use super::SourceConfig;
+use super::pixels::Pixels;
 use super::resize::fit;
 use cm_image::ImageShape;
 use png::{ColorType, Transformations};
@@ -22,13 +23,6 @@ const MAX_SIDE: usize = 1 << 14;
 const MAX_PIXELS: usize = 1 << 26;
 /// Pixels of one image that is not: 4096 x 4096.
 const MAX_KEPT_PIXELS: usize = 1 << 24;
-
-/// An image in bytes, NHWC order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pixels {
-    pub(super) shape: ImageShape,
-    pub(super) values: Vec<u8>,
-}
 
 /// How image files become images of a data set.
 #[derive(Clone, Copy, Debug)]

@@ -19,6 +19,7 @@ mod npy;
 mod npz;
 #[cfg(feature = "hub")]
 mod parquet;
+mod pixels;
 mod resize;
 
 pub use config::{Format, LabelRule, SourceConfig};

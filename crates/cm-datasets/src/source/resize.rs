@@ -4,7 +4,7 @@
 //! done the same way here, so that pixels are equal to the bit. Deliberately absent: other filters than the two that
 //! are used.
 
-use super::image_file::Pixels;
+use super::pixels::Pixels;
 use cm_image::ImageShape;
 
 /// Bits behind the point of a weight: 32 less 8 of a pixel and 2 of what filters overshoot.

@@ -8,6 +8,7 @@
 //! the output. A batch of one large image is therefore not spread over threads.
 
 mod fused;
+mod lanes;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]

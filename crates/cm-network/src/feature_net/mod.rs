@@ -6,6 +6,7 @@ mod classifier;
 mod file;
 mod inception;
 mod lpips;
+mod lpips_options;
 #[cfg(test)]
 mod tests;
 
@@ -13,4 +14,5 @@ pub use arrays::{ArraysError, NamedArrays};
 pub use classifier::{Classifier, ClassifierOutput};
 pub use file::{FeatureFileError, FeatureFileReason, load_inception, load_lpips};
 pub use inception::{INCEPTION_SIDE, Inception, InceptionOutput};
-pub use lpips::{Lpips, LpipsError, LpipsOptions, LpipsPooling, LpipsResize, LpipsTrunk, LpipsVersion};
+pub use lpips::{Lpips, LpipsError};
+pub use lpips_options::{LpipsOptions, LpipsPooling, LpipsResize, LpipsTrunk, LpipsVersion};

@@ -7,7 +7,7 @@ use super::algorithm::Algorithm;
 use super::layout::{Grouped, Panelled};
 use super::tiles::Tiles;
 use super::transform;
-use super::{block_tiles, few};
+use super::{Weight, block_tiles, few};
 use crate::conv2d::weight::turn;
 use crate::conv2d::{Conv2dShape, Epilogue};
 use crate::dispatch::Isa;
@@ -38,15 +38,6 @@ pub(in crate::conv2d) fn forward_turned<A: Algorithm>(
     out: &mut [f32],
 ) {
     convolve::<A>(isa, shape, x, Weight::Turned(weight), &Epilogue::default(), out);
-}
-
-/// A weight as it lies in memory.
-#[derive(Clone, Copy)]
-pub(super) enum Weight<'a> {
-    /// `[3, 3, in, out]` of the convolution to be done.
-    Forward(&'a [f32]),
-    /// `[3, 3, out, in]` of the convolution to be done, to be turned by half a turn.
-    Turned(&'a [f32]),
 }
 
 fn convolve<A: Algorithm>(

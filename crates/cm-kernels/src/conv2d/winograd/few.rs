@@ -9,10 +9,10 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::Weight;
 use super::algorithm::Algorithm;
-use super::convolve::Weight;
-use super::gradient::{self, Sources, Transform};
 use super::layout::{Grouped, Panelled};
+use super::sums::{Sources, Transform, by_slots};
 use super::tiles::Tiles;
 use super::transform;
 use crate::conv2d::Epilogue;
@@ -208,7 +208,7 @@ pub(super) fn backward_weight<A: Algorithm>(isa: Isa, sources: &Sources<A>, grad
         let (x, grad) = (&*x, &*grad);
         let to = SharedMut::new(grad_weight);
         if sources.layouts.0.is_wide() && count >= SLOT_TILES {
-            return gradient::by_slots(isa, sources, (x, grad), to);
+            return by_slots(isa, sources, (x, grad), to);
         }
         let rows = sources.layouts.0.vectors;
         let slices: Vec<_> = panels(sources.layouts.1.vectors).collect();

@@ -11,6 +11,7 @@ mod convolve;
 mod few;
 mod gradient;
 mod layout;
+mod sums;
 mod tiles;
 mod transform;
 
@@ -21,6 +22,15 @@ pub(super) use self::convolve::{forward, forward_turned};
 pub(super) use self::gradient::backward_weight;
 use self::tiles::Tiles;
 use super::Conv2dShape;
+
+/// A weight as it lies in memory.
+#[derive(Clone, Copy)]
+enum Weight<'a> {
+    /// `[3, 3, in, out]` of the convolution to be done.
+    Forward(&'a [f32]),
+    /// `[3, 3, out, in]` of the convolution to be done, to be turned by half a turn.
+    Turned(&'a [f32]),
+}
 
 /// Whether these algorithms can do the convolution.
 pub(super) fn supports(shape: &Conv2dShape) -> bool {

@@ -3,9 +3,10 @@
 use super::super::remote::{OnAccelerator, Remote, add};
 use super::super::{CustomOp, Data, Operand, Slot, Var, new_slot};
 use super::{Edge, Graph};
-use crate::composed::{self, fresh};
+use crate::composed::{AnyDevice, Flat, fresh};
 use dfdx::shapes::Shape;
-use dfdx::tensor::Tape;
+use dfdx::tensor::{Tape, Tensor, Trace};
+use dfdx::tensor_ops::{Backward, SumTo};
 use std::sync::Arc;
 
 impl Graph {
@@ -42,7 +43,7 @@ impl Graph {
                 if again { fresh(input.values.clone()) } else { input.values.clone() }
             };
             let leaves: Vec<OnAccelerator> = kept.iter().enumerate().map(leaf).collect();
-            for (slot, part) in slots.iter().zip(composed::gradients_of(&op, &leaves, gradient)) {
+            for (slot, part) in slots.iter().zip(gradients_of(&op, &leaves, gradient)) {
                 if let Some(slot) = slot {
                     add(&gradients, slot, part);
                 }
@@ -84,4 +85,20 @@ impl Graph {
         });
         output
     }
+}
+
+/// The gradient of sum(`gradient` x `op`(inputs)) by each input.
+fn gradients_of<D: AnyDevice, Op: CustomOp>(
+    op: &Op,
+    inputs: &[Flat<D, dfdx::tensor::NoneTape>],
+    gradient: Flat<D, dfdx::tensor::NoneTape>,
+) -> Vec<Flat<D, dfdx::tensor::NoneTape>> {
+    let output = op.composed(inputs.iter().map(Trace::leaky_trace).collect());
+    let loss: Tensor<(), f32, D, _> = (output * gradient).sum();
+    let mut gradients = loss.backward();
+    let of = |input: &Flat<D, dfdx::tensor::NoneTape>| {
+        gradients.get_or_alloc_mut(input).expect("a gradient's memory is like its tensor's");
+        gradients.get(input)
+    };
+    inputs.iter().map(of).collect()
 }

@@ -1,0 +1,105 @@
+//! The choice among data sets.
+
+use crate::{
+    Dataset, DatasetError, Digits, DigitsConfig, GaussianMixtureConfig, Outline, PreparedConfig,
+    SourceConfig, Split, SwissRollConfig, pixel_table,
+};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The choice among data sets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum DatasetConfig {
+    /// Handwritten digits, 8x8 grey, shipped.
+    Digits(DigitsConfig),
+    /// Draws from a mixture of Gaussians, generated.
+    GaussianMixture(GaussianMixtureConfig),
+    /// Points on a spiral in the plane, generated.
+    SwissRoll(SwissRollConfig),
+    /// Images in the form that `cm dataset prepare` writes.
+    Prepared(PreparedConfig),
+    /// Images in a file or folder as it was downloaded, held in memory.
+    Source(SourceConfig),
+}
+
+impl Default for DatasetConfig {
+    fn default() -> Self {
+        Self::Digits(DigitsConfig::default()) // the only images that are always there
+    }
+}
+
+impl DatasetConfig {
+    /// One part of the data set described.
+    ///
+    /// # Errors
+    /// [`DatasetError`] if parameters are out of range or the data cannot be read.
+    pub fn build(&self, split: Split) -> Result<Box<dyn Dataset>, DatasetError> {
+        Ok(match self {
+            Self::Digits(DigitsConfig {}) => Box::new(Digits::new(split)?),
+            Self::GaussianMixture(config) => Box::new(config.build(split)?),
+            Self::SwissRoll(config) => Box::new(config.build(split)?),
+            Self::Prepared(config) => config.build(split)?,
+            Self::Source(config) => pixel_table::build(config, split)?,
+        })
+    }
+
+    /// Whether its images have classes that a classifier can learn to tell apart. The components of a mixture are none.
+    pub fn has_classes(&self) -> bool {
+        match self {
+            Self::Digits(DigitsConfig {}) => true,
+            Self::GaussianMixture(_) | Self::SwissRoll(_) => false,
+            Self::Prepared(_) | Self::Source(_) => {
+                self.outline(Split::Train).is_ok_and(|data| data.classes.is_some())
+            }
+        }
+    }
+
+    /// What one part of the data set is, or is expected to be if it is [absent](Self::absent).
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), but for an absent folder of which the study says what it expects.
+    pub fn outline(&self, split: Split) -> Result<Outline, DatasetError> {
+        if let (Self::Prepared(config), Some(_)) = (self, self.absent())
+            && let Some(expected) = config.expect
+        {
+            expected.validate()?;
+            let mut outline = expected.outline(split);
+            if !config.only_classes.is_empty() {
+                outline.classes = Some(config.only_classes.len());
+            }
+            return Ok(outline);
+        }
+        let data = self.build(split)?;
+        Ok(Outline { shape: data.shape(), len: data.len(), classes: data.num_classes() })
+    }
+
+    /// The prepared folder, if it is not there.
+    pub fn absent(&self) -> Option<&Path> {
+        match self {
+            Self::Prepared(config) => {
+                Some(config.path.as_path()).filter(|path| !path.as_os_str().is_empty() && !path.exists())
+            }
+            Self::Digits(_) | Self::GaussianMixture(_) | Self::SwissRoll(_) | Self::Source(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_builds_both_splits() {
+        for config in [
+            DatasetConfig::default(),
+            DatasetConfig::GaussianMixture(GaussianMixtureConfig::default()),
+            DatasetConfig::SwissRoll(SwissRollConfig::default()),
+        ] {
+            for split in [Split::Train, Split::Test] {
+                let dataset = config.build(split).unwrap();
+                assert!(dataset.images(&[0, dataset.len() - 1]).unwrap().is_finite());
+                assert_eq!(dataset.label(0).is_some(), dataset.num_classes().is_some());
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Buffers made, filled, copied, and brought back.
+
+use crate::buffer::Buffer;
+use crate::element::{Element, Scalar};
+use crate::error::{Doing, GpuError};
+use crate::gpu::Gpu;
+use cudarc_dynamic::driver::result;
+use std::sync::Arc;
+
+impl Gpu {
+    /// A buffer with unspecified values, to be written before they are read.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfMemory`].
+    pub fn unwritten(&self, element: Element, len: usize) -> Result<Buffer, GpuError> {
+        let piece = if len == 0 { None } else { Some(Arc::new(self.arena().take(len * element.size())?)) };
+        Ok(Buffer { piece, len, element })
+    }
+
+    /// A buffer of zeros.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfMemory`], or what the driver answered.
+    pub fn zeros(&self, element: Element, len: usize) -> Result<Buffer, GpuError> {
+        let mut buffer = self.unwritten(element, len)?;
+        if len > 0 {
+            let context = self.context();
+            context.enter()?;
+            // SAFETY: the memory is this buffer's, and it has so many bytes.
+            unsafe {
+                result::memset_d8_async(buffer.address_to_write(), 0, len * element.size(), context.stream)
+            }
+            .doing(|| format!("filling {len} values with zeros"))?;
+        }
+        Ok(buffer)
+    }
+
+    /// The values of the host on the GPU.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfMemory`], or what the driver answered.
+    pub fn upload<T: Scalar>(&self, values: &[T]) -> Result<Buffer, GpuError> {
+        let mut buffer = self.unwritten(T::ELEMENT, values.len())?;
+        self.overwrite(&mut buffer, values)?;
+        Ok(buffer)
+    }
+
+    /// Writes the values of the host over those of a buffer.
+    ///
+    /// # Errors
+    /// What the driver answered.
+    ///
+    /// # Panics
+    /// If the buffer holds another number or another kind of values, or is shared.
+    pub fn overwrite<T: Scalar>(&self, buffer: &mut Buffer, values: &[T]) -> Result<(), GpuError> {
+        assert_eq!((buffer.len, buffer.element), (values.len(), T::ELEMENT), "values do not fit the buffer");
+        if values.is_empty() {
+            return Ok(());
+        }
+        let context = self.context();
+        context.enter()?;
+        // SAFETY: the memory holds as many values of this type. The driver has copied the values when it returns: they
+        // are in memory that is not page-locked.
+        unsafe { result::memcpy_htod_async(buffer.address_to_write(), values, context.stream) }
+            .doing(|| format!("copying {} values to the GPU", values.len()))
+    }
+
+    /// The values of a buffer; waits for all that writes them.
+    ///
+    /// # Errors
+    /// What the driver answered, also about kernels launched before.
+    ///
+    /// # Panics
+    /// If the buffer holds another kind of values.
+    pub fn download<T: Scalar>(&self, buffer: &Buffer) -> Result<Vec<T>, GpuError> {
+        assert_eq!(buffer.element, T::ELEMENT, "values of another kind are wanted");
+        let mut values = vec![T::default(); buffer.len];
+        if !values.is_empty() {
+            let context = self.context();
+            context.enter()?;
+            // SAFETY: the memory holds as many values of this type, and the wait below ends the copy before the vector
+            // is seen.
+            unsafe { result::memcpy_dtoh_async(&mut values, buffer.address(), context.stream) }
+                .doing(|| format!("copying {} values from the GPU", buffer.len))?;
+        }
+        self.wait()?;
+        Ok(values)
+    }
+
+    /// A copy with memory of its own.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfMemory`], or what the driver answered.
+    pub fn copied(&self, buffer: &Buffer) -> Result<Buffer, GpuError> {
+        let mut copy = self.unwritten(buffer.element, buffer.len)?;
+        if !buffer.is_empty() {
+            let context = self.context();
+            context.enter()?;
+            let (to, from, bytes) =
+                (copy.address_to_write(), buffer.address(), buffer.len * buffer.element.size());
+            // SAFETY: both pieces of memory have so many bytes and are not the same.
+            unsafe { result::memcpy_dtod_async(to, from, bytes, context.stream) }
+                .doing(|| format!("copying {bytes} bytes on the GPU"))?;
+        }
+        Ok(copy)
+    }
+
+    /// A table that was made before under this name, or is made now.
+    pub(crate) fn table<T: Scalar>(
+        &self,
+        name: String,
+        make: impl FnOnce() -> Vec<T>,
+    ) -> Result<Buffer, GpuError> {
+        let mut tables = self.tables();
+        if let Some(table) = tables.get(&name) {
+            return Ok(table.clone());
+        }
+        let table = self.upload(&make())?;
+        tables.insert(name, table.clone());
+        Ok(table)
+    }
+}
