@@ -29,7 +29,7 @@ pub(crate) fn model_file(
         file.add_weights(&prefix(index), average);
     }
     file.metadata.insert("model".into(), to_ron(&kind));
-    file.metadata.insert("plan".into(), to_ron(run));
+    file.metadata.insert("plan".into(), run.to_ron());
     file.metadata.insert("sigma_data".into(), sigma_data.to_string());
     file
 }

@@ -142,7 +142,7 @@ impl StudyDir {
     pub fn run_dir(&self, run: &PlannedRun) -> Result<RunDir, RunError> {
         debug_assert!(is_file_name(&run.arm), "plans have such names only");
         let path = self.path.join(&run.arm).join(format!("seed-{}", run.seed));
-        RunDir::open(path, &to_ron(run), run.seed)
+        RunDir::open(path, &run.to_ron(), run.seed)
     }
 
     /// The folder of a teacher, shared by all runs with the same key, made if it is not there.

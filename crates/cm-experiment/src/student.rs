@@ -24,7 +24,7 @@ use cm_evaluator::Reference;
 use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
 use cm_network::Weights;
-use cm_study::{JumpsConfig, MethodConfig, StudentSamplerConfig, flatten, to_ron};
+use cm_study::{JumpsConfig, MethodConfig, StudentSamplerConfig, flatten};
 use cm_training::{EmaConfig, StepReport, TrainState, TrainStep};
 use std::fs;
 
@@ -256,7 +256,7 @@ impl Run<'_> {
     /// written for a single run, and the scores behind the last step.
     fn write_hyper_parameters(&self, folder: &RunDir, last: u64, rows: &[ReportRow]) -> Result<(), RunError> {
         let failed = FileError::io(folder.path());
-        let values: Vec<(String, HyperParameter)> = flatten(&to_ron(self.experiment()))
+        let values: Vec<(String, HyperParameter)> = flatten(&self.experiment().to_ron())
             .into_iter()
             .map(|leaf| (leaf.path, value_of(&leaf.text)))
             .collect();

@@ -78,7 +78,7 @@ impl Trained {
                 return Err(FolderError::NoModel { path: path.to_owned(), reason }.into());
             }
         }
-        let run: PlannedRun = from_ron(text("plan")?)
+        let run = PlannedRun::from_ron(text("plan")?)
             .map_err(|error| damaged(format!("the plan in it cannot be read: {error}")))?;
         let mut context = Context::new(&run)?;
         // The network was trained with this value, whatever became of the data since.
@@ -331,7 +331,7 @@ mod tests {
         assert!(complaint(&folder).contains("its training is not finished"));
         let content = TensorFile::decode(&bytes).unwrap();
         let averages: Vec<Weights> = Vec::new();
-        let run: PlannedRun = from_ron(&content.metadata["plan"]).unwrap();
+        let run = PlannedRun::from_ron(&content.metadata["plan"]).unwrap();
         let teacher = model_file(ModelKind::Teacher, &run, 0.5, &averages);
         fs::write(&file, teacher.encode().unwrap()).unwrap();
         assert!(complaint(&folder).contains("a teacher's model"));

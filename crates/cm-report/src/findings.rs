@@ -48,7 +48,7 @@ impl Findings {
             fs::read_to_string(folder.join("plan.ron")).map_err(|error| no_study(error.to_string()))?;
         match Plan::from_ron(&plan_text) {
             Ok(plan) => Self::of_study(folder, plan, plan_text),
-            Err(error) => match cm_study::from_ron::<PlannedRun>(&plan_text) {
+            Err(error) => match PlannedRun::from_ron(&plan_text) {
                 Ok(run) => Self::of_run(folder, run, plan_text),
                 Err(_) => Err(no_study(error.to_string()).into()),
             },

@@ -54,7 +54,7 @@ impl StatisticsFile {
                 (reader.values(mean).map_err(of_file)?, reader.values(covariance).map_err(of_file)?);
             if extents != [mu.len(), mu.len()] {
                 let reason = format!("`{covariance}` is {extents:?}, but `{mean}` has {} values", mu.len());
-                return Err(FileError::damaged(path, reason).into());
+                return Err(FileError::damaged(path, reason));
             }
             Statistics::from_parts(mu, sigma, count)
                 .map_err(|error| FileError::damaged(path, format!("`{mean}` and `{covariance}`: {error}")))

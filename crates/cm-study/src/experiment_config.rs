@@ -4,6 +4,7 @@
 //! them. Deliberately absent: checks (`check.rs`).
 
 use crate::mid_training_config::MidTrainingConfig;
+use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::{ConsistencyConfig, ShortcutConfig};
 use cm_datasets::DatasetConfig;
@@ -43,6 +44,11 @@ pub struct ExperimentConfig {
 }
 
 impl ExperimentConfig {
+    /// All of it as RON, every value written out.
+    pub fn to_ron(&self) -> String {
+        to_ron(self)
+    }
+
     /// What a teacher is told of images in so many classes, if in any.
     pub fn conditions(&self, classes: Option<usize>) -> Conditions {
         Conditions { classes: classes.filter(|_| self.class_conditional), ..Conditions::default() }

@@ -48,6 +48,19 @@ impl PlannedRun {
     pub fn name(&self) -> String {
         format!("{}/seed-{}", self.arm, self.seed)
     }
+
+    /// The run as RON, every value written out.
+    pub fn to_ron(&self) -> String {
+        to_ron(self)
+    }
+
+    /// Reads what [`to_ron`](Self::to_ron) wrote.
+    ///
+    /// # Errors
+    /// The parser's answer if it is something else.
+    pub fn from_ron(text: &str) -> Result<Self, SpannedError> {
+        from_ron(text)
+    }
 }
 
 impl Plan {
