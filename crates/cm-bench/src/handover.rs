@@ -58,9 +58,9 @@ mod tests {
 
     #[test]
     fn a_line_changes_hands_in_some_time() {
-        // On a busy machine the two may fail to meet, which is told.
+        // On a busy machine the two may fail to meet, which is told, and nobody knows how long they take if they do.
         for threads in [2, 3] {
-            assert!(with_threads(threads).is_none_or(|time| time > 1.0 && time < 1e6));
+            assert!(with_threads(threads).is_none_or(|time| time > 1.0 && time.is_finite()));
         }
     }
 }
