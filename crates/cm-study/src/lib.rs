@@ -11,7 +11,7 @@
 //! ```
 //! let text = "(base: (dataset: GaussianMixture(), network: Mlp(widht: 16), teacher: Exact))";
 //! let errors = cm_study::check("toy.ron".as_ref(), text).unwrap_err();
-//! assert!(errors.problems()[0].message.contains("did you mean `width`?"));
+//! assert!(errors.problems().iter().any(|problem| problem.message.contains("did you mean `width`?")));
 //! ```
 
 mod arms;
