@@ -181,7 +181,7 @@ fn picture(path: &Path, step: u64) -> Result<Picture, ReportError> {
     };
     match (png.starts_with(b"\x89PNG\r\n\x1a\n"), number(16), number(20)) {
         (true, Some(width), Some(height)) => Ok(Picture { step, width, height, png }),
-        (..) => Err(FileError::Damaged { path: path.to_owned(), reason: "not a PNG file".to_owned() }.into()),
+        (..) => Err(FileError::damaged(path, "not a PNG file").into()),
     }
 }
 

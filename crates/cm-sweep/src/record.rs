@@ -42,8 +42,7 @@ impl TaskRecord {
     /// What was written; that of no attempt if nothing was.
     pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
         match fs::read_to_string(path) {
-            Ok(text) => from_ron(&text)
-                .map_err(|error| FileError::Damaged { path: path.to_owned(), reason: error.to_string() }),
+            Ok(text) => from_ron(&text).map_err(|error| FileError::damaged(path, error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(FileError::Io { path: path.to_owned(), source }),
         }

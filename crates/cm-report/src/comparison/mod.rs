@@ -277,9 +277,7 @@ fn published_lines(published: &[(String, String, PublishedValue)]) -> Vec<(Strin
 /// The card of an evaluation; `None` if there is none.
 fn read_card(path: &Path) -> Result<Option<Card>, FileError> {
     match fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| FileError::Damaged { path: path.to_owned(), reason: error.to_string() }),
+        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| FileError::damaged(path, error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(FileError::Io { path: path.to_owned(), source }),
     }
