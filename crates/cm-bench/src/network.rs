@@ -57,7 +57,7 @@ impl BenchNetwork {
             let problem = NetworkProblem { field: "channels", given: channels.to_string(), allowed };
             return Err(NetworkConfigError(vec![problem]));
         }
-        let flops_per_image = network.config().flops_per_image(network.shape(), network.conditions())?;
+        let flops_per_image = network.config().count(network.shape(), network.conditions())?.flops_per_image;
         Ok(Self { flops_per_image, ..network })
     }
 

@@ -69,6 +69,9 @@ impl DatasetConfig {
             }
             return Ok(outline);
         }
+        if let Self::GaussianMixture(config) = self {
+            return config.outline(split);
+        }
         let data = self.build(split)?;
         Ok(Outline { shape: data.shape(), len: data.len(), classes: data.num_classes() })
     }

@@ -1,6 +1,7 @@
 //! A study from its first step to its report: teacher, student, samples, scores, for each arm and seed.
 
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
+use crate::memory;
 use crate::processes::{self, Aside, is_first};
 use crate::run::Run;
 use crate::run_dir::{Opened, StudyDir, report_of};
@@ -20,6 +21,7 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<RunOutcome, RunError> {
     processes::check(&study.plan)?;
+    memory::check(&study.plan, cm_host::memory::allowed())?;
     if !is_first() {
         return follow(
             |aside| match StudyDir::create(study, aside.path())? {
@@ -68,6 +70,7 @@ pub fn resume(
     }
     let (dir, study) = StudyDir::reopen(study_dir)?;
     processes::check(&study.plan)?;
+    memory::check(&study.plan, cm_host::memory::allowed())?;
     if dir.path().join("report.csv").exists() {
         let table = report_of(study_dir)?;
         processes::as_first_says(false)?;

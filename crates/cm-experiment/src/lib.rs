@@ -30,6 +30,7 @@ mod execute;
 mod journal;
 mod judge;
 mod loss_bins;
+mod memory;
 mod mid_training;
 mod model_file;
 pub mod paired;

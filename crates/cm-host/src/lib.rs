@@ -1,5 +1,5 @@
 //! What work needs from the machine it runs on: files that are whole or not there ([`durable`]), arrays in npz files
-//! ([`npz`]), a pool of threads ([`on_threads`]), a flag that asks for a stop ([`StopFlag`]), somebody to tell of its
+//! ([`npz`]), a pool of threads ([`on_threads`]), how much [`memory`] there is, a flag that asks for a stop ([`StopFlag`]), somebody to tell of its
 //! progress ([`Progress`]), and what made a result ([`Provenance`]).
 //!
 //! Deliberately absent: anything of images, networks or studies, printing, and signals. Of the workspace it may know
@@ -17,6 +17,7 @@
 
 pub mod durable;
 mod error;
+pub mod memory;
 pub mod npz;
 mod progress;
 mod provenance;

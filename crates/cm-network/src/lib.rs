@@ -23,8 +23,9 @@ mod tests;
 mod unet;
 
 pub use adm::Adm;
+pub use assemble::Counts;
 pub use config::{
-    AdmConfig, EmbeddingConfig, FourierConfig, HeadsConfig, MlpConfig, NetworkConfig, NetworkConfigError,
+    AdmConfig, EmbeddingConfig, FourierConfig, HeadsConfig, MOST_BLOCKS, MOST_CHANNELS, MOST_PARAMETERS, MlpConfig, NetworkConfig, NetworkConfigError,
     NetworkProblem, ResamplingConfig, ScaleConfig, UNetConfig,
 };
 pub use mlp::Mlp;

@@ -206,11 +206,11 @@ fn counting_is_not_computing_and_says_the_same() {
         let mut graph = Graph::inference();
         network.forward(&mut graph, &weights, &x, &[0.1], extra);
         assert!(graph.flops() > 0);
-        assert_eq!(config.flops_per_image(shape, ALL).unwrap(), graph.flops());
+        assert_eq!(config.count(shape, ALL).unwrap().flops_per_image, graph.flops());
     }
     // A trillion operations, at once.
     let preset = Preset::AdmLsun256;
-    assert!(preset.config().flops_per_image(preset.shape(), preset.conditions()).unwrap() > 1 << 40);
+    assert!(preset.config().count(preset.shape(), preset.conditions()).unwrap().flops_per_image > 1 << 40);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::problem::Problem;
 use crate::published::PublishedValue;
 use crate::samplers::StudentSamplerConfig;
 use crate::study_config::{ArmConfig, ArmsConfig, StudyConfig};
+use std::collections::HashSet;
 
 impl StudyConfig {
     /// The plan of this study. Files and folders that are not there are told with it.
@@ -18,8 +19,9 @@ impl StudyConfig {
     /// Every problem of the study, if there is one that files would not solve.
     pub fn build(&self) -> Result<Checked, Vec<Problem>> {
         let mut problems = Vec::new();
+        let mut known = HashSet::new();
         for (index, seed) in self.seeds.iter().enumerate() {
-            if self.seeds[..index].contains(seed) {
+            if !known.insert(seed) {
                 let message = format!("seed {seed} is given twice");
                 problems.push(Problem::new(format!("seeds[{index}]"), message, "each seed once"));
             }
@@ -83,6 +85,10 @@ impl StudyConfig {
                 })
                 .collect(),
         };
+        if let Some(problem) = self.too_many_runs(axes.iter().map(Vec::len)) {
+            problems.push(problem);
+            return Vec::new();
+        }
         for axis in &axes {
             check_names(axis, problems);
         }

@@ -70,27 +70,36 @@ impl Stretch {
 
 /// The stretches of a training; `at` says levels and target decay of a step, and what its learning rate counts as progress.
 fn stretches(config: &TrainConfig, at: impl Fn(Progress) -> (Levels, Option<f32>, Progress)) -> Vec<Stretch> {
-    let (batch, total_images) = (config.batch as u64, config.images());
+    let (batch, total_images, steps) = (config.batch as u64, config.images(), config.steps());
+    let progress = |step: u64| Progress { step, images: step * batch, total_images };
     let mut found: Vec<Stretch> = Vec::new();
-    for step in 0..config.steps() {
-        let progress = Progress { step, images: step * batch, total_images };
-        let (levels, target_decay, of_rate) = at(progress);
-        if let Some(last) = found.last_mut()
-            && let Some(joined) = last.levels.joined(levels)
-        {
-            (last.levels, last.steps, last.to_image) = (joined, last.steps + 1, progress.images + batch);
-            continue;
-        }
+    let mut first = 0;
+    while first < steps {
+        let (levels, target_decay, of_rate) = at(progress(first));
+        let joined = |step: u64| levels.joined(at(progress(step)).0);
+        let next = first_unjoined(first, steps, |step| joined(step).is_some());
         found.push(Stretch {
-            from_image: progress.images,
-            to_image: progress.images + batch,
-            steps: 1,
-            levels,
+            from_image: first * batch,
+            to_image: next * batch,
+            steps: next - first,
+            levels: joined(next - 1).unwrap_or(levels),
             target_decay,
             learning_rate: config.learning_rate.at(of_rate),
         });
+        first = next;
     }
     found
+}
+
+/// The first step of `first + 1..end` that is not joined with `first`, or `end`. Levels change in one direction only, so
+/// that what is joined comes before what is not, and a run of any length takes a few dozen looks.
+fn first_unjoined(first: u64, end: u64, joined: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (first + 1, end);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if joined(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
 }
 
 fn student(experiment: &ExperimentConfig) -> Vec<Stretch> {

@@ -85,6 +85,7 @@ impl<S: Shape> Var<S> {
 
     pub(super) fn remote(&self) -> Arc<Remote> {
         match &self.data {
+            Data::Outline(_) => Remote::new(uploaded(self.values().to_vec())),
             Data::Host(_, kept) => kept.get_or_init(|| Remote::new(uploaded(self.values().to_vec()))).clone(),
             Data::Remote(remote, _) => remote.clone(),
         }

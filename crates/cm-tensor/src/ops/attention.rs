@@ -4,6 +4,7 @@ use crate::composed::{
     AnyDevice, Axes4, Axis, Flat, PermuteTo, ReshapeTo, Tape, Tensor, TryMatMul, WithEmptyTape, flat, shaped,
     taken,
 };
+use crate::custom_op::product;
 use crate::{BackwardContext, CustomOp, Graph, Images};
 use cm_kernels::attention::{self, AttentionShape};
 use cm_kernels::buffer::{unwritten, written_by};
@@ -28,7 +29,7 @@ impl CustomOp for Attention {
 
     fn flops(&self) -> u64 {
         let AttentionShape { batch, tokens, heads, dim } = self.0;
-        4 * (batch * heads * tokens * tokens * dim) as u64
+        product([4, batch, heads, tokens, tokens, dim])
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -3,6 +3,7 @@
 use crate::composed::{
     AnyDevice, Axis, BroadcastTo, Flat, Tape, TryMatMul, Windows, WithEmptyTape, flat, for_each_row, shaped,
 };
+use crate::custom_op::product;
 use crate::{BackwardContext, CustomOp, Graph, Images, Matrix, Operand, Vector};
 use cm_kernels::buffer::written_by;
 use cm_kernels::conv2d::{self as kernel, Conv2dShape, Epilogue};
@@ -57,7 +58,8 @@ impl CustomOp for Op {
 
     fn flops(&self) -> u64 {
         let s = &self.shape;
-        2 * (s.output_len() * s.in_channels * s.kernel * s.kernel) as u64
+        let counts = [2, s.batch, s.out_height(), s.out_width(), s.out_channels];
+        product(counts.into_iter().chain([s.in_channels, s.kernel, s.kernel]))
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -1,6 +1,7 @@
 //! The affine map.
 
 use crate::composed::{AnyDevice, Flat, Tape, TryMatMul, flat, for_each_row, shaped};
+use crate::custom_op::product;
 use crate::{BackwardContext, CustomOp, Graph, Matrix, Vector};
 use cm_kernels::{
     buffer::{unwritten, written_by},
@@ -25,7 +26,7 @@ impl CustomOp for Linear {
     }
 
     fn flops(&self) -> u64 {
-        2 * (self.rows * self.inputs * self.outputs) as u64
+        product([2, self.rows, self.inputs, self.outputs])
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
