@@ -145,7 +145,11 @@ impl NumLevels {
     /// # Errors
     /// [`QuantityError::NumLevels`] below 2 and above [`MOST`](Self::MOST).
     pub fn new(levels: usize) -> Result<Self, QuantityError> {
-        if (2..=Self::MOST).contains(&levels) { Ok(Self(levels)) } else { Err(QuantityError::NumLevels(levels)) }
+        if (2..=Self::MOST).contains(&levels) {
+            Ok(Self(levels))
+        } else {
+            Err(QuantityError::NumLevels(levels))
+        }
     }
 
     /// N.

@@ -39,6 +39,7 @@ pub fn run(
             Ok(RunOutcome::AlreadyFinished { dir: path, table })
         }
         Opened::New(dir) => {
+            stop.resumable_in(dir.path());
             processes::as_first_says(true)?;
             outcome(&dir, execute(&dir, &study.plan, stop, progress))
         }
@@ -76,6 +77,7 @@ pub fn resume(
         processes::as_first_says(false)?;
         return Ok(RunOutcome::AlreadyFinished { dir: study_dir.to_owned(), table });
     }
+    stop.resumable_in(dir.path());
     processes::as_first_says(true)?;
     // The others have their copies before anything changes.
     processes::meet()?;

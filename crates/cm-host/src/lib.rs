@@ -17,15 +17,18 @@
 
 pub mod durable;
 mod error;
+mod folder;
 pub mod memory;
 pub mod npz;
 mod progress;
 mod provenance;
 mod stop;
 mod threads;
+mod unfinished;
 
 pub use error::FileError;
 pub use progress::{Progress, Silent};
 pub use provenance::{Build, Provenance};
 pub use stop::StopFlag;
 pub use threads::{ThreadsError, on_threads};
+pub use unfinished::{NewFile, NewFolder, ResultFolder, abandon};

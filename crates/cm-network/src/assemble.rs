@@ -9,6 +9,9 @@ use crate::{
 use cm_image::ImageShape;
 use cm_tensor::{Graph, Images, Weights};
 
+/// Values of an image, and classes, at most: above any that is read, and their products with widths are numbers.
+const MOST_VALUES: usize = 1 << 31;
+
 impl NetworkConfig {
     /// The network and its initial weights, a pure function of `seed`.
     ///
@@ -53,6 +56,15 @@ impl NetworkConfig {
         conditions: Conditions,
         b: Builder,
     ) -> Result<(Box<dyn Network>, Weights), NetworkConfigError> {
+        let mut problems = Problems::default();
+        let ImageShape { height, width, channels } = shape;
+        let values = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(channels));
+        let some = values.is_some_and(|values| (1..=MOST_VALUES).contains(&values));
+        problems.unless(some, "images", [height, width, channels], format!("1 to {MOST_VALUES} values"));
+        let classes = conditions.classes.unwrap_or(1);
+        let some = (1..=MOST_VALUES).contains(&classes);
+        problems.unless(some, "classes", classes, format!("1 to {MOST_VALUES}"));
+        problems.none()?;
         Ok(match self {
             NetworkConfig::UNet(config) => {
                 let (network, weights) = UNet::new(config, shape, conditions, b)?;

@@ -371,8 +371,8 @@ fn logging(logging: &LoggingConfig) -> Vec<Problem> {
         ("grid", grid as u64),
     ];
     let zero = intervals.into_iter().filter(|&(_, images)| images == 0);
-    let zero =
-        zero.map(|(field, _)| Problem::new(format!("logging.{field}"), format!("{field} is 0"), "at least 1"));
+    let zero = zero
+        .map(|(field, _)| Problem::new(format!("logging.{field}"), format!("{field} is 0"), "at least 1"));
     let large = (grid > LoggingConfig::MOST_GRID).then(|| {
         let allowed = format!("1 to {}", LoggingConfig::MOST_GRID);
         Problem::new("logging.grid", format!("grid is {grid}"), allowed)

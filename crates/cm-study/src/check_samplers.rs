@@ -57,7 +57,7 @@ pub(crate) fn of_teacher(
         Err(_) => {
             let allowed = format!("2 to {} noise levels", NumLevels::MOST);
             say("levels", format!("levels is {levels}"), &allowed);
-        },
+        }
         Ok(levels) => {
             if let Some(Err(error)) = range.map(|range| range.check_room(levels)) {
                 say("levels", error.to_string(), "fewer noise levels");

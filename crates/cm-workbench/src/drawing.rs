@@ -5,17 +5,21 @@ use crate::error::WorkbenchError;
 use crate::picture_file::write_picture;
 use crate::request::ModelRequest;
 use cm_diffusion::{Labels, Sampler};
+use cm_evaluator::MetricConfig;
 use cm_host::npz::{Element, NpzWriter};
-use cm_host::{FileError, Progress, StopFlag, durable};
+use cm_host::{FileError, NewFile, Progress, ResultFolder, StopFlag};
 use cm_image::random::derive_seed;
 use cm_image::{ImageBatch, ImageShape, picture, to_u8_truncated};
 use cm_study::Problems;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 /// Images on the contact sheet, at most.
 const GRID: usize = 100;
+
+/// Images of one file at most: 12 TiB of 32x32 pixels. They are streamed to the disk.
+const MOST_IMAGES: usize = 1 << 32;
 
 /// What is to be drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,9 +62,11 @@ pub struct Drawn {
 
 /// That there is something to draw.
 pub(crate) fn check_counts(request: &SampleRequest, problems: &mut Problems) {
-    for (option, value) in [("--count", Some(request.count)), ("--batch", request.batch)] {
-        if value == Some(0) {
-            problems.add(option, "0 images", "at least 1");
+    let counts =
+        [("--count", Some(request.count), MOST_IMAGES), ("--batch", request.batch, MetricConfig::MOST_BATCH)];
+    for (option, value, most) in counts {
+        if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
+            problems.add(option, format!("{value} images"), format!("1 to {most}"));
         }
     }
 }
@@ -79,7 +85,7 @@ pub(crate) fn draw(
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<Drawn>, WorkbenchError> {
-    durable::make_folder(&request.out)?;
+    let results = ResultFolder::new(&request.out, &["samples.npz", "grid.png"])?;
     let Some(shown) = write_samples(request, sampler, labels, stop, progress)? else { return Ok(None) };
     let grid = match shown.count() {
         0 => None,
@@ -89,6 +95,7 @@ pub(crate) fn draw(
             Some(write_picture(&request.out.join("grid.png"), &sheet)?)
         }
     };
+    results.keep();
     let samples = request.out.join("samples.npz");
     Ok(Some(Drawn { grid, samples, evaluations: sampler.evaluations() }))
 }
@@ -102,31 +109,27 @@ fn write_samples(
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<ImageBatch>, WorkbenchError> {
-    let (path, partial) = (request.out.join("samples.npz"), request.out.join(".samples.npz.partial"));
-    let written = stream(request, sampler, labels, &partial, stop, progress);
-    if !matches!(written, Ok(Some(_))) {
-        // The first error is the one to tell; a partial file that cannot be removed does no harm.
-        let _ = fs::remove_file(&partial);
-        return written;
+    let path = request.out.join("samples.npz");
+    let (new, file) = NewFile::begin(&path).map_err(FileError::io(&path))?;
+    let written = stream(request, sampler, labels, (&path, file), stop, progress)?;
+    if written.is_some() {
+        new.finish().map_err(FileError::io(&path))?;
     }
-    fs::rename(&partial, &path)
-        .and_then(|()| durable::sync_folder(&request.out))
-        .map_err(FileError::io(&path))?;
-    written
+    Ok(written)
 }
 
 fn stream(
     request: &SampleRequest,
     sampler: &dyn Sampler,
     labels: Labels,
-    path: &Path,
+    (path, out): (&Path, File),
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<ImageBatch>, WorkbenchError> {
     let file = |error: io::Error| FileError::io(path)(error);
     let (shape, count) = (sampler.shape(), request.count);
     let batch = batch(request, shape);
-    let mut archive = NpzWriter::new(BufWriter::new(File::create(path).map_err(file)?));
+    let mut archive = NpzWriter::new(BufWriter::new(out));
     let sides = [count, shape.height, shape.width, shape.channels];
     let mut images = archive.array("arr_0", Element::U8, &sides).map_err(file)?;
     let wanted = picture::wanted(shape, GRID.min(count)).unwrap_or(0);

@@ -59,7 +59,8 @@ impl MixtureConfig {
             || components > Self::MOST_COMPONENTS
             || (dim > 2 && spread > Self::MOST_SPREAD)
         {
-            let allowed = "at most 65536 of either, and above two dimensions at most 2^28 = components^2 x dim";
+            let allowed =
+                "at most 65536 of either, and above two dimensions at most 2^28 = components^2 x dim";
             return Err(MixtureError::Large { dim, components, allowed });
         }
         if dim == 0 || components == 0 {
