@@ -281,7 +281,9 @@ fn aligned(rows: &[[String; 8]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cm_consistency::{DoublingConfig, FixedConfig, ProgressiveConfig};
+    use cm_consistency::{
+        ContinuousConfig, DoublingConfig, FixedConfig, HalvingConfig, ProgressiveConfig, TargetConfig,
+    };
 
     fn experiment(curriculum: CurriculumConfig, batch: usize, total_images: u64) -> ExperimentConfig {
         let mut experiment = ExperimentConfig { method: MethodConfig::Training, ..Default::default() };
@@ -317,6 +319,48 @@ mod tests {
         assert_eq!(found.iter().map(|s| s.steps).sum::<u64>(), 1_000);
         assert!(found.windows(2).all(|pair| pair[0].to_image == pair[1].from_image));
         assert_eq!((found[0].from_image, found[4].to_image), (0, 10_000));
+    }
+
+    /// Looking at every step, as was done until plans of 10^12 images did not end.
+    #[test]
+    fn a_few_looks_find_what_looking_at_every_step_finds() {
+        let curricula = [
+            CurriculumConfig::Fixed(FixedConfig { num_levels: 6 }),
+            CurriculumConfig::Progressive(ProgressiveConfig { start: 2, end: 150 }),
+            CurriculumConfig::Progressive(ProgressiveConfig { start: 3, end: 3 }),
+            CurriculumConfig::Doubling(DoublingConfig { start: 5, end: 70 }),
+            CurriculumConfig::Continuous(ContinuousConfig::default()),
+            CurriculumConfig::Halving(HalvingConfig { start: 16, end: 1 }),
+        ];
+        for (curriculum, images) in curricula.into_iter().flat_map(|c| [(c, 3), (c, 70), (c, 4_999)]) {
+            let found = student(&experiment(curriculum, 7, images));
+            let mut steps = 0;
+            for stretch in &found {
+                let begin = one_step(curriculum, steps, images);
+                let end = steps + stretch.steps;
+                for step in steps..end {
+                    let last = one_step(curriculum, step, images);
+                    assert!(begin.joined(last).is_some(), "{curriculum:?} at {step}");
+                }
+                let joined = begin.joined(one_step(curriculum, end - 1, images));
+                assert_eq!(joined, Some(stretch.levels), "{curriculum:?}");
+                if end * 7 < images {
+                    assert!(begin.joined(one_step(curriculum, end, images)).is_none(), "{curriculum:?}");
+                }
+                steps = end;
+            }
+            assert_eq!(steps, images.div_ceil(7), "{curriculum:?}");
+        }
+    }
+
+    /// The levels of one step alone.
+    fn one_step(curriculum: CurriculumConfig, step: u64, images: u64) -> Levels {
+        let total_images = images.div_ceil(7) * 7;
+        let curriculum = Curriculum { levels: curriculum, target: TargetConfig::StopGradient };
+        match curriculum.at(Progress { step, images: step * 7, total_images }).0 {
+            Spacing::Levels(levels) => Levels::Grid { first: levels.intervals(), last: levels.intervals() },
+            Spacing::Stage(stage) => Levels::Gap(2f64.powi(-(stage as i32 + 1))),
+        }
     }
 
     #[test]

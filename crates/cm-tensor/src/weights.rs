@@ -242,6 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn an_outline_is_counted_and_filled_and_takes_nothing() {
+        let mut weights = Weights::new();
+        // Five hundred terabytes.
+        let id = weights.add_outline("a", &[1 << 23, 1 << 24], true);
+        assert_eq!((weights.count(), weights.get(id).shape()), (1 << 47, [1 << 47]));
+        assert_eq!(weights.clone().outlines().next(), Some(("a", &[1 << 23, 1 << 24][..])));
+        let mut weights = Weights::new();
+        weights.add_outline("b", &[2, 2], true);
+        weights.values_mut().for_each(|values| values[1] = 3.0);
+        assert_eq!(weights.iter().next().unwrap().2, [0.0, 3.0, 0.0, 0.0]);
+    }
+
+    #[test]
     fn loading_is_all_or_nothing() {
         let mut weights = Weights::new();
         weights.add("a", &[2], vec![1.0, 2.0]);
