@@ -30,7 +30,9 @@ impl Build {
     }
 }
 
-/// What made a result. Nothing in it changes a number of the result but `version`, `commit` and `seed`.
+/// What made a result. Of what is in it, `seed` decides the numbers; `version`, `commit`, `crates`, `platform` and
+/// `instruction_set` decide their last digits (and over a training more than those: rounding differs, and a training
+/// amplifies it). Nothing else in it does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Version of this workspace.
@@ -47,6 +49,8 @@ pub struct Provenance {
     pub platform: String,
     /// The processor's name, as the system tells it.
     pub cpu: String,
+    /// The instruction set of the kernels: `portable`, `avx2` or `avx512`. Each sums in an order of its own.
+    pub instruction_set: String,
     /// Worker threads. Results do not depend on them.
     pub threads: usize,
     /// The run's seed.
@@ -67,6 +71,7 @@ impl Provenance {
             profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
             cpu: cpu(),
+            instruction_set: cm_kernels::dispatch::isa().name().to_owned(),
             threads: rayon::current_num_threads(),
             seed,
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),

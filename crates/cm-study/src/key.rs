@@ -1,6 +1,6 @@
 //! What decides a part of a study, as text, and that text's hash: parts with the same key are made once and shared.
 
-use crate::experiment_config::{ExperimentConfig, TeacherSource};
+use crate::experiment_config::{EvaluationConfig, ExperimentConfig, TeacherSource};
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 
@@ -49,8 +49,9 @@ fn mid_trained_by(experiment: &ExperimentConfig, config: &MidTrainingConfig, see
 
 /// What decides floor and teacher's scores.
 pub fn baseline_key(e: &ExperimentConfig) -> String {
-    let evaluation =
-        (&e.evaluation.samples, &e.evaluation.teacher, &e.evaluation.metrics, &e.evaluation.metric);
+    let EvaluationConfig { samples, teacher, quantisation, metrics, metric, student: _, every_images: _ } =
+        &e.evaluation;
+    let evaluation = (samples, teacher, quantisation, metrics, metric);
     to_ron(&(
         &e.dataset,
         &e.network,
