@@ -141,6 +141,9 @@ fn perform(command: Command) -> Result<(), Ending> {
         Command::Plan { network: Some(preset), .. } => print(&cm_study::describe_preset(preset.into())),
         Command::Plan { file, network: None, calibrate, overrides } => {
             let study = cm_study::load_to_plan(&file.unwrap_or_default(), &overrides.set)?;
+            if let Err(error) = cm_experiment::check_memory(&study.plan) {
+                progress::to_stderr().note(&format!("note: not on this machine: {error}"));
+            }
             let absent = study.absent.iter().map(|absent| format!("// needed to run: {absent}\n"));
             let notes = study.notes.iter().map(|note| format!("// note: {note}\n"));
             let notes: String = absent.chain(notes).collect();

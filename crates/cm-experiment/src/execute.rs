@@ -2,7 +2,7 @@
 
 use crate::cautions::cautions;
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
-use crate::memory;
+use crate::memory::check_memory;
 use crate::processes::{self, Aside, is_first};
 use crate::run::Run;
 use crate::run_dir::{Opened, StudyDir, report_of};
@@ -22,7 +22,7 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<RunOutcome, RunError> {
     processes::check(&study.plan)?;
-    memory::check(&study.plan, cm_host::memory::allowed())?;
+    check_memory(&study.plan)?;
     if !is_first() {
         return follow(
             |aside| match StudyDir::create(study, aside.path())? {
@@ -72,7 +72,7 @@ pub fn resume(
     }
     let (dir, study) = StudyDir::reopen(study_dir)?;
     processes::check(&study.plan)?;
-    memory::check(&study.plan, cm_host::memory::allowed())?;
+    check_memory(&study.plan)?;
     if dir.path().join("report.csv").exists() {
         let table = report_of(study_dir)?;
         processes::as_first_says(false)?;

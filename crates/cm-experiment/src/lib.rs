@@ -59,6 +59,7 @@ pub use event_file::EventFile;
 pub use execute::{gather, resume, run};
 pub use journal::{Journal, JournalError};
 pub use loss_bins::BINS;
+pub use memory::check_memory;
 pub use post_hoc::post_hoc_ema;
 pub use processes::is_first;
 pub use run::Run;

@@ -4,11 +4,19 @@
 use crate::error::RunError;
 use cm_study::{MemoryNeed, Plan, Problems, bytes};
 
+/// That every arm of a plan fits into the memory that this process may have.
+///
+/// # Errors
+/// [`RunError::Request`] with what the first that does not would take.
+pub fn check_memory(plan: &Plan) -> Result<(), RunError> {
+    check(plan, cm_host::memory::allowed())
+}
+
 /// That every arm of a plan fits into `allowed` bytes, if these are known.
 ///
 /// # Errors
 /// [`RunError::Request`] with what the first that does not would take.
-pub(crate) fn check(plan: &Plan, allowed: Option<u64>) -> Result<(), RunError> {
+fn check(plan: &Plan, allowed: Option<u64>) -> Result<(), RunError> {
     let mut problems = Problems::default();
     let Some(allowed) = allowed else { return Ok(()) };
     let needs = plan.arms.iter().filter_map(|arm| Some((arm, MemoryNeed::of(&arm.experiment)?)));

@@ -10,7 +10,6 @@ use crate::problem::Problem;
 use crate::published::PublishedValue;
 use crate::samplers::StudentSamplerConfig;
 use crate::study_config::{ArmConfig, ArmsConfig, StudyConfig};
-use std::collections::HashSet;
 
 impl StudyConfig {
     /// The plan of this study. Files and folders that are not there are told with it.
@@ -18,17 +17,7 @@ impl StudyConfig {
     /// # Errors
     /// Every problem of the study, if there is one that files would not solve.
     pub fn build(&self) -> Result<Checked, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let mut known = HashSet::new();
-        for (index, seed) in self.seeds.iter().enumerate() {
-            if !known.insert(seed) {
-                let message = format!("seed {seed} is given twice");
-                problems.push(Problem::new(format!("seeds[{index}]"), message, "each seed once"));
-            }
-        }
-        if self.seeds.is_empty() {
-            problems.push(Problem::new("seeds", "no seed is given", "at least one, as in [0]"));
-        }
+        let mut problems = self.seed_problems();
         let arms = self.combine(&mut problems);
         let base_problems = check::problems(&self.base);
         let mut planned: Vec<PlannedArm> = Vec::new();

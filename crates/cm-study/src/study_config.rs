@@ -6,6 +6,7 @@ use crate::experiment_config::ExperimentConfig;
 use crate::problem::Problem;
 use crate::published::PublishedValue;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// A study file: one question, one base, and arms that say what they change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,20 @@ pub struct StudyConfig {
 impl StudyConfig {
     /// Arms times seeds at most: a table that nobody reads, and a name for each run in one folder.
     pub const MOST_RUNS: usize = 4096;
+
+    /// What is wrong with the seeds.
+    pub(crate) fn seed_problems(&self) -> Vec<Problem> {
+        let mut known = HashSet::new();
+        let again = self.seeds.iter().enumerate().filter(|(_, seed)| !known.insert(**seed));
+        let again = again.map(|(index, seed)| {
+            Problem::new(format!("seeds[{index}]"), format!("seed {seed} is given twice"), "each seed once")
+        });
+        let mut problems: Vec<Problem> = again.collect();
+        if self.seeds.is_empty() {
+            problems.push(Problem::new("seeds", "no seed is given", "at least one, as in [0]"));
+        }
+        problems
+    }
 
     /// A complaint about more runs than that, of axes of so many arms.
     pub(crate) fn too_many_runs(&self, axes: impl Iterator<Item = usize>) -> Option<Problem> {
