@@ -1,11 +1,13 @@
 //! The choice among data sets.
 
+use crate::prepared::INDEX;
 use crate::{
     Dataset, DatasetError, Digits, DigitsConfig, GaussianMixtureConfig, Outline, PreparedConfig,
     SourceConfig, Split, SwissRollConfig, pixel_table,
 };
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// The choice among data sets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +88,25 @@ impl DatasetConfig {
         Ok(Outline { shape: data.shape(), len: data.len(), classes: data.num_classes() })
     }
 
+    /// The files that decide the images, whose bytes can be compared with those of another day: a prepared folder's
+    /// index, which holds the hashes of the others; all of a source. None of data that are generated or shipped.
+    ///
+    /// # Errors
+    /// [`DatasetError::File`] if a folder of them cannot be read.
+    pub fn files(&self) -> Result<Vec<PathBuf>, DatasetError> {
+        match self {
+            Self::Prepared(config) => Ok(vec![config.path.join(INDEX)]),
+            Self::Source(config) => {
+                let mut files = Vec::new();
+                add_files(&config.path, &mut files)
+                    .map_err(|error| DatasetError::file(config.path.display(), error))?;
+                files.sort();
+                Ok(files)
+            }
+            Self::Digits(_) | Self::GaussianMixture(_) | Self::SwissRoll(_) => Ok(Vec::new()),
+        }
+    }
+
     /// The prepared folder, if it is not there.
     pub fn absent(&self) -> Option<&Path> {
         match self {
@@ -95,6 +116,18 @@ impl DatasetConfig {
             Self::Digits(_) | Self::GaussianMixture(_) | Self::SwissRoll(_) | Self::Source(_) => None,
         }
     }
+}
+
+/// A file, or those at any depth of a folder.
+fn add_files(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            add_files(&entry?.path(), files)?;
+        }
+    } else {
+        files.push(path.to_owned());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -366,8 +366,12 @@ fn prepared_folders_that_were_changed() {
     };
     let index = fs::read_to_string(out.join("index.json")).unwrap();
     for (from, to, part) in [
-        ("\"format\": 1", "\"format\": 2", "format 2, and 1 is known"),
-        ("\"format\": 1", "\"formt\": 1", "formt"),
+        ("\"format\": 2", "\"format\": 3", "format 3, and 2 is known"),
+        ("\"format\": 2", "\"format\": 1", "format 1, and 2 is known: prepare the set again"),
+        ("\"format\": 2", "\"formt\": 2", "formt"),
+        ("\"sum_of_squares\": ", "\"sum_of_squares\": 1", "its own BLAKE3 hash does not match"),
+        ("airplane", "aeroplane", "its own BLAKE3 hash does not match"),
+        ("\"height\": 32", "\"height\":  32", "its own BLAKE3 hash does not match"),
         ("\"images\": 15", "\"images\": 17", "8 shards for 17 images"),
         ("\"images\": 15", "\"images\": 16", "train-00007.u8 has 3072 bytes, and its images take 6144"),
         ("\"height\": 32", "\"height\": 0", "images of no or too large a size"),

@@ -9,8 +9,8 @@ use std::path::Path;
 
 /// Name of the index in the folder.
 pub(crate) const INDEX: &str = "index.json";
-/// The form's version.
-pub(crate) const FORMAT: u32 = 1;
+/// The form's version. 2: the index holds a hash of itself.
+pub(crate) const FORMAT: u32 = 2;
 /// Bytes of an index; one of a million shards would have fewer.
 const MAX_INDEX: u64 = 1 << 28;
 
@@ -34,6 +34,9 @@ pub struct Index {
     pub test: Part,
     /// Where the images come from.
     pub provenance: Provenance,
+    /// The BLAKE3 hash of all of this, with nothing in this place.
+    #[serde(default)]
+    pub blake3: String,
 }
 
 /// One part of a prepared folder.
@@ -79,8 +82,8 @@ pub struct Provenance {
 }
 
 impl Index {
-    /// Reads and checks the index of a folder: every number fits the others, and every file is in the folder and of its
-    /// size. What is in the files is not looked at.
+    /// Reads and checks the index of a folder: it is as it was written, every number fits the others, and every file is
+    /// in the folder and of its size. What is in the files is not looked at.
     ///
     /// # Errors
     /// [`DatasetError::File`] with what is wrong.
@@ -96,7 +99,20 @@ impl Index {
         })?;
         let index: Self = serde_json::from_slice(&text).map_err(|error| fail(error.to_string()))?;
         index.check(folder).map_err(fail)?;
+        if index.to_text().as_bytes() != text {
+            let what = "its own BLAKE3 hash does not match: it was changed or damaged after it was written; put it \
+                        back, or prepare the set again";
+            return Err(fail(what.to_owned()));
+        }
         Ok(index)
+    }
+
+    /// The bytes of the file: the index with a hash of itself.
+    pub(crate) fn to_text(&self) -> String {
+        let json = |index: &Self| serde_json::to_string_pretty(index).expect("texts and numbers are JSON");
+        let mut whole = Self { blake3: String::new(), ..self.clone() };
+        whole.blake3 = blake3::hash(json(&whole).as_bytes()).to_hex().to_string();
+        json(&whole) + "\n"
     }
 
     /// The shape of one image.
@@ -114,7 +130,8 @@ impl Index {
 
     fn check(&self, folder: &Path) -> Result<(), String> {
         if self.format != FORMAT {
-            return Err(format!("format {}, and {FORMAT} is known", self.format));
+            let again = if self.format < FORMAT { ": prepare the set again" } else { "" };
+            return Err(format!("format {}, and {FORMAT} is known{again}", self.format));
         }
         let values = self.height.checked_mul(self.width).and_then(|n| n.checked_mul(self.channels));
         let values = values.filter(|&values| values > 0 && values < 1 << 31);
@@ -154,6 +171,16 @@ impl Part {
 }
 
 impl Sealed {
+    /// That the file of a folder still has the hash it was written with.
+    pub(crate) fn compare(&self, folder: &Path, found: &str) -> Result<(), DatasetError> {
+        let Self { file, blake3, .. } = self;
+        if found == blake3 {
+            return Ok(());
+        }
+        let what = format!("its BLAKE3 hash is {found}, and {blake3} was written: it was changed or damaged");
+        Err(DatasetError::file(folder.join(file).display(), what))
+    }
+
     fn check(&self, expected: Option<u64>, folder: &Path) -> Result<(), String> {
         let Self { file, bytes, .. } = self;
         // A name, and not the way to another folder.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/
-//!   index.json          shape, classes, files with sizes and BLAKE3 hashes, where the images come from
+//!   index.json          shape, classes, files with sizes and BLAKE3 hashes, where the images come from, its own hash
 //!   train-00000.u8 ...  images one after the other, NHWC, a byte for each value
 //!   train.labels        four bytes for each image, little-endian
 //!   test-00000.u8 ...   the same for what is held out
@@ -19,7 +19,8 @@ mod reader;
 mod verify;
 mod writer;
 
+pub(crate) use index::INDEX;
 pub use index::{Index, Part, Provenance, Sealed};
 pub use reader::{Prepared, PreparedConfig};
-pub use verify::verify;
+pub use verify::{verify, verify_up_to};
 pub use writer::{PrepareOptions, prepare};

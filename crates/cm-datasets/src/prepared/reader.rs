@@ -1,6 +1,6 @@
 //! A prepared folder as a data set.
 
-use super::{Index, Part};
+use super::{Index, Part, Sealed};
 use crate::dataset::check_image;
 use crate::pixel_table::write_values;
 use crate::transform::ClassSubset;
@@ -88,7 +88,7 @@ impl Prepared {
             shards.push((shard.file.clone(), open(&shard.file)?));
         }
         let labels = match &part.labels {
-            Some(sealed) => read_labels(folder, &sealed.file, index.classes.as_ref().map_or(0, Vec::len))?,
+            Some(sealed) => read_labels(folder, sealed, index.classes.as_ref().map_or(0, Vec::len))?,
             None => Vec::new(),
         };
         Ok(Self {
@@ -111,10 +111,11 @@ fn sigma_data(part: &Part, shape: ImageShape) -> f64 {
     (part.sum_of_squares as f64 / count - mean * mean).max(0.0).sqrt() / 127.5
 }
 
-/// All labels of a file, each checked.
-pub(super) fn read_labels(folder: &Path, file: &str, classes: usize) -> Result<Vec<u32>, DatasetError> {
-    let path = folder.join(file);
+/// All labels of a file, each checked, and all of them by the file's hash.
+pub(super) fn read_labels(folder: &Path, sealed: &Sealed, classes: usize) -> Result<Vec<u32>, DatasetError> {
+    let path = folder.join(&sealed.file);
     let bytes = std::fs::read(&path).map_err(|error| DatasetError::file(path.display(), error))?;
+    sealed.compare(folder, &blake3::hash(&bytes).to_hex())?;
     let labels: Vec<u32> =
         bytes.chunks_exact(4).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
     match labels.iter().position(|&label| label as usize >= classes) {

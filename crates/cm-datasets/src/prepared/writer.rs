@@ -91,16 +91,16 @@ fn write(
         train: train.finish()?,
         test: test.finish()?,
         provenance,
+        blake3: String::new(),
     };
+    let text = index.to_text();
+    let index = serde_json::from_str(&text).expect("what was just written");
     let path = folder.join(INDEX);
-    let text = serde_json::to_string_pretty(&index).map_err(io::Error::from);
-    text.and_then(|text| {
-        let mut file = File::create(&path)?;
+    let written = File::create(&path).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
-        file.write_all(b"\n")?;
         file.sync_all()
-    })
-    .map_err(|error| DatasetError::Write { path, what: error.to_string() })?;
+    });
+    written.map_err(|error| DatasetError::Write { path, what: error.to_string() })?;
     Ok(index)
 }
 
