@@ -298,10 +298,12 @@ fn a_stopped_study_goes_on_as_if_it_had_not_been_stopped() {
 }
 
 #[test]
-fn a_truncated_checkpoint_is_wrong_input_and_stays_as_it_is() {
+fn a_truncated_checkpoint_with_none_before_it_is_wrong_input_and_stays_as_it_is() {
     let folder = scratch(&ring(32_000, ""));
     run_and_stop(folder.path());
     let checkpoint = folder.path().join("stopped/study/base/seed-0/checkpoints/state.safetensors");
+    // With one before it, the run goes on from that.
+    let _ = fs::remove_file(checkpoint.with_file_name("state-before.safetensors"));
     let bytes = fs::read(&checkpoint).unwrap();
     for kept in [0, 7, bytes.len() / 2, bytes.len() - 1] {
         fs::write(&checkpoint, &bytes[..kept]).unwrap();

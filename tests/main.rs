@@ -28,6 +28,8 @@ mod regression;
 mod report;
 /// The same plan, the same bits: twice, with 1 to 3 threads, stopped and resumed.
 mod reproducibility;
+/// Results that were cut, changed, exchanged or put elsewhere are told and not believed.
+mod seals;
 /// Fields set from the command line, and studies whose runs several processes share.
 mod sweep;
 /// An exact teacher distilled, judged by the exact flow.

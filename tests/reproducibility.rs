@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Everything of a study's folder that must not differ: weights, checkpoints, curves, scores, pictures.
-fn results(study: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn results(study: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -29,7 +29,7 @@ fn results(study: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>, what: &str) {
+pub(crate) fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>, what: &str) {
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>(), "{what}: other files");
     for (name, bytes) in a {
         assert!(*bytes == b[name], "{what}: {name} differs");

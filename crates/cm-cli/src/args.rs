@@ -82,6 +82,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         threads: Threads,
     },
+    /// Check that a study's folder still holds what was written there: every result, checkpoint, plan and input.
+    ///
+    /// Every folder of results has a manifest with the length, the rows and the BLAKE3 hash of each file. Other commands
+    /// check what they read; this one reads everything and touches nothing. Exit code 0: all is as it was written.
+    #[command(after_help = "Example:\n  cm verify runs/smoke")]
+    Verify {
+        /// The folder of a study, such as runs/smoke, or of one of its runs.
+        folder: PathBuf,
+    },
     /// Work out averages of the weights of other widths from the snapshots of a finished run, and score them.
     #[command(
         after_help = "Example:\n  cm ema runs/smoke/cd/seed-0 --sigma-rel 0.08\n\nThe run must have kept snapshots: `train: (snapshots: ())`. Each average is also written to post-hoc/ in its folder."

@@ -19,7 +19,7 @@ mod weights_args;
 use args::{Args, Bench, Command, OfNetwork, Timing};
 use clap::Parser;
 use cm_bench::{self as bench, BenchError, BenchNetwork, InceptionFile, Suite};
-use cm_experiment::{RunError, RunOutcome};
+use cm_experiment::{RunError, RunOutcome, Verified};
 use cm_host::{Build, StopFlag};
 use cm_network::feature_net::LpipsOptions;
 use cm_report::Comparison;
@@ -77,6 +77,7 @@ fn computes(command: &Command) -> bool {
         Command::Plan { .. }
         | Command::Devices
         | Command::Sweep { .. }
+        | Command::Verify { .. }
         | Command::Table { .. }
         | Command::Report { .. }
         | Command::Dataset { .. }
@@ -99,6 +100,7 @@ fn listens(command: &Command) -> bool {
         Command::Plan { .. }
         | Command::Devices
         | Command::Sweep { .. }
+        | Command::Verify { .. }
         | Command::Table { .. }
         | Command::Report { .. }
         | Command::SearchTimes { .. }
@@ -155,6 +157,14 @@ fn perform(command: Command) -> Result<(), Ending> {
             };
             let times: String = times.iter().map(|line| format!("// {line}\n")).collect();
             print(&(notes + &times + &study.plan.describe()))
+        }
+        Command::Verify { folder } => {
+            let Verified { table, problems } = cm_experiment::verify(&folder)?;
+            print(&table)?;
+            match problems.is_empty() {
+                true => Ok(()),
+                false => Err(wrong_input(&problems.join("\nerror: "))),
+            }
         }
         Command::Devices => print(&cm_bench::describe_devices()),
         Command::Sweep { sweep } => sweep::perform(sweep),

@@ -1,6 +1,7 @@
 //! Why a study was not run, or not to its end.
 
 use crate::journal::JournalError;
+use cm_datasets::DatasetError;
 use cm_host::FileError;
 use cm_network::feature_net::FeatureFileError;
 use cm_study::RequestErrors;
@@ -29,6 +30,26 @@ pub enum FolderError {
         /// The folder.
         path: PathBuf,
         /// Why it cannot be read.
+        reason: String,
+    },
+    /// It is of a version that kept no manifests.
+    #[error(
+        "{path} has no manifest.json: a version that kept none has written it, or it was removed, and nothing says that its results are as they were; look at them with `cm table`, and run the study anew with another --out"
+    )]
+    NoManifest {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// What the study was begun with is not what is there now.
+    #[error(
+        "{input} has changed since the study in {study} was begun with it: {reason}; put it back, or run the study anew with another --out"
+    )]
+    InputChanged {
+        /// The data set or the weights.
+        input: PathBuf,
+        /// The study's folder.
+        study: PathBuf,
+        /// How it differs.
         reason: String,
     },
     /// It is not the folder of a run from which averages can be worked out.
@@ -66,6 +87,9 @@ pub enum RunError {
     /// The weights of a fixed network are not what they should be.
     #[error(transparent)]
     Features(#[from] FeatureFileError),
+    /// A data set is not what it should be.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
     /// The records could not be kept.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -93,7 +117,11 @@ impl RunError {
         match self {
             Self::Request(_) | Self::Folder(_) | Self::Features(_) => true,
             Self::File(error) => error.is_input(),
-            Self::Journal(_) | Self::Failed { .. } => false,
+            Self::Dataset(error) => error.is_input(),
+            Self::Journal(JournalError::Changed(error)) => error.is_input(),
+            Self::Journal(JournalError::File { .. } | JournalError::Picture { .. }) | Self::Failed { .. } => {
+                false
+            }
         }
     }
 }

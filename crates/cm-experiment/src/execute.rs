@@ -5,8 +5,10 @@ use crate::error::{FolderError, Halt, RunError, RunOutcome};
 use crate::memory::check_memory;
 use crate::processes::{self, Aside, is_first};
 use crate::run::Run;
-use crate::run_dir::{Opened, StudyDir, report_of};
+use crate::sealed::SealedFolder;
+use crate::study_dir::{Opened, StudyDir, report_of};
 use crate::table::ReportRow;
+use crate::{continuation, inputs};
 use cm_host::{Progress, StopFlag};
 use cm_study::{Plan, Study, baseline_key};
 use std::path::Path;
@@ -73,7 +75,7 @@ pub fn resume(
     let (dir, study) = StudyDir::reopen(study_dir)?;
     processes::check(&study.plan)?;
     check_memory(&study.plan)?;
-    if dir.path().join("report.csv").exists() {
+    if SealedFolder::open(study_dir)?.has("report.csv") {
         let table = report_of(study_dir)?;
         processes::as_first_says(false)?;
         return Ok(RunOutcome::AlreadyFinished { dir: study_dir.to_owned(), table });
@@ -120,12 +122,15 @@ fn execute(
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<String, Halt> {
+    inputs::check_prepared(plan, progress)?;
+    let mut told = Vec::new();
     let mut rows = Vec::new();
     // Arms that share data, teacher and evaluation share the lines of floor and teacher.
     let mut baselines: Vec<(String, Vec<ReportRow>)> = Vec::new();
     for planned in plan.runs() {
         let run = Run::new(dir, &planned, stop);
         let folder = dir.run_dir(&planned)?;
+        continuation::tell(&folder, &mut told, progress)?;
         let key = baseline_key(&planned.experiment);
         let known = baselines.iter().any(|(other, _)| *other == key);
         let scores = folder.scores()?;

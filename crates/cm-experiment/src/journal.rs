@@ -7,16 +7,18 @@
 //! | `timing.jsonl` | how long things took | no: clocks |
 //! | `events.out.tfevents.*` | the same numbers and the pictures, for TensorBoard | as TensorBoard shows them |
 //!
-//! On resumption, rows behind the checkpoint's step are cut off; the resumed run writes them again. So
+//! A checkpoint holds the seals of all that had been written down ([`Journal::seals`]). On resumption, what is there is
+//! compared with them, and rows behind the checkpoint's are cut off; the resumed run writes them again. So
 //! [`Journal::sync`] must come *before* a checkpoint is written, and everything of a step must be recorded before the
 //! checkpoint of that step.
 //!
 //! Deliberately absent: clocks in the first two files, and any knowledge of what the numbers mean.
 
 use crate::event_file::EventFile;
-use cm_host::durable;
+use cm_host::{FileError, Seal, Sealer, durable};
 use cm_image::{GridError, ImageBatch};
 use cm_network::Weights;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ pub struct Journal {
     curves: Appender,
     timing: Appender,
     events: EventFile,
+    /// Of files that are written once, by name.
+    files: BTreeMap<String, Seal>,
 }
 
 /// Why the journal cannot be kept.
@@ -41,14 +45,11 @@ pub enum JournalError {
         /// The file system's answer.
         source: io::Error,
     },
-    /// A line that is not the last one is not a record.
-    #[error("{path}: line {line} is not a record of this program")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-    },
+    /// What was written down is not what the checkpoint stands on.
+    #[error(
+        "{0}; put it back, or remove the folder it lies in, and `cm resume` of the study does that part again"
+    )]
+    Changed(FileError),
     /// A picture could not be drawn.
     #[error("picture {name} of step {step}: {source}")]
     Picture {
@@ -66,34 +67,80 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
     move |source| JournalError::File { path, source }
 }
 
+/// The names of the files whose rows are the same after stop and resume.
+const METRICS: &str = "metrics.jsonl";
+const CURVES: &str = "curves.csv";
 /// The first line of `curves.csv`.
 const CURVES_HEADER: &str = "step,images,name,value\n";
 
 impl Journal {
-    /// The records of the run in `folder`: empty ones if the run begins (`checkpoint` is `None`), else those up to and
-    /// including the checkpoint's step.
+    /// The records of the run in `folder`: empty ones if the run begins (`checkpoint` is `None`), else those that the
+    /// checkpoint of a step has seen, by their seals.
     ///
     /// # Errors
-    /// [`JournalError`] if a file cannot be read or written, or holds something else.
-    pub fn open(folder: &Path, checkpoint: Option<u64>) -> Result<Self, JournalError> {
-        let metrics = folder.join("metrics.jsonl");
-        let curves = folder.join("curves.csv");
-        let kept = match checkpoint {
-            Some(step) => {
-                (keep(&metrics, step, step_of_json, "")?, keep(&curves, step, step_of_csv, CURVES_HEADER)?)
+    /// [`JournalError`] if a file cannot be read or written, or is not what the checkpoint has seen.
+    pub fn open(folder: &Path, checkpoint: Option<(u64, &[Seal])>) -> Result<Self, JournalError> {
+        let mut files = BTreeMap::new();
+        let (mut metrics, mut curves) = (Vec::new(), CURVES_HEADER.as_bytes().to_vec());
+        if let Some((step, seals)) = checkpoint {
+            (metrics, curves) = (kept(folder, METRICS, step, seals)?, kept(folder, CURVES, step, seals)?);
+            for seal in seals.iter().filter(|seal| seal.file != METRICS && seal.file != CURVES) {
+                seal.check(folder).map_err(JournalError::Changed)?;
+                files.insert(seal.file.clone(), seal.clone());
             }
-            None => (String::new(), CURVES_HEADER.to_owned()),
-        };
-        durable::write(&metrics, kept.0.as_bytes()).map_err(at(&metrics))?;
-        durable::write(&curves, kept.1.as_bytes()).map_err(at(&curves))?;
-        let first_step = checkpoint.map_or(0, |step| step + 1);
+        }
+        let first_step = checkpoint.map_or(0, |(step, _)| step + 1);
         Ok(Self {
             folder: folder.to_owned(),
-            metrics: Appender::open(metrics)?,
-            curves: Appender::open(curves)?,
+            metrics: Appender::rewrite(folder.join(METRICS), &metrics)?,
+            curves: Appender::rewrite(folder.join(CURVES), &curves)?,
             timing: Appender::open(folder.join("timing.jsonl"))?,
             events: EventFile::create(folder, first_step).map_err(at(folder))?,
+            files,
         })
+    }
+
+    /// That what a training has left is what its last checkpoint has seen.
+    ///
+    /// # Errors
+    /// [`JournalError::Changed`] with the first file that is not.
+    pub(crate) fn check(folder: &Path, seals: &[Seal]) -> Result<(), JournalError> {
+        seals.iter().try_for_each(|seal| seal.check(folder)).map_err(JournalError::Changed)
+    }
+
+    /// That what was there at the checkpoint of a step is there still, whatever was written behind it.
+    ///
+    /// # Errors
+    /// [`JournalError::Changed`] with the first file that is not.
+    pub(crate) fn check_begun(folder: &Path, step: u64, seals: &[Seal]) -> Result<(), JournalError> {
+        for seal in seals {
+            match seal.file.as_str() {
+                METRICS | CURVES => drop(kept(folder, &seal.file, step, seals)?),
+                _ => seal.check(folder).map_err(JournalError::Changed)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals of all that was written down so far and is the same after stop and resume.
+    pub(crate) fn seals(&self) -> Vec<Seal> {
+        let rows = [self.metrics.sealer.seal(METRICS), self.curves.sealer.seal(CURVES)];
+        rows.into_iter().chain(self.files.values().cloned()).collect()
+    }
+
+    /// A file that is written once, by its name below the run's folder. It is never cut off: a resumed run writes the
+    /// same bytes over it.
+    ///
+    /// # Errors
+    /// [`JournalError::File`] if it cannot be written.
+    pub(crate) fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        let path = self.folder.join(name);
+        if let Some(parent) = path.parent() {
+            durable::create_folders(parent).map_err(at(parent))?;
+        }
+        durable::write(&path, bytes).map_err(at(&path))?;
+        self.files.insert(name.to_owned(), Seal::of(name, bytes));
+        Ok(())
     }
 
     /// The numbers of a step, after `images` images. Names without commas or line breaks, such as `student/loss`.
@@ -124,8 +171,7 @@ impl Journal {
         Ok(())
     }
 
-    /// A picture of a step: `samples/NAME-STEP.png`, and the same in the event file. Its steps are never cut off: a
-    /// resumed run draws the same picture over it.
+    /// A picture of a step: the [`file`](Self::file) `samples/NAME-STEP.png`, and the same in the event file.
     ///
     /// # Errors
     /// [`JournalError`] if it has neither one nor three channels, or cannot be written.
@@ -136,10 +182,7 @@ impl Journal {
             step,
             source,
         })?;
-        let samples = self.folder.join("samples");
-        durable::create_folders(&samples).map_err(at(&samples))?;
-        let path = samples.join(format!("{}-{step:08}.png", name.replace('/', "-")));
-        durable::write(&path, &png).map_err(at(&path))?;
+        self.file(&format!("samples/{}-{step:08}.png", name.replace('/', "-")), &png)?;
         let shape = picture.shape();
         self.events
             .image(step, name, [shape.height, shape.width, shape.channels], &png)
@@ -173,52 +216,49 @@ fn json_number(value: f64) -> serde_json::Value {
     if value.is_finite() { value.into() } else { value.to_string().into() }
 }
 
-/// The lines of steps up to `last`, `header` first. A last line that was torn off is dropped.
-fn keep(
-    path: &Path,
-    last: u64,
-    step_of: impl Fn(&str) -> Option<u64>,
-    header: &str,
-) -> Result<String, JournalError> {
-    let text = std::fs::read_to_string(path).map_err(at(path))?;
-    let Some(rows) = text.strip_prefix(header) else {
-        return Err(JournalError::Damaged { path: path.to_owned(), line: 1 });
+/// The rows of a file that the checkpoint of `step` has seen.
+fn kept(folder: &Path, file: &str, step: u64, seals: &[Seal]) -> Result<Vec<u8>, JournalError> {
+    let path = folder.join(file);
+    let changed = |reason: String| JournalError::Changed(FileError::damaged(&path, reason));
+    let Some(seal) = seals.iter().find(|seal| seal.file == file) else {
+        return Err(changed(format!("the checkpoint of step {step} does not know it")));
     };
-    let mut kept = header.to_owned();
-    for (index, line) in rows.split_inclusive('\n').enumerate().filter(|(_, line)| line.ends_with('\n')) {
-        let line_number = index + 1 + header.lines().count();
-        let step = step_of(line.trim_end())
-            .ok_or_else(|| JournalError::Damaged { path: path.to_owned(), line: line_number })?;
-        if step <= last {
-            kept += line;
-        }
-    }
-    Ok(kept)
-}
-
-fn step_of_json(line: &str) -> Option<u64> {
-    serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64()
-}
-
-fn step_of_csv(line: &str) -> Option<u64> {
-    let mut fields = line.split(',');
-    let step = fields.next()?.parse().ok()?;
-    (fields.count() == 3).then_some(step)
+    let mut bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(at(&path)(error)),
+    };
+    let length = usize::try_from(seal.bytes).unwrap_or(usize::MAX);
+    bytes.truncate(length);
+    let compared = seal.compare(&Seal::of(file, &bytes));
+    compared.map_err(|reason| changed(format!("at the checkpoint of step {step}, {reason}")))?;
+    Ok(bytes)
 }
 
 /// A file that only grows.
 struct Appender {
     path: PathBuf,
     writer: BufWriter<File>,
+    /// Of all that was written since it was opened, and of what it was opened with.
+    sealer: Sealer,
 }
 
 impl Appender {
     fn open(path: PathBuf) -> Result<Self, JournalError> {
         let file = OpenOptions::new().append(true).create(true).open(&path).map_err(at(&path))?;
-        Ok(Self { path, writer: BufWriter::new(file) })
+        Ok(Self { path, writer: BufWriter::new(file), sealer: Sealer::default() })
+    }
+
+    /// One that begins with these bytes, whatever was there.
+    fn rewrite(path: PathBuf, bytes: &[u8]) -> Result<Self, JournalError> {
+        durable::write(&path, bytes).map_err(at(&path))?;
+        let mut appender = Self::open(path)?;
+        appender.sealer.update(bytes);
+        Ok(appender)
     }
 
     fn write(&mut self, text: &str) -> Result<(), JournalError> {
+        self.sealer.update(text.as_bytes());
         self.writer.write_all(text.as_bytes()).map_err(at(&self.path))
     }
 
@@ -268,14 +308,16 @@ mod tests {
         journal.sync().unwrap();
 
         let mut journal = Journal::open(resumed.path(), None).unwrap();
-        steps(&mut journal, 0..9);
+        steps(&mut journal, 0..6);
+        let seals = journal.seals();
+        steps(&mut journal, 6..9);
         journal.sync().unwrap();
         drop(journal);
         // Killed in the middle of a line, with a checkpoint at step 5.
         let metrics = resumed.path().join("metrics.jsonl");
         let torn = fs::read_to_string(&metrics).unwrap() + "{\"step\":9,\"ima";
         fs::write(&metrics, torn).unwrap();
-        let mut journal = Journal::open(resumed.path(), Some(5)).unwrap();
+        let mut journal = Journal::open(resumed.path(), Some((5, &seals))).unwrap();
         steps(&mut journal, 6..12);
         journal.sync().unwrap();
 
@@ -293,15 +335,41 @@ mod tests {
         assert!(reader::scalars(folder.path()).is_empty());
     }
 
+    /// Resumed with a journal that is shorter than its checkpoint's step, a run once went from step 2 to step 7.
     #[test]
-    fn damage_is_told_and_not_hidden() {
+    fn a_journal_that_is_shorter_than_its_checkpoint_is_told_by_name() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(Journal::open(folder.path(), Some(3)), Err(JournalError::File { .. })));
-        fs::write(folder.path().join("metrics.jsonl"), "{\"step\":1}\nrubbish\n{\"step\":2}\n").unwrap();
-        let error = Journal::open(folder.path(), Some(3)).err().unwrap();
-        assert!(matches!(error, JournalError::Damaged { line: 2, .. }), "{error}");
-        fs::write(folder.path().join("metrics.jsonl"), "").unwrap();
-        fs::write(folder.path().join("curves.csv"), "other,header\n").unwrap();
-        assert!(matches!(Journal::open(folder.path(), Some(3)), Err(JournalError::Damaged { line: 1, .. })));
+        let mut journal = Journal::open(folder.path(), None).unwrap();
+        steps(&mut journal, 0..7);
+        journal.sync().unwrap();
+        let seals = journal.seals();
+        drop(journal);
+        assert_eq!(seals.iter().map(|seal| seal.file.as_str()).collect::<Vec<_>>()[..2], [METRICS, CURVES]);
+        assert!(seals.len() > 2, "the pictures");
+        Journal::check(folder.path(), &seals).unwrap();
+        for Seal { file, .. } in &seals {
+            let path = folder.path().join(file);
+            let good = fs::read(&path).unwrap();
+            let told = |what: &str| {
+                let error = Journal::open(folder.path(), Some((6, &seals))).err().unwrap();
+                assert!(
+                    matches!(error, JournalError::Changed(_)) && error.to_string().contains(file),
+                    "{what}: {error}"
+                );
+                assert!(Journal::check(folder.path(), &seals).is_err());
+            };
+            fs::write(&path, &good[..good.len() / 2]).unwrap();
+            told("cut");
+            fs::write(&path, good.iter().map(|byte| byte ^ 1).collect::<Vec<_>>()).unwrap();
+            told("changed");
+            fs::remove_file(&path).unwrap();
+            told("missing");
+            fs::write(&path, good).unwrap();
+        }
+        Journal::open(folder.path(), Some((6, &seals))).unwrap();
+        assert!(
+            Journal::open(folder.path(), Some((6, &seals[1..]))).is_err(),
+            "a checkpoint that does not know it"
+        );
     }
 }

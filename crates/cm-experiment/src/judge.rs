@@ -3,13 +3,15 @@
 
 use crate::classifier::{accuracy, train_classifier};
 use crate::error::RunError;
+use crate::sealed::{self, SealedFolder};
 use crate::seed::NamedSeeds;
-use crate::tensor_file::{read, write_file};
+use crate::tensor_file::write_file;
 use cm_datasets::{Dataset, DatasetConfig, Outline};
 use cm_evaluator::NetworkJudge;
-use cm_host::FileError;
+use cm_host::{FileError, Identity};
 use cm_image::ImageBatch;
 use cm_study::to_ron;
+use cm_tensor::TensorFile;
 use std::path::Path;
 
 /// Channels of the first layer: 64 features, as the shipped judge has.
@@ -76,9 +78,12 @@ fn trained(
     folder: Option<&Path>,
 ) -> Result<NetworkJudge, RunError> {
     let path = folder.map(|folder| folder.join(FILE));
-    if let Some(path) = &path
-        && let Some(file) = read(path)?
+    // One that no manifest names is of a process that died before it could seal it.
+    if let (Some(path), Some(folder)) = (&path, folder.map(SealedFolder::open).transpose()?)
+        && folder.manifest().is_some()
+        && let Some(bytes) = folder.bytes(FILE)?
     {
+        let file = TensorFile::decode(&bytes).map_err(|error| FileError::damaged(path, error))?;
         return Ok(NetworkJudge::from_file(&file).map_err(|error| FileError::damaged(path, error))?);
     }
     let train_images = (PASSES * train.len() as u64).clamp(TRAIN_IMAGES[0], TRAIN_IMAGES[1]);
@@ -90,6 +95,9 @@ fn trained(
         let right = accuracy(&network, &weights, images, labels);
         file.metadata.insert("test_accuracy".into(), format!("{right:.4}"));
         write_file(path, &file)?;
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let name = parent.file_name().unwrap_or_default().to_string_lossy();
+        sealed::seal(parent, Identity::new("judge", &name, &name), &[FILE])?;
     }
     Ok(NetworkJudge::new(network, weights))
 }

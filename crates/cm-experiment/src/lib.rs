@@ -5,7 +5,9 @@
 //!    [`Progress`](cm_host::Progress); a [`StopFlag`](cm_host::StopFlag) asks for an end after a checkpoint.
 //! 2. The pieces of one run, for those who do them apart (sweeps), are [`Run`]'s methods.
 //! 3. The scores of all runs become a report of [`ReportRow`]s, as CSV and as a [`table`].
-//! 4. A finished run's model is opened again as [`Trained`]; weights from elsewhere as [`WeightsFile`].
+//! 4. Every folder of results has a manifest with a seal of each file; results are read as [`SealedFolder`]s, and
+//!    [`verify`] checks all of a study.
+//! 5. A finished run's model is opened again as [`Trained`]; weights from elsewhere as [`WeightsFile`].
 //!
 //! Deliberately absent: the language of studies (`cm-study`), what one does with a trained model (`cm-workbench`),
 //! printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper. It may know `cm-study` and all
@@ -23,11 +25,14 @@
 
 mod assemble;
 mod cautions;
+mod checkpoints;
 mod classifier;
 mod context;
+mod continuation;
 mod error;
 mod event_file;
 mod execute;
+mod inputs;
 mod journal;
 mod judge;
 mod loss_bins;
@@ -40,14 +45,17 @@ mod post_hoc;
 mod processes;
 mod run;
 mod run_dir;
+mod sealed;
 mod seed;
 mod snapshots;
 mod student;
 mod student_model;
+mod study_dir;
 pub mod table;
 mod teacher;
 mod tensor_file;
 mod trained;
+mod verify;
 mod weights_file;
 
 pub use assemble::student_sampler;
@@ -57,15 +65,19 @@ pub use context::Context;
 pub use error::{FolderError, Halt, RunError, RunOutcome};
 pub use event_file::EventFile;
 pub use execute::{gather, resume, run};
+pub use inputs::check_prepared;
 pub use journal::{Journal, JournalError};
 pub use loss_bins::BINS;
 pub use memory::check_memory;
 pub use post_hoc::post_hoc_ema;
 pub use processes::is_first;
 pub use run::Run;
-pub use run_dir::{Opened, RunDir, StudyDir, read_rows};
+pub use run_dir::RunDir;
+pub use sealed::{SealedFolder, seal};
 pub use seed::NamedSeeds;
 pub use student_model::Student;
+pub use study_dir::{Opened, StudyDir};
 pub use table::ReportRow;
 pub use trained::Trained;
+pub use verify::{Verified, verify};
 pub use weights_file::WeightsFile;

@@ -8,7 +8,7 @@ use crate::error::{Halt, RunError};
 use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
 use crate::run::Run;
 use crate::seed::NamedSeeds;
-use crate::tensor_file::{read, write_file};
+use crate::tensor_file::write_file;
 use cm_consistency::{MidTrainingStep, Trajectories};
 use cm_diffusion::{Denoiser, DpmSolverPlusPlus, NoiseLevels, NumLevels, ProbabilityFlow, noise};
 use cm_host::{FileError, Progress};
@@ -37,7 +37,7 @@ impl Run<'_> {
         let key = TeacherKey::of_mid_training(experiment, config, self.planned.seed);
         let folder = self.dir.mid_training_dir(&key)?;
         let path = folder.path().join(MODEL_FILE);
-        if let Some(file) = read(&path)? {
+        if let Some(file) = folder.model(ModelKind::Student)? {
             let mut weights = weights;
             file.load_weights(&prefix(0), &mut weights).map_err(|error| FileError::damaged(&path, error))?;
             return Ok(weights);
@@ -61,6 +61,7 @@ impl Run<'_> {
         phase.train(&mut step, progress, |_: &MidTrainingStep, _: &StepReport, _, _| Ok(()))?;
         let averages = &step.state().averages;
         write_file(&path, &model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages))?;
+        folder.seal()?;
         Ok(averages[0].clone())
     }
 

@@ -1,19 +1,19 @@
 //! One piece of training inside a run: batches, journal, checkpoints, stopping, going on.
 
+use crate::checkpoints::{Checkpoint, Checkpoints};
+use crate::continuation;
 use crate::error::{Halt, RunError};
 use crate::journal::Journal;
 use crate::loss_bins::LossBins;
 use crate::processes;
 use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
-use crate::tensor_file::{read, write_file};
 use cm_datasets::{Dataset, DatasetError, Loader, Prefetch};
 use cm_diffusion::SigmaRange;
 use cm_host::{FileError, Progress, StopFlag};
 use cm_study::LoggingConfig;
 use cm_tensor::{CheckpointError, TensorFile};
 use cm_training::{Batch, Control, StepReport, TrainConfig, TrainError, TrainStep, train};
-use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
@@ -38,32 +38,37 @@ impl Phase<'_> {
     /// step, and may draw and record. Asked to stop, it leaves a checkpoint; when `look` itself is, the last one stands.
     ///
     /// The journal is brought to the disk before the checkpoint that stands for it, so after a crash it holds at
-    /// least what the checkpoint has seen, and what is beyond is cut off when the run goes on.
+    /// least what the checkpoint has seen, and what is beyond is cut off when the run goes on. If it holds less, or
+    /// anything else, it was changed, and that is an error.
     pub(crate) fn train<S: TrainStep>(
         &self,
         method: &mut S,
         progress: &mut dyn Progress,
         mut look: impl FnMut(&S, &StepReport, &mut Journal, &mut dyn Progress) -> Result<(), Halt>,
     ) -> Result<(), Halt> {
-        let path = self.folder.checkpoints().join("state.safetensors");
         let steps = self.config.steps();
         let batch = self.config.batch as u64;
         let mut losses = LossBins::new(self.range);
-        let done = match read(&path)? {
-            Some(file) => {
-                let damaged = |error: CheckpointError| FileError::damaged(&path, error);
-                method.load(&file).map_err(damaged)?;
-                let text = file.metadata.get(LOSSES).and_then(|text| losses.restore(text));
-                text.ok_or_else(|| damaged(CheckpointError::Entry(LOSSES.into())))?;
-                Some(file.parse::<u64>("step").map_err(damaged)?)
-            }
-            None => None,
-        };
-        let first_step = done.unwrap_or(0);
-        if first_step >= steps {
-            return Ok(());
+        let mut checkpoints = Checkpoints::new(&self.folder.checkpoints(), self.folder.identity());
+        let done = checkpoints.read()?;
+        if let Some(Checkpoint { path, content, note, .. }) = &done {
+            let damaged = |error: CheckpointError| FileError::damaged(path, error);
+            method.load(content).map_err(damaged)?;
+            let text = content.metadata.get(LOSSES).and_then(|text| losses.restore(text));
+            text.ok_or_else(|| damaged(CheckpointError::Entry(LOSSES.into())))?;
+            note.iter().for_each(|note| progress.note(&format!("{}: {note}", self.name)));
         }
-        let mut journal = Journal::open(self.folder.path(), done)?;
+        let done = done.map(|Checkpoint { step, records, .. }| (step, records));
+        let first_step = done.as_ref().map_or(0, |(step, _)| *step);
+        if let Some((_, records)) = done.as_ref().filter(|_| first_step >= steps) {
+            return Ok(Journal::check(self.folder.path(), records).map_err(RunError::from)?);
+        }
+        self.folder.begin()?;
+        let resumed = done.as_ref().map(|(step, records)| (*step, &records[..]));
+        let mut journal = Journal::open(self.folder.path(), resumed)?;
+        if done.is_some() {
+            continuation::record(self.folder, first_step)?;
+        }
         let mut loader = Loader::new(self.data, self.config.batch, self.seeds.shuffle)
             .map_err(|error| self.failed(error))?;
         if self.config.horizontal_flips {
@@ -92,7 +97,7 @@ impl Phase<'_> {
             let stop = processes::any(self.stop.is_requested()).map_err(|error| self.failed(error))?;
             if stop || due(self.logging.checkpoint_images) {
                 journal.sync().map_err(RunError::from)?;
-                write(&path, method, &losses)?;
+                checkpoints.write(content(method, &losses), &journal.seals())?;
             }
             Ok(if stop { Control::Stop } else { Control::Continue })
         };
@@ -179,11 +184,11 @@ impl From<DatasetError> for PhaseError {
 /// The key of a checkpoint's [`LossBins`].
 const LOSSES: &str = "loss_by_level";
 
-fn write<S: TrainStep>(path: &Path, method: &S, losses: &LossBins) -> Result<(), RunError> {
+fn content<S: TrainStep>(method: &S, losses: &LossBins) -> TensorFile {
     let mut file = TensorFile::default();
     method.save(&mut file);
     file.metadata.insert(LOSSES.into(), losses.to_text());
-    write_file(path, &file)
+    file
 }
 
 #[cfg(test)]

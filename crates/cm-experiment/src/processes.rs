@@ -108,10 +108,7 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
         if path.is_dir() {
-            // Pictures are not looked at again.
-            if name != "samples" {
-                copy_folder(&path, &to.join(name))?;
-            }
+            copy_folder(&path, &to.join(name))?;
         } else {
             fs::copy(&path, to.join(name))?;
         }

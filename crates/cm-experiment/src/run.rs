@@ -4,8 +4,9 @@
 use crate::context::Context;
 use crate::error::{Halt, RunError};
 use crate::phase::{Phase, is_due};
-use crate::run_dir::{RunDir, StudyDir};
+use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
+use crate::study_dir::StudyDir;
 use crate::table::ReportRow;
 use cm_diffusion::{Labels, Sampler};
 use cm_evaluator::{EvaluationError, Reference, Score, evaluate};

@@ -5,20 +5,21 @@
 //! step, and one that is taken again is written over by the same bytes.
 
 use crate::error::{FolderError, RunError};
+use crate::journal::Journal;
 use crate::run_dir::RunDir;
-use crate::tensor_file::{read, write_file};
-use cm_host::{FileError, durable};
+use crate::tensor_file::encode;
+use cm_host::FileError;
 use cm_network::{TensorFile, Weights};
 use cm_training::{Fit, PowerEma, Profile, SnapshotsConfig, StepReport, TrainConfig, TrainState};
-use std::path::PathBuf;
 
-fn path(folder: &RunDir, step: u64) -> PathBuf {
-    folder.path().join("snapshots").join(format!("{step:08}.safetensors"))
+/// The name of a snapshot below the folder of its run.
+fn name(step: u64) -> String {
+    format!("snapshots/{step:08}.safetensors")
 }
 
 /// Writes a snapshot if one is due after this step. To be called before the step's checkpoint is written.
 pub(crate) fn snapshot(
-    folder: &RunDir,
+    journal: &mut Journal,
     config: &TrainConfig,
     state: &TrainState,
     report: &StepReport,
@@ -27,13 +28,11 @@ pub(crate) fn snapshot(
     if !snapshots.is_due(report.step, config.steps()) {
         return Ok(());
     }
-    let parent = folder.path().join("snapshots");
-    durable::create_folders(&parent).map_err(FileError::io(&parent))?;
     let mut file = TensorFile::default();
     for (index, tracked) in state.tracked.iter().enumerate() {
         file.add_weights(&format!("tracked.{index}/"), tracked);
     }
-    write_file(&path(folder, report.step), &file)
+    Ok(journal.file(&name(report.step), &encode(&file)?)?)
 }
 
 /// The average of width `sigma_rel` at the end of a finished run, and how far its profile is from the wanted one.
@@ -50,6 +49,7 @@ pub(crate) fn reconstruct(
     if let Some(problem) = PowerEma::problem(sigma_rel, "sigma_rel") {
         return Err(refused(problem.to_string()).into());
     }
+    let sealed = folder.sealed()?;
     let steps = config.steps();
     let fit =
         Fit::new(&profiles(snapshots, steps), Profile { steps, ema: PowerEma::with_sigma_rel(sigma_rel) });
@@ -57,11 +57,12 @@ pub(crate) fn reconstruct(
     let mut sum: Vec<Vec<f64>> = template.iter().map(|(_, _, values)| vec![0.0; values.len()]).collect();
     let mut weights = template.clone();
     for step in snapshots.due(steps) {
-        let path = path(folder, step);
-        let file = read(&path)?.ok_or_else(|| {
+        let path = folder.path().join(name(step));
+        let bytes = sealed.bytes(&name(step))?.ok_or_else(|| {
             let reason = "the snapshot is not there: the run is not finished, or the file was removed";
-            FileError::Damaged { path: path.clone(), reason: reason.into() }
+            FileError::damaged(&path, reason)
         })?;
+        let file = TensorFile::decode(&bytes).map_err(|error| FileError::damaged(&path, error))?;
         for index in 0..snapshots.sigma_rels.len() {
             let factor = factors.next().expect("a factor for each snapshot");
             file.load_weights(&format!("tracked.{index}/"), &mut weights)

@@ -11,9 +11,9 @@ use crate::processes::is_first;
 use crate::run::Run;
 use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
-use crate::student_model::{Student, stage_file};
+use crate::student_model::{Student, stage_file, stage_name};
 use crate::table::ReportRow;
-use crate::tensor_file::{read, write_file};
+use crate::tensor_file::{encode, read, write_file};
 use crate::{loss_bins, snapshots};
 use cm_consistency::{
     ConsistencyStep, CurriculumConfig, InitConfig, JumpParts, Parts, Probe, ProgressiveStep, ShortcutStep,
@@ -21,7 +21,7 @@ use cm_consistency::{
 };
 use cm_diffusion::ModelError;
 use cm_evaluator::Reference;
-use cm_host::{FileError, Progress, durable};
+use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
 use cm_network::Weights;
 use cm_study::{JumpsConfig, MethodConfig, StudentSamplerConfig, flatten};
@@ -186,7 +186,7 @@ impl Run<'_> {
         let last = config.train.steps();
         let probe = self.probe(context, seeds)?;
         let look = |step: &S, report: &StepReport, journal: &mut Journal, progress: &mut dyn Progress| {
-            snapshots::snapshot(folder, &config.train, step.state(), report)?;
+            snapshots::snapshot(journal, &config.train, step.state(), report)?;
             if !is_first() {
                 return Ok(());
             }
@@ -205,7 +205,7 @@ impl Run<'_> {
                 journal.record(report.step, report.images, &values)?;
             }
             if let Some(stage) = step.finished_stage(report, config.train.images()) {
-                self.write_stage(context, folder, stage, step.state())?;
+                self.write_stage(context, journal, stage, step.state())?;
             }
             // A student of a stage is sampled in that stage's steps.
             let samplers = match step.steps() {
@@ -277,15 +277,13 @@ impl Run<'_> {
     fn write_stage(
         &self,
         context: &Context,
-        folder: &RunDir,
+        journal: &mut Journal,
         stage: Stage,
         state: &TrainState,
     ) -> Result<(), RunError> {
-        let path = stage_file(folder.path(), stage.steps);
-        let parent = folder.path().join("stages");
-        durable::create_folders(&parent).map_err(FileError::io(&parent))?;
         let sigma_data = context.data.sigma_data;
-        write_file(&path, &model_file(ModelKind::Student, self.planned, sigma_data, &state.averages))
+        let file = model_file(ModelKind::Student, self.planned, sigma_data, &state.averages);
+        Ok(journal.file(&stage_name(stage.steps), &encode(&file)?)?)
     }
 
     /// Scores of the students of those stages that the plan asks for, each in its own number of steps.

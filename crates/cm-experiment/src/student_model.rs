@@ -61,5 +61,10 @@ impl<'a> Student<'a> {
 
 /// The model of a stage of progressive distillation, in the folder of its run.
 pub(crate) fn stage_file(folder: &Path, steps: usize) -> PathBuf {
-    folder.join("stages").join(format!("steps-{steps}.safetensors"))
+    folder.join(stage_name(steps))
+}
+
+/// Its name below that folder.
+pub(crate) fn stage_name(steps: usize) -> String {
+    format!("stages/steps-{steps}.safetensors")
 }

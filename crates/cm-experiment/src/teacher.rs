@@ -9,7 +9,7 @@ use crate::processes::is_first;
 use crate::run::Run;
 use crate::seed::NamedSeeds;
 use crate::table::ReportRow;
-use crate::tensor_file::{read, write_file};
+use crate::tensor_file::write_file;
 use crate::weights_file::WeightsFile;
 use cm_diffusion::{Denoiser, Edm, NoiseLevels, NumLevels, Sampler};
 use cm_evaluator::floor;
@@ -59,7 +59,7 @@ impl Run<'_> {
             .network
             .build(context.data.shape(), conditions, seeds.init)
             .map_err(self.failed("the teacher's network"))?;
-        if let Some(file) = read(&path)? {
+        if let Some(file) = folder.model(ModelKind::Teacher)? {
             file.load_weights(&prefix(0), &mut weights).map_err(|error| FileError::damaged(&path, error))?;
             return Ok(weights);
         }
@@ -81,6 +81,7 @@ impl Run<'_> {
         let state = step.state();
         let sigma_data = context.data.sigma_data;
         write_file(&path, &model_file(ModelKind::Teacher, self.planned, sigma_data, &state.averages))?;
+        folder.seal()?;
         Ok(state.averages[0].clone())
     }
 

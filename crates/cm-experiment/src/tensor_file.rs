@@ -17,6 +17,10 @@ pub(crate) fn read(path: &Path) -> Result<Option<TensorFile>, FileError> {
 
 /// Writes a checkpoint or model file in one step.
 pub(crate) fn write_file(path: &Path, file: &TensorFile) -> Result<(), RunError> {
-    let bytes = file.encode().map_err(|error| RunError::failed("encoding a checkpoint", error))?;
-    Ok(durable::write(path, &bytes).map_err(FileError::io(path))?)
+    Ok(durable::write(path, &encode(file)?).map_err(FileError::io(path))?)
+}
+
+/// The bytes of such a file.
+pub(crate) fn encode(file: &TensorFile) -> Result<Vec<u8>, RunError> {
+    file.encode().map_err(|error| RunError::failed("encoding a checkpoint", error))
 }

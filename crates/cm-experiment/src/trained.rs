@@ -7,15 +7,15 @@
 use crate::context::Context;
 use crate::error::{FolderError, RunError};
 use crate::model_file::{MODEL_FILE, ModelKind, prefix};
+use crate::sealed::SealedFolder;
 use crate::seed::NamedSeeds;
 use crate::student_model::{Student, stage_file};
-use crate::tensor_file::read;
 use cm_consistency::ConsistencyModel;
 use cm_diffusion::{Discretisation, Labels, NoiseLevels, NumLevels, QuantityError, Sampler, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
 use cm_host::FileError;
 use cm_image::{ImageBatch, ImageShape, Quantisation};
-use cm_network::Weights;
+use cm_network::{TensorFile, Weights};
 use cm_study::{
     ExperimentConfig, Plan, PlannedRun, PreconditionConfig, StudentSamplerConfig, WeightsCard, from_ron,
 };
@@ -62,9 +62,13 @@ impl Trained {
     /// As [`open`](Self::open), but for models that jump.
     pub fn open_any(path: &Path) -> Result<Self, RunError> {
         let file_path = if path.is_dir() { path.join(MODEL_FILE) } else { path.to_owned() };
-        let Some(file) = read(&file_path)? else {
+        // A model file is also of use alone; where it lies in its folder, it is the one that was sealed there.
+        let folder = SealedFolder::open(file_path.parent().unwrap_or(Path::new("")))?;
+        let name = file_path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(bytes) = folder.bytes(&name)? else {
             return Err(no_model(path));
         };
+        let file = TensorFile::decode(&bytes).map_err(|error| FileError::damaged(&file_path, error))?;
         let damaged = |reason: String| FileError::Damaged { path: file_path.clone(), reason };
         let text = |key: &str| {
             let text = file.metadata.get(key).map(String::as_str);
@@ -80,6 +84,13 @@ impl Trained {
         }
         let run = PlannedRun::from_ron(text("plan")?)
             .map_err(|error| damaged(format!("the plan in it cannot be read: {error}")))?;
+        if let (true, Some(planned)) = (path.is_dir(), folder.text("plan.ron")?)
+            && planned != run.to_ron()
+        {
+            return Err(
+                damaged(format!("it is of {}, and of another plan than the run's", run.name())).into()
+            );
+        }
         let mut context = Context::new(&run)?;
         // The network was trained with this value, whatever became of the data since.
         context.data.sigma_data =
@@ -331,6 +342,10 @@ mod tests {
         let file = folder.join(MODEL_FILE);
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+        let told = complaint(&folder);
+        assert!(told.contains("model.safetensors: it has") && told.contains("was cut, changed"), "{told}");
+        // Without its manifest, as of a version that kept none, a model must say of itself what it is.
+        fs::remove_file(folder.join("manifest.json")).unwrap();
         assert!(complaint(&folder).contains("model.safetensors: not a whole safetensors file"));
         fs::remove_file(&file).unwrap();
         assert!(complaint(&study).contains("none of whose runs is finished"));

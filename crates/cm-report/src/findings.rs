@@ -1,8 +1,8 @@
 //! All that a page shows, read from the folder of a study or of one of its runs.
 
 use crate::error::ReportError;
-use crate::record::{Record, text};
-use cm_experiment::{FolderError, ReportRow, read_rows};
+use crate::record::Record;
+use cm_experiment::{FolderError, ReportRow, SealedFolder};
 use cm_host::FileError;
 use cm_study::{ArmCost, ExperimentConfig, Plan, PlannedArm, PlannedRun, TeacherKey};
 use std::fs;
@@ -30,6 +30,8 @@ pub(crate) struct Findings {
     pub(crate) rows: Vec<ReportRow>,
     /// Runs without scores.
     pub(crate) missing: Vec<String>,
+    /// It is of a version that kept no manifests: nothing says that its results are as they were.
+    pub(crate) unsealed: bool,
 }
 
 /// A part of the comment at the head of a study's file.
@@ -44,12 +46,13 @@ impl Findings {
     /// Reads what there is.
     pub(crate) fn read(folder: &Path) -> Result<Self, ReportError> {
         let no_study = |reason: String| FolderError::NoStudy { path: folder.to_owned(), reason };
-        let plan_text =
-            fs::read_to_string(folder.join("plan.ron")).map_err(|error| no_study(error.to_string()))?;
+        fs::metadata(folder.join("plan.ron")).map_err(|error| no_study(error.to_string()))?;
+        let sealed = SealedFolder::open(folder)?;
+        let plan_text = sealed.text("plan.ron")?.unwrap_or_default();
         match Plan::from_ron(&plan_text) {
-            Ok(plan) => Self::of_study(folder, plan, plan_text),
+            Ok(plan) => Self::of_study(folder, &sealed, plan, plan_text),
             Err(error) => match PlannedRun::from_ron(&plan_text) {
-                Ok(run) => Self::of_run(folder, run, plan_text),
+                Ok(run) => Self::of_run(folder, &sealed, run, plan_text),
                 Err(_) => Err(no_study(error.to_string()).into()),
             },
         }
@@ -69,17 +72,23 @@ impl Findings {
             missing: plan.runs().map(|run| run.name()).collect(),
             plan,
             rows: Vec::new(),
+            unsealed: false,
         }
     }
 
-    fn of_study(folder: &Path, plan: Plan, plan_text: String) -> Result<Self, ReportError> {
+    fn of_study(
+        folder: &Path,
+        sealed: &SealedFolder,
+        plan: Plan,
+        plan_text: String,
+    ) -> Result<Self, ReportError> {
         let name = name_of(folder);
         let mut runs = Vec::new();
         let mut rows = Vec::new();
         let mut missing = Vec::new();
         for run in plan.runs() {
             let of_run = folder.join(run.name());
-            match scores(&of_run)? {
+            match SealedFolder::of_run(&of_run, &run)?.rows("scores.csv")? {
                 Some(found) => rows.extend(found),
                 None => missing.push(run.name()),
             }
@@ -87,11 +96,10 @@ impl Findings {
         }
         let place = |record: &Record| plan.arms.iter().position(|arm| arm.name == record.group);
         runs.sort_by_key(place);
-        let report = folder.join("report.csv");
-        if report.exists() {
-            rows = read_rows(&report)?;
+        if let Some(report) = sealed.rows("report.csv")? {
+            rows = report;
         }
-        let study = text(&folder.join("study.ron"))?.unwrap_or_default();
+        let study = sealed.text("study.ron")?.unwrap_or_default();
         Ok(Self {
             title: if plan.question.is_empty() { name.clone() } else { plan.question.clone() },
             subject: format!("study {name}"),
@@ -104,21 +112,29 @@ impl Findings {
             plan,
             rows,
             missing,
+            unsealed: sealed.manifest().is_none(),
         })
     }
 
-    fn of_run(folder: &Path, run: PlannedRun, plan_text: String) -> Result<Self, ReportError> {
+    fn of_run(
+        folder: &Path,
+        sealed: &SealedFolder,
+        run: PlannedRun,
+        plan_text: String,
+    ) -> Result<Self, ReportError> {
         let full = fs::canonicalize(folder).map_err(FileError::io(folder))?;
         // A run that was copied elsewhere has no study around it.
         let around = full.parent().and_then(Path::parent).filter(|around| around.join("study.ron").is_file());
-        let study = around.map_or(Ok(None), |around| text(&around.join("study.ron")))?.unwrap_or_default();
-        let question = around.map(|around| text(&around.join("plan.ron"))).transpose()?.flatten();
+        let around_it = around.map(SealedFolder::open).transpose()?;
+        let of_study = |file: &str| around_it.as_ref().map_or(Ok(None), |around| around.text(file));
+        let study = of_study("study.ron")?.unwrap_or_default();
+        let question = of_study("plan.ron")?;
         let question = question.and_then(|text| Plan::from_ron(&text).ok()).map(|plan| plan.question);
         let name = run.name();
         let PlannedRun { arm, seed, experiment } = run;
         let arms = vec![PlannedArm { name: arm.clone(), experiment }];
         let plan = Plan { question: question.unwrap_or_default(), seeds: vec![seed], arms };
-        let rows = scores(folder)?;
+        let rows = sealed.rows("scores.csv")?;
         let subject = match around {
             Some(around) => format!("run {name} of the study {}", name_of(around)),
             None => format!("run {name}"),
@@ -135,6 +151,18 @@ impl Findings {
             plan,
             missing: if rows.is_none() { vec![name] } else { Vec::new() },
             rows: rows.unwrap_or_default(),
+            unsealed: sealed.manifest().is_none(),
+        })
+    }
+
+    /// What must be said of results that nothing vouches for.
+    pub(crate) fn doubt(&self) -> Option<String> {
+        self.unsealed.then(|| {
+            format!(
+                "{}: no manifest.json: a version that kept none has written it, or it was removed, and nothing says that \
+                 its results are as they were",
+                self.subject
+            )
         })
     }
 
@@ -149,11 +177,6 @@ impl Findings {
         groups.extend(self.teachers.iter().map(|record| record.group.as_str()));
         groups
     }
-}
-
-fn scores(folder: &Path) -> Result<Option<Vec<ReportRow>>, ReportError> {
-    let path = folder.join("scores.csv");
-    if path.exists() { Ok(Some(read_rows(&path)?)) } else { Ok(None) }
 }
 
 fn name_of(folder: &Path) -> String {

@@ -18,6 +18,7 @@ pub(super) fn section(findings: &Findings) -> Markup {
     let several = table.lines.iter().any(|line| line.values.iter().any(|values| values.len() > 1));
     let spread = if several { "Mean and standard deviation over seeds" } else { "One seed" };
     html! {
+        @if let Some(doubt) = findings.doubt() { p.notice { (doubt) "." } }
         @if !findings.missing.is_empty() {
             p.notice {
                 strong { "Not finished: " } (findings.missing.join(", "))

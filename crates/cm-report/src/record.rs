@@ -1,6 +1,7 @@
 //! What a folder that was trained in says: its curves, its pictures, its provenance, its times.
 
 use crate::error::ReportError;
+use cm_experiment::SealedFolder;
 use cm_host::{FileError, Provenance};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -56,36 +57,28 @@ impl Record {
         if !folder.is_dir() {
             return Ok(None);
         }
-        let provenance = folder.join("provenance.ron");
-        let damaged = |path: &Path, reason: String| FileError::Damaged { path: path.to_owned(), reason };
-        let provenance = match text(&provenance)? {
+        let sealed = SealedFolder::open(folder)?;
+        let provenance = "provenance.ron";
+        let damaged = |file: &str, reason: String| FileError::damaged(folder.join(file), reason);
+        let provenance = match sealed.text(provenance)? {
             Some(text) => {
-                Some(cm_study::from_ron(&text).map_err(|error| damaged(&provenance, error.to_string()))?)
+                Some(cm_study::from_ron(&text).map_err(|error| damaged(provenance, error.to_string()))?)
             }
             None => None,
         };
-        let curves = folder.join("curves.csv");
-        let steps = text(&curves)?.map_or(Ok((Vec::new(), None)), |text| {
-            read_curves(&text).map_err(|error| damaged(&curves, error.to_string()))
+        let curves = "curves.csv";
+        let steps = sealed.text(curves)?.map_or(Ok((Vec::new(), None)), |text| {
+            read_curves(&text).map_err(|error| damaged(curves, error.to_string()))
         })?;
-        let timing = text(&folder.join("timing.jsonl"))?;
+        let timing = sealed.text("timing.jsonl")?;
         Ok(Some(Self {
             group: group.to_owned(),
             seed,
             seconds: timing.zip(steps.1).and_then(|(text, batch)| seconds(&text, batch)),
             curves: steps.0,
-            pictures: pictures(&folder.join("samples"))?,
+            pictures: pictures(&sealed, &folder.join("samples"))?,
             provenance,
         }))
-    }
-}
-
-/// A file's text; `None` if it is not there.
-pub(crate) fn text(path: &Path) -> Result<Option<String>, FileError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::Io { path: path.to_owned(), source: error }),
     }
 }
 
@@ -141,7 +134,7 @@ fn seconds(text: &str, batch: f64) -> Option<f64> {
 }
 
 /// The PNG files `SAMPLER-STEP.png` of a folder, by sampler and step.
-fn pictures(folder: &Path) -> Result<Vec<Pictures>, ReportError> {
+fn pictures(sealed: &SealedFolder, folder: &Path) -> Result<Vec<Pictures>, ReportError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -162,7 +155,7 @@ fn pictures(folder: &Path) -> Result<Vec<Pictures>, ReportError> {
         let last = of_sampler.len() - 1;
         let shown = of_sampler.len().min(MOST_PICTURES);
         let places = (0..shown).map(|place| if shown == 1 { 0 } else { place * last / (shown - 1) });
-        let shown = places.map(|place| picture(&of_sampler[place].2, of_sampler[place].1));
+        let shown = places.map(|place| picture(sealed, &of_sampler[place].2, of_sampler[place].1));
         all.push(Pictures {
             sampler: of_sampler[0].0.clone(),
             shown: shown.collect::<Result<_, _>>()?,
@@ -173,8 +166,9 @@ fn pictures(folder: &Path) -> Result<Vec<Pictures>, ReportError> {
 }
 
 /// A PNG file with its size, which stands at a fixed place.
-fn picture(path: &Path, step: u64) -> Result<Picture, ReportError> {
-    let png = fs::read(path).map_err(FileError::io(path))?;
+fn picture(sealed: &SealedFolder, path: &Path, step: u64) -> Result<Picture, ReportError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let png = sealed.bytes(&format!("samples/{name}"))?.unwrap_or_default();
     let number = |at: usize| {
         let bytes = png.get(at..at + 4)?;
         Some(u32::from_be_bytes(bytes.try_into().ok()?))
@@ -218,20 +212,23 @@ mod tests {
 
     #[test]
     fn of_many_pictures_the_first_the_last_and_some_between_are_shown() {
-        let folder = tempfile::tempdir().unwrap();
+        let run = tempfile::tempdir().unwrap();
+        let folder = run.path().join("samples");
+        fs::create_dir(&folder).unwrap();
+        let sealed = SealedFolder::open(run.path()).unwrap();
         let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x05\0\0\0\x07";
         for step in 1..=25 {
-            fs::write(folder.path().join(format!("one-step-{step:08}.png")), png).unwrap();
+            fs::write(folder.join(format!("one-step-{step:08}.png")), png).unwrap();
         }
-        fs::write(folder.path().join("multistep-0.8-00000025.png"), png).unwrap();
-        fs::write(folder.path().join("notes.txt"), "no picture").unwrap();
-        let all = pictures(folder.path()).unwrap();
+        fs::write(folder.join("multistep-0.8-00000025.png"), png).unwrap();
+        fs::write(folder.join("notes.txt"), "no picture").unwrap();
+        let all = pictures(&sealed, &folder).unwrap();
         let steps = |of: usize| all[of].shown.iter().map(|picture| picture.step).collect::<Vec<_>>();
         assert_eq!((all[0].sampler.as_str(), steps(0)), ("multistep-0.8", vec![25]));
         assert_eq!((all[1].sampler.as_str(), all[1].found), ("one-step", 25));
         assert_eq!(steps(1), [1, 4, 7, 10, 13, 16, 19, 22, 25]);
         assert_eq!((all[1].shown[0].width, all[1].shown[0].height), (5, 7));
-        fs::write(folder.path().join("one-step-00000001.png"), "rubbish").unwrap();
-        assert!(matches!(pictures(folder.path()), Err(ReportError::File(FileError::Damaged { .. }))));
+        fs::write(folder.join("one-step-00000001.png"), "rubbish").unwrap();
+        assert!(matches!(pictures(&sealed, &folder), Err(ReportError::File(FileError::Damaged { .. }))));
     }
 }

@@ -1,9 +1,9 @@
 //! The results of a sweep's tasks as the report of a study.
 
 use crate::error::SweepError;
-use crate::folder::{Sweep, Task, Work};
+use crate::folder::{SCORES, Sweep, Task, Work};
 use crate::status::{TaskState, TaskStatus, status};
-use cm_experiment::{ReportRow, StudyDir, gather, read_rows, table};
+use cm_experiment::{ReportRow, SealedFolder, StudyDir, gather, table};
 use std::path::PathBuf;
 
 /// What a sweep has come to.
@@ -43,5 +43,10 @@ pub fn collect(sweep: &Sweep) -> Result<Collected, SweepError> {
 }
 
 fn scores(sweep: &Sweep, task: &Task) -> Result<Vec<ReportRow>, SweepError> {
-    Ok(read_rows(&sweep.scores(task))?)
+    let path = sweep.results(task);
+    let folder = match &task.work {
+        Work::Baselines(_) => SealedFolder::open(&path)?,
+        Work::Run(run) => SealedFolder::of_run(&path, run)?,
+    };
+    Ok(folder.rows(SCORES)?.unwrap_or_default())
 }

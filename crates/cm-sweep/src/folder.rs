@@ -2,14 +2,17 @@
 
 use crate::error::SweepError;
 use crate::grid::{GridAxis, join, points};
-use cm_experiment::{FolderError, StudyDir};
-use cm_host::{FileError, ResultFolder, durable};
+use cm_experiment::{FolderError, SealedFolder, StudyDir};
+use cm_host::{FileError, MANIFEST, ResultFolder, durable};
 use cm_study::{
     InputErrors, Override, Plan, PlannedRun, Study, TeacherKey, apply_overrides, baseline_key, check,
     is_file_name, label, read_text,
 };
 use std::path::{Path, PathBuf};
 use std::{fs, io};
+
+/// The file with the scores of a task.
+pub(crate) const SCORES: &str = "scores.csv";
 
 /// What a task does.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,7 +106,7 @@ impl Sweep {
     /// [`FolderError`] if it cannot be written or holds anything else than this sweep.
     pub fn create(study: &Study, out: &Path) -> Result<Self, SweepError> {
         let path = out.join(&study.name);
-        let results = ResultFolder::new(&path, &["study.ron", "plan.ron", "tasks.csv", ".lock"])?;
+        let results = ResultFolder::new(&path, &["study.ron", "plan.ron", MANIFEST, "tasks.csv", ".lock"])?;
         match fs::read_to_string(path.join("plan.ron")) {
             Ok(found) if found != study.plan.to_ron() => return Err(FolderError::OtherPlan { path }.into()),
             Ok(_) => {}
@@ -128,8 +131,7 @@ impl Sweep {
     /// [`FolderError::NoStudy`] if there is none.
     pub fn open(path: &Path) -> Result<Self, SweepError> {
         let no_study = |reason: String| FolderError::NoStudy { path: path.to_owned(), reason };
-        let text = fs::read_to_string(path.join("plan.ron")).map_err(|error| no_study(error.to_string()))?;
-        let plan = Plan::from_ron(&text).map_err(|error| no_study(error.to_string()))?;
+        let plan = StudyDir::plan_of(path)?;
         if !path.join("tasks.csv").is_file() {
             let reason = "it has no tasks.csv: `cm sweep plan` makes one".to_owned();
             return Err(no_study(reason).into());
@@ -159,13 +161,13 @@ impl Sweep {
     }
 
     /// Where a task's scores are when it is finished.
-    pub(crate) fn scores(&self, task: &Task) -> PathBuf {
-        self.path.join(&task.name).join("scores.csv")
+    pub(crate) fn results(&self, task: &Task) -> PathBuf {
+        self.path.join(&task.name)
     }
 
-    /// Whether a task's scores are there.
+    /// Whether a task's scores are there and sealed. Whoever works on a task finds out what is wrong with its folder.
     pub(crate) fn is_finished(&self, task: &Task) -> bool {
-        self.scores(task).is_file()
+        SealedFolder::open(&self.results(task)).is_ok_and(|folder| folder.has(SCORES))
     }
 }
 

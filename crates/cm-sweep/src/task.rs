@@ -1,11 +1,11 @@
 //! One task, done by whoever holds its lock.
 
 use crate::error::SweepError;
-use crate::folder::{Sweep, Task, Work};
+use crate::folder::{SCORES, Sweep, Task, Work};
 use crate::record::{Ending, TaskRecord, host};
-use cm_experiment::{Halt, Run, StudyDir, table};
-use cm_host::{FileError, Progress, StopFlag, durable};
-use cm_study::{Problems, TeacherKey};
+use cm_experiment::{Halt, Run, StudyDir, check_prepared, seal, table};
+use cm_host::{FileError, Identity, Progress, StopFlag, durable};
+use cm_study::{Problems, TeacherKey, baseline_key};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -124,6 +124,8 @@ fn wait_for(path: &Path, stop: &StopFlag, progress: &mut dyn Progress) -> Result
 
 fn work(sweep: &Sweep, task: &Task, stop: &StopFlag, progress: &mut dyn Progress) -> Result<(), Halt> {
     let dir = StudyDir::share(sweep.path())?;
+    dir.check_inputs()?;
+    check_prepared(sweep.plan(), progress)?;
     let run = Run::new(&dir, task.work.run(), stop);
     let folder = dir.run_dir(task.work.run());
     let context = {
@@ -139,10 +141,12 @@ fn work(sweep: &Sweep, task: &Task, stop: &StopFlag, progress: &mut dyn Progress
     match &task.work {
         Work::Baselines(_) => {
             let rows = run.baselines(&context, progress)?;
-            let path = sweep.scores(task);
-            let parent = path.parent().unwrap_or(sweep.path());
-            durable::create_folders(parent).map_err(FileError::io(parent))?;
+            let folder = sweep.results(task);
+            durable::create_folders(&folder).map_err(FileError::io(&folder))?;
+            let path = folder.join(SCORES);
             durable::write(&path, table::to_csv(&rows).as_bytes()).map_err(FileError::io(&path))?;
+            let key = baseline_key(&task.work.run().experiment);
+            seal(&folder, Identity::new("baselines", &task.name, &key), &[SCORES])?;
         }
         Work::Run(_) => {
             run.student(&context, &folder?, progress)?;

@@ -135,6 +135,7 @@ impl Part {
         let Table { metrics, lines } = Table::new(&findings.rows);
         part.metrics = metrics;
         part.lines = lines.into_iter().map(|line| (line, Extra::default())).collect();
+        part.remarks.extend(findings.doubt());
         part.remarks
             .extend(findings.missing.iter().map(|run| format!("{}: run {run} is missing", part.name)));
         if !part.rows.is_empty() {
