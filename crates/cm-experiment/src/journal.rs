@@ -171,7 +171,7 @@ impl Journal {
         Ok(())
     }
 
-    /// A picture of a step: the [`file`](Self::file) `samples/NAME-STEP.png`, and the same in the event file.
+    /// A picture of a step: `samples/NAME-STEP.png`, whose seal is kept, and the same in the event file.
     ///
     /// # Errors
     /// [`JournalError`] if it has neither one nor three channels, or cannot be written.
