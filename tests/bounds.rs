@@ -48,7 +48,7 @@ fn numbers_too_large_for_any_machine_are_wrong_input() {
         ("base.consistency.segments=18446744073709551615", "1 to 1048575"),
         ("base.consistency.train.total_images=18446744073709551615", "2^50"),
         ("base.consistency.train.batch=4294967296", "2^20"),
-        ("base.consistency.train.snapshots=Some((count: 4294967295))", "2 to 10000"),
+        ("base.consistency.train.snapshots=(count: 4294967295)", "2 to 10000"),
         ("base.consistency.distance=Features(channels: 18446744073709551615)", "1 to 1024"),
         ("base.consistency.distance=ResizedSquaredL2(side: 18446744073709551615)", "1 to 4096"),
         ("base.logging.grid=18446744073709551615", "1 to 10000"),

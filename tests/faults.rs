@@ -46,7 +46,7 @@ fn a_full_disk_is_named_and_nothing_half_written_stays() {
     let digits = ["--samples", "dataset:Digits()", "--reference", "dataset:Digits()", "--features", "pixels"];
     let jobs: [(&str, Vec<&str>); 12] = [
         ("o", vec!["sample", run, "--count", "300", "--threads", "1"]),
-        ("o", vec!["edit", "interpolate", "--model", run, "--class", "1"]),
+        ("o", vec!["edit", "interpolate", "--model", run]),
         ("o", vec!["dataset", "prepare", cifar]),
         ("o", [&["evaluate", "--metrics", "frechet"][..], &digits].concat()),
         ("o", vec!["sweep", "plan", "study.ron"]),
@@ -150,7 +150,7 @@ fn a_signal_ends_any_command_and_leaves_nothing_half_made() {
         vec!["dataset", "prepare", "idx", "--out", "new/o"],
         vec!["stats", source, "--features", "pixels", "--out", "new/o.npz"],
         vec!["search-times", run, "--points", "3", "--samples", "1000000", "--out", "new/o.ron"],
-        vec!["edit", "interpolate", "--model", run, "--class", "1", "--steps", "1000", "--out", "new/o"],
+        vec!["edit", "interpolate", "--model", run, "--steps", "1000", "--out", "new/o"],
         vec!["plan", "study.ron", "--calibrate"],
     ];
     let new = folder.path().join("new");
