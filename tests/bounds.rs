@@ -148,6 +148,16 @@ fn every_study_is_planned_in_little_memory() {
     }
 }
 
+/// Messages quote lines: one of a million characters took seconds.
+#[test]
+fn a_file_that_nobody_can_read_is_refused() {
+    let folder = scratch(
+        &DIGITS.replace("(\n    base", &format!("(\n    question: \"{}\", base", "x".repeat(1 << 18))),
+    );
+    let (_, message) = expect(folder.path(), &["plan", "study.ron"], 2);
+    assert!(message.contains("more than 262144 bytes"), "{message}");
+}
+
 /// A run of 2^50 images has as few lines in its schedule as one of 2^20.
 #[test]
 fn schedules_of_any_length_are_planned_at_once() {
