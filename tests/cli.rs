@@ -49,6 +49,10 @@ fn the_devices_are_told_without_a_gpu() {
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].starts_with("cpu ") && lines[0].contains("threads"), "{told}");
     assert!(lines[1].starts_with("cuda"), "{told}");
+    for library in ["driver", "NVRTC", "cuBLASLt", "cuDNN", "NCCL"] {
+        let line = lines.iter().find(|line| line.trim_start().starts_with(&format!("{library}: "))).unwrap();
+        assert!(line.contains("found as lib") || line.contains("not found; looked for lib"), "{told}");
+    }
 }
 
 #[test]

@@ -24,11 +24,13 @@ use cm_host::{Build, StopFlag};
 use cm_network::feature_net::LpipsOptions;
 use cm_report::Comparison;
 use cm_scoring::{Perceptual, ScoringError};
+use cm_tensor::device::caught;
 use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes};
 use common_args::Threads;
 use dataset_args::DatasetCommand;
 use ending::{Ending, FAILED, WRONG_INPUT, failed, listen, print, tell, wrong_input};
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 /// What this program was built from, as `build.rs` found it.
@@ -48,8 +50,11 @@ fn main() -> ExitCode {
         Ok(group) => group,
         Err(error) => return tell(&wrong_input(&error)),
     };
-    let ready = if computes(&command) { cm_tensor::devices::check_accelerator() } else { Ok(()) };
-    match ready.map_err(|error| wrong_input(&error)).and_then(|()| perform(command)) {
+    let ready = if computes(&command) { cm_tensor::devices::open() } else { Ok(()) };
+    // What a GPU cannot do in the middle of a pass ends the command: files are whole or not there.
+    let perform =
+        || caught(AssertUnwindSafe(|| perform(command))).unwrap_or_else(|error| Err(failed(&error)));
+    match ready.map_err(|error| wrong_input(&error)).and_then(|()| perform()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ending) => group.end(|| tell(&ending), ending.code),
     }

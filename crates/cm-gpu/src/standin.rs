@@ -227,6 +227,21 @@ pub fn standin() -> Option<&'static Standin> {
     standin_with(&[])
 }
 
+/// The variable that makes [`gpu`] take this machine's GPU, if it is set.
+pub const REAL_GPU: &str = "CM_TEST_ON_GPU";
+
+/// A GPU for tests that hold for every one: the stand-in, or this machine's own if [`REAL_GPU`] is set; `None`, said, where
+/// there is no C++ compiler.
+///
+/// # Panics
+/// If there is no GPU where one is asked for.
+pub fn gpu() -> Option<Gpu> {
+    if env::var_os(REAL_GPU).is_some() {
+        return Some(Gpu::open(&Options::default()).unwrap());
+    }
+    Some(standin()?.gpu())
+}
+
 /// What the stand-in for the driver has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {

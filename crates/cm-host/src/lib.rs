@@ -25,6 +25,6 @@ mod threads;
 
 pub use error::FileError;
 pub use progress::{Progress, Silent};
-pub use provenance::{Build, Provenance};
+pub use provenance::{Build, Provenance, computes_on};
 pub use stop::StopFlag;
 pub use threads::{ThreadsError, on_threads};

@@ -1,7 +1,8 @@
 //! What made a result, besides its plan: the program, the machine and the seed.
 
 use serde::{Deserialize, Serialize};
-use std::sync::OnceLock;
+use std::borrow::Cow;
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the program was built from, which only the binary's own build knows.
@@ -30,7 +31,20 @@ impl Build {
     }
 }
 
-/// What made a result. Nothing in it changes a number of the result but `version`, `commit` and `seed`.
+/// Where this process computes networks, and how.
+static COMPUTES_ON: RwLock<Cow<'static, str>> = RwLock::new(Cow::Borrowed("cpu, F32"));
+
+/// Says where this process computes networks from now on, and how: every [`Provenance`] names it.
+pub fn computes_on(device: String) {
+    *COMPUTES_ON.write().unwrap_or_else(PoisonError::into_inner) = Cow::Owned(device);
+}
+
+/// On the CPU, in single precision: where results were made before there was a choice.
+fn cpu_in_single_precision() -> String {
+    "cpu, F32".to_owned()
+}
+
+/// What made a result. Nothing in it changes a number of the result but `version`, `commit`, `device` and `seed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Version of this workspace.
@@ -47,6 +61,9 @@ pub struct Provenance {
     pub platform: String,
     /// The processor's name, as the system tells it.
     pub cpu: String,
+    /// Where networks were computed, and the precision of their products.
+    #[serde(default = "cpu_in_single_precision")]
+    pub device: String,
     /// Worker threads. Results do not depend on them.
     pub threads: usize,
     /// The run's seed.
@@ -67,6 +84,7 @@ impl Provenance {
             profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
             cpu: cpu(),
+            device: COMPUTES_ON.read().unwrap_or_else(PoisonError::into_inner).to_string(),
             threads: rayon::current_num_threads(),
             seed,
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
@@ -90,6 +108,9 @@ mod tests {
         let provenance = Provenance::of_this_process(7);
         assert_eq!((provenance.commit.as_str(), provenance.dirty, provenance.seed), ("unknown", None, 7));
         assert!(provenance.threads > 0 && !provenance.cpu.is_empty());
+        assert_eq!(provenance.device, "cpu, F32");
+        computes_on("cuda:1 a GPU, Bf16".to_owned());
+        assert_eq!(Provenance::of_this_process(7).device, "cuda:1 a GPU, Bf16");
         let build = |commit: &str| Build { commit: commit.to_owned(), dirty: Some(false), crates: vec![] };
         build("a").is_of_this_process();
         build("b").is_of_this_process();

@@ -277,7 +277,17 @@ fn plan(findings: &Findings) -> Markup {
 }
 
 fn provenance(findings: &Findings) -> Option<Markup> {
-    let head = ["run", "version", "commit", "profile", "platform", "processor", "threads", "begun (UTC)"];
+    let head = [
+        "run",
+        "version",
+        "commit",
+        "profile",
+        "platform",
+        "processor",
+        "threads",
+        "networks on",
+        "begun (UTC)",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut crates: Vec<&str> = Vec::new();
     for record in findings.runs.iter().chain(&findings.teachers) {
@@ -289,6 +299,7 @@ fn provenance(findings: &Findings) -> Option<Markup> {
             platform,
             cpu,
             threads,
+            device,
             created,
             crates: of_run,
             ..
@@ -305,17 +316,18 @@ fn provenance(findings: &Findings) -> Option<Markup> {
             i64::try_from(*created).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
         let mut row = vec![format!("{}, seed {}", record.group, record.seed), version.clone()];
         row.push(format!("{}{changed}", commit.get(..12).unwrap_or(commit)));
-        row.extend([profile.clone(), platform.clone(), cpu.clone(), threads.to_string()]);
+        row.extend([profile.clone(), platform.clone(), cpu.clone(), threads.to_string(), device.clone()]);
         row.push(begun.map_or("-".to_owned(), |begun| begun.to_string()));
         rows.push(row);
         crates.extend(of_run.iter().map(String::as_str));
     }
     crates.sort_unstable();
     crates.dedup();
-    let caption = "What made each result. Of these only version, commit and the run's seed change numbers.";
+    let caption = "What made each result. Of these only version, commit, where networks were computed and the run's seed change \
+         numbers.";
     (rows.len() > 1).then(|| {
         html! {
-            div.scroll tabindex="0" role="region" aria-label="Provenance" { (plain_table(caption, &rows, 8)) }
+            div.scroll tabindex="0" role="region" aria-label="Provenance" { (plain_table(caption, &rows, 9)) }
             p { "Libraries that decide numbers: " (crates.join(", ")) "." }
         }
     })

@@ -124,7 +124,7 @@ fn wait_for(path: &Path, stop: &StopFlag, progress: &mut dyn Progress) -> Result
 
 fn work(sweep: &Sweep, task: &Task, stop: &StopFlag, progress: &mut dyn Progress) -> Result<(), Halt> {
     let dir = StudyDir::share(sweep.path())?;
-    let run = Run::new(&dir, task.work.run(), stop);
+    let run = Run::new(&dir, task.work.run(), stop)?;
     let folder = dir.run_dir(task.work.run());
     let context = {
         let _teacher = match TeacherKey::of(&task.work.run().experiment) {

@@ -1,61 +1,54 @@
-//! The update where the gradients are: weights, moments and averages stay on the accelerator between steps.
+//! The update where the gradients are: weights, moments and averages stay on the device between steps.
 
 use super::TrainState;
-use cm_tensor::composed_update::{Resident, sum_of_squares};
-use cm_tensor::{OnAccelerator, Vector, Weights};
-
-/// Norm of a whole gradient.
-pub(super) fn norm(gradients: &[OnAccelerator]) -> f64 {
-    gradients.iter().map(sum_of_squares).sum::<f64>().sqrt()
-}
+use cm_tensor::device::Device;
+use cm_tensor::device_update::{Resident, gradient_norm, step};
+use cm_tensor::{Buffer, Weights};
 
 impl TrainState {
-    /// [`update`](Self::update) by gradients on the accelerator.
-    pub(super) fn update_on_accelerator(
+    /// [`update`](Self::update) by gradients on a device, unless their norm is not finite; returns it.
+    pub(super) fn update_on_device(
         &mut self,
-        gradients: Vec<OnAccelerator>,
-        norm: f64,
+        device: &Device,
+        gradients: &[Buffer],
         learning_rate: f32,
         target_decay: f32,
-    ) {
-        let (rule, scale, decays) = self.next_step(norm, learning_rate, target_decay);
+    ) -> f64 {
+        let (norm, factor) = gradient_norm(device, self.gradient_clip, gradients);
+        if !norm.is_finite() {
+            return norm;
+        }
+        let (rule, _, decays) = self.next_step(norm, learning_rate, target_decay);
         let averages = self.averages.iter_mut().chain(&mut self.tracked).chain(&mut self.target);
-        let mut followers: Vec<_> = averages.map(Weights::vectors_mut).zip(decays).collect();
+        let mut followers: Vec<_> = averages.map(Weights::vectors_mut).collect();
         let moments = self.first_moments.iter_mut().zip(&mut self.second_moments);
         let trained: Vec<bool> = self.weights.trained().collect();
-        for (((parameter, gradient), (first, second)), trained) in
+        let mut residents = Vec::new();
+        for (((parameter, gradient), (first_moment, second_moment)), trained) in
             self.weights.vectors_mut().zip(gradients).zip(moments).zip(trained)
         {
-            let followers: Vec<(&mut Vector, f32)> = followers
+            let averages = followers
                 .iter_mut()
-                .map(|(arrays, decay)| (arrays.next().expect("averages have the weights' arrays"), *decay))
+                .map(|arrays| arrays.next().expect("averages have the weights' arrays"))
                 .collect();
-            if !trained {
-                continue;
+            if trained {
+                residents.push(Resident { parameter, gradient, first_moment, second_moment, averages });
             }
-            let averages = followers.iter().map(|(average, decay)| (average.on_accelerator(), *decay));
-            let mut resident = Resident {
-                parameter: parameter.on_accelerator(),
-                first_moment: first.on_accelerator(),
-                second_moment: second.on_accelerator(),
-                averages: averages.collect(),
-            };
-            resident.step(&rule, scale, gradient);
-            let averages = resident.averages.into_iter().zip(followers);
-            averages.for_each(|((new, _), (average, _))| average.replace_on_accelerator(new));
-            parameter.replace_on_accelerator(resident.parameter);
-            first.replace_on_accelerator(resident.first_moment);
-            second.replace_on_accelerator(resident.second_moment);
         }
+        step(device, &rule, &factor, &decays, residents);
+        norm
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::{EmaConfig, MomentsConfig, OptimiserConfig, Progress, StepSeed, TrainConfig, TrainState};
+    use cm_gpu::conv2d::Precision;
+    use cm_gpu::standin::gpu;
     use cm_image::random::Random;
+    use cm_tensor::device::{Device, crossed};
     use cm_tensor::ops::{self, PairDistance};
-    use cm_tensor::{Graph, Images, ParameterId, TensorFile, Weights, crossed};
+    use cm_tensor::{Graph, Images, ParameterId, TensorFile, Weights};
 
     const BATCH: usize = 4;
 
@@ -96,11 +89,13 @@ mod tests {
         let bias = weights.add("bias", &[3], vec![0.1, 0.2, -0.3]);
         weights.add_untrained("frequencies", &[2], vec![3.0, -5.0]);
         let state = || TrainState::new(&config, weights.clone(), true);
-        let (mut kernels, mut composed) = (state(), state());
+        let Some(gpu) = gpu() else { return };
+        let device = Device::new(gpu, Precision::F32);
+        let (mut host, mut there) = (state(), state());
         for number in 0..8 {
-            step(&mut kernels, Graph::recording().in_kernels(), number, [weight, bias]);
+            step(&mut host, Graph::recording().on_host(), number, [weight, bias]);
             let before = crossed();
-            step(&mut composed, Graph::recording().composed(), number, [weight, bias]);
+            step(&mut there, Graph::recording().on(&device), number, [weight, bias]);
             let moved = crossed() - before;
             // Input, target, the loss of each image down and its share up. The first step takes everything along.
             let batch = BATCH * (2 + 3 + 1 + 1);
@@ -114,9 +109,9 @@ mod tests {
             state.save(&mut file);
             file.arrays
         };
-        for ((name, _, a), (_, _, b)) in saved(&kernels).iter().zip(&saved(&composed)) {
+        for ((name, _, a), (_, _, b)) in saved(&host).iter().zip(&saved(&there)) {
             for (a, b) in a.iter().zip(b) {
-                assert!((a - b).abs() <= 1e-6 * a.abs().max(1.0), "{name}: kernels {a}, composed {b}");
+                assert!((a - b).abs() <= 1e-6 * a.abs().max(1.0), "{name}: host {a}, device {b}");
             }
         }
     }
