@@ -98,6 +98,7 @@ const ALLOWED: [(&str, &[&str]); 21] = [
             "cm-evaluator",
             "cm-experiment",
             "cm-host",
+            "cm-image",
             "cm-network",
             "cm-report",
             "cm-scoring",

@@ -129,15 +129,16 @@ fn what_cannot_be_written_is_said() {
 
 /// A card as `cm evaluate` writes it.
 fn card(fid: f64, published: bool) -> String {
-    let set = serde_json::json!({"source": "x.npz", "images": 50000, "shape": [1, 2, 1], "statistics_from_file": false});
+    let set = serde_json::json!({"source": "x.npz", "images": 50000, "shape": [1, 2, 1], "statistics_from_file": false,
+        "quantisation": "none", "drawn": null});
     let metric = |name: &str, value: f64| serde_json::json!({"metric": name, "value": value, "spread": null, "spread_is": null});
     serde_json::json!({
         "metrics": [metric(if published { "fid" } else { "frechet" }, fid), metric("precision", 0.5)],
         "samples": set, "reference": set,
         "features": {"network": "Inception", "weights": "w", "sha256": "00", "published": published, "dim": 2048,
             "resize": null},
-        "standardised": false, "quantisation": "none", "split": 5000, "neighbours": 3, "density_neighbours": 5,
-        "kid_groups": 10, "version": "0", "commit": "0",
+        "scaling": "Raw", "split": 5000, "neighbours": 3, "density_neighbours": 5,
+        "kid_groups": 10, "version": "0", "commit": "0", "instruction_set": "avx2",
     })
     .to_string()
 }

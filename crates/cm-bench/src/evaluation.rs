@@ -3,8 +3,8 @@
 use crate::{Case, Suite};
 use cm_evaluator::metric::Points;
 use cm_evaluator::{
-    ActivationExtractor, FeatureMatrix, InceptionJudge, InceptionResize, MetricConfig, SetMetric, SetSummary,
-    Statistics, compare, symmetric_sqrt,
+    ActivationExtractor, FeatureMatrix, FeatureScaling, InceptionJudge, InceptionResize, MetricConfig,
+    SetMetric, SetSummary, Statistics, compare, symmetric_sqrt,
 };
 use cm_image::random::Random;
 use cm_image::{ImageBatch, ImageShape};
@@ -84,7 +84,8 @@ pub fn evaluation(inception: Option<InceptionFile>) -> Suite {
 }
 
 fn measure(metrics: &[SetMetric], a: &SetSummary, b: &SetSummary) {
-    let scores = compare(metrics, a, b, &MetricConfig::default()).expect("the sets are complete");
+    let config = MetricConfig { scaling: FeatureScaling::Raw, ..MetricConfig::default() };
+    let scores = compare(metrics, a.clone(), b.clone(), &config).expect("the sets are complete");
     assert!(scores.iter().all(|score| score.value.is_finite()));
 }
 

@@ -1,7 +1,7 @@
 //! What can be typed to evaluate sets of images: `cm evaluate`, `cm stats` and `cm lpips`.
 
 use clap::ValueEnum;
-use cm_evaluator::{InceptionResize, SetMetric};
+use cm_evaluator::{FeatureScaling, InceptionResize, SetMetric};
 use cm_network::feature_net::{LpipsOptions, LpipsPooling, LpipsResize, LpipsTrunk, LpipsVersion};
 use cm_scoring::{EvaluateRequest, PerceptualRequest, StatsRequest};
 use std::path::PathBuf;
@@ -10,8 +10,9 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct FeatureArgs {
     /// What images are compared by: `inception:FILE`, FID's network with the weights of a file that keeps
-    /// pytorch-fid's names; `classifier`, the shipped one of 8x8 digits; or `pixels`. Only published Inception weights
-    /// make an FID, and the card says so.
+    /// pytorch-fid's names; `classifier`, the shipped one of 8x8 digits; `judge:FILE`, the one that a study on other data
+    /// has trained, its `classifier.safetensors`; or `pixels`. Only published Inception weights make an FID, and the card
+    /// says so.
     #[arg(long)]
     features: String,
     /// How images come to Inception's 299x299 pixels.
@@ -47,10 +48,28 @@ impl From<Resize> for InceptionResize {
     }
 }
 
+/// The names of [`FeatureScaling`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Scaling {
+    /// As they are.
+    Raw,
+    /// Less the reference's mean, over its standard deviation.
+    Standardised,
+}
+
+impl From<Scaling> for FeatureScaling {
+    fn from(scaling: Scaling) -> Self {
+        match scaling {
+            Scaling::Raw => Self::Raw,
+            Scaling::Standardised => Self::Standardised,
+        }
+    }
+}
+
 /// Arguments of `cm evaluate`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct EvaluateArgs {
-    /// The samples: a .npz file with `arr_0` (u8, N x height x width x channels), a folder of PNG files, or
+    /// The samples: a .npz file with `arr_0` (u8, N x height x width x channels; f32 of points), a folder of PNG files, or
     /// `dataset:RON` such as `dataset:Digits()@test`.
     #[arg(long)]
     samples: String,
@@ -59,9 +78,10 @@ pub(crate) struct EvaluateArgs {
     reference: String,
     #[command(flatten)]
     features: FeatureArgs,
-    /// Put features on the reference's scale first, as studies do with the classifier's.
-    #[arg(long)]
-    standardised: bool,
+    /// The scale on which features are compared. Without it, that of studies for a classifier's and for pixels
+    /// (standardised), and that of the literature for Inception's (raw).
+    #[arg(long, value_enum)]
+    scaling: Option<Scaling>,
     /// Which metrics, separated by commas. Without it, all that can be had of the two sets.
     #[arg(long, value_enum, value_delimiter = ',')]
     metrics: Option<Vec<Metric>>,
@@ -98,6 +118,13 @@ enum Metric {
     Density,
     /// Share of the reference's neighbourhoods with a sample in them.
     Coverage,
+    /// Share of samples whose class the classifier is confident of.
+    Recognised,
+    /// Distance between the classes seen in samples and in the reference.
+    ClassHistogram,
+    /// Fréchet distance that infinitely many samples would have.
+    #[value(alias = "fid-extrapolated")]
+    FrechetExtrapolated,
 }
 
 impl From<Metric> for SetMetric {
@@ -111,6 +138,9 @@ impl From<Metric> for SetMetric {
             Metric::Kid => Self::Kid,
             Metric::Density => Self::Density,
             Metric::Coverage => Self::Coverage,
+            Metric::Recognised => Self::Recognised,
+            Metric::ClassHistogram => Self::ClassHistogram,
+            Metric::FrechetExtrapolated => Self::FrechetExtrapolated,
         }
     }
 }
@@ -122,7 +152,7 @@ impl From<EvaluateArgs> for EvaluateRequest {
             reference: args.reference,
             features: args.features.features,
             resize: args.features.resize.into(),
-            standardised: args.standardised,
+            scaling: args.scaling.map(FeatureScaling::from),
             metrics: args.metrics.map(|metrics| metrics.into_iter().map(SetMetric::from).collect()),
             split: args.split,
             neighbours: args.neighbours,

@@ -1,6 +1,7 @@
 //! What can be typed to use a trained model: `cm sample` and `cm edit`.
 
 use clap::{Subcommand, ValueEnum};
+use cm_image::Quantisation;
 use cm_workbench::{EditRequest, EditTask, Evaluations, ModelRequest, SampleRequest};
 use std::path::PathBuf;
 
@@ -19,9 +20,14 @@ pub(crate) struct SampleArgs {
     /// How many images.
     #[arg(long, default_value_t = 64)]
     count: usize,
-    /// Each image has a seed of its own, made from this one and its number; it does not depend on the batch.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Each image has a seed of its own, made from this one and its number; it does not depend on the batch. Without it,
+    /// the images are those that the run's scores are of; of a file of weights, those of seed 0.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How values become 8-bit pixels. Without it, as the run's study says (by which its scores were made); for a file of
+    /// weights, rounded.
+    #[arg(long, value_enum)]
+    quantisation: Option<Rule>,
     /// Evaluate the model so many times, at noise levels of its own spacing. A model that jumps from level to level
     /// knows only some numbers.
     #[arg(long, default_value_t = 1, conflicts_with = "times")]
@@ -43,6 +49,24 @@ pub(crate) struct SampleArgs {
     ema: Option<String>,
 }
 
+/// The names of [`Quantisation`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Rule {
+    /// To the nearest level.
+    Round,
+    /// Cut off, as the original code does.
+    Truncate,
+}
+
+impl From<Rule> for Quantisation {
+    fn from(rule: Rule) -> Self {
+        match rule {
+            Rule::Round => Self::Round,
+            Rule::Truncate => Self::Truncate,
+        }
+    }
+}
+
 impl From<SampleArgs> for SampleRequest {
     fn from(args: SampleArgs) -> Self {
         Self {
@@ -54,6 +78,7 @@ impl From<SampleArgs> for SampleRequest {
             out: args.out,
             count: args.count,
             seed: args.seed,
+            quantisation: args.quantisation.map(Quantisation::from),
             evaluations: args.times.map_or(Evaluations::Steps(args.steps), Evaluations::Times),
             clip: args.clip,
             batch: args.batch,

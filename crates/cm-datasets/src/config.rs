@@ -43,6 +43,14 @@ impl DatasetConfig {
         })
     }
 
+    /// Whether it holds pictures, which are delivered as 8-bit pixels, and not points.
+    pub fn holds_pictures(&self) -> bool {
+        match self {
+            Self::Digits(_) | Self::Prepared(_) | Self::Source(_) => true,
+            Self::GaussianMixture(_) | Self::SwissRoll(_) => false,
+        }
+    }
+
     /// Whether its images have classes that a classifier can learn to tell apart. The components of a mixture are none.
     pub fn has_classes(&self) -> bool {
         match self {

@@ -5,7 +5,9 @@
 //! [`evaluate`] draws images from a [`Sampler`](cm_diffusion::Sampler), one seed per image, and scores them;
 //! [`floor`] gives the same scores of held-out data, which a perfect model would reach; [`summarise`] joins seeds.
 //! Every [`Score`] carries its number of samples in its name, because most of these metrics are biased by it.
-//! [`SetCollector`] and [`compare`] do the same for two sets of images of any size, as published evaluators do.
+//! [`SetCollector`] and [`compare`] do the same for two sets of images of any size, as published evaluators do, and a
+//! study's metrics on features and classes go through them too: what is drawn from a model and scored later has the
+//! bits of the study's table.
 //!
 //! What holds everywhere:
 //! * Sums are in `f64`. Work is cut into pieces that do not depend on the number of threads and partial sums are
@@ -27,14 +29,15 @@ mod self_consistency;
 mod statistics;
 mod symmetric_sqrt;
 
-pub use comparison::{ComparisonError, SetCollector, SetMetric, SetPart, SetScore, SetSummary, compare};
+pub use comparison::{
+    ComparisonError, SetCollector, SetMetric, SetPart, SetReference, SetScore, SetSummary, compare,
+};
 pub use evaluate::{
-    Details, EvaluationError, EvaluationReport, ExactEndpoint, ExactModes, Judges, Reference, draw, evaluate,
-    floor, image_seeds,
+    EvaluationError, ExactEndpoint, ExactModes, Judges, Reference, draw, evaluate, floor, image_seeds,
 };
 pub use features::{
-    ActivationExtractor, Activations, Classifier, FeatureError, FeatureExtractor, FeatureMatrix,
-    InceptionJudge, InceptionResize, NetworkJudge, Pixels,
+    ActivationExtractor, Activations, FeatureError, FeatureMatrix, InceptionJudge, InceptionResize,
+    NetworkJudge, Pixels,
 };
 pub use metric::{FeatureScaling, MetricConfig, MetricConfigError, MetricError, MetricKind, Needs};
 pub use report::{Score, Summary, summarise};

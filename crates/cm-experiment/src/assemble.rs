@@ -108,12 +108,9 @@ impl Judge {
             }
         };
         Ok(match network {
-            Some(network) => {
-                Judges { extractor: Some(network), classifier: Some(network), endpoint: None, modes: None }
-            }
+            Some(network) => Judges { extractor: Some(network), endpoint: None, modes: None },
             None => Judges {
                 extractor: Some(&self.pixels),
-                classifier: None,
                 endpoint: self
                     .exact
                     .as_ref()

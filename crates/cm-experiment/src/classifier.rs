@@ -143,9 +143,10 @@ mod tests {
 
     #[test]
     fn the_shipped_judge_reads_the_test_digits() {
-        use cm_evaluator::Classifier as _;
+        use cm_evaluator::ActivationExtractor as _;
         let (_, images, labels) = digits(Split::Test);
-        let probabilities = NetworkJudge::digits().unwrap().probabilities(&images).unwrap();
+        let activations = NetworkJudge::digits().unwrap().activations(&images).unwrap();
+        let probabilities = activations.probabilities.unwrap();
         let right = (0..labels.len())
             .filter(|&i| {
                 let row = probabilities.row(i);

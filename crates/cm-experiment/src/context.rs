@@ -110,6 +110,7 @@ impl Context {
         Reference::new(
             metrics,
             &experiment.evaluation.metric,
+            experiment.quantisation(),
             images,
             self.judge.judges(&self.data, metrics)?,
         )

@@ -1,5 +1,6 @@
 //! A study from its first step to its report: teacher, student, samples, scores, for each arm and seed.
 
+use crate::cautions::cautions;
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
 use crate::processes::{self, Aside, is_first};
 use crate::run::Run;
@@ -136,7 +137,9 @@ fn execute(
         rows.extend(scores.into_iter().flatten());
     }
     let all = gather(baselines.into_iter().map(|(_, rows)| rows).collect(), rows);
-    Ok(dir.write_report(&plan.question, &all)?)
+    let table = dir.write_report(&plan.question, &all)?;
+    cautions(plan, &all).iter().for_each(|caution| progress.note(&format!("caution: {caution}")));
+    Ok(table)
 }
 
 /// The rows of a report: floor and teachers, which belong to no arm if all arms share them, then the students.

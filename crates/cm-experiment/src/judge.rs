@@ -5,7 +5,7 @@ use crate::classifier::{accuracy, train_classifier};
 use crate::error::RunError;
 use crate::seed::NamedSeeds;
 use crate::tensor_file::{read, write_file};
-use cm_datasets::{Dataset, DatasetConfig};
+use cm_datasets::{Dataset, DatasetConfig, Outline};
 use cm_evaluator::NetworkJudge;
 use cm_host::FileError;
 use cm_image::ImageBatch;
@@ -31,6 +31,19 @@ pub(crate) fn is_trained(config: &DatasetConfig) -> bool {
     match config {
         DatasetConfig::Digits(_) | DatasetConfig::GaussianMixture(_) | DatasetConfig::SwissRoll(_) => false,
         DatasetConfig::Prepared(_) | DatasetConfig::Source(_) => true,
+    }
+}
+
+/// The features by which images of some data are compared.
+pub(crate) fn features(config: &DatasetConfig, data: &Outline) -> usize {
+    match config {
+        // The shipped judge has as many as a trained one.
+        DatasetConfig::Digits(_) => 4 * CHANNELS,
+        DatasetConfig::Prepared(_) | DatasetConfig::Source(_) if data.classes.is_some() => 4 * CHANNELS,
+        DatasetConfig::Prepared(_)
+        | DatasetConfig::Source(_)
+        | DatasetConfig::GaussianMixture(_)
+        | DatasetConfig::SwissRoll(_) => data.shape.len(),
     }
 }
 

@@ -22,6 +22,7 @@
 //! ```
 
 mod assemble;
+mod cautions;
 mod classifier;
 mod context;
 mod error;
@@ -49,6 +50,7 @@ mod trained;
 mod weights_file;
 
 pub use assemble::student_sampler;
+pub use cautions::cautions;
 pub use classifier::{ClassifierError, accuracy, train_classifier};
 pub use context::Context;
 pub use error::{FolderError, Halt, RunError, RunOutcome};

@@ -8,7 +8,7 @@ use crate::run_dir::{RunDir, StudyDir};
 use crate::seed::NamedSeeds;
 use crate::table::ReportRow;
 use cm_diffusion::{Labels, Sampler};
-use cm_evaluator::{EvaluationError, EvaluationReport, Reference, evaluate};
+use cm_evaluator::{EvaluationError, Reference, Score, evaluate};
 use cm_host::{Progress, StopFlag};
 use cm_image::{ImageBatch, picture};
 use cm_study::{ExperimentConfig, PlannedRun, Problems};
@@ -73,11 +73,11 @@ impl Run<'_> {
         seed: u64,
         what: &str,
         progress: &mut dyn Progress,
-    ) -> Result<EvaluationReport, Halt> {
+    ) -> Result<Vec<Score>, Halt> {
         let samples = self.experiment().evaluation.samples;
         progress.phase(&format!("{what}: samples"), samples as u64);
         let mut before = 0;
-        let report = evaluate(reference, sampler, samples, seed, &mut |drawn, _| {
+        let scores = evaluate(reference, sampler, samples, seed, &mut |drawn, _| {
             progress.advance((drawn - before) as u64, None);
             before = drawn;
             if self.stop.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -87,18 +87,18 @@ impl Run<'_> {
             error => self.failed("the evaluation")(error).into(),
         })?;
         progress.finish_phase();
-        Ok(report)
+        Ok(scores)
     }
 
     pub(crate) fn rows(
         &self,
-        report: &EvaluationReport,
+        scores: &[Score],
         model: &str,
         sampler: &str,
         nfe: usize,
         seed: u64,
     ) -> Vec<ReportRow> {
-        let row = |score: &cm_evaluator::Score| ReportRow {
+        let row = |score: &Score| ReportRow {
             arm: self.planned.arm.clone(),
             seed,
             model: model.into(),
@@ -108,7 +108,7 @@ impl Run<'_> {
             value: score.value,
             samples: score.samples,
         };
-        report.scores.iter().map(row).collect()
+        scores.iter().map(row).collect()
     }
 
     pub(crate) fn picture_is_due(&self, report: &StepReport, batch: usize) -> bool {
@@ -129,7 +129,10 @@ impl Run<'_> {
         };
         let mut seeds = cm_evaluator::image_seeds(seeds.sample, count);
         seeds.sort_by_key(|&seed| labels.of(&[seed]).pop());
-        let images = sampler.sample(&seeds).map_err(self.failed("the picture"))?;
+        let mut images = sampler.sample(&seeds).map_err(self.failed("the picture"))?;
+        if let Some(rule) = self.experiment().quantisation() {
+            images = rule.delivered(images);
+        }
         picture::draw(&images).map(Some).map_err(self.failed("the picture"))
     }
 }

@@ -14,7 +14,7 @@ use cm_consistency::ConsistencyModel;
 use cm_diffusion::{Discretisation, Labels, NoiseLevels, NumLevels, QuantityError, Sampler, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
 use cm_host::FileError;
-use cm_image::{ImageBatch, ImageShape};
+use cm_image::{ImageBatch, ImageShape, Quantisation};
 use cm_network::Weights;
 use cm_study::{
     ExperimentConfig, Plan, PlannedRun, PreconditionConfig, StudentSamplerConfig, WeightsCard, from_ron,
@@ -105,6 +105,12 @@ impl Trained {
     /// The seeds of that run.
     pub fn seeds(&self) -> NamedSeeds {
         NamedSeeds::of(self.run.seed)
+    }
+
+    /// How what it draws is delivered where nobody says otherwise: the study's rule for pixels (none of points), and the
+    /// seed of the images that the run's scores are of.
+    pub fn delivery(&self) -> (Option<Quantisation>, u64) {
+        (self.experiment().quantisation(), self.seeds().sample)
     }
 
     /// Which averages of the weights there are, in the order of [`model`](Self::model)'s numbers; never empty.
@@ -300,7 +306,7 @@ mod tests {
             let seed = trained.seeds().sample;
             let report =
                 evaluate(&reference, sampler.as_ref(), 64, seed, &mut |_, _| ControlFlow::Continue(()));
-            scores.extend(report.unwrap().scores.into_iter().map(|score| score.value));
+            scores.extend(report.unwrap().into_iter().map(|score| score.value));
         }
         let written =
             crate::table::from_csv(&fs::read_to_string(folder.join("scores.csv")).unwrap()).unwrap();

@@ -1,9 +1,9 @@
 //! What work needs from the machine it runs on: files that are whole or not there ([`durable`]), arrays in npz files
 //! ([`npz`]), a pool of threads ([`on_threads`]), a flag that asks for a stop ([`StopFlag`]), somebody to tell of its
-//! progress ([`Progress`]), and what made a result ([`Provenance`]).
+//! progress ([`Progress`]), and what made a result ([`Provenance`], [`SamplesCard`]).
 //!
 //! Deliberately absent: anything of images, networks or studies, printing, and signals. Of the workspace it may know
-//! `cm-kernels`, whose allocator it sets up, and nothing else.
+//! `cm-kernels`, whose allocator it sets up and whose instruction set it tells, and nothing else.
 //!
 //! ```
 //! # fn main() -> Result<(), cm_host::FileError> {
@@ -20,11 +20,13 @@ mod error;
 pub mod npz;
 mod progress;
 mod provenance;
+mod samples_card;
 mod stop;
 mod threads;
 
 pub use error::FileError;
 pub use progress::{Progress, Silent};
 pub use provenance::{Build, Provenance, computes_on};
+pub use samples_card::SamplesCard;
 pub use stop::StopFlag;
 pub use threads::{ThreadsError, on_threads};

@@ -44,7 +44,9 @@ fn cpu_in_single_precision() -> String {
     "cpu, F32".to_owned()
 }
 
-/// What made a result. Nothing in it changes a number of the result but `version`, `commit`, `device` and `seed`.
+/// What made a result. Of what is in it, `seed` decides the numbers; `version`, `commit`, `crates`, `platform`,
+/// `instruction_set` and `device` decide their last digits (and over a training more than those: rounding differs, and a training
+/// amplifies it). Nothing else in it does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Version of this workspace.
@@ -61,6 +63,8 @@ pub struct Provenance {
     pub platform: String,
     /// The processor's name, as the system tells it.
     pub cpu: String,
+    /// The instruction set of the kernels: `portable`, `avx2` or `avx512`. Each sums in an order of its own.
+    pub instruction_set: String,
     /// Where networks were computed, and the precision of their products.
     #[serde(default = "cpu_in_single_precision")]
     pub device: String,
@@ -84,6 +88,7 @@ impl Provenance {
             profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
             cpu: cpu(),
+            instruction_set: cm_kernels::dispatch::isa().name().to_owned(),
             device: COMPUTES_ON.read().unwrap_or_else(PoisonError::into_inner).to_string(),
             threads: rayon::current_num_threads(),
             seed,

@@ -14,6 +14,6 @@ mod shape;
 
 pub use batch::{BatchError, ImageBatch};
 pub use grid::{GridError, contact_sheet, scatter_plot, write_png};
-pub use quantise::{from_u8, to_u8, to_u8_truncated};
+pub use quantise::{Quantisation, from_u8, to_u8, to_u8_truncated};
 pub use read::{PngImage, ReadError};
 pub use shape::ImageShape;

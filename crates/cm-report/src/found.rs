@@ -4,6 +4,7 @@ use crate::figures::metric_of;
 use crate::findings::Findings;
 use crate::pieces::{plain_table, swatch};
 use crate::scores;
+use cm_experiment::cautions;
 use cm_experiment::paired::{self, Differences};
 use cm_experiment::table::{Table, TableLine, mean_and_spread};
 use maud::{Markup, html};
@@ -46,6 +47,11 @@ pub(super) fn section(findings: &Findings) -> Markup {
             }
             @for Differences { what, table } in &differences {
                 div.scroll tabindex="0" role="region" aria-label="Differences" { (plain_table(what, table, 3)) }
+            }
+            @let cautions = cautions(&findings.plan, &findings.rows);
+            @if !cautions.is_empty() {
+                p { strong { "To bear in mind:" } }
+                ul.short { @for caution in &cautions { li { (caution) } } }
             }
             div.figures {
                 @for (metric, goal) in goals.iter().enumerate() {

@@ -284,6 +284,7 @@ fn provenance(findings: &Findings) -> Option<Markup> {
         "profile",
         "platform",
         "processor",
+        "instructions",
         "threads",
         "networks on",
         "begun (UTC)",
@@ -298,6 +299,7 @@ fn provenance(findings: &Findings) -> Option<Markup> {
             profile,
             platform,
             cpu,
+            instruction_set,
             threads,
             device,
             created,
@@ -316,18 +318,20 @@ fn provenance(findings: &Findings) -> Option<Markup> {
             i64::try_from(*created).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
         let mut row = vec![format!("{}, seed {}", record.group, record.seed), version.clone()];
         row.push(format!("{}{changed}", commit.get(..12).unwrap_or(commit)));
-        row.extend([profile.clone(), platform.clone(), cpu.clone(), threads.to_string(), device.clone()]);
+        row.extend([profile, platform, cpu, instruction_set].map(String::clone));
+        row.extend([threads.to_string(), device.clone()]);
         row.push(begun.map_or("-".to_owned(), |begun| begun.to_string()));
         rows.push(row);
         crates.extend(of_run.iter().map(String::as_str));
     }
     crates.sort_unstable();
     crates.dedup();
-    let caption = "What made each result. Of these only version, commit, where networks were computed and the run's seed change \
-         numbers.";
+    let caption = "What made each result. The seed decides its numbers, and so may another version, commit or library. \
+                   Another instruction set, platform or device rounds differently: single evaluations then differ in their last \
+                   digits, and trained models by more, since training amplifies them. Threads change nothing.";
     (rows.len() > 1).then(|| {
         html! {
-            div.scroll tabindex="0" role="region" aria-label="Provenance" { (plain_table(caption, &rows, 9)) }
+            div.scroll tabindex="0" role="region" aria-label="Provenance" { (plain_table(caption, &rows, 10)) }
             p { "Libraries that decide numbers: " (crates.join(", ")) "." }
         }
     })

@@ -3,8 +3,8 @@
 //! "Which FID?" is answered here and nowhere else: counts, splits, network and its weights, resizing, quantisation,
 //! versions.
 
-use cm_evaluator::{InceptionResize, MetricConfig, SetMetric, SetScore};
-use cm_host::Provenance;
+use cm_evaluator::{FeatureScaling, InceptionResize, MetricConfig, SetMetric, SetScore};
+use cm_host::{Provenance, SamplesCard};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
@@ -36,6 +36,10 @@ pub struct SetCard {
     pub shape: Option<[usize; 3]>,
     /// Whether mean and covariance were read from a file instead of worked out.
     pub statistics_from_file: bool,
+    /// How values became the pixels that were compared.
+    pub quantisation: String,
+    /// What drew them, if their file says so.
+    pub drawn: Option<SamplesCard>,
 }
 
 /// A metric's value.
@@ -62,10 +66,8 @@ pub struct Card {
     pub reference: SetCard,
     /// What by.
     pub features: FeatureCard,
-    /// Whether features were put on the reference's scale first.
-    pub standardised: bool,
-    /// What happens to values before they are compared.
-    pub quantisation: String,
+    /// On which scale features were compared.
+    pub scaling: FeatureScaling,
     /// Images in a split of the class score.
     pub split: usize,
     /// k of precision and recall.
@@ -78,6 +80,8 @@ pub struct Card {
     pub version: String,
     /// The commit it was built from.
     pub commit: String,
+    /// The instruction set it ran with.
+    pub instruction_set: String,
 }
 
 /// What is said where there is no value.
@@ -91,11 +95,12 @@ impl Card {
         features: FeatureCard,
         config: &MetricConfig,
         split: usize,
-        standardised: bool,
     ) -> Self {
-        let Provenance { version, commit, dirty, .. } = Provenance::of_this_process(0);
+        let Provenance { version, commit, dirty, instruction_set, .. } = Provenance::of_this_process(0);
+        // On another scale the distance of published features is no FID either.
+        let published = features.published && config.scaling == FeatureScaling::Raw;
         let metric = |score: &SetScore| MetricCard {
-            metric: score.metric.name(features.published).to_owned(),
+            metric: score.metric.name(published).to_owned(),
             value: score.value,
             spread: score.spread,
             spread_is: score.spread.and_then(|_| spread_of(score.metric)).map(str::to_owned),
@@ -104,18 +109,14 @@ impl Card {
             metrics: scores.iter().map(metric).collect(),
             samples,
             reference,
-            standardised,
-            quantisation: match features.resize {
-                Some(_) => "to 8 bits, rounded to the nearest level, before resizing",
-                None => "none; npz and PNG files hold 8 bits",
-            }
-            .to_owned(),
+            scaling: config.scaling,
             split,
             neighbours: config.neighbours,
             density_neighbours: config.density_neighbours,
             kid_groups: config.kid_groups,
             version,
             commit: if dirty == Some(true) { format!("{commit}, changed") } else { commit },
+            instruction_set,
             features,
         }
     }
@@ -173,15 +174,22 @@ impl Card {
             let shape = set.shape.map_or(String::new(), |[h, w, c]| format!(" of {h}x{w}x{c}"));
             let how =
                 if set.statistics_from_file { "; mean and covariance as the file has them" } else { "" };
-            format!("{}, {images} images{shape}{how}", set.source)
+            let drawn = set.drawn.as_ref().map_or(String::new(), |drawn| {
+                let SamplesCard { model, sampler, evaluations, seed, version, instruction_set, .. } = drawn;
+                format!("; drawn from {model} by {sampler}, NFE {evaluations}, seed {seed}, cm {version}, {instruction_set}")
+            });
+            format!("{}, {images} images{shape}{how}{drawn}", set.source)
         };
         let FeatureCard { network, weights, sha256, published, dim, resize } = &self.features;
         let weights = match (weights, sha256) {
             (Some(file), Some(sha256)) => format!(", weights {file} (sha256 {sha256})"),
             (_, _) => String::new(),
         };
-        let called = if *published {
+        let called = if *published && self.scaling == FeatureScaling::Raw {
             "the published weights"
+        } else if *published {
+            "the published weights on another scale than the literature's, so these numbers are no FID, sFID or \
+             inception score"
         } else {
             "not the published Inception weights, so these numbers are no FID, sFID or inception score and compare only \
              with numbers of the same features"
@@ -196,20 +204,23 @@ impl Card {
             }
             Some(InceptionResize::SmoothBicubic) => "to 299x299, bicubic with smoothing, as clean-fid",
         };
-        let scale =
-            if self.standardised { "by the reference's mean and standard deviation" } else { "as they are" };
+        let scale = match self.scaling {
+            FeatureScaling::Standardised => "by the reference's mean and standard deviation",
+            FeatureScaling::Raw => "as they are",
+        };
         vec![
             ("samples", set(&self.samples)),
             ("reference", set(&self.reference)),
             ("features", format!("{network}, {dim} numbers{weights}; {called}")),
             ("scale of features", scale.to_owned()),
             ("resizing", resize.to_owned()),
-            ("quantisation", self.quantisation.clone()),
+            ("quantisation of samples", self.samples.quantisation.clone()),
+            ("quantisation of the reference", self.reference.quantisation.clone()),
             ("split of the class score", format!("{} images", self.split)),
             ("k of precision and recall", self.neighbours.to_string()),
             ("k of density and coverage", self.density_neighbours.to_string()),
             ("groups of the jackknife of kid", self.kid_groups.to_string()),
-            ("program", format!("cm {}, commit {}", self.version, self.commit)),
+            ("program", format!("cm {}, commit {}, {}", self.version, self.commit, self.instruction_set)),
         ]
     }
 }
@@ -218,12 +229,14 @@ impl Card {
 fn spread_of(metric: SetMetric) -> Option<&'static str> {
     match metric {
         SetMetric::ClassScore => Some("standard deviation over splits"),
-        SetMetric::Kid => Some("standard error"),
+        SetMetric::Kid | SetMetric::Recognised => Some("standard error"),
         SetMetric::Frechet
         | SetMetric::SpatialFrechet
         | SetMetric::Precision
         | SetMetric::Recall
         | SetMetric::Density
-        | SetMetric::Coverage => None,
+        | SetMetric::Coverage
+        | SetMetric::ClassHistogram
+        | SetMetric::FrechetExtrapolated => None,
     }
 }

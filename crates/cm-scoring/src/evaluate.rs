@@ -5,7 +5,9 @@ use crate::error::ScoringError;
 use crate::image_source::ImageStream;
 use crate::judge::{FeatureChoice, Judge};
 use crate::side::{Pass, Side};
-use cm_evaluator::{ComparisonError, InceptionResize, MetricConfig, SetMetric, SetPart, compare};
+use cm_evaluator::{
+    ComparisonError, FeatureScaling, InceptionResize, MetricConfig, SetMetric, SetPart, compare,
+};
 use cm_host::{FileError, Progress, StopFlag, durable};
 use cm_image::ImageShape;
 use cm_study::Problems;
@@ -22,8 +24,8 @@ pub struct EvaluateRequest {
     pub features: String,
     /// How images come to the size of an Inception network.
     pub resize: InceptionResize,
-    /// Whether features are put on the reference's scale first.
-    pub standardised: bool,
+    /// On which scale features are compared. None: [`FeatureChoice::scaling`]'s.
+    pub scaling: Option<FeatureScaling>,
     /// Which metrics. None: all that can be had of the two sets.
     pub metrics: Option<Vec<SetMetric>>,
     /// Images in a split of the class score, at least 1.
@@ -66,46 +68,32 @@ pub fn evaluate_sets(
             problems.add(option, message, "statistics by the same features, resized in the same way");
         }
     }
-    if let (FeatureChoice::Pixels | FeatureChoice::Classifier, Some(a), Some(b)) =
+    if let (FeatureChoice::Pixels | FeatureChoice::Classifier | FeatureChoice::Judge(_), Some(a), Some(b)) =
         (&choice, samples.shape(), reference.shape())
         && a != b
     {
         problems.add("--reference", format!("images of {b} are compared with samples of {a}"), "one shape");
     }
-    let config = MetricConfig { neighbours: request.neighbours, ..MetricConfig::default() };
-    let metrics = chosen(request, &samples, &reference, &judge, &config, &mut problems);
+    let scaling = request.scaling.unwrap_or_else(|| choice.scaling());
+    let config = MetricConfig { neighbours: request.neighbours, scaling, ..MetricConfig::default() };
+    let metrics = chosen(request, &choice, (&samples, &reference), &judge, &config, &mut problems);
     problems.check()?;
     let pass = Pass { split: request.split, batch: request.batch, cache: request.cache.as_deref() };
     let of_samples: Vec<SetPart> = metrics.iter().map(|metric| metric.needs().0).collect();
     let of_reference: Vec<SetPart> = metrics.iter().filter_map(|metric| metric.needs().1).collect();
     let (sample_card, reference_card) = (samples.card(), reference.card());
-    let Some(mut samples) = samples.summarise("samples", &judge, &of_samples, &pass, stop, progress)? else {
+    let Some(samples) = samples.summarise("samples", &judge, &of_samples, &pass, stop, progress)? else {
         return Ok(None);
     };
-    let Some(mut reference) =
-        reference.summarise("reference", &judge, &of_reference, &pass, stop, progress)?
+    let Some(reference) = reference.summarise("reference", &judge, &of_reference, &pass, stop, progress)?
     else {
         return Ok(None);
     };
     let failed = |error: ComparisonError| ScoringError::failed("comparing the two sets", error);
-    if request.standardised
-        && let Some(scale) = reference.statistics.clone()
-    {
-        samples = samples.standardised(&scale).map_err(failed)?;
-        reference = reference.standardised(&scale).map_err(failed)?;
-    }
     progress.phase("metrics", 0);
-    let scores = compare(&metrics, &samples, &reference, &config).map_err(failed)?;
+    let scores = compare(&metrics, samples, reference, &config).map_err(failed)?;
     progress.finish_phase();
-    let card = Card::new(
-        &scores,
-        sample_card,
-        reference_card,
-        judge.card,
-        &config,
-        request.split,
-        request.standardised,
-    );
+    let card = Card::new(&scores, sample_card, reference_card, judge.card, &config, request.split);
     if let Some(folder) = &request.out {
         write_card(folder, &card)?;
     }
@@ -115,8 +103,8 @@ pub fn evaluate_sets(
 /// The metrics that were asked for, or all that can be had. What was asked for and cannot be is a problem.
 fn chosen(
     request: &EvaluateRequest,
-    samples: &Side,
-    reference: &Side,
+    choice: &FeatureChoice,
+    (samples, reference): (&Side, &Side),
     judge: &Judge,
     config: &MetricConfig,
     problems: &mut Problems,
@@ -127,7 +115,8 @@ fn chosen(
         }
     };
     let mut metrics = Vec::new();
-    for metric in request.metrics.clone().unwrap_or_else(|| SetMetric::ALL.to_vec()) {
+    let usual = || SetMetric::ALL.into_iter().filter(|&metric| choice.is_usual(metric)).collect();
+    for metric in request.metrics.clone().unwrap_or_else(usual) {
         let (of_samples, of_reference) = metric.needs();
         let sides = [("samples", samples, Some(of_samples)), ("reference", reference, of_reference)];
         let mut possible = true;

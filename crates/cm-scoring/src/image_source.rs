@@ -1,10 +1,11 @@
 //! Sets of images to be evaluated: `.npz` files, folders of pictures, data sets. They come a batch at a time.
 
 use crate::error::ScoringError;
+use crate::folder::{collect, read_picture};
 use crate::npz_reader::{NpyElement, NpyStream, NpzError, NpzReader};
-use cm_datasets::{Dataset, DatasetConfig, Split, read_image};
-use cm_host::FileError;
-use cm_image::{ImageBatch, ImageShape, from_u8};
+use cm_datasets::{Dataset, DatasetConfig, Split};
+use cm_host::{FileError, SamplesCard};
+use cm_image::{ImageBatch, ImageShape, Quantisation, from_u8};
 use cm_study::from_ron;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,13 +13,16 @@ use std::path::{Path, PathBuf};
 /// Where images are.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ImageSource {
-    /// `arr_0` of an npz file: u8, N x height x width x channels.
+    /// `arr_0` of an npz file: u8, N x height x width x channels; f32 of points.
     Npz(PathBuf),
     /// PNG and JPEG files, those of folders below included, in the order of their paths.
     Folder(PathBuf),
     /// A data set by its RON, and which part of it.
     Dataset(DatasetConfig, Split),
 }
+
+/// What is said of points.
+const NO_PICTURES: &str = "none: points";
 
 /// What stands before the RON of a data set.
 const DATASET: &str = "dataset:";
@@ -75,7 +79,7 @@ impl ImageSource {
                 files.sort_unstable();
                 Ok(files.iter().map(|file| of_file(file)).collect::<Result<_, _>>()?)
             }
-            Self::Dataset(config, split) => Ok(format!("{config:?} {split:?}")),
+            Self::Dataset(config, split) => Ok(format!("{config:?} {split:?} rounded")),
         }
     }
 
@@ -87,15 +91,24 @@ impl ImageSource {
         match self {
             Self::Npz(path) => {
                 let damaged = |error: NpzError| FileError::damaged(path, error);
-                let array = NpzReader::open(path).and_then(|mut reader| reader.array("arr_0"));
-                ImageStream::of_array(path, array.map_err(damaged)?)
+                let mut reader = NpzReader::open(path).map_err(damaged)?;
+                let array = reader.array("arr_0").map_err(damaged)?;
+                let drawn = match reader.has(SamplesCard::ARRAY) && !reader.has("mu") {
+                    true => {
+                        let (_, bytes) = reader.values(SamplesCard::ARRAY).map_err(damaged)?;
+                        SamplesCard::from_json(&bytes.into_iter().map(|byte| byte as u8).collect::<Vec<_>>())
+                    }
+                    false => None,
+                };
+                ImageStream::of_array(path, array, drawn)
             }
             Self::Folder(path) => ImageStream::of_files(path, channels),
             Self::Dataset(config, split) => {
                 let failed = |error| ScoringError::failed("reading the data set", error);
                 let data = config.build(*split).map_err(failed)?;
                 let (shape, count) = (data.shape(), data.len());
-                Ok(ImageStream { shape, count, at: 0, images: Images::Dataset(data) })
+                let images = Images::Dataset { data, pictures: config.holds_pictures() };
+                Ok(ImageStream { shape, count, at: 0, images, drawn: None })
             }
         }
     }
@@ -107,12 +120,13 @@ pub struct ImageStream {
     count: usize,
     at: usize,
     images: Images,
+    drawn: Option<SamplesCard>,
 }
 
 enum Images {
     Array { path: PathBuf, array: NpyStream },
     Files(Vec<PathBuf>),
-    Dataset(Box<dyn Dataset>),
+    Dataset { data: Box<dyn Dataset>, pictures: bool },
 }
 
 impl ImageStream {
@@ -126,14 +140,36 @@ impl ImageStream {
         self.count
     }
 
+    /// What drew them, if their file says so.
+    pub(crate) fn drawn(&self) -> Option<&SamplesCard> {
+        self.drawn.as_ref()
+    }
+
+    /// How values became the pixels that come, in words.
+    pub(crate) fn quantisation(&self) -> String {
+        if let Some(drawn) = &self.drawn {
+            return drawn.quantisation.clone();
+        }
+        match &self.images {
+            Images::Array { array, .. } => match array.element {
+                NpyElement::U8 => "8 bits, as the file has them",
+                NpyElement::F32 | NpyElement::F64 | NpyElement::I64 => NO_PICTURES,
+            },
+            Images::Files(_) => "8 bits, as the files have them",
+            Images::Dataset { pictures: true, .. } => Quantisation::Round.describe(),
+            Images::Dataset { pictures: false, .. } => NO_PICTURES,
+        }
+        .to_owned()
+    }
+
     /// Passes over the next `count` images, or all that are left.
     ///
     /// # Errors
     /// As [`next_batch`](Self::next_batch).
     pub(crate) fn skip(&mut self, count: usize) -> Result<(), ScoringError> {
         let to = (self.at + count).min(self.count);
-        if let Images::Array { path, array } = &mut self.images {
-            let mut bytes = vec![0; self.shape.len()];
+        if let Images::Array { path, array, .. } = &mut self.images {
+            let mut bytes = vec![0; self.shape.len() * array.element.bytes()];
             for _ in self.at..to {
                 array.read(&mut bytes).map_err(|error| FileError::damaged(&*path, error))?;
             }
@@ -154,10 +190,20 @@ impl ImageStream {
         self.at = range.end;
         let shape = self.shape;
         Ok(Some(match &mut self.images {
-            Images::Array { path, array } => {
-                let mut bytes = vec![0; range.len() * shape.len()];
-                array.read(&mut bytes).map_err(|error| FileError::damaged(path, error))?;
-                let values = bytes.into_iter().map(from_u8).collect();
+            Images::Array { path, array, .. } => {
+                let mut bytes = vec![0; range.len() * shape.len() * array.element.bytes()];
+                array.read(&mut bytes).map_err(|error| FileError::damaged(&*path, error))?;
+                let word = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("pieces of four"));
+                let values: Vec<f32> = match array.element {
+                    NpyElement::F32 => bytes.chunks_exact(4).map(word).collect(),
+                    NpyElement::U8 | NpyElement::F64 | NpyElement::I64 => {
+                        bytes.into_iter().map(from_u8).collect()
+                    }
+                };
+                if values.iter().any(|value| !value.is_finite()) {
+                    let reason = "array `arr_0` holds infinite or NaN values";
+                    return Err(FileError::damaged(&*path, reason).into());
+                }
                 ImageBatch::new(shape, values).expect("whole images were read")
             }
             Images::Files(paths) => {
@@ -175,19 +221,25 @@ impl ImageStream {
                 }
                 batch
             }
-            Images::Dataset(data) => {
+            Images::Dataset { data, pictures } => {
                 let indices: Vec<usize> = range.collect();
-                data.images(&indices).map_err(|error| ScoringError::failed("reading the data set", error))?
+                let images = data
+                    .images(&indices)
+                    .map_err(|error| ScoringError::failed("reading the data set", error))?;
+                // As files of pictures would hold them, and as studies score them.
+                if *pictures { Quantisation::Round.delivered(images) } else { images }
             }
         }))
     }
 
-    fn of_array(path: &Path, array: NpyStream) -> Result<Self, ScoringError> {
+    fn of_array(path: &Path, array: NpyStream, drawn: Option<SamplesCard>) -> Result<Self, ScoringError> {
         let wrong = |reason: String| Err(FileError::damaged(path, format!("array `arr_0`: {reason}")).into());
-        if array.element != NpyElement::U8 || array.fortran_order {
-            return wrong("images are 8-bit numbers (uint8) in C order".to_owned());
+        let points = array.element == NpyElement::F32;
+        if array.element != NpyElement::U8 && !points || array.fortran_order {
+            return wrong("images are 8-bit numbers (uint8), points single precision, in C order".to_owned());
         }
         let (count, shape) = match *array.shape.as_slice() {
+            [count, height, width, channels] if points => (count, ImageShape::new(height, width, channels)),
             [count, height, width] => (count, ImageShape::new(height, width, 1)),
             [count, height, width, channels @ (1 | 3)] => (count, ImageShape::new(height, width, channels)),
             _ => {
@@ -200,7 +252,8 @@ impl ImageStream {
         if count == 0 || shape.is_empty() {
             return wrong("it holds no images".to_owned());
         }
-        Ok(Self { shape, count, at: 0, images: Images::Array { path: path.to_owned(), array } })
+        let images = Images::Array { path: path.to_owned(), array };
+        Ok(Self { shape, count, at: 0, images, drawn })
     }
 
     fn of_files(path: &Path, channels: Option<usize>) -> Result<Self, ScoringError> {
@@ -222,37 +275,8 @@ impl ImageStream {
             return Err(FileError::damaged(path, "the folder holds no PNG or JPEG files".to_owned()).into());
         };
         let (shape, _) = read_picture(first, channels)?;
-        Ok(Self { shape, count: files.len(), at: 0, images: Images::Files(files) })
+        Ok(Self { shape, count: files.len(), at: 0, images: Images::Files(files), drawn: None })
     }
-}
-
-/// Endings of pictures in formats that are not read here: better told than left out of a count.
-const OTHER_PICTURES: [&str; 5] = ["webp", "gif", "bmp", "tif", "tiff"];
-
-/// The pictures in a folder and below it; what begins with a dot is passed over.
-fn collect(folder: &Path, pictures: &mut Vec<PathBuf>, others: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
-            continue;
-        }
-        if path.is_dir() {
-            collect(&path, pictures, others)?;
-            continue;
-        }
-        let ending =
-            path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
-        if ["png", "jpg", "jpeg"].contains(&ending.as_str()) {
-            pictures.push(path);
-        } else if OTHER_PICTURES.contains(&ending.as_str()) {
-            others.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn read_picture(path: &Path, channels: Option<usize>) -> Result<(ImageShape, Vec<u8>), ScoringError> {
-    Ok(read_image(path, channels).map_err(|reason| FileError::damaged(path, reason))?)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@
 //!     reference: "dataset:Digits()@train".into(),
 //!     features: "classifier".into(),
 //!     resize: InceptionResize::SmoothBicubic,
-//!     standardised: true,
+//!     scaling: None,
 //!     metrics: None,
 //!     split: 100,
 //!     neighbours: 3,
@@ -36,6 +36,7 @@ mod activation_cache;
 mod card;
 mod error;
 mod evaluate;
+mod folder;
 mod image_source;
 mod judge;
 mod npz_reader;

@@ -61,7 +61,7 @@ pub(crate) enum NpyElement {
 }
 
 impl NpyElement {
-    fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::U8 => 1,
             Self::F32 => 4,

@@ -64,7 +64,7 @@ impl Side {
                     || self.statistics.as_ref().is_some_and(|file| file.spatial.is_some())
             }
             SetPart::Rows => images,
-            SetPart::ClassScore => images && judge.extractor.classes().is_some(),
+            SetPart::ClassScore | SetPart::Classes => images && judge.extractor.classes().is_some(),
         }
     }
 
@@ -75,7 +75,7 @@ impl Side {
         }
         match part {
             SetPart::SpatialStatistics => "has no spatial features by this network",
-            SetPart::ClassScore => "has no classes by these features",
+            SetPart::ClassScore | SetPart::Classes => "has no classes by these features",
             SetPart::Statistics | SetPart::Rows => "lacks what it needs",
         }
     }
@@ -89,6 +89,9 @@ impl Side {
             images: of_file.or(images),
             shape,
             statistics_from_file: self.statistics.is_some(),
+            quantisation: (self.images.as_ref())
+                .map_or("unknown: statistics of a file".to_owned(), ImageStream::quantisation),
+            drawn: self.images.as_ref().and_then(|images| images.drawn().cloned()),
         }
     }
 

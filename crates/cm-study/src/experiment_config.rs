@@ -10,6 +10,7 @@ use cm_consistency::{ConsistencyConfig, ShortcutConfig};
 use cm_datasets::DatasetConfig;
 use cm_diffusion::SolverConfig;
 use cm_evaluator::{MetricConfig, MetricKind};
+use cm_image::Quantisation;
 use cm_network::{Conditions, NetworkConfig};
 use cm_teacher::TeacherConfig;
 use cm_training::Precision;
@@ -144,6 +145,8 @@ pub struct EvaluationConfig {
     pub student: Vec<StudentSamplerConfig>,
     /// The sampler of the teacher.
     pub teacher: TeacherSamplerConfig,
+    /// How samples become the 8-bit pixels that are scored, shown and delivered; points stay as they are.
+    pub quantisation: Quantisation,
     /// What is computed of the samples.
     pub metrics: Vec<MetricKind>,
     /// How.
@@ -152,12 +155,20 @@ pub struct EvaluationConfig {
     pub every_images: Option<u64>,
 }
 
+impl ExperimentConfig {
+    /// The rule by which samples become pixels; none of points.
+    pub fn quantisation(&self) -> Option<Quantisation> {
+        self.dataset.holds_pictures().then_some(self.evaluation.quantisation)
+    }
+}
+
 impl Default for EvaluationConfig {
     fn default() -> Self {
         Self {
             samples: 50_000, // Song et al. 2023, Section 6: FID of 50,000 samples
             student: vec![StudentSamplerConfig::OneStep], // Song et al. 2023, Table 1
             teacher: TeacherSamplerConfig::default(), // beside that type
+            quantisation: Quantisation::default(), // beside that type
             metrics: vec![MetricKind::Frechet, MetricKind::Recognised], // ours: the default data are digits
             metric: MetricConfig::default(), // beside that type
             every_images: None, // ours: samples cost time

@@ -1,6 +1,6 @@
 //! What decides a part of a study, as text, and that text's hash: parts with the same key are made once and shared.
 
-use crate::experiment_config::{ExperimentConfig, TeacherSource};
+use crate::experiment_config::{EvaluationConfig, ExperimentConfig, TeacherSource};
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use cm_training::Precision;
@@ -60,8 +60,9 @@ fn precision_of(experiment: &ExperimentConfig) -> String {
 
 /// What decides floor and teacher's scores.
 pub fn baseline_key(e: &ExperimentConfig) -> String {
-    let evaluation =
-        (&e.evaluation.samples, &e.evaluation.teacher, &e.evaluation.metrics, &e.evaluation.metric);
+    let EvaluationConfig { samples, teacher, quantisation, metrics, metric, student: _, every_images: _ } =
+        &e.evaluation;
+    let evaluation = (samples, teacher, quantisation, metrics, metric);
     let decided_by = to_ron(&(
         &e.dataset,
         &e.network,

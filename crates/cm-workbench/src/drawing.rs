@@ -6,12 +6,13 @@ use crate::picture_file::write_picture;
 use crate::request::ModelRequest;
 use cm_diffusion::{Labels, Sampler};
 use cm_host::npz::{Element, NpzWriter};
-use cm_host::{FileError, Progress, StopFlag, durable};
+use cm_host::{FileError, Progress, Provenance, SamplesCard, StopFlag, durable};
 use cm_image::random::derive_seed;
-use cm_image::{ImageBatch, ImageShape, picture, to_u8_truncated};
+use cm_image::{ImageBatch, ImageShape, Quantisation, from_u8, picture};
 use cm_study::Problems;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Images on the contact sheet, at most.
@@ -26,12 +27,15 @@ pub struct SampleRequest {
     pub out: PathBuf,
     /// The number of images, at least 1.
     pub count: usize,
-    /// Image i has the seed `derive_seed(seed, i)`, whatever the batch.
-    pub seed: u64,
+    /// Image i has the seed `derive_seed(seed, i)`, whatever the batch. None: that of the run's scores, so that the
+    /// images are those that were scored; 0 for a file of weights.
+    pub seed: Option<u64>,
     /// At which noise levels the model is evaluated.
     pub evaluations: Evaluations,
     /// Whether images are clamped to [-1, 1] before they are noised again.
     pub clip: bool,
+    /// How values become 8-bit pixels. None: the rule of the run's study; the default for a file of weights.
+    pub quantisation: Option<Quantisation>,
     /// Images at a time, at least 1; it decides the memory and not the images. None: 256, fewer of more than 4096 values.
     pub batch: Option<usize>,
 }
@@ -50,7 +54,8 @@ pub enum Evaluations {
 pub struct Drawn {
     /// The contact sheet; none of images that cannot be shown.
     pub grid: Option<PathBuf>,
-    /// `arr_0`: the images, u8, N x height x width x channels. `arr_1`: their classes, i64, if the model knows any.
+    /// `arr_0`: the images, N x height x width x channels; u8 of pictures, f32 of points. `arr_1`: their classes, i64,
+    /// if the model knows any. `card`: what they are, as JSON.
     pub samples: PathBuf,
     /// NFE: network evaluations for each image.
     pub evaluations: usize,
@@ -71,16 +76,43 @@ fn batch(request: &SampleRequest, shape: ImageShape) -> usize {
     request.batch.unwrap_or_else(|| (MOST_VALUES / shape.len()).clamp(1, 256))
 }
 
+/// What is drawn from, and what its model says where the request does not.
+pub(crate) struct Drawing<'a> {
+    pub(crate) sampler: &'a dyn Sampler,
+    /// The sampler's name, as tables have it.
+    pub(crate) name: String,
+    /// The model's name and that of the average of its weights.
+    pub(crate) model: String,
+    pub(crate) labels: Labels,
+    /// None: points, which are written as they are.
+    pub(crate) quantisation: Option<Quantisation>,
+    pub(crate) seed: u64,
+}
+
+impl Drawing<'_> {
+    fn card(&self) -> SamplesCard {
+        let Provenance { version, instruction_set, .. } = Provenance::of_this_process(self.seed);
+        SamplesCard {
+            model: self.model.clone(),
+            sampler: self.name.clone(),
+            evaluations: self.sampler.evaluations(),
+            seed: self.seed,
+            quantisation: self.quantisation.map_or("none: points", Quantisation::describe).to_owned(),
+            version,
+            instruction_set,
+        }
+    }
+}
+
 /// Draws the images and writes them and the contact sheet.
 pub(crate) fn draw(
     request: &SampleRequest,
-    sampler: &dyn Sampler,
-    labels: Labels,
+    drawing: &Drawing<'_>,
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<Drawn>, WorkbenchError> {
     durable::make_folder(&request.out)?;
-    let Some(shown) = write_samples(request, sampler, labels, stop, progress)? else { return Ok(None) };
+    let Some(shown) = write_samples(request, drawing, stop, progress)? else { return Ok(None) };
     let grid = match shown.count() {
         0 => None,
         _ => {
@@ -90,20 +122,19 @@ pub(crate) fn draw(
         }
     };
     let samples = request.out.join("samples.npz");
-    Ok(Some(Drawn { grid, samples, evaluations: sampler.evaluations() }))
+    Ok(Some(Drawn { grid, samples, evaluations: drawing.sampler.evaluations() }))
 }
 
 /// Writes `samples.npz` in one step, whatever its size, and returns the images for the contact sheet, in the order of
 /// their classes; nothing if it was asked to stop.
 fn write_samples(
     request: &SampleRequest,
-    sampler: &dyn Sampler,
-    labels: Labels,
+    drawing: &Drawing<'_>,
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<ImageBatch>, WorkbenchError> {
     let (path, partial) = (request.out.join("samples.npz"), request.out.join(".samples.npz.partial"));
-    let written = stream(request, sampler, labels, &partial, stop, progress);
+    let written = stream(request, drawing, &partial, stop, progress);
     if !matches!(written, Ok(Some(_))) {
         // The first error is the one to tell; a partial file that cannot be removed does no harm.
         let _ = fs::remove_file(&partial);
@@ -117,18 +148,19 @@ fn write_samples(
 
 fn stream(
     request: &SampleRequest,
-    sampler: &dyn Sampler,
-    labels: Labels,
+    drawing: &Drawing<'_>,
     path: &Path,
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<ImageBatch>, WorkbenchError> {
     let file = |error: io::Error| FileError::io(path)(error);
+    let &Drawing { sampler, labels, quantisation, seed, .. } = drawing;
     let (shape, count) = (sampler.shape(), request.count);
     let batch = batch(request, shape);
     let mut archive = NpzWriter::new(BufWriter::new(File::create(path).map_err(file)?));
     let sides = [count, shape.height, shape.width, shape.channels];
-    let mut images = archive.array("arr_0", Element::U8, &sides).map_err(file)?;
+    let element = if quantisation.is_some() { Element::U8 } else { Element::F32 };
+    let mut images = archive.array("arr_0", element, &sides).map_err(file)?;
     let wanted = picture::wanted(shape, GRID.min(count)).unwrap_or(0);
     let mut shown: Vec<(Option<u32>, ImageBatch)> = Vec::new();
     progress.phase("samples", count as u64);
@@ -136,11 +168,26 @@ fn stream(
         if stop.is_requested() {
             return Ok(None);
         }
-        let seeds = seeds(request, first, batch);
+        let seeds = seeds(seed, first..count.min(first.saturating_add(batch)));
         let drawn =
             sampler.sample(&seeds).map_err(|error| WorkbenchError::failed("drawing images", error))?;
-        let pixels: Vec<u8> = drawn.values().iter().map(|&value| to_u8_truncated(value)).collect();
-        images.write(&pixels).map_err(file)?;
+        if let Some(value) = drawn.values().iter().find(|value| !value.is_finite()) {
+            let reason = format!("the model gave {value} for an image of those from number {first}");
+            return Err(WorkbenchError::failed("drawing images", reason));
+        }
+        let drawn = match quantisation {
+            Some(rule) => {
+                let pixels: Vec<u8> = drawn.values().iter().map(|&value| rule.pixel(value)).collect();
+                images.write(&pixels).map_err(file)?;
+                let values = pixels.into_iter().map(from_u8).collect();
+                ImageBatch::new(shape, values).expect("as many pixels as values")
+            }
+            None => {
+                let bytes: Vec<u8> = drawn.values().iter().flat_map(|value| value.to_le_bytes()).collect();
+                images.write(&bytes).map_err(file)?;
+                drawn
+            }
+        };
         for (index, &seed) in seeds.iter().enumerate().take(wanted.saturating_sub(shown.len())) {
             shown.push((labels.of(&[seed]).pop(), drawn.slice(index..index + 1)));
         }
@@ -150,13 +197,17 @@ fn stream(
     if labels != Labels::None {
         let mut classes = archive.array("arr_1", Element::I64, &[count]).map_err(file)?;
         for first in (0..count).step_by(batch) {
-            let of_batch = labels.of(&seeds(request, first, batch));
+            let of_batch = labels.of(&seeds(seed, first..count.min(first.saturating_add(batch))));
             let bytes: Vec<u8> =
                 of_batch.into_iter().flat_map(|class| i64::from(class).to_le_bytes()).collect();
             classes.write(&bytes).map_err(file)?;
         }
         classes.finish().map_err(file)?;
     }
+    let card = drawing.card().to_json();
+    let mut text = archive.array(SamplesCard::ARRAY, Element::U8, &[card.len()]).map_err(file)?;
+    text.write(&card).map_err(file)?;
+    text.finish().map_err(file)?;
     let file_of = |out: BufWriter<File>| out.into_inner().map_err(io::IntoInnerError::into_error);
     archive.finish().and_then(file_of).and_then(|out| out.sync_all()).map_err(file)?;
     progress.finish_phase();
@@ -166,8 +217,7 @@ fn stream(
     Ok(Some(sheet))
 }
 
-/// The seeds of the batch that begins with image `first`.
-fn seeds(request: &SampleRequest, first: usize, batch: usize) -> Vec<u64> {
-    let end = request.count.min(first.saturating_add(batch));
-    (first..end).map(|index| derive_seed(request.seed, index as u64)).collect()
+/// The seeds of some images.
+fn seeds(seed: u64, images: Range<usize>) -> Vec<u64> {
+    images.map(|index| derive_seed(seed, index as u64)).collect()
 }

@@ -3,7 +3,7 @@
 //!
 //! Deliberately absent: editing and the search for times, which need to know where trajectories end.
 
-use crate::drawing::{Drawn, Evaluations, SampleRequest, check_counts, draw};
+use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, check_counts, draw};
 use crate::error::WorkbenchError;
 use crate::request::pick;
 use cm_experiment::Trained;
@@ -53,5 +53,14 @@ pub(crate) fn sample_jumps(
     let student = trained.student(average);
     let config = StudentSamplerConfig::Jumps(JumpsConfig { steps });
     let sampler = trained.sampler(&student, &config, labels)?;
-    draw(request, sampler.as_ref(), labels, stop, progress)
+    let (quantisation, seed) = trained.delivery();
+    let drawing = Drawing {
+        sampler: sampler.as_ref(),
+        name: config.name(),
+        model: format!("{}, weights {}", trained.run().name(), names[average]),
+        labels,
+        quantisation: request.quantisation.or(quantisation),
+        seed: request.seed.unwrap_or(seed),
+    };
+    draw(request, &drawing, stop, progress)
 }

@@ -1,7 +1,7 @@
 //! Images drawn from a trained model: one that knows where trajectories end in several steps, one that jumps as it
 //! was trained to.
 
-use crate::drawing::{Drawn, Evaluations, SampleRequest, check_counts, draw};
+use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, check_counts, draw};
 use crate::error::WorkbenchError;
 use crate::jumping::sample_jumps;
 use crate::model::Model;
@@ -9,7 +9,8 @@ use crate::request::{Chosen, checked_levels};
 use cm_diffusion::{Multistep, NumLevels, Sigma};
 use cm_experiment::Trained;
 use cm_host::{Progress, StopFlag};
-use cm_study::{Problems, WeightsCard};
+use cm_image::Quantisation;
+use cm_study::{MultistepConfig, Problems, StudentSamplerConfig, WeightsCard};
 
 /// Draws images. They go to the disk batch by batch; asked to stop, it leaves no file and returns nothing.
 ///
@@ -38,9 +39,26 @@ pub fn sample(
     problems.check()?;
     let model = chosen.model.function(chosen.average);
     let (shape, range, labels) = (chosen.model.shape(), chosen.model.range(), chosen.labels);
+    let as_levels: Vec<f32> = times.iter().map(|level| level.get()).collect();
+    let name = match as_levels.is_empty() {
+        true => StudentSamplerConfig::OneStep,
+        false => StudentSamplerConfig::Multistep(MultistepConfig { times: as_levels, clip: request.clip }),
+    };
     let sampler = Multistep::new(&model, shape, range, times, request.clip, labels)
         .map_err(|error| WorkbenchError::failed("the sampler", error))?;
-    draw(request, &sampler, labels, stop, progress)
+    let ((quantisation, seed), of) = match &chosen.model {
+        Model::Run(trained) => (trained.delivery(), trained.run().name()),
+        Model::File(_) => ((Some(Quantisation::default()), 0), path.display().to_string()),
+    };
+    let drawing = Drawing {
+        sampler: &sampler,
+        name: name.name(),
+        model: format!("{of}, weights {}", chosen.model.averages()[chosen.average]),
+        labels,
+        quantisation: request.quantisation.or(quantisation),
+        seed: request.seed.unwrap_or(seed),
+    };
+    draw(request, &drawing, stop, progress)
 }
 
 /// Most evaluations by their number: the levels between them are worked out at once.

@@ -71,14 +71,14 @@ pub fn search_times(
         progress.phase(&format!("{}: {name}", trained.run().name()), samples as u64);
         let mut before = 0;
         let seed = trained.seeds().sample;
-        let report = evaluate(&reference, sampler.as_ref(), samples, seed, &mut |drawn, _| {
+        let scores = evaluate(&reference, sampler.as_ref(), samples, seed, &mut |drawn, _| {
             progress.advance((drawn - before) as u64, None);
             before = drawn;
             ControlFlow::Continue(())
         })
         .map_err(|error| WorkbenchError::failed(format!("the evaluation of {name}"), error))?;
         progress.finish_phase();
-        let value = report.scores.first().map_or(f64::NAN, |score| score.value);
+        let value = scores.first().map_or(f64::NAN, |score| score.value);
         progress.note(&format!("{name}: {}", number(value, value)));
         Ok(value)
     };

@@ -4,6 +4,8 @@
 //! computed once, in [`Reference::new`], and serves any number of samplers. Everything that can be refused (a
 //! metric without what it needs, too few images) is refused before the first image is drawn.
 
+#[cfg(test)]
+mod delivered;
 mod reference;
 mod scoring;
 #[cfg(test)]
@@ -11,9 +13,8 @@ mod tests;
 
 pub use reference::{ExactEndpoint, ExactModes, Judges, Reference};
 
-use crate::features::{Classifier, FeatureExtractor, FeatureMatrix, not_finite};
-use crate::metric::classification::Classification;
-use crate::metric::exact::ModeShares;
+use crate::comparison::ComparisonError;
+use crate::features::not_finite;
 use crate::metric::{MetricConfig, MetricConfigError, MetricError, MetricKind, Needs};
 use crate::report::Score;
 use cm_diffusion::noise::batch_noise;
@@ -95,31 +96,9 @@ pub enum EvaluationError {
         /// Why.
         source: MetricError,
     },
-    /// Features could not be prepared for the metrics.
-    #[error("features: {0}")]
-    Features(#[source] MetricError),
-}
-
-/// Scores of a set of images, and what lies behind them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EvaluationReport {
-    /// One or more scores for each metric, in the order in which the metrics were asked for.
-    pub scores: Vec<Score>,
-    /// Behind the scores.
-    pub details: Details,
-    /// The images that were scored.
-    pub images: ImageBatch,
-}
-
-/// What lies behind scores, for those who look closer.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Details {
-    /// The classifier's verdict, if a metric asked for it: flags and class of each image, shares of classes.
-    pub classification: Option<Classification>,
-    /// The shares of modes, if a metric asked for them.
-    pub modes: Option<ModeShares>,
-    /// The error of each image against its exact endpoint, if a metric asked for it.
-    pub endpoint_errors: Option<Vec<f64>>,
+    /// A metric on features or classes failed.
+    #[error(transparent)]
+    Comparison(#[from] ComparisonError),
 }
 
 /// The seeds of the images of a run: [`derive_seed`] of `seed` and the image's number.
@@ -155,8 +134,8 @@ pub fn draw(
     Ok(images)
 }
 
-/// Draws `samples` images ([`image_seeds`] of `seed`) and scores them; `progress(drawn, of)` is called as they come
-/// and may break off.
+/// Draws `samples` images ([`image_seeds`] of `seed`), makes of them what is delivered ([`Reference::new`]'s rule), and
+/// scores them; `progress(drawn, of)` is called as they come and may break off.
 ///
 /// The same seed and number of samples give the same noise to every sampler, so that their scores compare.
 ///
@@ -168,11 +147,12 @@ pub fn evaluate(
     samples: usize,
     seed: u64,
     progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
-) -> Result<EvaluationReport, EvaluationError> {
+) -> Result<Vec<Score>, EvaluationError> {
     reference.check(sampler.shape(), samples)?;
     let seeds = image_seeds(seed, samples);
     let images = draw(sampler, &seeds, reference.config().batch, progress)?;
-    reference.score(images, Some(&seeds))
+    check_finite(&images, "samples")?;
+    reference.score(&reference.delivered(images), Some(&seeds))
 }
 
 /// The scores of held-out data, such as the test split against a reference of the training split: what a model that
@@ -180,8 +160,9 @@ pub fn evaluate(
 ///
 /// # Errors
 /// As [`Reference::score`].
-pub fn floor(reference: &Reference, held_out: ImageBatch) -> Result<EvaluationReport, EvaluationError> {
-    reference.score(held_out, None)
+pub fn floor(reference: &Reference, held_out: ImageBatch) -> Result<Vec<Score>, EvaluationError> {
+    check_finite(&held_out, "samples")?;
+    reference.score(&reference.as_data(held_out), None)
 }
 
 /// Refuses fewer images than some metric needs.
@@ -222,48 +203,6 @@ fn check_answer(
 /// Ranges of at most `batch` images.
 fn batches(count: usize, batch: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count).step_by(batch).map(move |from| from..(from + batch).min(count))
-}
-
-/// The features of all images, by batches.
-fn extract(
-    extractor: &dyn FeatureExtractor,
-    images: &ImageBatch,
-    batch: usize,
-) -> Result<FeatureMatrix, EvaluationError> {
-    by_batches("feature extractor", extractor.dim(), images, batch, &|part| extractor.features(part))
-}
-
-/// The classifier's verdict on all images, by batches.
-fn classify(
-    classifier: &dyn Classifier,
-    images: &ImageBatch,
-    config: &MetricConfig,
-    kind: MetricKind,
-) -> Result<Classification, EvaluationError> {
-    let of_batch = |part: &ImageBatch| classifier.probabilities(part);
-    let rows = by_batches("classifier", classifier.classes(), images, config.batch, &of_batch)?;
-    Classification::new(&rows, config.confidence).map_err(|source| EvaluationError::Metric { kind, source })
-}
-
-/// Rows of `cols` numbers for all images, by batches.
-fn by_batches(
-    what: &'static str,
-    cols: usize,
-    images: &ImageBatch,
-    batch: usize,
-    rows_of: &dyn Fn(&ImageBatch) -> Result<FeatureMatrix, ModelError>,
-) -> Result<FeatureMatrix, EvaluationError> {
-    let mut rows = FeatureMatrix::new(cols, Vec::new()).map_err(|_| EvaluationError::Answer {
-        what,
-        given: (images.count(), 0),
-        expected: (images.count(), 1),
-    })?;
-    for range in batches(images.count(), batch) {
-        let part = rows_of(&images.slice(range.clone()))?;
-        check_answer(what, (part.rows(), part.cols()), (range.len(), cols))?;
-        rows.append(&part);
-    }
-    Ok(rows)
 }
 
 /// Where the noise of each seed should end, by batches.

@@ -1,22 +1,18 @@
 //! What samples are compared with, prepared once.
 
-use super::{EvaluationError, check_count, check_finite, classify, extract};
-use crate::features::{Classifier, FeatureExtractor};
-use crate::metric::frechet::FrechetSide;
-use crate::metric::precision_recall::Manifold;
-use crate::metric::{FeatureScaling, MetricConfig, MetricKind, Needs, Points};
-use crate::statistics::{Standardiser, Statistics};
+use super::{EvaluationError, batches, check_count, check_finite};
+use crate::comparison::{SetCollector, SetMetric, SetPart, SetReference, SetSummary};
+use crate::features::ActivationExtractor;
+use crate::metric::{FeatureScaling, MetricConfig, MetricKind, Needs};
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{ConsistencyFunction, Sigma};
-use cm_image::{ImageBatch, ImageShape};
+use cm_image::{ImageBatch, ImageShape, Quantisation};
 
 /// What judges samples beside the reference images; each metric says which of these it [needs](MetricKind::needs).
 #[derive(Clone, Copy, Default)]
 pub struct Judges<'a> {
-    /// Makes the features that are compared.
-    pub extractor: Option<&'a dyn FeatureExtractor>,
-    /// Recognises samples.
-    pub classifier: Option<&'a dyn Classifier>,
+    /// Makes the features that are compared, and recognises samples if it knows classes.
+    pub extractor: Option<&'a dyn ActivationExtractor>,
     /// Knows where each noise should end.
     pub endpoint: Option<ExactEndpoint<'a>>,
     /// Knows the modes.
@@ -47,20 +43,14 @@ pub struct Reference<'a> {
     pub(super) config: MetricConfig,
     pub(super) judges: Judges<'a>,
     pub(super) images: ImageBatch,
-    pub(super) features: Option<FeatureReference>,
-    pub(super) class_shares: Option<Vec<f64>>,
-}
-
-/// The reference's side of the metrics on features.
-pub(super) struct FeatureReference {
-    pub(super) standardiser: Option<Standardiser>,
-    pub(super) frechet: Option<FrechetSide>,
-    pub(super) points: Points,
-    pub(super) manifold: Option<Manifold>,
+    pub(super) sets: Option<SetReference>,
+    quantisation: Option<Quantisation>,
 }
 
 impl<'a> Reference<'a> {
-    /// Prepares to score sets of images by `kinds` against reference `images`.
+    /// Prepares to score sets of images by `kinds` against reference `images`. With a `quantisation`, what is scored is
+    /// what is delivered: samples become 8-bit pixels by that rule, data by [`Quantisation::Round`] (which changes
+    /// nothing of data that were 8-bit pixels). None: for points, which are not pictures.
     ///
     /// # Errors
     /// [`EvaluationError`] if the settings are wrong, a metric is repeated or lacks what it needs, there are too
@@ -68,6 +58,7 @@ impl<'a> Reference<'a> {
     pub fn new(
         kinds: &[MetricKind],
         config: &MetricConfig,
+        quantisation: Option<Quantisation>,
         images: ImageBatch,
         judges: Judges<'a>,
     ) -> Result<Self, EvaluationError> {
@@ -85,20 +76,20 @@ impl<'a> Reference<'a> {
         }
         check_count(kinds, config, "reference images", images.count())?;
         check_finite(&images, "reference images")?;
-        let wants = |wanted: &[MetricKind]| kinds.iter().any(|kind| wanted.contains(kind));
-        let features = match judges.extractor {
-            Some(extractor) if kinds.iter().any(|kind| kind.needs() == Needs::Features) => {
-                Some(FeatureReference::new(extractor, &images, config, &wants)?)
+        let of_sets: Vec<SetMetric> = kinds.iter().filter_map(|&kind| set_metric(kind)).collect();
+        let mut reference =
+            Self { kinds: kinds.to_vec(), config: config.clone(), judges, images, sets: None, quantisation };
+        reference.images = reference.as_data(reference.images.clone());
+        if !of_sets.is_empty() {
+            let mut parts: Vec<SetPart> = of_sets.iter().filter_map(|metric| metric.needs().1).collect();
+            if config.scaling == FeatureScaling::Standardised {
+                parts.push(SetPart::Statistics);
             }
-            _ => None,
-        };
-        let class_shares = match judges.classifier {
-            Some(classifier) if wants(&[MetricKind::ClassHistogram]) => {
-                Some(classify(classifier, &images, config, MetricKind::ClassHistogram)?.shares)
+            if let Some(summary) = reference.summary(&reference.images, &parts)? {
+                reference.sets = Some(SetReference::new(&of_sets, summary, config)?);
             }
-            _ => None,
-        };
-        Ok(Self { kinds: kinds.to_vec(), config: config.clone(), judges, images, features, class_shares })
+        }
+        Ok(reference)
     }
 
     /// The metrics, in the order of their scores.
@@ -116,6 +107,37 @@ impl<'a> Reference<'a> {
         &self.config
     }
 
+    /// Samples as they are delivered.
+    pub(super) fn delivered(&self, images: ImageBatch) -> ImageBatch {
+        match self.quantisation {
+            Some(rule) => rule.delivered(images),
+            None => images,
+        }
+    }
+
+    /// Data as a file of pictures would hold them.
+    pub(super) fn as_data(&self, images: ImageBatch) -> ImageBatch {
+        match self.quantisation {
+            Some(_) => Quantisation::Round.delivered(images),
+            None => images,
+        }
+    }
+
+    /// What the metrics on sets need of some images.
+    pub(super) fn summary(
+        &self,
+        images: &ImageBatch,
+        parts: &[SetPart],
+    ) -> Result<Option<SetSummary>, EvaluationError> {
+        let Some(extractor) = self.judges.extractor else { return Ok(None) };
+        // No metric of a study has splits.
+        let mut collector = SetCollector::new(extractor, parts, images.count().max(1));
+        for range in batches(images.count(), self.config.batch) {
+            collector.push(&images.slice(range))?;
+        }
+        Ok(Some(collector.finish()?))
+    }
+
     /// Refuses another shape, and fewer samples than the metrics need.
     pub(super) fn check(&self, samples: ImageShape, count: usize) -> Result<(), EvaluationError> {
         let reference = self.images.shape();
@@ -131,7 +153,7 @@ impl Judges<'_> {
     fn have(&self, needs: Needs) -> bool {
         match needs {
             Needs::Features => self.extractor.is_some(),
-            Needs::Classifier => self.classifier.is_some(),
+            Needs::Classifier => self.extractor.is_some_and(|extractor| extractor.classes().is_some()),
             Needs::ExactEndpoint => self.endpoint.is_some(),
             Needs::Modes => self.modes.is_some(),
             Needs::Nothing => true,
@@ -139,38 +161,18 @@ impl Judges<'_> {
     }
 }
 
-impl FeatureReference {
-    /// Features of the reference images, and of them what the wanted metrics need.
-    fn new(
-        extractor: &dyn FeatureExtractor,
-        images: &ImageBatch,
-        config: &MetricConfig,
-        wants: &dyn Fn(&[MetricKind]) -> bool,
-    ) -> Result<Self, EvaluationError> {
-        let raw = extract(extractor, images, config.batch)?;
-        let (standardiser, features) = match config.scaling {
-            FeatureScaling::Raw => (None, raw),
-            FeatureScaling::Standardised => {
-                let statistics = Statistics::of(&raw).map_err(EvaluationError::Features)?;
-                let standardiser = Standardiser::new(&statistics);
-                let scaled = standardiser.apply(&raw).map_err(EvaluationError::Features)?;
-                (Some(standardiser), scaled)
-            }
-        };
-        let frechet = if wants(&[MetricKind::Frechet]) {
-            let side = Statistics::of(&features).and_then(|statistics| FrechetSide::new(&statistics));
-            Some(side.map_err(EvaluationError::Features)?)
-        } else {
-            None
-        };
-        let points = Points::new(&features).map_err(EvaluationError::Features)?;
-        let precision = if wants(&[MetricKind::Precision]) { config.neighbours } else { 0 };
-        let density = wants(&[MetricKind::Density, MetricKind::Coverage]);
-        let neighbours = precision.max(if density { config.density_neighbours } else { 0 });
-        let manifold = match neighbours {
-            0 => None,
-            k => Some(Manifold::new(points.clone(), k).map_err(EvaluationError::Features)?),
-        };
-        Ok(Self { standardiser, frechet, points, manifold })
+/// The metric of two sets that a study's metric is, if it is one.
+pub(super) const fn set_metric(kind: MetricKind) -> Option<SetMetric> {
+    match kind {
+        MetricKind::Frechet => Some(SetMetric::Frechet),
+        MetricKind::FrechetExtrapolated => Some(SetMetric::FrechetExtrapolated),
+        MetricKind::Kid => Some(SetMetric::Kid),
+        MetricKind::Precision => Some(SetMetric::Precision),
+        MetricKind::Recall => Some(SetMetric::Recall),
+        MetricKind::Density => Some(SetMetric::Density),
+        MetricKind::Coverage => Some(SetMetric::Coverage),
+        MetricKind::Recognised => Some(SetMetric::Recognised),
+        MetricKind::ClassHistogram => Some(SetMetric::ClassHistogram),
+        MetricKind::EndpointRmse | MetricKind::SlicedWasserstein | MetricKind::ModeWeights => None,
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::features::Pixels;
+use crate::features::{ActivationExtractor, Activations, FeatureMatrix, Pixels};
 use crate::metric::FeatureScaling;
 use cm_diffusion::analytic::{ExactConsistency, GaussianMixture, MixtureConfig};
 use cm_diffusion::{Labels, OneStep, Sigma};
@@ -24,20 +24,33 @@ fn exact() -> ExactConsistency {
     ExactConsistency { mixture: mixture(), sigma_min: sigma(SIGMA_MIN) }
 }
 
-/// Which mode a point belongs to, as a classifier.
+/// The coordinates of a point, and which mode it belongs to.
 struct ModeClassifier(GaussianMixture);
 
-impl Classifier for ModeClassifier {
-    fn classes(&self) -> usize {
-        self.0.components()
+impl ActivationExtractor for ModeClassifier {
+    fn dim(&self) -> usize {
+        self.0.dim()
     }
 
-    fn probabilities(&self, images: &ImageBatch) -> Result<FeatureMatrix, ModelError> {
+    fn spatial_dim(&self) -> Option<usize> {
+        None
+    }
+
+    fn classes(&self) -> Option<usize> {
+        Some(self.0.components())
+    }
+
+    fn activations(&self, images: &ImageBatch) -> Result<Activations, ModelError> {
         let row = |image: &[f32]| {
             let x: Vec<f64> = image.iter().map(|&v| f64::from(v)).collect();
             self.0.responsibilities(&x, 0.1).into_iter().map(|p| p as f32).collect::<Vec<_>>()
         };
-        Ok(FeatureMatrix::new(self.classes(), images.images().flat_map(row).collect()).unwrap())
+        let probabilities = images.images().flat_map(row).collect();
+        Ok(Activations {
+            features: FeatureMatrix::new(self.0.dim(), images.values().to_vec()).unwrap(),
+            spatial: None,
+            probabilities: Some(FeatureMatrix::new(self.0.components(), probabilities).unwrap()),
+        })
     }
 }
 
@@ -85,15 +98,14 @@ impl Bench {
 
     fn judges(&self) -> Judges<'_> {
         Judges {
-            extractor: Some(&self.pixels),
-            classifier: Some(&self.classifier),
+            extractor: Some(&self.classifier),
             endpoint: Some(ExactEndpoint { function: &self.exact, sigma_max: sigma(SIGMA_MAX) }),
             modes: Some(ExactModes { mixture: &self.exact.mixture, sigma_min: sigma(SIGMA_MIN) }),
         }
     }
 
     fn reference(&self, config: &MetricConfig) -> Reference<'_> {
-        Reference::new(&MetricKind::ALL, config, data(0, 500), self.judges()).unwrap()
+        Reference::new(&MetricKind::ALL, config, None, data(0, 500), self.judges()).unwrap()
     }
 
     fn sampler(&self) -> OneStep<'_> {
@@ -111,9 +123,9 @@ fn data(seed: u64, count: usize) -> ImageBatch {
     mixture().sample(&image_seeds(seed, count))
 }
 
-fn value(report: &EvaluationReport, metric: &str) -> f64 {
-    let found = report.scores.iter().find(|score| score.metric == metric);
-    found.unwrap_or_else(|| panic!("no {metric} in {:?}", report.scores)).value
+fn value(scores: &[Score], metric: &str) -> f64 {
+    let found = scores.iter().find(|score| score.metric == metric);
+    found.unwrap_or_else(|| panic!("no {metric} in {scores:?}")).value
 }
 
 #[test]
@@ -143,18 +155,18 @@ fn an_exact_sampler_reaches_the_floor() {
     .unwrap();
     assert_eq!(calls, [(128, 300), (256, 300), (300, 300)]);
 
-    let names: Vec<_> = report.scores.iter().map(|score| score.metric.as_str()).collect();
+    let names: Vec<_> = report.iter().map(|score| score.metric.as_str()).collect();
     let expected: Vec<_> = MetricKind::ALL.iter().flat_map(|kind| kind.names(300)).collect();
     assert_eq!(names, expected);
-    assert!(report.scores.iter().all(|score| score.samples == 300 && score.value.is_finite()));
+    assert!(report.iter().all(|score| score.samples == 300 && score.value.is_finite()));
     let without = |kind: &&MetricKind| **kind != MetricKind::EndpointRmse;
     let expected: Vec<_> = MetricKind::ALL.iter().filter(without).flat_map(|kind| kind.names(300)).collect();
-    assert_eq!(floor.scores.iter().map(|score| score.metric.clone()).collect::<Vec<_>>(), expected);
+    assert_eq!(floor.iter().map(|score| score.metric.clone()).collect::<Vec<_>>(), expected);
 
     assert_eq!(value(&report, "endpoint-rmse-300"), 0.0);
     for report in [&report, &floor] {
         // Standardised features of two dimensions: the distance of two draws is of the order of 2 (1/300 + 1/500).
-        assert!(value(report, "frechet-300") < 0.05, "{:?}", report.scores);
+        assert!(value(report, "frechet-300") < 0.05, "{report:?}");
         assert!(value(report, "kid-300").abs() < 0.1);
         assert!(value(report, "precision-300") > 0.9 && value(report, "recall-300") > 0.85);
         assert!((value(report, "density-300") - 1.0).abs() < 0.15 && value(report, "coverage-300") > 0.85);
@@ -163,11 +175,6 @@ fn an_exact_sampler_reaches_the_floor() {
         assert!(value(report, "sliced-wasserstein-300") < 0.2);
         assert!(value(report, "off-mode-300") <= 1.0 / 300.0);
     }
-    let details = &report.details;
-    assert_eq!(details.endpoint_errors, Some(vec![0.0; 300]));
-    assert_eq!(details.classification.as_ref().unwrap().recognised.len(), 300);
-    assert_eq!(details.modes.as_ref().unwrap().shares.len(), 4);
-    assert_eq!(report.images, bench.sampler().sample(&image_seeds(7, 300)).unwrap());
 }
 
 #[test]
@@ -200,9 +207,14 @@ fn a_collapsed_sampler_is_precise_but_covers_nothing() {
 #[test]
 fn a_sampler_off_by_a_known_shift_has_that_endpoint_error() {
     let bench = Bench::new();
-    let reference =
-        Reference::new(&[MetricKind::EndpointRmse], &MetricConfig::default(), data(0, 1), bench.judges())
-            .unwrap();
+    let reference = Reference::new(
+        &[MetricKind::EndpointRmse],
+        &MetricConfig::default(),
+        None,
+        data(0, 1),
+        bench.judges(),
+    )
+    .unwrap();
     let sampler = bench.sampler();
     let shifted = Draw::new(bench.pixels.shape, |seed, image| {
         let exact = sampler.sample(&[seed]).unwrap();
@@ -223,11 +235,7 @@ fn scores_are_the_same_bits_for_any_batch_and_number_of_threads() {
             let bench = Bench::new();
             let reference = bench.reference(&MetricConfig { batch, ..Default::default() });
             let report = evaluate(&reference, &bench.sampler(), 150, 5, &mut go_on).unwrap();
-            report
-                .scores
-                .iter()
-                .map(|score| (score.value.to_bits(), score.standard_error))
-                .collect::<Vec<_>>()
+            report.iter().map(|score| (score.value.to_bits(), score.standard_error)).collect::<Vec<_>>()
         })
     };
     let first = run(128, 1);
@@ -235,7 +243,7 @@ fn scores_are_the_same_bits_for_any_batch_and_number_of_threads() {
     assert_eq!(first, run(37, 4));
     let reference = bench.reference(&MetricConfig::default());
     let other = evaluate(&reference, &bench.sampler(), 150, 6, &mut go_on).unwrap();
-    assert_ne!(first[0].0, other.scores[0].value.to_bits(), "another seed is another draw");
+    assert_ne!(first[0].0, other[0].value.to_bits(), "another seed is another draw");
 }
 
 #[test]
@@ -245,8 +253,9 @@ fn raw_features_keep_their_unit() {
         let config = MetricConfig { scaling, ..Default::default() };
         let times = |images: ImageBatch| images.map(|value| factor * value);
         let reference =
-            Reference::new(&[MetricKind::Frechet], &config, times(data(0, 50)), bench.judges()).unwrap();
-        floor(&reference, times(data(1, 40))).unwrap().scores[0].value
+            Reference::new(&[MetricKind::Frechet], &config, None, times(data(0, 50)), bench.judges())
+                .unwrap();
+        floor(&reference, times(data(1, 40))).unwrap()[0].value
     };
     let raw = [1.0, 4.0].map(|factor| score(FeatureScaling::Raw, factor));
     let standardised = [1.0, 4.0].map(|factor| score(FeatureScaling::Standardised, factor));
@@ -260,12 +269,12 @@ fn what_cannot_be_scored_is_refused_before_anything_is_drawn() {
     let reference = bench.reference(&MetricConfig::default());
     let never = |shape| Draw::new(shape, |_, _| unreachable!("nothing must be drawn"));
     let error = evaluate(&reference, &never(bench.pixels.shape), 19, 0, &mut go_on).unwrap_err();
-    assert_eq!(error.to_string(), "19 samples for Kid, which needs at least 20");
+    assert_eq!(error.to_string(), "19 samples for FrechetExtrapolated, which needs at least 30");
     let error = evaluate(&reference, &never(ImageShape::vector(3)), 100, 0, &mut go_on).unwrap_err();
     assert!(matches!(error, EvaluationError::Shape { .. }), "{error}");
 
     let new = |kinds: &[MetricKind], config: &MetricConfig, count, judges| {
-        Reference::new(kinds, config, data(0, count), judges).err().unwrap()
+        Reference::new(kinds, config, None, data(0, count), judges).err().unwrap()
     };
     let default = MetricConfig::default();
     let twice = new(&[MetricKind::Frechet, MetricKind::Frechet], &default, 9, bench.judges());
@@ -296,7 +305,8 @@ fn broken_samples_are_counted_and_the_first_is_named() {
     let error = evaluate(&reference, &sampler, 50, 0, &mut go_on).unwrap_err();
     assert_eq!(error.to_string(), "2 of 50 samples hold infinite or NaN values, the first is number 12");
     let infinite = data(0, 30).map(|_| f32::INFINITY);
-    let error = Reference::new(&[], &MetricConfig::default(), infinite, Judges::default()).err().unwrap();
+    let error =
+        Reference::new(&[], &MetricConfig::default(), None, infinite, Judges::default()).err().unwrap();
     assert!(matches!(
         error,
         EvaluationError::NotFinite { what: "reference images", images: 30, first: 0, .. }
@@ -305,14 +315,20 @@ fn broken_samples_are_counted_and_the_first_is_named() {
 
 #[test]
 fn answers_of_the_wrong_size_are_refused() {
-    /// Claims one feature more than it gives.
-    struct Short(Pixels);
-    impl FeatureExtractor for Short {
+    /// Claims one feature more than it gives, or gives one row too few.
+    struct Short(Pixels, bool);
+    impl ActivationExtractor for Short {
         fn dim(&self) -> usize {
-            self.0.dim() + 1
+            self.0.dim() + usize::from(self.1)
         }
-        fn features(&self, images: &ImageBatch) -> Result<FeatureMatrix, ModelError> {
-            self.0.features(images)
+        fn spatial_dim(&self) -> Option<usize> {
+            None
+        }
+        fn classes(&self) -> Option<usize> {
+            None
+        }
+        fn activations(&self, images: &ImageBatch) -> Result<Activations, ModelError> {
+            self.0.activations(&images.slice(usize::from(!self.1)..images.count()))
         }
     }
     /// Draws one image whatever it is asked for.
@@ -329,13 +345,18 @@ fn answers_of_the_wrong_size_are_refused() {
         }
     }
     let bench = Bench::new();
-    let short = Short(bench.pixels);
-    let judges = Judges { extractor: Some(&short), ..Default::default() };
     let config = MetricConfig::default();
-    let error = Reference::new(&[MetricKind::Frechet], &config, data(0, 9), judges).err().unwrap();
-    assert!(matches!(error, EvaluationError::Answer { what: "feature extractor", .. }), "{error}");
+    for (of_columns, told) in [
+        (true, "2 features in a row, but 3 in the rows compared with"),
+        (false, "8 rows are compared one by one with 9"),
+    ] {
+        let short = Short(bench.pixels, of_columns);
+        let judges = Judges { extractor: Some(&short), ..Default::default() };
+        let error = Reference::new(&[MetricKind::Frechet], &config, None, data(0, 9), judges).err().unwrap();
+        assert_eq!(error.to_string(), told);
+    }
     let reference = bench.reference(&config);
     let error = evaluate(&reference, &One(bench.pixels.shape), 30, 0, &mut go_on).unwrap_err();
     assert!(matches!(error, EvaluationError::Answer { given: (1, 2), expected: (30, 2), .. }), "{error}");
-    assert!(reference.score(data(0, 30), Some(&[1, 2])).is_err(), "one seed for each image");
+    assert!(reference.score(&data(0, 30), Some(&[1, 2])).is_err(), "one seed for each image");
 }

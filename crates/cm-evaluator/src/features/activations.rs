@@ -1,6 +1,6 @@
-//! What a published evaluator takes from images in one pass: features, features with their place, classes.
+//! What is taken from images in one pass: features, features with their place, classes.
 
-use super::{Classifier, FeatureExtractor, FeatureMatrix, NetworkJudge, Pixels};
+use super::FeatureMatrix;
 use cm_diffusion::ModelError;
 use cm_image::ImageBatch;
 
@@ -11,7 +11,7 @@ pub struct Activations {
     pub features: FeatureMatrix,
     /// Features that keep their place in the image, for sFID.
     pub spatial: Option<FeatureMatrix>,
-    /// Class probabilities, for the inception score.
+    /// Class probabilities: not negative, with sum 1.
     pub probabilities: Option<FeatureMatrix>,
 }
 
@@ -28,44 +28,4 @@ pub trait ActivationExtractor {
     /// # Errors
     /// [`ModelError`] if the images do not fit or the model behind fails.
     fn activations(&self, images: &ImageBatch) -> Result<Activations, ModelError>;
-}
-
-impl ActivationExtractor for Pixels {
-    fn dim(&self) -> usize {
-        FeatureExtractor::dim(self)
-    }
-
-    fn spatial_dim(&self) -> Option<usize> {
-        None
-    }
-
-    fn classes(&self) -> Option<usize> {
-        None
-    }
-
-    fn activations(&self, images: &ImageBatch) -> Result<Activations, ModelError> {
-        Ok(Activations { features: self.features(images)?, spatial: None, probabilities: None })
-    }
-}
-
-impl ActivationExtractor for NetworkJudge {
-    fn dim(&self) -> usize {
-        FeatureExtractor::dim(self)
-    }
-
-    fn spatial_dim(&self) -> Option<usize> {
-        None
-    }
-
-    fn classes(&self) -> Option<usize> {
-        Some(Classifier::classes(self))
-    }
-
-    fn activations(&self, images: &ImageBatch) -> Result<Activations, ModelError> {
-        Ok(Activations {
-            features: self.features(images)?,
-            spatial: None,
-            probabilities: Some(self.probabilities(images)?),
-        })
-    }
 }

@@ -1,6 +1,6 @@
-//! What images are compared by: rows of numbers, one row for each image, and the traits that make them.
+//! What images are compared by: rows of numbers, one row for each image, and the trait that makes them.
 //!
-//! Deliberately absent: training. A classifier arrives with its weights, or appears as a trait.
+//! Deliberately absent: training. A classifier arrives with its weights.
 
 mod activations;
 mod inception;
@@ -11,9 +11,6 @@ pub use activations::{ActivationExtractor, Activations};
 pub use inception::{InceptionJudge, InceptionResize};
 pub use network::NetworkJudge;
 pub use pixels::Pixels;
-
-use cm_diffusion::ModelError;
-use cm_image::ImageBatch;
 
 /// One row of `cols` features for each image, row after row, `f32`.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,30 +91,6 @@ pub(crate) fn not_finite(values: &[f32], cols: usize) -> Option<(usize, usize)> 
         .map(|(index, _)| index);
     let first = bad.next()?;
     Some((1 + bad.count(), first))
-}
-
-/// Images to features. The features of an image must not depend on the others of its batch.
-pub trait FeatureExtractor {
-    /// The number of features of an image, at least 1.
-    fn dim(&self) -> usize;
-
-    /// One row of [`dim`](Self::dim) features for each image.
-    ///
-    /// # Errors
-    /// [`ModelError`] if the images do not fit or the model behind fails.
-    fn features(&self, images: &ImageBatch) -> Result<FeatureMatrix, ModelError>;
-}
-
-/// Images to class probabilities. The probabilities of an image must not depend on the others of its batch.
-pub trait Classifier {
-    /// The number of classes, at least 1.
-    fn classes(&self) -> usize;
-
-    /// One row of [`classes`](Self::classes) probabilities for each image: not negative, with sum 1.
-    ///
-    /// # Errors
-    /// [`ModelError`] if the images do not fit or the model behind fails.
-    fn probabilities(&self, images: &ImageBatch) -> Result<FeatureMatrix, ModelError>;
 }
 
 #[cfg(test)]

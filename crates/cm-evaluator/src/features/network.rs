@@ -1,6 +1,6 @@
 //! A trained classifier as a judge: its features and its verdicts.
 
-use super::{Classifier, FeatureExtractor, FeatureMatrix};
+use super::{ActivationExtractor, Activations, FeatureMatrix};
 use cm_diffusion::ModelError;
 use cm_image::{ImageBatch, ImageShape};
 use cm_network::feature_net::{self, ClassifierOutput};
@@ -82,30 +82,35 @@ impl NetworkJudge {
     }
 }
 
-impl FeatureExtractor for NetworkJudge {
+impl ActivationExtractor for NetworkJudge {
     fn dim(&self) -> usize {
         self.network.features()
     }
 
-    fn features(&self, images: &ImageBatch) -> Result<FeatureMatrix, ModelError> {
-        let values = self.output(images)?.features.values().to_vec();
-        FeatureMatrix::new(self.dim(), values).map_err(|error| ModelError::Other(error.into()))
-    }
-}
-
-impl Classifier for NetworkJudge {
-    fn classes(&self) -> usize {
-        self.network.classes()
+    fn spatial_dim(&self) -> Option<usize> {
+        None
     }
 
-    fn probabilities(&self, images: &ImageBatch) -> Result<FeatureMatrix, ModelError> {
-        let mut values = self.output(images)?.logits.values().to_vec();
-        for row in values.chunks_exact_mut(self.network.classes()) {
+    fn classes(&self) -> Option<usize> {
+        Some(self.network.classes())
+    }
+
+    fn activations(&self, images: &ImageBatch) -> Result<Activations, ModelError> {
+        let output = self.output(images)?;
+        let mut probabilities = output.logits.values().to_vec();
+        for row in probabilities.chunks_exact_mut(self.network.classes()) {
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             row.iter_mut().for_each(|value| *value = libm::expf(*value - largest));
             let sum: f32 = row.iter().sum();
             row.iter_mut().for_each(|value| *value /= sum);
         }
-        FeatureMatrix::new(self.network.classes(), values).map_err(|error| ModelError::Other(error.into()))
+        let matrix = |cols: usize, values: Vec<f32>| {
+            FeatureMatrix::new(cols, values).map_err(|error| ModelError::Other(error.into()))
+        };
+        Ok(Activations {
+            features: matrix(self.network.features(), output.features.values().to_vec())?,
+            spatial: None,
+            probabilities: Some(matrix(self.network.classes(), probabilities)?),
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! The values themselves as features.
 
-use super::{FeatureExtractor, FeatureMatrix};
+use super::{ActivationExtractor, Activations, FeatureMatrix};
 use cm_diffusion::ModelError;
 use cm_image::{ImageBatch, ImageShape};
 
@@ -11,17 +11,26 @@ pub struct Pixels {
     pub shape: ImageShape,
 }
 
-impl FeatureExtractor for Pixels {
+impl ActivationExtractor for Pixels {
     fn dim(&self) -> usize {
         self.shape.len()
     }
 
-    fn features(&self, images: &ImageBatch) -> Result<FeatureMatrix, ModelError> {
+    fn spatial_dim(&self) -> Option<usize> {
+        None
+    }
+
+    fn classes(&self) -> Option<usize> {
+        None
+    }
+
+    fn activations(&self, images: &ImageBatch) -> Result<Activations, ModelError> {
         if images.shape() != self.shape {
             return Err(ModelError::Shape { given: images.shape(), expected: self.shape });
         }
-        FeatureMatrix::new(self.dim(), images.values().to_vec())
-            .map_err(|error| ModelError::Other(Box::new(error)))
+        let features = FeatureMatrix::new(self.dim(), images.values().to_vec())
+            .map_err(|error| ModelError::Other(Box::new(error)))?;
+        Ok(Activations { features, spatial: None, probabilities: None })
     }
 }
 
@@ -33,7 +42,7 @@ mod tests {
     fn pixels_are_features_and_other_shapes_are_refused() {
         let pixels = Pixels { shape: ImageShape::new(1, 2, 1) };
         let images = ImageBatch::new(pixels.shape, vec![1.0, 2.0, 3.0, 4.0]).unwrap();
-        assert_eq!(pixels.features(&images).unwrap().row(1), [3.0, 4.0]);
-        assert!(pixels.features(&ImageBatch::zeros(ImageShape::vector(2), 1)).is_err());
+        assert_eq!(pixels.activations(&images).unwrap().features.row(1), [3.0, 4.0]);
+        assert!(pixels.activations(&ImageBatch::zeros(ImageShape::vector(2), 1)).is_err());
     }
 }

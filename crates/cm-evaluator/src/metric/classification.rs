@@ -8,32 +8,36 @@ use crate::features::FeatureMatrix;
 /// How far the sum of a row of probabilities may be from 1: `f32` rounding over a thousand classes.
 const SUM_TOLERANCE: f64 = 1e-3;
 
-/// A classifier's verdict on a set of images.
+/// A classifier's verdict on a set of images, fed a few rows of class probabilities at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classification {
-    /// For each image, whether its largest probability reaches the confidence asked for.
-    pub recognised: Vec<bool>,
-    /// For each image, its most probable class (the first of equals).
-    pub classes: Vec<usize>,
-    /// The share of images of each class; sums to 1.
-    pub shares: Vec<f64>,
+    /// For each image, its largest probability.
+    largest: Vec<f32>,
+    /// The number of images of each class: an image's is its most probable one, the first of equals.
+    counts: Vec<usize>,
 }
 
 impl Classification {
-    /// The verdict from class probabilities, one row for each image.
+    /// No images yet, of `classes` probabilities each.
+    ///
+    /// # Panics
+    /// If `classes` is 0.
+    pub fn new(classes: usize) -> Self {
+        assert!(classes > 0, "a row of probabilities has classes");
+        Self { largest: Vec::new(), counts: vec![0; classes] }
+    }
+
+    /// Adds images by their class probabilities, one row for each.
     ///
     /// # Errors
-    /// [`MetricError::TooFew`] without rows; [`MetricError::NotFinite`]; [`MetricError::NotProbabilities`] if a row
-    /// has a negative value or a sum other than 1.
-    pub fn new(probabilities: &FeatureMatrix, confidence: f32) -> Result<Self, MetricError> {
-        let rows = probabilities.rows();
-        if rows == 0 {
-            return Err(MetricError::TooFew { what: "images to classify", given: 0, needed: 1 });
+    /// [`MetricError::Columns`] for another number of classes, [`MetricError::NotFinite`],
+    /// [`MetricError::NotProbabilities`] if a row has a negative value or a sum other than 1; then nothing is added.
+    pub fn push(&mut self, probabilities: &FeatureMatrix) -> Result<(), MetricError> {
+        if probabilities.cols() != self.counts.len() {
+            return Err(MetricError::Columns { given: probabilities.cols(), expected: self.counts.len() });
         }
         check_probabilities(probabilities)?;
-        let (mut recognised, mut classes) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        let mut counts = vec![0usize; probabilities.cols()];
-        for row in 0..rows {
+        for row in 0..probabilities.rows() {
             let values = probabilities.row(row);
             let mut class = 0;
             for (other, &p) in values.iter().enumerate() {
@@ -41,17 +45,36 @@ impl Classification {
                     class = other;
                 }
             }
-            recognised.push(values[class] >= confidence);
-            classes.push(class);
-            counts[class] += 1;
+            self.largest.push(values[class]);
+            self.counts[class] += 1;
         }
-        let shares = counts.into_iter().map(|count| count as f64 / rows as f64).collect();
-        Ok(Self { recognised, classes, shares })
+        Ok(())
     }
 
-    /// The share of images recognised and its binomial standard error.
-    pub fn share_recognised(&self) -> (f64, f64) {
-        share(self.recognised.iter().filter(|&&yes| yes).count(), self.recognised.len())
+    /// The share of images of each class; sums to 1.
+    ///
+    /// # Errors
+    /// [`MetricError::TooFew`] without images.
+    pub fn shares(&self) -> Result<Vec<f64>, MetricError> {
+        let of = self.some()? as f64;
+        Ok(self.counts.iter().map(|&count| count as f64 / of).collect())
+    }
+
+    /// The share of images whose largest probability is at least `confidence`, and its binomial standard error.
+    ///
+    /// # Errors
+    /// [`MetricError::TooFew`] without images.
+    pub fn share_recognised(&self, confidence: f32) -> Result<(f64, f64), MetricError> {
+        let of = self.some()?;
+        Ok(share(self.largest.iter().filter(|&&p| p >= confidence).count(), of))
+    }
+
+    /// The number of images, at least 1.
+    fn some(&self) -> Result<usize, MetricError> {
+        match self.largest.len() {
+            0 => Err(MetricError::TooFew { what: "images to classify", given: 0, needed: 1 }),
+            count => Ok(count),
+        }
     }
 }
 
@@ -98,26 +121,32 @@ pub fn total_variation(a: &[f64], b: &[f64]) -> Result<f64, MetricError> {
 mod tests {
     use super::*;
 
-    fn verdict(values: &[f32], confidence: f32) -> Result<Classification, MetricError> {
-        Classification::new(&FeatureMatrix::new(2, values.to_vec()).unwrap(), confidence)
+    fn verdict(values: &[f32]) -> Result<Classification, MetricError> {
+        let mut verdict = Classification::new(2);
+        for rows in values.chunks(4) {
+            verdict.push(&FeatureMatrix::new(2, rows.to_vec()).unwrap())?;
+        }
+        Ok(verdict)
     }
 
     #[test]
     fn confidence_classes_and_shares() {
-        let v = verdict(&[0.9, 0.1, 0.2, 0.8, 0.5, 0.5, 0.05, 0.95], 0.9).unwrap();
-        assert_eq!(v.recognised, [true, false, false, true]);
-        assert_eq!(v.classes, [0, 1, 0, 1]);
-        assert_eq!(v.shares, [0.5, 0.5]);
-        assert_eq!(v.share_recognised(), (0.5, 0.25));
+        let v = verdict(&[0.9, 0.1, 0.2, 0.8, 0.5, 0.5, 0.05, 0.95]).unwrap();
+        assert_eq!(v.shares().unwrap(), [0.5, 0.5]);
+        assert_eq!(v.share_recognised(0.9), Ok((0.5, 0.25)));
+        assert_eq!(v.share_recognised(0.5), Ok((1.0, 0.0)));
     }
 
     #[test]
     fn what_is_no_distribution_is_refused() {
-        let error = verdict(&[0.5, 0.5, 0.5, 0.6], 0.9).unwrap_err();
+        let error = verdict(&[0.5, 0.5, 0.5, 0.6]).unwrap_err();
         assert!(matches!(error, MetricError::NotProbabilities { row: 1, .. }), "{error}");
-        assert!(matches!(verdict(&[1.5, -0.5], 0.9), Err(MetricError::NotProbabilities { row: 0, .. })));
-        assert_eq!(verdict(&[f32::NAN, 1.0], 0.9), Err(MetricError::NotFinite { rows: 1, first: 0 }));
-        assert!(verdict(&[], 0.9).is_err());
+        assert!(matches!(verdict(&[1.5, -0.5]), Err(MetricError::NotProbabilities { row: 0, .. })));
+        assert_eq!(verdict(&[f32::NAN, 1.0]), Err(MetricError::NotFinite { rows: 1, first: 0 }));
+        let nothing = verdict(&[]).unwrap();
+        assert!(nothing.shares().is_err() && nothing.share_recognised(0.9).is_err());
+        let other = FeatureMatrix::new(3, vec![0.5, 0.25, 0.25]).unwrap();
+        assert_eq!(verdict(&[]).unwrap().push(&other), Err(MetricError::Columns { given: 3, expected: 2 }));
         assert!(total_variation(&[1.0], &[0.5, 0.5]).is_err());
     }
 }

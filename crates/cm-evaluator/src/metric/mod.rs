@@ -1,12 +1,13 @@
 //! The metrics, which of them exist, how they are set, and what can go wrong.
 //!
-//! One metric or family of metrics a file: [`frechet`], [`kernel`], [`precision_recall`], [`classification`],
+//! One metric or family of metrics a file: [`frechet`], [`extrapolation`], [`kernel`], [`precision_recall`], [`classification`],
 //! [`class_score`], and [`exact`] for densities that are known. Deliberately absent: networks and samplers; everything here works on
 //! rows of numbers.
 
 pub mod class_score;
 pub mod classification;
 pub mod exact;
+pub mod extrapolation;
 pub mod frechet;
 pub mod kernel;
 mod points;
@@ -22,6 +23,9 @@ use std::fmt;
 pub enum MetricKind {
     /// Fréchet distance (squared) between Gaussians fitted to the features; lower is better, 0 at best.
     Frechet,
+    /// The Fréchet distance that infinitely many samples would have (Chong and Forsyth 2020), so that scores of
+    /// different counts compare; lower is better.
+    FrechetExtrapolated,
     /// Kernel distance: unbiased squared maximum mean discrepancy of features, cubic kernel; lower is better, about
     /// 0 at best and then as often negative as positive.
     Kid,
@@ -46,6 +50,9 @@ pub enum MetricKind {
     ModeWeights,
 }
 
+/// Fewest samples from which is extrapolated: two for each subset; of fewer, subsets are too alike.
+pub(crate) const EXTRAPOLATION_IMAGES: usize = 30;
+
 /// What a metric needs besides samples and reference images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Needs {
@@ -63,8 +70,9 @@ pub enum Needs {
 
 impl MetricKind {
     /// Every metric.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Frechet,
+        Self::FrechetExtrapolated,
         Self::Kid,
         Self::Precision,
         Self::Recall,
@@ -81,6 +89,7 @@ impl MetricKind {
     pub const fn stems(self) -> &'static [&'static str] {
         match self {
             Self::Frechet => &["frechet"],
+            Self::FrechetExtrapolated => &["frechet-extrapolated"],
             Self::Kid => &["kid"],
             Self::Precision => &["precision"],
             Self::Recall => &["recall"],
@@ -115,6 +124,7 @@ impl MetricKind {
         match self {
             Self::Precision | Self::Recall | Self::Density | Self::Coverage | Self::Recognised => true,
             Self::Frechet
+            | Self::FrechetExtrapolated
             | Self::Kid
             | Self::ClassHistogram
             | Self::EndpointRmse
@@ -126,9 +136,13 @@ impl MetricKind {
     /// What must be at hand to compute it.
     pub const fn needs(self) -> Needs {
         match self {
-            Self::Frechet | Self::Kid | Self::Precision | Self::Recall | Self::Density | Self::Coverage => {
-                Needs::Features
-            }
+            Self::Frechet
+            | Self::FrechetExtrapolated
+            | Self::Kid
+            | Self::Precision
+            | Self::Recall
+            | Self::Density
+            | Self::Coverage => Needs::Features,
             Self::Recognised | Self::ClassHistogram => Needs::Classifier,
             Self::EndpointRmse => Needs::ExactEndpoint,
             Self::SlicedWasserstein => Needs::Nothing,
@@ -140,6 +154,7 @@ impl MetricKind {
     pub const fn min_images(self, config: &MetricConfig) -> usize {
         match self {
             Self::Frechet => 2,
+            Self::FrechetExtrapolated => EXTRAPOLATION_IMAGES,
             Self::Kid => config.kid_groups.saturating_mul(2),
             Self::Precision | Self::Recall => config.neighbours.saturating_add(1),
             Self::Density | Self::Coverage => config.density_neighbours.saturating_add(1),

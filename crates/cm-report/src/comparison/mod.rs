@@ -8,6 +8,7 @@ mod write;
 use crate::error::ReportError;
 use crate::findings::Findings;
 use cm_evaluator::SetMetric;
+use cm_experiment::cautions;
 use cm_experiment::table::{Table, TableLine, align, mean_and_spread};
 use cm_experiment::{ReportRow, paired};
 use cm_host::FileError;
@@ -95,14 +96,17 @@ struct Cost {
 /// What a metric of the published network is called here: precision and the like are computed of other features too.
 fn label(metric: SetMetric) -> String {
     match metric {
-        SetMetric::Frechet | SetMetric::SpatialFrechet | SetMetric::ClassScore => {
-            metric.name(true).to_owned()
-        }
+        SetMetric::Frechet
+        | SetMetric::FrechetExtrapolated
+        | SetMetric::SpatialFrechet
+        | SetMetric::ClassScore => metric.name(true).to_owned(),
         SetMetric::Precision
         | SetMetric::Recall
         | SetMetric::Kid
         | SetMetric::Density
-        | SetMetric::Coverage => {
+        | SetMetric::Coverage
+        | SetMetric::Recognised
+        | SetMetric::ClassHistogram => {
             format!("{} (Inception)", metric.name(true))
         }
     }
@@ -133,6 +137,10 @@ impl Part {
         part.lines = lines.into_iter().map(|line| (line, Extra::default())).collect();
         part.remarks
             .extend(findings.missing.iter().map(|run| format!("{}: run {run} is missing", part.name)));
+        if !part.rows.is_empty() {
+            let cautions = cautions(&findings.plan, &part.rows);
+            part.remarks.extend(cautions.into_iter().map(|caution| format!("{}: {caution}", part.name)));
+        }
         let metrics: Vec<String> = part.published.iter().map(|(_, metric, _)| metric.clone()).collect();
         for metric in &metrics {
             part.column(metric);
