@@ -18,6 +18,8 @@ mod evaluation;
 mod examples;
 /// Every study of `experiments/` loads, and its resolved arms are what a reviewer saw.
 mod experiments;
+/// The whole program on a stand-in for a GPU's driver.
+mod gpu;
 /// Bugs of published trainers that must not come back, seen from outside.
 mod regression;
 /// The page that `cm report` writes: everything in it, nothing outside it.

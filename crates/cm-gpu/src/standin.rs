@@ -191,9 +191,8 @@ fn file_unit(name: &str, text: &str) -> Unit {
     Unit { name: name.to_owned(), headers: Vec::new(), text: text.to_owned() }
 }
 
-/// Builds and loads everything. The engine's libraries are then found under their usual names because they are loaded
-/// already.
-fn load(plants: &[Plant]) -> Option<Standin> {
+/// The stand-ins for driver and compiler, built.
+fn libraries(plants: &[Plant]) -> Option<[PathBuf; 2]> {
     let compiler = compiler()?;
     let mut units: Vec<Unit> =
         ALL.iter().flat_map(|source| source.variants.iter().map(|&variant| unit(source, variant))).collect();
@@ -202,6 +201,13 @@ fn load(plants: &[Plant]) -> Option<Standin> {
     units.push(file_unit("driver", include_str!("../standin/driver.cpp")));
     let driver = built(&compiler, "libcuda.so", &units);
     let nvrtc = built(&compiler, "libnvrtc.so", &[file_unit("nvrtc", include_str!("../standin/nvrtc.cpp"))]);
+    Some([driver, nvrtc])
+}
+
+/// Builds and loads everything. The engine's libraries are then found under their usual names because they are loaded
+/// already.
+fn load(plants: &[Plant]) -> Option<Standin> {
+    let [driver, nvrtc] = libraries(plants)?;
     // SAFETY: both were just built here, and nothing runs when they are loaded but the initialisation of their statics.
     let open = |file: &Path| unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) }.unwrap();
     Some(Standin { driver: open(&driver), compiler: open(&nvrtc) })
@@ -225,6 +231,30 @@ pub fn standin_with(plants: &[Plant]) -> Option<&'static Standin> {
 /// [`standin_with`] no mistakes.
 pub fn standin() -> Option<&'static Standin> {
     standin_with(&[])
+}
+
+/// A folder with the stand-ins under the names that the engine looks for: with it in `LD_LIBRARY_PATH` another process finds
+/// a GPU. `None`, said, where there is no C++ compiler.
+///
+/// # Panics
+/// If the compiler refuses something.
+#[expect(clippy::print_stderr, reason = "a test that could not be done must say so")]
+pub fn library_folder() -> Option<PathBuf> {
+    let Some(libraries) = libraries(&[]) else {
+        eprintln!("no C++ compiler was found (CXX, c++, g++, clang++): the kernels were not run");
+        return None;
+    };
+    let folder = libraries[0].with_extension("folder");
+    fs::create_dir_all(&folder).unwrap();
+    for (library, name) in libraries.iter().zip(["libcuda.so", "libnvrtc.so"]) {
+        // Another test may have been here first.
+        if !folder.join(name).exists() {
+            let unfinished = folder.join(format!("{}-{name}", std::process::id()));
+            fs::copy(library, &unfinished).unwrap();
+            fs::rename(unfinished, folder.join(name)).unwrap();
+        }
+    }
+    Some(folder)
 }
 
 /// The variable that makes [`gpu`] take this machine's GPU, if it is set.
