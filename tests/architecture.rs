@@ -19,7 +19,7 @@ const ALLOWED: [(&str, &[&str]); 21] = [
     ("cm-tensor", &["cm-kernels", "cm-gpu", "cm-image"]),
     ("cm-network", &["cm-tensor", "cm-image", "cm-import"]),
     ("cm-training", &["cm-tensor", "cm-kernels", "cm-image"]),
-    ("cm-datasets", &["cm-diffusion", "cm-image", "cm-import"]),
+    ("cm-datasets", &["cm-diffusion", "cm-host", "cm-image", "cm-import"]),
     ("cm-teacher", &["cm-diffusion", "cm-network", "cm-training", "cm-tensor", "cm-image"]),
     ("cm-consistency", &["cm-diffusion", "cm-network", "cm-training", "cm-tensor", "cm-image"]),
     ("cm-evaluator", &["cm-diffusion", "cm-network", "cm-image"]),

@@ -4,6 +4,8 @@
 
 /// Which crate may know which, and what must stand in none of them.
 mod architecture;
+/// Numbers too large for any machine.
+mod bounds;
 /// Exit codes, help, run folders, stopping and going on.
 mod cli;
 /// Images prepared, inspected, verified and trained on; the studies of `experiments/` that need downloads.
@@ -18,6 +20,8 @@ mod evaluation;
 mod examples;
 /// Every study of `experiments/` loads, and its resolved arms are what a reviewer saw.
 mod experiments;
+/// Full disks, signals, two processes at once.
+mod faults;
 /// The whole program on a stand-in for a GPU's driver.
 mod gpu;
 /// Bugs of published trainers that must not come back, seen from outside.

@@ -33,6 +33,11 @@ pub struct Variation {
     pub resolution: Option<usize>,
 }
 
+/// Images at a time at most, as where samples are drawn.
+const MOST_BATCH: usize = 1 << 16;
+/// Height and width of images at most.
+const MOST_PIXELS: usize = 4096;
+
 /// A network that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BenchNetwork {
@@ -48,16 +53,21 @@ impl BenchNetwork {
     /// [`NetworkConfigError`] if the numbers make no network.
     pub fn new(size: NetworkSize, variation: Variation) -> Result<Self, NetworkConfigError> {
         let network = Self { size, variation, flops_per_image: 0 };
-        if variation.batch == Some(0) {
-            let problem = NetworkProblem { field: "batch", given: "0".into(), allowed: "at least 1".into() };
-            return Err(NetworkConfigError(vec![problem]));
+        let numbers =
+            [("batch", variation.batch, MOST_BATCH), ("resolution", variation.resolution, MOST_PIXELS)];
+        for (field, given, most) in numbers {
+            if let Some(given) = given.filter(|given| !(1..=most).contains(given)) {
+                let problem =
+                    NetworkProblem { field, given: given.to_string(), allowed: format!("1 to {most}") };
+                return Err(NetworkConfigError(vec![problem]));
+            }
         }
         if let (NetworkSize::Preset(preset), Some(channels)) = (size, variation.channels) {
             let allowed = format!("{} has its own", preset.name());
             let problem = NetworkProblem { field: "channels", given: channels.to_string(), allowed };
             return Err(NetworkConfigError(vec![problem]));
         }
-        let flops_per_image = network.config().flops_per_image(network.shape(), network.conditions())?;
+        let flops_per_image = network.config().count(network.shape(), network.conditions())?.flops_per_image;
         Ok(Self { flops_per_image, ..network })
     }
 

@@ -31,7 +31,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run a study from its beginning and print its table.
     #[command(
-        after_help = "Example:\n  cm run experiments/smoke.ron --out runs --threads 2\n\nCtrl-C stops after a checkpoint; go on with `cm resume runs/smoke`."
+        after_help = "Example:\n  cm run experiments/smoke.ron --out runs --threads 2\n\nCtrl-C stops after the training step and a checkpoint, or breaks off after five seconds what is no training; a second Ctrl-C ends at once. Go on with `cm resume runs/smoke`."
     )]
     Run {
         /// The study file.

@@ -13,7 +13,7 @@ pub(crate) struct Overrides {
 /// How many threads.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Threads {
-    /// Worker threads; results do not depend on them. Without it, one for each core.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Worker threads, at most 1024; results do not depend on them. Without it, one for each core.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 }

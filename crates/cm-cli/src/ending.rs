@@ -9,8 +9,12 @@ use cm_study::{CalibrationError, InputErrors};
 use cm_sweep::SweepError;
 use cm_workbench::WorkbenchError;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::exit;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The run failed or was stopped.
 pub(crate) const FAILED: u8 = 1;
@@ -94,19 +98,79 @@ pub(crate) fn failed(error: &dyn std::error::Error) -> Ending {
     Ending { message: format!("error: {error}"), code: FAILED }
 }
 
-/// Makes Ctrl-C and SIGTERM ask for a stop; the second one kills.
+/// How long work that was asked to stop may take to notice.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Makes Ctrl-C and SIGTERM ask for a stop. Work that has not noticed after five seconds is broken off, but for training,
+/// which notices after its step; the second signal breaks off anything at once. What is unfinished is removed then.
 pub(crate) fn listen() -> Result<StopFlag, Ending> {
     let stop = StopFlag::new();
-    for signal in [SIGINT, SIGTERM] {
-        // The order matters: the first signal finds the flag unset, sets it, and only the next one ends the process.
-        signal_hook::flag::register_conditional_shutdown(signal, FAILED.into(), stop.shared())
-            .and_then(|_| signal_hook::flag::register(signal, stop.shared()))
-            .map_err(|error| Ending {
-                message: format!("error: cannot listen to signals: {error}"),
-                code: FAILED,
-            })?;
-    }
+    let asked = stop.clone();
+    watch(move || {
+        asked.request();
+        let stop = asked.clone();
+        std::thread::spawn(move || {
+            let mut waited = Duration::ZERO;
+            while waited < GRACE {
+                const PART: Duration = Duration::from_millis(50);
+                std::thread::sleep(PART);
+                waited += if stop.is_finishing() { Duration::ZERO } else { PART };
+            }
+            cm_host::abandon();
+            break_off(&stop.resumable().map_or_else(
+                || "stopped; what was not finished is removed".to_owned(),
+                |folder| stopped(&folder),
+            ))
+        });
+    })?;
     Ok(stop)
+}
+
+/// Makes Ctrl-C and SIGTERM end the process at once; what is unfinished is removed. For work of which nothing is kept
+/// unless it is whole.
+pub(crate) fn end_when_asked() -> Result<(), Ending> {
+    watch(|| {
+        cm_host::abandon();
+        break_off(&nothing_written())
+    })
+}
+
+/// What is said of work that goes on where it was.
+pub(crate) fn stopped(folder: &Path) -> String {
+    format!("stopped; continue with: cm resume {}", folder.display())
+}
+
+/// What is said of work that is whole or not there.
+pub(crate) fn nothing_written() -> String {
+    "stopped; nothing was written".to_owned()
+}
+
+/// Waits for signals: what is done at the first one, and the end at the second.
+fn watch(first: impl FnOnce() + Send + 'static) -> Result<(), Ending> {
+    let cannot = |error: std::io::Error| Ending {
+        message: format!("error: cannot listen to signals: {error}"),
+        code: FAILED,
+    };
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(cannot)?;
+    let listening = move || {
+        let mut told = signals.forever();
+        if told.next().is_some() {
+            // It may take a while, in which the second one may come.
+            std::thread::spawn(first);
+            if told.next().is_some() {
+                // Where this is under way already, it waits, and the process ends over there.
+                cm_host::abandon();
+                exit(FAILED.into());
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(listening).map(drop).map_err(cannot)
+}
+
+/// Ends the process without waiting for its threads.
+fn break_off(message: &str) -> ! {
+    drop(writeln!(std::io::stderr(), "{message}"));
+    exit(FAILED.into())
 }
 
 /// Writes to standard output; a reader that has gone away is no error.

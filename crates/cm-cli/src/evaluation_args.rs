@@ -1,9 +1,10 @@
 //! What can be typed to evaluate sets of images: `cm evaluate`, `cm stats` and `cm lpips`.
 
 use clap::ValueEnum;
-use cm_evaluator::{FeatureScaling, InceptionResize, SetMetric};
+use cm_evaluator::{FeatureScaling, InceptionResize, MetricConfig, SetMetric};
 use cm_network::feature_net::{LpipsOptions, LpipsPooling, LpipsResize, LpipsTrunk, LpipsVersion};
 use cm_scoring::{EvaluateRequest, PerceptualRequest, StatsRequest};
+use cm_study::EvaluationConfig;
 use std::path::PathBuf;
 
 /// What both commands on features take.
@@ -19,7 +20,7 @@ pub(crate) struct FeatureArgs {
     #[arg(long, value_enum, default_value_t = Resize::Tf1)]
     resize: Resize,
     /// Images at a time.
-    #[arg(long, default_value_t = 32, value_parser = at_least_1)]
+    #[arg(long, default_value_t = 32, value_parser = batch)]
     batch: usize,
     /// A folder where what the network says of each image is kept: work that was broken off goes on, and other metrics of
     /// the same images cost no second pass. For the Inception network 20 KB an image.
@@ -86,10 +87,10 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_enum, value_delimiter = ',')]
     metrics: Option<Vec<Metric>>,
     /// Images in a split of the inception score.
-    #[arg(long, default_value_t = 5000, value_parser = at_least_1)]
+    #[arg(long, default_value_t = 5000, value_parser = split)]
     split: usize,
     /// k of precision and recall.
-    #[arg(long, default_value_t = 3, value_parser = at_least_1)]
+    #[arg(long, default_value_t = 3, value_parser = neighbours)]
     neighbours: usize,
     /// A folder for `evaluation.md`, `evaluation.json` and `evaluation.csv`.
     #[arg(long)]
@@ -218,7 +219,7 @@ pub(crate) struct LpipsArgs {
     #[arg(long, value_enum, default_value_t = PairSize::Never)]
     resize: PairSize,
     /// Pairs at a time.
-    #[arg(long, default_value_t = 16, value_parser = at_least_1)]
+    #[arg(long, default_value_t = 16, value_parser = batch)]
     batch: usize,
     /// A CSV file for the distance of each pair.
     #[arg(long)]
@@ -292,11 +293,23 @@ impl From<LpipsArgs> for PerceptualRequest {
     }
 }
 
-/// A whole number of at least 1.
-fn at_least_1(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1".to_owned()),
-        Ok(number) => Ok(number),
-        Err(_) => Err("a whole number of at least 1".to_owned()),
-    }
+/// Images at a time.
+fn batch(text: &str) -> Result<usize, String> {
+    within(text, MetricConfig::MOST_BATCH)
+}
+
+/// k of precision and recall.
+fn neighbours(text: &str) -> Result<usize, String> {
+    within(text, MetricConfig::MOST_NEIGHBOURS)
+}
+
+/// Images in a split: there are not more samples than a study may have.
+fn split(text: &str) -> Result<usize, String> {
+    within(text, EvaluationConfig::MOST_SAMPLES)
+}
+
+/// A number from 1 to `most`.
+fn within(text: &str, most: usize) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("a whole number from 1 to {most}"))
 }

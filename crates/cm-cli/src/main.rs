@@ -28,10 +28,14 @@ use cm_tensor::device::caught;
 use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes};
 use common_args::Threads;
 use dataset_args::DatasetCommand;
-use ending::{Ending, FAILED, WRONG_INPUT, failed, listen, print, tell, wrong_input};
+use ending::{
+    Ending, FAILED, WRONG_INPUT, end_when_asked, failed, listen, nothing_written, print, stopped, tell,
+    wrong_input,
+};
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use sweep::SweepCommand;
 
 /// What this program was built from, as `build.rs` found it.
 fn build() -> Build {
@@ -86,7 +90,36 @@ fn computes(command: &Command) -> bool {
     }
 }
 
+/// Whether a command listens to signals itself, and comes to an end of its own. The others keep nothing unless it is whole.
+fn listens(command: &Command) -> bool {
+    match command {
+        Command::Run { .. }
+        | Command::Resume { .. }
+        | Command::Ema { .. }
+        | Command::Sample { .. }
+        | Command::Evaluate { .. }
+        | Command::Stats { .. }
+        | Command::Lpips { .. }
+        | Command::Sweep { sweep: SweepCommand::Run { .. } } => true,
+        Command::Plan { .. }
+        | Command::Devices
+        | Command::Sweep { .. }
+        | Command::Table { .. }
+        | Command::Report { .. }
+        | Command::SearchTimes { .. }
+        | Command::Edit { .. }
+        | Command::Dataset { .. }
+        | Command::Import { .. }
+        | Command::Export { .. }
+        | Command::Denoise { .. }
+        | Command::Bench { .. } => false,
+    }
+}
+
 fn perform(command: Command) -> Result<(), Ending> {
+    if !listens(&command) {
+        end_when_asked()?;
+    }
     match command {
         Command::Run { file, out, overrides, threads } => {
             let stop = listen()?;
@@ -113,6 +146,9 @@ fn perform(command: Command) -> Result<(), Ending> {
         Command::Plan { network: Some(preset), .. } => print(&cm_study::describe_preset(preset.into())),
         Command::Plan { file, network: None, calibrate, overrides } => {
             let study = cm_study::load_to_plan(&file.unwrap_or_default(), &overrides.set)?;
+            if let Err(error) = cm_experiment::check_memory(&study.plan) {
+                progress::to_stderr().note(&format!("note: not on this machine: {error}"));
+            }
             let absent = study.absent.iter().map(|absent| format!("// needed to run: {absent}\n"));
             let notes = study.notes.iter().map(|note| format!("// note: {note}\n"));
             let notes: String = absent.chain(notes).collect();
@@ -160,7 +196,7 @@ fn perform(command: Command) -> Result<(), Ending> {
             });
             match drawn.map_err(|error| failed(&error))?? {
                 Some(drawn) => print(&told(&drawn)),
-                None => Err(Ending { message: "stopped; nothing was written".to_owned(), code: FAILED }),
+                None => Err(Ending { message: nothing_written(), code: FAILED }),
             }
         }
         Command::Edit { edit } => {
@@ -242,7 +278,7 @@ fn until_stopped<T: Send>(
 ) -> Result<T, Ending> {
     let stop = listen()?;
     let done = cm_host::on_threads(threads.map(usize::from), || work(&stop, progress::to_stderr().as_mut()));
-    let stopped = || Ending { message: "stopped; nothing was written".to_owned(), code: FAILED };
+    let stopped = || Ending { message: nothing_written(), code: FAILED };
     done.map_err(|error| failed(&error))??.ok_or_else(stopped)
 }
 
@@ -308,9 +344,6 @@ fn conclude(outcome: RunOutcome) -> Result<(), Ending> {
             print(&format!("{table}\nthis very plan was run before; results: {}\n", dir.display()))
         }
         RunOutcome::Followed => Ok(()),
-        RunOutcome::Stopped { dir } => Err(Ending {
-            message: format!("stopped; continue with: cm resume {}", dir.display()),
-            code: FAILED,
-        }),
+        RunOutcome::Stopped { dir } => Err(Ending { message: stopped(&dir), code: FAILED }),
     }
 }

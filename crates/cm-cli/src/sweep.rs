@@ -69,12 +69,12 @@ pub(crate) struct How {
     #[arg(long, value_enum, default_value_t = Engine::Local)]
     engine: Engine,
     /// Tasks at a time. Without it, as many as the machine has cores for; with Slurm, as many as it likes.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     #[command(flatten)]
     threads: Threads,
     /// Memory of each task in MiB: one that asks for more ends, and no more are begun than there is memory for.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     memory_mib: Option<u64>,
     /// Further attempts at a task that failed.
     #[arg(long, default_value_t = 1)]
@@ -173,7 +173,9 @@ fn all(folder: &Path, how: How) -> Result<(), Ending> {
         Engine::Local => {
             let options = LocalOptions { program, jobs, threads, memory_mib, retries };
             let stop = listen()?;
-            let outcome = run_locally(&sweep, &options, &stop, progress::to_stderr().as_mut())?;
+            // The processes it started end when they have noticed, and it after them.
+            let outcome = stop
+                .while_finishing(|| run_locally(&sweep, &options, &stop, progress::to_stderr().as_mut()))?;
             told(&sweep, &outcome)
         }
         Engine::Slurm => {

@@ -151,8 +151,13 @@ pub struct ContinuousConfig {
     pub k: f32,
     /// How fast that falls with t; at least 0.
     pub b: f32,
-    /// Stages of equal length, at least 1.
+    /// Stages of equal length, 1 to [`MOST_STAGES`](Self::MOST_STAGES).
     pub stages: u32,
+}
+
+impl ContinuousConfig {
+    /// Stages at most: long before, the gap q^-stages is below what single precision tells apart.
+    pub const MOST_STAGES: u32 = 1024;
 }
 
 impl Default for ContinuousConfig {
@@ -236,8 +241,13 @@ pub struct LpipsConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResizedConfig {
-    /// Height and width after bilinear interpolation, at least 1.
+    /// Height and width after bilinear interpolation, 1 to [`MOST_SIDE`](Self::MOST_SIDE).
     pub side: usize,
+}
+
+impl ResizedConfig {
+    /// Pixels at most: as many as images that are read are resized to.
+    pub const MOST_SIDE: usize = 4096;
 }
 
 impl Default for ResizedConfig {
@@ -260,12 +270,20 @@ pub struct PseudoHuberConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FeaturesConfig {
-    /// Channels of the first layer; the second has twice as many, the third four times.
+    /// Channels of the first layer, 1 to [`MOST_CHANNELS`](Self::MOST_CHANNELS); the second has twice as many, the third
+    /// four times.
     pub channels: usize,
-    /// Images it is trained on, repeats counted.
+    /// Images it is trained on, repeats counted; 1 to [`MOST_IMAGES`](Self::MOST_IMAGES).
     pub train_images: u64,
     /// Times this, the mean of squared differences of the values is added; 0 for features alone.
     pub pixels: f32,
+}
+
+impl FeaturesConfig {
+    /// Channels at most: the third layer has four times as many, as wide as the widest layer of published classifiers.
+    pub const MOST_CHANNELS: usize = 1024;
+    /// Images at most: a thousand passes over ImageNet.
+    pub const MOST_IMAGES: u64 = 1 << 30;
 }
 
 impl Default for FeaturesConfig {

@@ -37,6 +37,10 @@ impl ConsistencyConfig {
     fn crowded(&self) -> Option<RangeError> {
         let (levels, field) = self.curriculum.most_levels()?;
         let range = self.discretisation.range().ok()?;
+        if levels > NumLevels::MOST {
+            let field = format!("curriculum.{field}");
+            return RangeError::unless(false, &field, levels, "at most 1048576 noise levels");
+        }
         let room = range.check_room(NumLevels::new(levels).ok()?);
         RangeError::unless(
             room.is_ok(),
@@ -61,7 +65,7 @@ impl ConsistencyConfig {
             CurriculumConfig::Continuous(_) => usize::MAX,
             CurriculumConfig::Halving(_) => 1,
         };
-        say(segments >= 1, "at least 1")
+        say((1..NumLevels::MOST).contains(&segments), "1 to 1048575")
             .or_else(|| say(differ(segments) != Some(false), "as many as there are noise levels, or fewer"))
             .or_else(|| {
                 say(segments <= coarse.max(1), "at most the intervals of the curriculum, from its start")
@@ -114,7 +118,12 @@ impl ConsistencyConfig {
             problems.extend(checks.into_iter().filter_map(|(holds, field, given, allowed)| {
                 RangeError::unless(holds, &format!("curriculum.{field}"), given, allowed)
             }));
-            problems.extend(RangeError::unless(stages >= 1, "curriculum.stages", stages, "at least 1"));
+            problems.extend(RangeError::unless(
+                (1..=ContinuousConfig::MOST_STAGES).contains(&stages),
+                "curriculum.stages",
+                stages,
+                "1 to 1024",
+            ));
             problems.extend(RangeError::unless(
                 self.index_law == IndexLawConfig::Uniform,
                 "index_law",
@@ -157,23 +166,28 @@ impl ConsistencyConfig {
             | DistanceConfig::LInfinity
             | DistanceConfig::Lpips(_) => {}
             &DistanceConfig::ResizedSquaredL2(ResizedConfig { side }) => {
-                problems.extend(RangeError::unless(side > 0, "distance.side", side, "at least 1 pixel"));
+                problems.extend(RangeError::unless(
+                    (1..=ResizedConfig::MOST_SIDE).contains(&side),
+                    "distance.side",
+                    side,
+                    "1 to 4096 pixels",
+                ));
             }
             &DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => problems.extend(
                 c.and_then(|c| RangeError::unless(c > 0.0 && c.is_finite(), "distance.c", c, "above 0")),
             ),
             &DistanceConfig::Features(FeaturesConfig { channels, train_images, pixels }) => {
                 problems.extend(RangeError::unless(
-                    channels > 0,
+                    (1..=FeaturesConfig::MOST_CHANNELS).contains(&channels),
                     "distance.channels",
                     channels,
-                    "at least 1",
+                    "1 to 1024",
                 ));
                 problems.extend(RangeError::unless(
-                    train_images > 0,
+                    (1..=FeaturesConfig::MOST_IMAGES).contains(&train_images),
                     "distance.train_images",
                     train_images,
-                    "at least 1 image",
+                    "1 to 2^30 images",
                 ));
                 problems.extend(RangeError::unless(
                     pixels >= 0.0 && pixels.is_finite(),

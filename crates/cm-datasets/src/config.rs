@@ -77,6 +77,11 @@ impl DatasetConfig {
             }
             return Ok(outline);
         }
+        match self {
+            Self::Digits(DigitsConfig {}) => return Ok(Digits::outline(split)),
+            Self::GaussianMixture(config) => return config.outline(split),
+            Self::SwissRoll(_) | Self::Prepared(_) | Self::Source(_) => {}
+        }
         let data = self.build(split)?;
         Ok(Outline { shape: data.shape(), len: data.len(), classes: data.num_classes() })
     }
@@ -107,6 +112,8 @@ mod tests {
                 let dataset = config.build(split).unwrap();
                 assert!(dataset.images(&[0, dataset.len() - 1]).unwrap().is_finite());
                 assert_eq!(dataset.label(0).is_some(), dataset.num_classes().is_some());
+                let (shape, len, classes) = (dataset.shape(), dataset.len(), dataset.num_classes());
+                assert_eq!(config.outline(split), Ok(Outline { shape, len, classes }));
             }
         }
     }

@@ -66,6 +66,9 @@ pub enum DatasetError {
     /// There is nothing to test on.
     #[error("{0} has no images held out for testing: prepare it again with some, as `held_out` says")]
     NoTestPart(PathBuf),
+    /// Another process makes the same folder.
+    #[error("another process is preparing {0}: wait for it, or name another folder")]
+    Busy(PathBuf),
     /// The prepared form could not be written.
     #[error("cannot write {path}: {what}")]
     Write {

@@ -1,7 +1,7 @@
 //! Handwritten digits, shipped inside the program. Source and licence: `data/README.md`.
 
 use crate::dataset::check_image;
-use crate::{Dataset, DatasetError, Split};
+use crate::{Dataset, DatasetError, Outline, Split};
 use cm_image::random::Random;
 use cm_image::{ImageBatch, ImageShape};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,15 @@ impl Digits {
             Split::Test => test,
         };
         Ok(Self { images: all.images(chosen)?, labels: all.labels(chosen) })
+    }
+
+    /// What a part is, without reading it.
+    pub(crate) fn outline(split: Split) -> Outline {
+        let len = match split {
+            Split::Train => TRAIN_LEN,
+            Split::Test => RECORDS - TRAIN_LEN,
+        };
+        Outline { shape: SHAPE, len, classes: Some(CLASSES as usize) }
     }
 
     /// All records of a gzip-compressed CSV file, in file order.

@@ -1,7 +1,7 @@
 //! Draws from a mixture of Gaussians.
 
 use crate::dataset::check_image;
-use crate::{Dataset, DatasetError, Split};
+use crate::{Dataset, DatasetError, Outline, Split};
 use cm_diffusion::analytic::{GaussianMixture, MixtureConfig};
 use cm_image::ImageShape;
 use cm_image::random::{Random, derive_seed};
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct GaussianMixtureConfig {
     /// The mixture.
     pub mixture: MixtureConfig,
-    /// Training points, >= 1.
+    /// Training points, 1 to [`MOST_POINTS`].
     pub train_len: usize,
-    /// Test points, >= 1.
+    /// Test points, 1 to [`MOST_POINTS`].
     pub test_len: usize,
     /// Seed of the draws; not that of the mixture.
     pub seed: u64,
@@ -33,6 +33,17 @@ impl Default for GaussianMixtureConfig {
 }
 
 impl GaussianMixtureConfig {
+    /// What one part of the draws is, without laying out the mixture.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub(crate) fn outline(&self, split: Split) -> Result<Outline, DatasetError> {
+        let (len, _) = part(split, self.train_len, self.test_len, self.seed)?;
+        let MixtureConfig { dim, components, .. } = self.mixture;
+        self.mixture.check()?;
+        Ok(Outline { shape: ImageShape::vector(dim), len, classes: Some(components) })
+    }
+
     /// One part of the draws.
     ///
     /// # Errors
@@ -42,6 +53,9 @@ impl GaussianMixtureConfig {
         Ok(GaussianMixtureDataset { mixture: self.mixture.build()?, len, seed })
     }
 }
+
+/// Points of a part of a generated data set at most: their mean square is taken over all of them before training.
+pub const MOST_POINTS: usize = 100_000_000;
 
 /// Length and seed of a part of a generated data set: parts draw from different families of seeds.
 pub(crate) fn part(
@@ -54,6 +68,10 @@ pub(crate) fn part(
         Split::Train => (train_len, 0),
         Split::Test => (test_len, 1),
     };
+    if train_len.max(test_len) > MOST_POINTS {
+        let what = format!("{train_len} and {test_len} points");
+        return Err(DatasetError::setting("train_len", what, format!("at most {MOST_POINTS} of each")));
+    }
     if len == 0 { Err(DatasetError::Empty) } else { Ok((len, derive_seed(seed, index))) }
 }
 

@@ -29,7 +29,7 @@ mod transform;
 pub use config::DatasetConfig;
 pub use dataset::{Dataset, DatasetError, Split, sigma_data};
 pub use digits::{Digits, DigitsConfig};
-pub use gaussian_mixture::{GaussianMixtureConfig, GaussianMixtureDataset};
+pub use gaussian_mixture::{GaussianMixtureConfig, GaussianMixtureDataset, MOST_POINTS};
 pub use loader::Loader;
 pub use outline::{Expectation, Outline};
 pub use prefetch::Prefetch;

@@ -34,6 +34,8 @@ pub struct Expectation {
 
 /// Values of an image, above any that is read.
 const MOST_VALUES: usize = 1 << 31;
+/// Images and classes, above any set there is.
+const MOST_IMAGES: usize = 1 << 40;
 
 impl Expectation {
     /// That it can be met at all.
@@ -44,9 +46,11 @@ impl Expectation {
             let what = format!("images of {side}x{side}x{channels}");
             return Err(DatasetError::setting("expect", what, "at least one value, and fewer than 2^31"));
         }
-        if train == 0 || test == 0 || classes == Some(0) {
+        let some = |count: usize| (1..=MOST_IMAGES).contains(&count);
+        if !(some(train) && some(test) && classes.is_none_or(some)) {
             let what = format!("{train} and {test} images in {classes:?} classes");
-            return Err(DatasetError::setting("expect", what, "at least one of each, or no classes: None"));
+            let allowed = format!("1 to {MOST_IMAGES} of each, or no classes: None");
+            return Err(DatasetError::setting("expect", what, allowed));
         }
         Ok(())
     }

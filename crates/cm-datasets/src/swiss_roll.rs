@@ -12,9 +12,9 @@ use std::f64::consts::PI;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SwissRollConfig {
-    /// Training points, >= 1.
+    /// Training points, 1 to [`MOST_POINTS`](crate::MOST_POINTS).
     pub train_len: usize,
-    /// Test points, >= 1.
+    /// Test points, 1 to [`MOST_POINTS`](crate::MOST_POINTS).
     pub test_len: usize,
     /// Standard deviation of the noise in each coordinate, where the spiral reaches to 1; >= 0.
     pub noise: f32,

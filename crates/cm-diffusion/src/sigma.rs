@@ -8,7 +8,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Sigma(f32);
 
-/// The number N of noise levels of a discretisation: at least 2, so that there is one interval.
+/// The number N of noise levels of a discretisation: at least 2, so that there is one interval, and at most
+/// [`MOST`](Self::MOST).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NumLevels(usize);
 
@@ -18,8 +19,8 @@ pub enum QuantityError {
     /// A noise level must be finite and not negative.
     #[error("noise level {0} is not a finite number of at least 0")]
     Sigma(f32),
-    /// A discretisation needs two levels.
-    #[error("{0} noise levels are too few: at least 2 are needed")]
+    /// A discretisation needs two levels, and not more than can be told apart.
+    #[error("{0} noise levels: need 2 to {most}", most = NumLevels::MOST)]
     NumLevels(usize),
     /// The range of noise levels must be positive and not empty.
     #[error("noise levels from {min} to {max}: need 0 < sigma_min < sigma_max, both finite")]
@@ -135,12 +136,20 @@ impl fmt::Display for Sigma {
 }
 
 impl NumLevels {
+    /// N at most: 2^20, eight thousand times the largest published, and 4 MiB for their list. Single precision tells
+    /// levels apart that differ by 2^-24 of themselves.
+    pub const MOST: usize = 1 << 20;
+
     /// N levels.
     ///
     /// # Errors
-    /// [`QuantityError::NumLevels`] below 2.
+    /// [`QuantityError::NumLevels`] below 2 and above [`MOST`](Self::MOST).
     pub fn new(levels: usize) -> Result<Self, QuantityError> {
-        if levels >= 2 { Ok(Self(levels)) } else { Err(QuantityError::NumLevels(levels)) }
+        if (2..=Self::MOST).contains(&levels) {
+            Ok(Self(levels))
+        } else {
+            Err(QuantityError::NumLevels(levels))
+        }
     }
 
     /// N.

@@ -2,6 +2,7 @@
 
 use crate::cautions::cautions;
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
+use crate::memory::check_memory;
 use crate::processes::{self, Aside, is_first};
 use crate::run::Run;
 use crate::run_dir::{Opened, StudyDir, report_of};
@@ -21,6 +22,7 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<RunOutcome, RunError> {
     processes::check(&study.plan)?;
+    check_memory(&study.plan)?;
     if !is_first() {
         return follow(
             |aside| match StudyDir::create(study, aside.path())? {
@@ -38,6 +40,7 @@ pub fn run(
             Ok(RunOutcome::AlreadyFinished { dir: path, table })
         }
         Opened::New(dir) => {
+            stop.resumable_in(dir.path());
             processes::as_first_says(true)?;
             outcome(&dir, execute(&dir, &study.plan, stop, progress))
         }
@@ -69,11 +72,13 @@ pub fn resume(
     }
     let (dir, study) = StudyDir::reopen(study_dir)?;
     processes::check(&study.plan)?;
+    check_memory(&study.plan)?;
     if dir.path().join("report.csv").exists() {
         let table = report_of(study_dir)?;
         processes::as_first_says(false)?;
         return Ok(RunOutcome::AlreadyFinished { dir: study_dir.to_owned(), table });
     }
+    stop.resumable_in(dir.path());
     processes::as_first_says(true)?;
     // The others have their copies before anything changes.
     processes::meet()?;

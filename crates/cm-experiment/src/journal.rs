@@ -137,7 +137,7 @@ impl Journal {
             source,
         })?;
         let samples = self.folder.join("samples");
-        std::fs::create_dir_all(&samples).map_err(at(&samples))?;
+        durable::create_folders(&samples).map_err(at(&samples))?;
         let path = samples.join(format!("{}-{step:08}.png", name.replace('/', "-")));
         durable::write(&path, &png).map_err(at(&path))?;
         let shape = picture.shape();

@@ -87,7 +87,7 @@ impl Phase<'_> {
                 let rate = (report.images - images) as f64 / start.elapsed().as_secs_f64();
                 journal.timing(report.step, "images_per_second", rate).map_err(RunError::from)?;
             }
-            look(method, report, &mut journal, progress)?;
+            self.stop.while_stoppable(|| look(method, report, &mut journal, progress))?;
             // All processes stop after the same step.
             let stop = processes::any(self.stop.is_requested()).map_err(|error| self.failed(error))?;
             if stop || due(self.logging.checkpoint_images) {
@@ -96,15 +96,17 @@ impl Phase<'_> {
             }
             Ok(if stop { Control::Stop } else { Control::Continue })
         };
-        let end = thread::scope(|scope| {
-            let batches = Prefetch::start(scope, loader, first_step..steps);
-            let batch = |step| {
-                let (images, labels) = batches.batch_at(step)?;
-                Ok(Batch { images, labels })
-            };
-            train(method, self.config, first_step, seeds, batch, after)
-        })
-        .map_err(|error| match error {
+        let training = || {
+            thread::scope(|scope| {
+                let batches = Prefetch::start(scope, loader, first_step..steps);
+                let batch = |step| {
+                    let (images, labels) = batches.batch_at(step)?;
+                    Ok(Batch { images, labels })
+                };
+                train(method, self.config, first_step, seeds, batch, after)
+            })
+        };
+        let end = (self.stop.while_finishing(training)).map_err(|error| match error {
             PhaseError::Halt(halt) => halt,
             PhaseError::Train(error) => self.failed(error).into(),
             PhaseError::Data(error) => self.failed(error).into(),

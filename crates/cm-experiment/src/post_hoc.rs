@@ -7,7 +7,7 @@ use crate::run::Run;
 use crate::run_dir::{RunDir, StudyDir};
 use crate::tensor_file::write_file;
 use crate::{snapshots, table};
-use cm_host::{FileError, Progress, StopFlag};
+use cm_host::{FileError, Progress, StopFlag, durable};
 use cm_training::EmaConfig;
 use std::fs;
 use std::path::Path;
@@ -34,6 +34,7 @@ pub fn post_hoc_ema(
     let (dir, study) = StudyDir::reopen(study_dir)?;
     let planned = study.plan.runs().find(|run| full.ends_with(run.name())).ok_or_else(no_run)?;
     let run = Run::new(&dir, &planned, stop)?;
+    stop.resumable_in(dir.path());
     outcome(&dir, run.post_hoc(&dir.run_dir(&planned)?, sigma_rels, progress))
 }
 
@@ -48,7 +49,7 @@ impl Run<'_> {
         let config = &self.experiment().consistency.train;
         let context = self.prepare(progress)?;
         let parent = folder.path().join("post-hoc");
-        fs::create_dir_all(&parent).map_err(FileError::io(&parent))?;
+        durable::create_folders(&parent).map_err(FileError::io(&parent))?;
         let mut models = Vec::new();
         for &sigma_rel in sigma_rels {
             let (weights, error) = snapshots::reconstruct(folder, config, &context.fresh, sigma_rel)?;

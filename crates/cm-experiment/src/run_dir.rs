@@ -70,7 +70,8 @@ impl StudyDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(FileError::NotWritable { path, source }.into()),
         }
-        fs::create_dir_all(&path).map_err(|source| FileError::NotWritable { path: path.clone(), source })?;
+        durable::create_folders(&path)
+            .map_err(|source| FileError::NotWritable { path: path.clone(), source })?;
         let lock = lock(&path)?;
         let others = fs::read_dir(&path).map_err(FileError::io(&path))?;
         for entry in others {
@@ -167,7 +168,7 @@ impl StudyDir {
     /// [`FileError::Io`] if it cannot be made.
     pub fn shared_dir(&self, name: &str) -> Result<PathBuf, RunError> {
         let path = self.path.join("shared").join(name);
-        fs::create_dir_all(&path).map_err(FileError::io(&path))?;
+        durable::create_folders(&path).map_err(FileError::io(&path))?;
         Ok(path)
     }
 
@@ -246,7 +247,7 @@ pub struct RunDir {
 impl RunDir {
     fn open(path: PathBuf, plan: &str, seed: u64) -> Result<Self, RunError> {
         for folder in [path.clone(), path.join("checkpoints"), path.join("samples")] {
-            fs::create_dir_all(&folder).map_err(FileError::io(&folder))?;
+            durable::create_folders(&folder).map_err(FileError::io(&folder))?;
         }
         let file = path.join("plan.ron");
         match fs::read_to_string(&file) {

@@ -7,10 +7,9 @@
 use crate::error::{FolderError, RunError};
 use crate::run_dir::RunDir;
 use crate::tensor_file::{read, write_file};
-use cm_host::FileError;
+use cm_host::{FileError, durable};
 use cm_network::{TensorFile, Weights};
 use cm_training::{Fit, PowerEma, Profile, SnapshotsConfig, StepReport, TrainConfig, TrainState};
-use std::fs;
 use std::path::PathBuf;
 
 fn path(folder: &RunDir, step: u64) -> PathBuf {
@@ -29,7 +28,7 @@ pub(crate) fn snapshot(
         return Ok(());
     }
     let parent = folder.path().join("snapshots");
-    fs::create_dir_all(&parent).map_err(FileError::io(&parent))?;
+    durable::create_folders(&parent).map_err(FileError::io(&parent))?;
     let mut file = TensorFile::default();
     for (index, tracked) in state.tracked.iter().enumerate() {
         file.add_weights(&format!("tracked.{index}/"), tracked);

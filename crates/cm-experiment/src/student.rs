@@ -21,12 +21,11 @@ use cm_consistency::{
 };
 use cm_diffusion::ModelError;
 use cm_evaluator::Reference;
-use cm_host::{FileError, Progress};
+use cm_host::{FileError, Progress, durable};
 use cm_image::ImageBatch;
 use cm_network::Weights;
 use cm_study::{JumpsConfig, MethodConfig, StudentSamplerConfig, flatten};
 use cm_training::{EmaConfig, StepReport, TrainState, TrainStep};
-use std::fs;
 
 /// Held-out images on which residuals are measured.
 const PROBE_IMAGES: usize = 16;
@@ -284,7 +283,7 @@ impl Run<'_> {
     ) -> Result<(), RunError> {
         let path = stage_file(folder.path(), stage.steps);
         let parent = folder.path().join("stages");
-        fs::create_dir_all(&parent).map_err(FileError::io(&parent))?;
+        durable::create_folders(&parent).map_err(FileError::io(&parent))?;
         let sigma_data = context.data.sigma_data;
         write_file(&path, &model_file(ModelKind::Student, self.planned, sigma_data, &state.averages))
     }

@@ -39,7 +39,7 @@ impl WeightsFile {
             .outline(card.shape(), card.conditions())
             .map_err(|error| damaged(format!("the network in it: {error}")))?;
         let names: Vec<(String, Vec<usize>)> =
-            weights.iter().map(|(name, shape, _)| (name.to_owned(), shape.to_vec())).collect();
+            weights.outlines().map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
         if names.len() != archive.tensors().len() {
             return Err(damaged(format!(
                 "it holds {} arrays, but its network has {}",
@@ -47,11 +47,14 @@ impl WeightsFile {
                 names.len()
             )));
         }
-        for ((name, shape), values) in names.iter().zip(weights.values_mut()) {
+        // What the network would take is taken only if the file holds it.
+        for (name, shape) in &names {
             match archive.find(name) {
                 Some(info) if info.shape == *shape => {}
                 Some(_) | None => return Err(damaged(format!("the array `{name}` is missing or misshapen"))),
             }
+        }
+        for ((name, _), values) in names.iter().zip(weights.values_mut()) {
             values.copy_from_slice(&archive.read(name).map_err(|error| damaged(error.to_string()))?);
         }
         let metadata = archive.metadata().get(TensorFile::KEY).map(String::as_str);

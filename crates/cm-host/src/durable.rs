@@ -1,9 +1,11 @@
 //! Files that are either whole or not there, whatever happens while they are written.
 
-use crate::FileError;
-use std::fs::{self, File};
+use crate::unfinished::NewFile;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+pub use crate::folder::sync_folder;
 
 /// Replaces the file at `path` in one step: a temporary file in the same folder is written, brought to the disk,
 /// renamed, and the folder's entry brought to the disk.
@@ -22,43 +24,25 @@ pub fn write_with(
     path: &Path,
     content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?);
-    name.push(".partial");
-    let partial: PathBuf = folder.join(name);
-    let written = File::create(&partial).and_then(|file| {
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        content(&mut out)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
-    });
-    if let Err(error) = written.and_then(|()| fs::rename(&partial, path)) {
-        // The first error is the one to tell; a partial file that cannot be removed does no harm.
-        let _ = fs::remove_file(&partial);
-        return Err(error);
-    }
-    sync_folder(folder)
+    let (new, file) = NewFile::begin(path)?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    content(&mut out)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    new.finish()
 }
 
-/// Makes a folder for results, and those above it.
-///
-/// # Errors
-/// [`FileError::NotWritable`].
-pub fn make_folder(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(FileError::not_writable(path))
-}
-
-/// Brings the names in a folder to the disk.
+/// Makes a folder, and those above it that are not there, and brings their names to the disk.
 ///
 /// # Errors
 /// Whatever the file system answers.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+pub fn create_folders(path: &Path) -> io::Result<()> {
+    crate::folder::create_folders(path).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() {

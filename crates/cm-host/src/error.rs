@@ -60,8 +60,28 @@ impl FileError {
     pub fn is_input(&self) -> bool {
         match self {
             // A damaged file is something the user hands over with the folder.
-            Self::Damaged { .. } | Self::NotWritable { .. } | Self::Busy { .. } => true,
+            Self::Damaged { .. } | Self::Busy { .. } => true,
+            // A full disk is nobody's mistake.
+            Self::NotWritable { source, .. } => !is_full(source),
             Self::Io { .. } => false,
         }
+    }
+}
+
+/// Whether the file system had no room.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_wrong_input() {
+        let told = |kind: io::ErrorKind| FileError::not_writable("runs/a")(kind.into()).is_input();
+        assert!(told(io::ErrorKind::PermissionDenied) && told(io::ErrorKind::NotADirectory));
+        assert!(!told(io::ErrorKind::StorageFull) && !told(io::ErrorKind::QuotaExceeded));
     }
 }

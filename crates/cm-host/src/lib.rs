@@ -1,6 +1,7 @@
 //! What work needs from the machine it runs on: files that are whole or not there ([`durable`]), arrays in npz files
-//! ([`npz`]), a pool of threads ([`on_threads`]), a flag that asks for a stop ([`StopFlag`]), somebody to tell of its
-//! progress ([`Progress`]), and what made a result ([`Provenance`], [`SamplesCard`]).
+//! ([`npz`]), a pool of threads ([`on_threads`]), how much [`memory`] there is, a flag that asks for a stop
+//! ([`StopFlag`]), somebody to tell of its progress ([`Progress`]), and what made a result ([`Provenance`],
+//! [`SamplesCard`]).
 //!
 //! Deliberately absent: anything of images, networks or studies, printing, and signals. Of the workspace it may know
 //! `cm-kernels`, whose allocator it sets up and whose instruction set it tells, and nothing else.
@@ -17,12 +18,15 @@
 
 pub mod durable;
 mod error;
+mod folder;
+pub mod memory;
 pub mod npz;
 mod progress;
 mod provenance;
 mod samples_card;
 mod stop;
 mod threads;
+mod unfinished;
 
 pub use error::FileError;
 pub use progress::{Progress, Silent};
@@ -30,3 +34,4 @@ pub use provenance::{Build, Provenance, computes_on};
 pub use samples_card::SamplesCard;
 pub use stop::StopFlag;
 pub use threads::{ThreadsError, on_threads};
+pub use unfinished::{NewFile, NewFolder, ResultFolder, abandon};

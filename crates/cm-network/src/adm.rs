@@ -1,6 +1,6 @@
 //! The U-Net of ADM (Dhariwal and Nichol 2021), as Song et al. 2023 use it.
 
-use crate::config::Problems;
+use crate::config::{MOST_CHANNELS, Problems};
 use crate::init::Builder;
 use crate::layers::{
     AdmBlock, BranchContext, Conv2d, Embedding, Epilogue, GroupNorm, Grouping, Manner, Resample,
@@ -191,10 +191,9 @@ impl Network for Adm {
 fn check(config: &AdmConfig, shape: ImageShape) -> Result<(), NetworkConfigError> {
     let AdmConfig { channels, multipliers, blocks, attention, heads, dropout, embedding_scale, .. } = config;
     let mut problems = Problems::default();
-    let whole = *channels > 0 && channels.is_multiple_of(32);
-    problems.unless(whole, "channels", channels, "a multiple of 32, at least 32");
-    problems.multipliers(multipliers, shape);
-    problems.unless(*blocks > 0, "blocks", blocks, "at least 1");
+    let whole = (1..=MOST_CHANNELS).contains(channels) && channels.is_multiple_of(32);
+    problems.unless(whole, "channels", channels, format!("a multiple of 32, 32 to {MOST_CHANNELS}"));
+    problems.resolutions(*channels, multipliers, *blocks, shape);
     // The middle attends at the last resolution.
     let last = multipliers.len().saturating_sub(1);
     let attend = multipliers.iter().enumerate().filter(|&(level, _)| {

@@ -1,9 +1,16 @@
 //! From a configuration to a network: the only place where an architecture becomes a `Box<dyn Network>`.
 
+use crate::config::{MOST_PARAMETERS, Problems};
 use crate::init::Builder;
-use crate::{Adm, Conditions, Extra, Mlp, Network, NetworkConfig, NetworkConfigError, UNet};
+use crate::{
+    Adm, AdmConfig, Conditions, Extra, Mlp, MlpConfig, Network, NetworkConfig, NetworkConfigError, UNet,
+    UNetConfig,
+};
 use cm_image::ImageShape;
 use cm_tensor::{Graph, Images, Weights};
+
+/// Values of an image, and classes, at most: above any that is read, and their products with widths are numbers.
+const MOST_VALUES: usize = 1 << 31;
 
 impl NetworkConfig {
     /// The network and its initial weights, a pure function of `seed`.
@@ -16,10 +23,11 @@ impl NetworkConfig {
         conditions: Conditions,
         seed: u64,
     ) -> Result<(Box<dyn Network>, Weights), NetworkConfigError> {
+        self.outline(shape, conditions)?;
         self.with(shape, conditions, Builder::new(Some(seed)))
     }
 
-    /// The network and weights of zeros, to be counted or loaded. Their memory is not touched before they are.
+    /// The network and the extents of its weights, to be counted or loaded. Until they are loaded they take no memory.
     ///
     /// # Errors
     /// As [`build`](Self::build).
@@ -28,7 +36,18 @@ impl NetworkConfig {
         shape: ImageShape,
         conditions: Conditions,
     ) -> Result<(Box<dyn Network>, Weights), NetworkConfigError> {
-        self.with(shape, conditions, Builder::new(None))
+        let (network, weights) = self.with(shape, conditions, Builder::new(None))?;
+        let (count, mut problems) = (weights.count(), Problems::default());
+        let (field, given) = match self {
+            Self::UNet(UNetConfig { channels, .. }) | Self::Adm(AdmConfig { channels, .. }) => {
+                ("channels", channels)
+            }
+            Self::Mlp(MlpConfig { width, .. }) => ("width", width),
+        };
+        let allowed = format!("a network of at most {MOST_PARAMETERS} weights, and this one has {count}");
+        problems.unless(count <= MOST_PARAMETERS, field, given, allowed);
+        problems.none()?;
+        Ok((network, weights))
     }
 
     fn with(
@@ -37,6 +56,15 @@ impl NetworkConfig {
         conditions: Conditions,
         b: Builder,
     ) -> Result<(Box<dyn Network>, Weights), NetworkConfigError> {
+        let mut problems = Problems::default();
+        let ImageShape { height, width, channels } = shape;
+        let values = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(channels));
+        let some = values.is_some_and(|values| (1..=MOST_VALUES).contains(&values));
+        problems.unless(some, "images", [height, width, channels], format!("1 to {MOST_VALUES} values"));
+        let classes = conditions.classes.unwrap_or(1);
+        let some = (1..=MOST_VALUES).contains(&classes);
+        problems.unless(some, "classes", classes, format!("1 to {MOST_VALUES}"));
+        problems.none()?;
         Ok(match self {
             NetworkConfig::UNet(config) => {
                 let (network, weights) = UNet::new(config, shape, conditions, b)?;
@@ -53,24 +81,35 @@ impl NetworkConfig {
         })
     }
 
-    /// Multiplications and additions of evaluating the network on one image.
+    /// What the network and an evaluation of it on one image take, counted from extents: nothing of its size is made.
     ///
     /// # Errors
     /// As [`build`](Self::build).
-    pub fn flops_per_image(
-        &self,
-        shape: ImageShape,
-        conditions: Conditions,
-    ) -> Result<u64, NetworkConfigError> {
+    pub fn count(&self, shape: ImageShape, conditions: Conditions) -> Result<Counts, NetworkConfigError> {
         let (network, weights) = self.outline(shape, conditions)?;
         let mut graph = Graph::counting();
-        let x = Images::constant(vec![0.0; shape.len()], [1, shape.height, shape.width, shape.channels]);
+        let x = Images::outline([1, shape.height, shape.width, shape.channels]);
         let extra = Extra {
             labels: conditions.classes.map(|_| &[0][..]),
             second_time: conditions.second_time.then_some(&[0.0]),
             dropout_key: None,
         };
         network.forward(&mut graph, &weights, &x, &[0.0], extra);
-        Ok(graph.flops())
+        Ok(Counts {
+            parameters: weights.count(),
+            flops_per_image: graph.flops(),
+            kept_per_image: graph.values(),
+        })
     }
+}
+
+/// What a network takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Numbers of its weights.
+    pub parameters: usize,
+    /// Multiplications and additions of evaluating it on one image.
+    pub flops_per_image: u64,
+    /// Numbers that training keeps of one image, about, from its way forth for its way back.
+    pub kept_per_image: u64,
 }

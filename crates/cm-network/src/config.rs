@@ -76,11 +76,12 @@ impl Default for NetworkConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UNetConfig {
-    /// Channels of the widest resolution, before multiplication; a multiple of 4.
+    /// Channels of the widest resolution, before multiplication; a multiple of 4. No resolution has more than
+    /// [`MOST_CHANNELS`].
     pub channels: usize,
     /// Factor of `channels` at each resolution, widest first; each further one halves height and width.
     pub multipliers: Vec<usize>,
-    /// Residual blocks at each resolution on the way down; one more on the way up.
+    /// Residual blocks at each resolution on the way down, at most [`MOST_BLOCKS`] in all; one more on the way up.
     pub blocks: usize,
     /// Heights (in pixels) of the resolutions that have self-attention.
     pub attention: Vec<usize>,
@@ -101,6 +102,14 @@ pub struct UNetConfig {
     /// third more time. Gradients are the same up to the order of sums.
     pub recompute: bool,
 }
+
+/// Channels of a resolution, and values of a hidden layer, at most: 64 times as many as the widest published network has
+/// (ADM, 1024). A single 3x3 convolution between two such would take 144 GiB.
+pub const MOST_CHANNELS: usize = 1 << 16;
+/// Blocks on the way down in all, and of a perceptron, at most: ten times as many as the deepest published network has.
+pub const MOST_BLOCKS: usize = 256;
+/// Weights of a network at most, 256 GiB of them: training holds five times as much.
+pub const MOST_PARAMETERS: usize = 1 << 36;
 
 impl Default for UNetConfig {
     fn default() -> Self {
@@ -134,11 +143,12 @@ pub enum ResamplingConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdmConfig {
-    /// Channels of the widest resolution, before multiplication; a multiple of 32.
+    /// Channels of the widest resolution, before multiplication; a multiple of 32. No resolution has more than
+    /// [`MOST_CHANNELS`].
     pub channels: usize,
     /// Factor of `channels` at each resolution, widest first; each further one halves height and width.
     pub multipliers: Vec<usize>,
-    /// Residual blocks at each resolution on the way down; one more on the way up.
+    /// Residual blocks at each resolution on the way down, at most [`MOST_BLOCKS`] in all; one more on the way up.
     pub blocks: usize,
     /// Heights (in pixels) of the resolutions that have self-attention, on both ways. The middle always has.
     pub attention: Vec<usize>,
@@ -250,9 +260,9 @@ impl Default for ScaleConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MlpConfig {
-    /// Values of a hidden layer, a multiple of 4.
+    /// Values of a hidden layer, a multiple of 4, at most [`MOST_CHANNELS`].
     pub width: usize,
-    /// Residual blocks, at least 1.
+    /// Residual blocks, 1 to [`MOST_BLOCKS`].
     pub blocks: usize,
     /// Share of values dropped inside blocks while training, in [0, 1).
     pub dropout: f32,
@@ -306,10 +316,23 @@ impl Problems {
         }
     }
 
-    /// The factors of a U-Net's resolutions, which must fit the images.
-    pub(crate) fn multipliers(&mut self, multipliers: &[usize], shape: ImageShape) {
+    /// The factors of a U-Net's resolutions, which must fit the images, and its blocks.
+    pub(crate) fn resolutions(
+        &mut self,
+        channels: usize,
+        multipliers: &[usize],
+        blocks: usize,
+        shape: ImageShape,
+    ) {
         let some = !multipliers.is_empty() && multipliers.iter().all(|&m| m > 0);
         self.unless(some, "multipliers", multipliers, "at least one factor, each at least 1");
+        let widest = multipliers.iter().max().map_or(0, |&m| channels.saturating_mul(m));
+        let narrow = channels > MOST_CHANNELS || widest <= MOST_CHANNELS;
+        let allowed = format!("at most {MOST_CHANNELS} channels at a resolution ({channels} x factor)");
+        self.unless(narrow, "multipliers", multipliers, allowed);
+        let in_all = blocks.saturating_mul(multipliers.len());
+        let allowed = format!("at least 1, and at most {MOST_BLOCKS} at all resolutions together");
+        self.unless(blocks > 0 && in_all <= MOST_BLOCKS, "blocks", blocks, allowed);
         let halvings = multipliers.len().saturating_sub(1);
         let divides = |extent: usize| halvings < 32 && extent.is_multiple_of(1 << halvings);
         self.unless(

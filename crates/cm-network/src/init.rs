@@ -7,7 +7,7 @@ use cm_tensor::{ParameterId, Weights};
 /// that a change in one layer does not change the others' beginnings.
 pub(crate) struct Builder {
     weights: Weights,
-    /// None: everything is 0, and the memory of large networks is not touched.
+    /// None: only extents are noted, and no memory is taken.
     seed: Option<u64>,
 }
 
@@ -16,11 +16,21 @@ impl Builder {
         Self { weights: Weights::new(), seed }
     }
 
-    /// Values drawn one after the other from the array's own stream.
-    fn drawn(&self, count: usize, draw: impl Fn(&mut Random) -> f32) -> Vec<f32> {
-        let Some(seed) = self.seed else { return vec![0.0; count] };
+    /// An array with values drawn one after the other from its own stream.
+    fn drawn(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        trained: bool,
+        draw: impl Fn(&mut Random) -> f32,
+    ) -> ParameterId {
+        let Some(seed) = self.seed else { return self.weights.add_outline(name, shape, trained) };
         let mut random = Random::with_stream(seed, self.weights.len() as u64);
-        (0..count).map(|_| draw(&mut random)).collect()
+        let values = (0..shape.iter().product()).map(|_| draw(&mut random)).collect();
+        match trained {
+            true => self.weights.add(name, shape, values),
+            false => self.weights.add_untrained(name, shape, values),
+        }
     }
 
     pub(crate) fn finish(self) -> Weights {
@@ -33,19 +43,19 @@ impl Builder {
         let [taps @ .., inputs, outputs] = shape else { unreachable!("a weight has inputs and outputs") };
         let taps: usize = taps.iter().product();
         let bound = gain * (6.0 / ((inputs + outputs) * taps) as f32).sqrt();
-        let values = self.drawn(shape.iter().product(), |random| bound * (2.0 * random.uniform() - 1.0));
-        self.weights.add(name, shape, values)
+        self.drawn(name, shape, true, |random| bound * (2.0 * random.uniform() - 1.0))
     }
 
     /// Normal with standard deviation `std`, and left so by training.
     pub(crate) fn untrained_normal(&mut self, name: &str, shape: &[usize], std: f32) -> ParameterId {
-        let values = self.drawn(shape.iter().product(), |random| std * random.normal());
-        self.weights.add_untrained(name, shape, values)
+        self.drawn(name, shape, false, |random| std * random.normal())
     }
 
     /// The same value everywhere.
     pub(crate) fn constant(&mut self, name: &str, shape: &[usize], value: f32) -> ParameterId {
-        let value = if self.seed.is_some() { value } else { 0.0 };
-        self.weights.add(name, shape, vec![value; shape.iter().product()])
+        match self.seed {
+            Some(_) => self.weights.add(name, shape, vec![value; shape.iter().product()]),
+            None => self.weights.add_outline(name, shape, true),
+        }
     }
 }

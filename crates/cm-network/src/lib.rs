@@ -23,9 +23,10 @@ mod tests;
 mod unet;
 
 pub use adm::Adm;
+pub use assemble::Counts;
 pub use config::{
-    AdmConfig, EmbeddingConfig, FourierConfig, HeadsConfig, MlpConfig, NetworkConfig, NetworkConfigError,
-    NetworkProblem, ResamplingConfig, ScaleConfig, UNetConfig,
+    AdmConfig, EmbeddingConfig, FourierConfig, HeadsConfig, MOST_BLOCKS, MOST_CHANNELS, MOST_PARAMETERS,
+    MlpConfig, NetworkConfig, NetworkConfigError, NetworkProblem, ResamplingConfig, ScaleConfig, UNetConfig,
 };
 pub use mlp::Mlp;
 pub use network::{Conditions, Extra, LabelsError, Network, check_labels};

@@ -1,6 +1,6 @@
 //! A residual perceptron for vectors: points of the plane, small mixtures.
 
-use crate::config::Problems;
+use crate::config::{MOST_BLOCKS, MOST_CHANNELS, Problems};
 use crate::init::Builder;
 use crate::layers::{Embedding, Linear, Manner};
 use crate::{Conditions, Extra, MlpConfig, Network, NetworkConfigError};
@@ -37,9 +37,10 @@ impl Mlp {
     ) -> Result<(Self, Weights), NetworkConfigError> {
         let MlpConfig { width, blocks, dropout, embedding } = *config;
         let mut problems = Problems::default();
-        let whole = width > 0 && width.is_multiple_of(4);
-        problems.unless(whole, "width", width, "a multiple of 4, at least 4");
-        problems.unless(blocks > 0, "blocks", blocks, "at least 1");
+        let whole = (1..=MOST_CHANNELS).contains(&width) && width.is_multiple_of(4);
+        problems.unless(whole, "width", width, format!("a multiple of 4, 4 to {MOST_CHANNELS}"));
+        let some = (1..=MOST_BLOCKS).contains(&blocks);
+        problems.unless(some, "blocks", blocks, format!("1 to {MOST_BLOCKS}"));
         problems.unless((0.0..1.0).contains(&dropout), "dropout", dropout, "in [0, 1)");
         embedding.check(&mut problems);
         problems.none()?;

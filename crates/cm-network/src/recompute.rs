@@ -24,7 +24,7 @@ impl Passes {
         block: impl Fn(&mut Graph, &Weights, Extra<'_>) -> Images + 'static,
     ) -> Images {
         match &self.weights {
-            Some(weights) if g.is_recording() => {
+            Some(weights) if g.is_recording() || g.is_counting() => {
                 let weights = weights.clone();
                 // A block needs the key of its dropout; labels and times have become the embedding.
                 let dropout_key = extra.dropout_key;

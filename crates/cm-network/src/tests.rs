@@ -206,11 +206,45 @@ fn counting_is_not_computing_and_says_the_same() {
         let mut graph = Graph::inference();
         network.forward(&mut graph, &weights, &x, &[0.1], extra);
         assert!(graph.flops() > 0);
-        assert_eq!(config.flops_per_image(shape, ALL).unwrap(), graph.flops());
+        assert_eq!(config.count(shape, ALL).unwrap().flops_per_image, graph.flops());
     }
     // A trillion operations, at once.
     let preset = Preset::AdmLsun256;
-    assert!(preset.config().flops_per_image(preset.shape(), preset.conditions()).unwrap() > 1 << 40);
+    assert!(preset.config().count(preset.shape(), preset.conditions()).unwrap().flops_per_image > 1 << 40);
+}
+
+/// The largest network that is allowed, counted without making it; what is larger is refused with its size.
+#[test]
+fn networks_of_any_size_are_counted_or_refused_without_being_made() {
+    let shape = ImageShape::new(8, 8, 1);
+    let wide = |channels| {
+        NetworkConfig::UNet(UNetConfig {
+            channels,
+            multipliers: vec![1],
+            blocks: 1,
+            attention: vec![],
+            ..UNetConfig::default()
+        })
+    };
+    let counts = wide(16_384).count(shape, Conditions::default()).unwrap();
+    assert!(counts.parameters > 30_000_000_000 && counts.flops_per_image > 1 << 40);
+    let refused = wide(65_536).count(shape, Conditions::default()).unwrap_err().to_string();
+    assert!(refused.contains("at most 68719476736 weights, and this one has "), "{refused}");
+    assert!(wide(1 << 32).build(shape, Conditions::default(), 1).is_err());
+    let images = ImageShape::new(usize::MAX, 2, 3);
+    assert!(wide(8).count(images, Conditions::default()).is_err());
+}
+
+#[test]
+fn recomputation_keeps_less() {
+    let kept = |recompute| {
+        let config = NetworkConfig::UNet(UNetConfig { recompute, ..UNetConfig::default() });
+        let counts = config.count(ImageShape::new(32, 32, 3), Conditions::default()).unwrap();
+        (counts.kept_per_image, counts.flops_per_image)
+    };
+    let ((all, flops), (less, same)) = (kept(false), kept(true));
+    assert!(less * 3 < all, "{less} of {all}");
+    assert_eq!(flops, same);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The U-Net of DDPM++ and NCSN++ (Song et al. 2021), as Karras et al. 2022 arrange it.
 
-use crate::config::Problems;
+use crate::config::{MOST_CHANNELS, Problems};
 use crate::init::Builder;
 use crate::layers::{
     BlockContext, BranchContext, Conv2d, Embedding, Epilogue, GroupNorm, Grouping, Manner, Resample,
@@ -168,13 +168,12 @@ fn check(config: &UNetConfig, shape: ImageShape) -> Result<(), NetworkConfigErro
     let UNetConfig { channels, multipliers, blocks, heads, dropout, embedding, .. } = config;
     let mut problems = Problems::default();
     problems.unless(
-        *channels > 0 && channels.is_multiple_of(4),
+        (1..=MOST_CHANNELS).contains(channels) && channels.is_multiple_of(4),
         "channels",
         channels,
-        "a multiple of 4, at least 4",
+        format!("a multiple of 4, 4 to {MOST_CHANNELS}"),
     );
-    problems.multipliers(multipliers, shape);
-    problems.unless(*blocks > 0, "blocks", blocks, "at least 1");
+    problems.resolutions(*channels, multipliers, *blocks, shape);
     problems.unless(
         *heads > 0 && multipliers.iter().all(|m| channels.saturating_mul(*m).is_multiple_of(*heads)),
         "heads",

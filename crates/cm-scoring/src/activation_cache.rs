@@ -40,7 +40,7 @@ impl ActivationCache {
         extractor: &dyn ActivationExtractor,
         each: &mut dyn FnMut(&Activations) -> Result<(), ScoringError>,
     ) -> Result<Self, ScoringError> {
-        durable::make_folder(folder)?;
+        durable::create_folders(folder).map_err(FileError::not_writable(folder))?;
         // Where the weights lie does not matter, only what they are.
         let card = FeatureCard { weights: None, ..card.clone() };
         let what = serde_json::to_string(&card).expect("a card is text and numbers") + fingerprint;

@@ -8,7 +8,7 @@ use crate::side::{Pass, Side};
 use cm_evaluator::{
     ComparisonError, FeatureScaling, InceptionResize, MetricConfig, SetMetric, SetPart, compare,
 };
-use cm_host::{FileError, Progress, StopFlag, durable};
+use cm_host::{FileError, Progress, ResultFolder, StopFlag, durable};
 use cm_image::ImageShape;
 use cm_study::Problems;
 use std::path::{Path, PathBuf};
@@ -150,13 +150,14 @@ fn chosen(
 
 /// Writes `evaluation.md`, `.json` and `.csv`.
 fn write_card(folder: &Path, card: &Card) -> Result<(), ScoringError> {
-    durable::make_folder(folder)?;
+    let files = ["evaluation.md", "evaluation.json", "evaluation.csv"];
+    let results = ResultFolder::new(folder, &files)?;
     let csv = card.csv().map_err(|error| ScoringError::failed("the card as CSV", error))?;
-    for (name, bytes) in
-        [("md", card.markdown().into_bytes()), ("json", card.json().into_bytes()), ("csv", csv)]
+    for (name, bytes) in files.into_iter().zip([card.markdown().into_bytes(), card.json().into_bytes(), csv])
     {
-        let path = folder.join(format!("evaluation.{name}"));
+        let path = folder.join(name);
         durable::write(&path, &bytes).map_err(FileError::io(&path))?;
     }
+    results.keep();
     Ok(())
 }

@@ -282,6 +282,7 @@ impl ImageStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cm_datasets::read_image;
     use cm_host::npz::{Element, NpzWriter};
     use cm_image::write_png;
     use std::fs::File;

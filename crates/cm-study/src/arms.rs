@@ -17,16 +17,7 @@ impl StudyConfig {
     /// # Errors
     /// Every problem of the study, if there is one that files would not solve.
     pub fn build(&self) -> Result<Checked, Vec<Problem>> {
-        let mut problems = Vec::new();
-        for (index, seed) in self.seeds.iter().enumerate() {
-            if self.seeds[..index].contains(seed) {
-                let message = format!("seed {seed} is given twice");
-                problems.push(Problem::new(format!("seeds[{index}]"), message, "each seed once"));
-            }
-        }
-        if self.seeds.is_empty() {
-            problems.push(Problem::new("seeds", "no seed is given", "at least one, as in [0]"));
-        }
+        let mut problems = self.seed_problems();
         let arms = self.combine(&mut problems);
         let base_problems = check::problems(&self.base);
         let mut planned: Vec<PlannedArm> = Vec::new();
@@ -83,6 +74,10 @@ impl StudyConfig {
                 })
                 .collect(),
         };
+        if let Some(problem) = self.too_many_runs(axes.iter().map(Vec::len)) {
+            problems.push(problem);
+            return Vec::new();
+        }
         for axis in &axes {
             check_names(axis, problems);
         }

@@ -309,12 +309,16 @@ fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mut say = |path: &str, message: String, allowed: &str| {
         problems.push(Problem::new(format!("evaluation.{path}"), message, allowed));
     };
+    if *samples == 0 || *samples > EvaluationConfig::MOST_SAMPLES {
+        let allowed = format!("1 to {}", EvaluationConfig::MOST_SAMPLES);
+        say("samples", format!("samples is {samples}"), &allowed);
+    }
     if *every_images == Some(0) {
         say("every_images", "every_images is 0".into(), "at least 1 image, or None");
     }
     for error in metric.problems() {
         let field = match error {
-            MetricConfigError::TooSmall { field, .. } => field,
+            MetricConfigError::Count { field, .. } => field,
             MetricConfigError::Confidence(_) => "confidence",
             MetricConfigError::ModeRadius(_) => "mode_radius",
         };
@@ -367,6 +371,11 @@ fn logging(logging: &LoggingConfig) -> Vec<Problem> {
         ("grid", grid as u64),
     ];
     let zero = intervals.into_iter().filter(|&(_, images)| images == 0);
-    zero.map(|(field, _)| Problem::new(format!("logging.{field}"), format!("{field} is 0"), "at least 1"))
-        .collect()
+    let zero = zero
+        .map(|(field, _)| Problem::new(format!("logging.{field}"), format!("{field} is 0"), "at least 1"));
+    let large = (grid > LoggingConfig::MOST_GRID).then(|| {
+        let allowed = format!("1 to {}", LoggingConfig::MOST_GRID);
+        Problem::new("logging.grid", format!("grid is {grid}"), allowed)
+    });
+    zero.chain(large).collect()
 }

@@ -54,7 +54,10 @@ pub(crate) fn of_teacher(
         say("spacing", error.to_string(), "");
     }
     match NumLevels::new(levels) {
-        Err(_) => say("levels", format!("levels is {levels}"), "at least 2 noise levels"),
+        Err(_) => {
+            let allowed = format!("2 to {} noise levels", NumLevels::MOST);
+            say("levels", format!("levels is {levels}"), &allowed);
+        }
         Ok(levels) => {
             if let Some(Err(error)) = range.map(|range| range.check_room(levels)) {
                 say("levels", error.to_string(), "fewer noise levels");

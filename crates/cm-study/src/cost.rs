@@ -60,8 +60,8 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
     let ExperimentConfig { dataset, network, teacher, method, consistency, .. } = experiment;
     let data = dataset.outline(Split::Train).ok()?;
     let (shape, conditions) = (data.shape, experiment.student_conditions(data.classes));
-    let (_, weights) = network.outline(shape, conditions).ok()?;
-    let forward = network.flops_per_image(shape, conditions).ok()? as f64;
+    let counts = network.count(shape, conditions).ok()?;
+    let forward = counts.flops_per_image as f64;
     let cost = |train: &TrainConfig, forward_passes: f64| {
         let images = train.steps() * train.batch as u64;
         TrainingCost { images, steps: train.steps(), flops: images as f64 * forward * forward_passes }
@@ -82,7 +82,7 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
         };
     Some(ArmCost {
         arm: name.to_owned(),
-        parameters: weights.count(),
+        parameters: counts.parameters,
         teacher: match teacher {
             TeacherSource::Trained(teacher) => Some(cost(&teacher.train, 3.0)),
             TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,

@@ -53,8 +53,9 @@ impl Plan {
 /// One of the paper's networks: its parameters, its arithmetic, its configuration.
 pub fn describe_preset(preset: Preset) -> String {
     let (network, shape, conditions) = (preset.config(), preset.shape(), preset.conditions());
-    let parameters = network.outline(shape, conditions).map_or(0, |(_, weights)| weights.count());
-    let operations = network.flops_per_image(shape, conditions).unwrap_or(0) as f64;
+    let (parameters, operations) = network
+        .count(shape, conditions)
+        .map_or((0, 0.0), |counts| (counts.parameters, counts.flops_per_image as f64));
     let classes = conditions.classes.map_or("no classes".to_owned(), |classes| format!("{classes} classes"));
     format!(
         "// {}: images of {shape}, {classes}: {parameters} parameters, {operations:.3e} operations for an image\n{}",

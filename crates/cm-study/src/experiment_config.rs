@@ -139,7 +139,7 @@ pub struct DistillationConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationConfig {
-    /// Images drawn from each sampler; part of every score's name.
+    /// Images drawn from each sampler, 1 to [`MOST_SAMPLES`](Self::MOST_SAMPLES); part of every score's name.
     pub samples: usize,
     /// The samplers of the student.
     pub student: Vec<StudentSamplerConfig>,
@@ -153,6 +153,11 @@ pub struct EvaluationConfig {
     pub metric: MetricConfig,
     /// Also evaluate each time this many images were trained on. None: only at the end.
     pub every_images: Option<u64>,
+}
+
+impl EvaluationConfig {
+    /// Samples at most: two hundred times as many as the literature draws. All are held in memory to be scored.
+    pub const MOST_SAMPLES: usize = 10_000_000;
 }
 
 impl ExperimentConfig {
@@ -187,10 +192,15 @@ pub struct LoggingConfig {
     /// The student's residuals (see [`cm_consistency::Probe`]) for each this many images, at least 1: 16 held-out
     /// images at 16 pairs of noise levels, as dear as training on about as many. None: never.
     pub residual_images: Option<u64>,
-    /// Images on a picture, at least 1.
+    /// Images on a picture, 1 to [`MOST_GRID`](Self::MOST_GRID).
     pub grid: usize,
     /// A checkpoint for each this many images, at least 1; also one at the end and when the run is stopped.
     pub checkpoint_images: u64,
+}
+
+impl LoggingConfig {
+    /// Images on a picture at most: a hundred by a hundred.
+    pub const MOST_GRID: usize = 10_000;
 }
 
 impl Default for LoggingConfig {

@@ -25,6 +25,7 @@ mod experiment_config;
 mod flatten;
 mod key;
 mod load;
+mod memory;
 mod mid_training_config;
 mod notation;
 mod overrides;
@@ -51,6 +52,7 @@ pub use experiment_config::{
 pub use flatten::{Leaf, flatten};
 pub use key::{TeacherKey, baseline_key};
 pub use load::{Study, check, label, load, load_to_plan, load_with, read_text};
+pub use memory::{MemoryNeed, bytes};
 pub use mid_training_config::MidTrainingConfig;
 pub use notation::{from_ron, to_ron};
 pub use overrides::{Override, OverrideSyntaxError, apply as apply_overrides};

@@ -123,8 +123,9 @@ fn measure(
         experiment.network.build(data.shape, conditions, 0).map_err(|error| failed(error.to_string()))?;
     let forward = experiment
         .network
-        .flops_per_image(data.shape, conditions)
-        .map_err(|error| failed(error.to_string()))?;
+        .count(data.shape, conditions)
+        .map_err(|error| failed(error.to_string()))?
+        .flops_per_image;
     let count = ((FORWARD_OPERATIONS / forward as f64) as usize).clamp(1, batch);
     let train = TrainConfig {
         batch: count,

@@ -70,27 +70,36 @@ impl Stretch {
 
 /// The stretches of a training; `at` says levels and target decay of a step, and what its learning rate counts as progress.
 fn stretches(config: &TrainConfig, at: impl Fn(Progress) -> (Levels, Option<f32>, Progress)) -> Vec<Stretch> {
-    let (batch, total_images) = (config.batch as u64, config.images());
+    let (batch, total_images, steps) = (config.batch as u64, config.images(), config.steps());
+    let progress = |step: u64| Progress { step, images: step * batch, total_images };
     let mut found: Vec<Stretch> = Vec::new();
-    for step in 0..config.steps() {
-        let progress = Progress { step, images: step * batch, total_images };
-        let (levels, target_decay, of_rate) = at(progress);
-        if let Some(last) = found.last_mut()
-            && let Some(joined) = last.levels.joined(levels)
-        {
-            (last.levels, last.steps, last.to_image) = (joined, last.steps + 1, progress.images + batch);
-            continue;
-        }
+    let mut first = 0;
+    while first < steps {
+        let (levels, target_decay, of_rate) = at(progress(first));
+        let joined = |step: u64| levels.joined(at(progress(step)).0);
+        let next = first_unjoined(first, steps, |step| joined(step).is_some());
         found.push(Stretch {
-            from_image: progress.images,
-            to_image: progress.images + batch,
-            steps: 1,
-            levels,
+            from_image: first * batch,
+            to_image: next * batch,
+            steps: next - first,
+            levels: joined(next - 1).unwrap_or(levels),
             target_decay,
             learning_rate: config.learning_rate.at(of_rate),
         });
+        first = next;
     }
     found
+}
+
+/// The first step of `first + 1..end` that is not joined with `first`, or `end`. Levels change in one direction only, so
+/// that what is joined comes before what is not, and a run of any length takes a few dozen looks.
+fn first_unjoined(first: u64, end: u64, joined: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (first + 1, end);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if joined(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
 }
 
 fn student(experiment: &ExperimentConfig) -> Vec<Stretch> {
@@ -272,7 +281,9 @@ fn aligned(rows: &[[String; 8]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cm_consistency::{DoublingConfig, FixedConfig, ProgressiveConfig};
+    use cm_consistency::{
+        ContinuousConfig, DoublingConfig, FixedConfig, HalvingConfig, ProgressiveConfig, TargetConfig,
+    };
 
     fn experiment(curriculum: CurriculumConfig, batch: usize, total_images: u64) -> ExperimentConfig {
         let mut experiment = ExperimentConfig { method: MethodConfig::Training, ..Default::default() };
@@ -308,6 +319,48 @@ mod tests {
         assert_eq!(found.iter().map(|s| s.steps).sum::<u64>(), 1_000);
         assert!(found.windows(2).all(|pair| pair[0].to_image == pair[1].from_image));
         assert_eq!((found[0].from_image, found[4].to_image), (0, 10_000));
+    }
+
+    /// Looking at every step, as was done until plans of 10^12 images did not end.
+    #[test]
+    fn a_few_looks_find_what_looking_at_every_step_finds() {
+        let curricula = [
+            CurriculumConfig::Fixed(FixedConfig { num_levels: 6 }),
+            CurriculumConfig::Progressive(ProgressiveConfig { start: 2, end: 150 }),
+            CurriculumConfig::Progressive(ProgressiveConfig { start: 3, end: 3 }),
+            CurriculumConfig::Doubling(DoublingConfig { start: 5, end: 70 }),
+            CurriculumConfig::Continuous(ContinuousConfig::default()),
+            CurriculumConfig::Halving(HalvingConfig { start: 16, end: 1 }),
+        ];
+        for (curriculum, images) in curricula.into_iter().flat_map(|c| [(c, 3), (c, 70), (c, 4_999)]) {
+            let found = student(&experiment(curriculum, 7, images));
+            let mut steps = 0;
+            for stretch in &found {
+                let begin = one_step(curriculum, steps, images);
+                let end = steps + stretch.steps;
+                for step in steps..end {
+                    let last = one_step(curriculum, step, images);
+                    assert!(begin.joined(last).is_some(), "{curriculum:?} at {step}");
+                }
+                let joined = begin.joined(one_step(curriculum, end - 1, images));
+                assert_eq!(joined, Some(stretch.levels), "{curriculum:?}");
+                if end * 7 < images {
+                    assert!(begin.joined(one_step(curriculum, end, images)).is_none(), "{curriculum:?}");
+                }
+                steps = end;
+            }
+            assert_eq!(steps, images.div_ceil(7), "{curriculum:?}");
+        }
+    }
+
+    /// The levels of one step alone.
+    fn one_step(curriculum: CurriculumConfig, step: u64, images: u64) -> Levels {
+        let total_images = images.div_ceil(7) * 7;
+        let curriculum = Curriculum { levels: curriculum, target: TargetConfig::StopGradient };
+        match curriculum.at(Progress { step, images: step * 7, total_images }).0 {
+            Spacing::Levels(levels) => Levels::Grid { first: levels.intervals(), last: levels.intervals() },
+            Spacing::Stage(stage) => Levels::Gap(2f64.powi(-(stage as i32 + 1))),
+        }
     }
 
     #[test]

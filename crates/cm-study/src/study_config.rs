@@ -3,8 +3,10 @@
 
 use crate::change::Change;
 use crate::experiment_config::ExperimentConfig;
+use crate::problem::Problem;
 use crate::published::PublishedValue;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// A study file: one question, one base, and arms that say what they change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,12 +14,42 @@ use serde::{Deserialize, Serialize};
 pub struct StudyConfig {
     /// The question the study answers; the title of its report.
     pub question: String,
-    /// Every arm runs once with each of these seeds; each at most once.
+    /// Every arm runs once with each of these seeds; each at most once. All together are at most
+    /// [`MOST_RUNS`](Self::MOST_RUNS) runs.
     pub seeds: Vec<u64>,
     /// What all arms start from.
     pub base: ExperimentConfig,
     /// What is compared.
     pub arms: ArmsConfig,
+}
+
+impl StudyConfig {
+    /// Arms times seeds at most: a table that nobody reads, and a name for each run in one folder.
+    pub const MOST_RUNS: usize = 4096;
+
+    /// What is wrong with the seeds.
+    pub(crate) fn seed_problems(&self) -> Vec<Problem> {
+        let mut known = HashSet::new();
+        let again = self.seeds.iter().enumerate().filter(|(_, seed)| !known.insert(**seed));
+        let again = again.map(|(index, seed)| {
+            Problem::new(format!("seeds[{index}]"), format!("seed {seed} is given twice"), "each seed once")
+        });
+        let mut problems: Vec<Problem> = again.collect();
+        if self.seeds.is_empty() {
+            problems.push(Problem::new("seeds", "no seed is given", "at least one, as in [0]"));
+        }
+        problems
+    }
+
+    /// A complaint about more runs than that, of axes of so many arms.
+    pub(crate) fn too_many_runs(&self, axes: impl Iterator<Item = usize>) -> Option<Problem> {
+        let (seeds, most) = (self.seeds.len(), Self::MOST_RUNS);
+        let arms = axes.filter(|&arms| arms > 0).fold(1, usize::saturating_mul);
+        let runs = arms.saturating_mul(seeds);
+        let path = if seeds > most { "seeds" } else { "arms" };
+        let message = format!("{arms} arms with {seeds} seeds are {runs} runs");
+        (runs > most).then(|| Problem::new(path, message, format!("at most {most} runs; or several studies")))
+    }
 }
 
 impl Default for StudyConfig {

@@ -3,7 +3,7 @@
 use crate::error::SweepError;
 use crate::grid::{GridAxis, join, points};
 use cm_experiment::{FolderError, StudyDir};
-use cm_host::{FileError, durable};
+use cm_host::{FileError, ResultFolder, durable};
 use cm_study::{
     InputErrors, Override, Plan, PlannedRun, Study, TeacherKey, apply_overrides, baseline_key, check,
     is_file_name, label, read_text,
@@ -103,6 +103,7 @@ impl Sweep {
     /// [`FolderError`] if it cannot be written or holds anything else than this sweep.
     pub fn create(study: &Study, out: &Path) -> Result<Self, SweepError> {
         let path = out.join(&study.name);
+        let results = ResultFolder::new(&path, &["study.ron", "plan.ron", "tasks.csv", ".lock"])?;
         match fs::read_to_string(path.join("plan.ron")) {
             Ok(found) if found != study.plan.to_ron() => return Err(FolderError::OtherPlan { path }.into()),
             Ok(_) => {}
@@ -112,11 +113,12 @@ impl Sweep {
             Err(source) => return Err(FileError::NotWritable { path, source }.into()),
         }
         let tasks = tasks(&study.plan);
-        fs::create_dir_all(path.join("tasks"))
-            .map_err(|source| FileError::NotWritable { path: path.clone(), source })?;
+        let inside = ResultFolder::new(&path.join("tasks"), &[])?;
         let list: String = tasks.iter().map(|task| format!("{},{}\n", task.index, task.name)).collect();
         let file = path.join("tasks.csv");
         durable::write(&file, format!("task,name\n{list}").as_bytes()).map_err(FileError::io(&file))?;
+        inside.keep();
+        results.keep();
         Ok(Self { path, plan: study.plan.clone(), tasks })
     }
 

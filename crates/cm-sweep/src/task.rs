@@ -7,7 +7,7 @@ use cm_experiment::{Halt, Run, StudyDir, table};
 use cm_host::{FileError, Progress, StopFlag, durable};
 use cm_study::{Problems, TeacherKey};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -141,7 +141,7 @@ fn work(sweep: &Sweep, task: &Task, stop: &StopFlag, progress: &mut dyn Progress
             let rows = run.baselines(&context, progress)?;
             let path = sweep.scores(task);
             let parent = path.parent().unwrap_or(sweep.path());
-            fs::create_dir_all(parent).map_err(FileError::io(parent))?;
+            durable::create_folders(parent).map_err(FileError::io(parent))?;
             durable::write(&path, table::to_csv(&rows).as_bytes()).map_err(FileError::io(&path))?;
         }
         Work::Run(_) => {

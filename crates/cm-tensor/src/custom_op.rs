@@ -19,6 +19,7 @@ use remote::Remote;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use graph::product;
 pub use graph::{Gradients, Graph};
 
 /// dfdx's device, on which all tensors live that a pass on a [`Device`] has not moved.
@@ -51,13 +52,15 @@ enum Data<S: Shape> {
     Host(Tensor<S, f32, Dev>, OnceLock<Arc<Remote>>),
     /// On a device.
     Remote(Arc<Remote>, S),
+    /// Nowhere: only the extents are known, for counting.
+    Outline(S),
 }
 
 impl<S: Shape> Data<S> {
     fn shape(&self) -> S {
         match self {
             Self::Host(tensor, _) => *tensor.shape(),
-            Self::Remote(_, shape) => *shape,
+            Self::Remote(_, shape) | Self::Outline(shape) => *shape,
         }
     }
 }
@@ -71,6 +74,12 @@ impl<S: Shape> Var<S> {
         assert_eq!(values.len(), shape.num_elements(), "values do not fill {shape:?}");
         let tensor = Dev::default().tensor_from_vec(values, shape);
         Self { data: Data::Host(tensor, OnceLock::new()), slot: None }
+    }
+
+    /// A tensor of which only the extents are known: to be counted, or filled by [`values_mut`](Self::values_mut). It
+    /// takes no memory.
+    pub fn outline(shape: S) -> Self {
+        Self { data: Data::Outline(shape), slot: None }
     }
 
     /// A tensor to which gradients flow: a parameter, or an input whose gradient is wanted.
@@ -92,10 +101,14 @@ impl<S: Shape> Var<S> {
     }
 
     /// All values in row-major order.
+    ///
+    /// # Panics
+    /// Of an [`outline`](Self::outline), which has none.
     pub fn values(&self) -> &[f32] {
         let tensor = match &self.data {
             Data::Host(tensor, _) => tensor,
             Data::Remote(remote, _) => return remote.host(),
+            Data::Outline(shape) => panic!("an outline of {shape:?} has no values"),
         };
         let len = tensor.shape().num_elements();
         if len == 0 {
@@ -110,10 +123,14 @@ impl<S: Shape> Var<S> {
         }
     }
 
-    /// All values, to be changed in place; copied first if they are shared.
+    /// All values, to be changed in place; copied first if they are shared. An outline's are zeros.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        if let Data::Remote(remote, shape) = &self.data {
-            self.data = Self::constant(remote.host().to_vec(), *shape).data;
+        match &self.data {
+            Data::Host(..) => {}
+            Data::Remote(remote, shape) => self.data = Self::constant(remote.host().to_vec(), *shape).data,
+            Data::Outline(shape) => {
+                self.data = Self::constant(vec![0.0; shape.num_elements()], *shape).data;
+            }
         }
         let Data::Host(tensor, uploaded) = &mut self.data else {
             unreachable!("the values were brought to the host")

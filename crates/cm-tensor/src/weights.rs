@@ -71,11 +71,24 @@ impl Weights {
         self.push(name.into(), shape, values, false)
     }
 
+    /// Adds an array of which only the extents are known: to be counted, or filled by [`values_mut`](Self::values_mut). It
+    /// takes no memory.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn add_outline(&mut self, name: impl Into<String>, shape: &[usize], trained: bool) -> ParameterId {
+        self.put(name.into(), shape, Vector::outline([shape.iter().product()]), trained)
+    }
+
     fn push(&mut self, name: String, shape: &[usize], values: Vec<f32>, trained: bool) -> ParameterId {
         assert_eq!(values.len(), shape.iter().product::<usize>(), "values of {name} do not fill {shape:?}");
-        assert!(self.parameters.iter().all(|p| p.name != name), "two weights named {name}");
         let len = values.len();
-        let value = Vector::constant(values, [len]).detached(self.trainable && trained);
+        self.put(name, shape, Vector::constant(values, [len]), trained)
+    }
+
+    fn put(&mut self, name: String, shape: &[usize], value: Vector, trained: bool) -> ParameterId {
+        assert!(self.parameters.iter().all(|p| p.name != name), "two weights named {name}");
+        let value = value.detached(self.trainable && trained);
         self.parameters.push(Parameter { name, shape: shape.to_vec(), value, trained });
         ParameterId(self.parameters.len() - 1)
     }
@@ -116,12 +129,17 @@ impl Weights {
         self.parameters.iter().map(|p| p.value.shape()[0]).sum()
     }
 
+    /// Name and extents of each array, in order.
+    pub fn outlines(&self) -> impl ExactSizeIterator<Item = (&str, &[usize])> {
+        self.parameters.iter().map(|p| (p.name.as_str(), p.shape.as_slice()))
+    }
+
     /// Name, extents and values of each array, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[usize], &[f32])> {
         self.parameters.iter().map(|p| (p.name.as_str(), p.shape.as_slice(), p.value.values()))
     }
 
-    /// The values of each array in order, to be changed in place.
+    /// The values of each array in order, to be changed in place; zeros of one that was an outline.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         self.parameters.iter_mut().map(|p| p.value.values_mut())
     }
@@ -225,6 +243,19 @@ mod tests {
         copy.values_mut().next().unwrap()[0] = 7.0;
         assert_eq!(weights.iter().next().unwrap().2, [1.0, 2.0]);
         assert_eq!(copy.iter().next().unwrap().2, [7.0, 2.0]);
+    }
+
+    #[test]
+    fn an_outline_is_counted_and_filled_and_takes_nothing() {
+        let mut weights = Weights::new();
+        // Five hundred terabytes.
+        let id = weights.add_outline("a", &[1 << 23, 1 << 24], true);
+        assert_eq!((weights.count(), weights.get(id).shape()), (1 << 47, [1 << 47]));
+        assert_eq!(weights.clone().outlines().next(), Some(("a", &[1 << 23, 1 << 24][..])));
+        let mut weights = Weights::new();
+        weights.add_outline("b", &[2, 2], true);
+        weights.values_mut().for_each(|values| values[1] = 3.0);
+        assert_eq!(weights.iter().next().unwrap().2, [0.0, 3.0, 0.0, 0.0]);
     }
 
     #[test]

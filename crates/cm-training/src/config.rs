@@ -76,6 +76,12 @@ impl TrainConfig {
                 self.batch,
                 "1 to 2^20 images",
             ),
+            RangeError::unless(
+                self.shards.is_power_of_two() && self.batch.is_multiple_of(self.shards),
+                "shards",
+                self.shards,
+                "a power of two that divides the batch",
+            ),
             self.gradient_clip.and_then(|clip| {
                 RangeError::unless(clip > 0.0, "gradient_clip", clip, "above 0, or None for no clipping")
             }),

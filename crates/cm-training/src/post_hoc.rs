@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct SnapshotsConfig {
     /// The widths that are tracked, two or more.
     pub sigma_rels: Vec<f32>,
-    /// Snapshots in all, at least 2; each holds one model for each width.
+    /// Snapshots in all, 2 to [`MOST`](Self::MOST); each holds one model for each width.
     pub count: u32,
 }
 
@@ -28,6 +28,9 @@ impl Default for SnapshotsConfig {
 }
 
 impl SnapshotsConfig {
+    /// Snapshots at most: averages of any width are good to a few thousandths with sixteen.
+    pub const MOST: u32 = 10_000;
+
     /// Whether a snapshot is taken after step `step`, counted from 1, of a run of `steps`.
     pub fn is_due(&self, step: u64, steps: u64) -> bool {
         let taken = |step: u64| step * u64::from(self.count) / steps.max(1);
@@ -42,7 +45,12 @@ impl SnapshotsConfig {
     /// Everything that is out of range, with paths relative to this struct.
     pub fn problems(&self) -> Vec<RangeError> {
         let mut problems: Vec<_> = [
-            RangeError::unless(self.count >= 2, "count", self.count, "at least 2 snapshots"),
+            RangeError::unless(
+                (2..=Self::MOST).contains(&self.count),
+                "count",
+                self.count,
+                "2 to 10000 snapshots",
+            ),
             RangeError::unless(
                 self.sigma_rels.len() >= 2,
                 "sigma_rels",

@@ -3,6 +3,7 @@
 use crate::error::WorkbenchError;
 use crate::foreign::{self, Container, Dialect, names};
 use cm_diffusion::{Coefficients, Precondition, Sigma};
+use cm_evaluator::MetricConfig;
 use cm_experiment::WeightsFile;
 use cm_host::npz::{Element, NpzWriter};
 use cm_host::{FileError, durable};
@@ -155,8 +156,9 @@ fn read(
             0
         }
     };
-    if request.batch == 0 {
-        problems.add("--batch", "0 images", "at least 1");
+    let most = MetricConfig::MOST_BATCH;
+    if !(1..=most).contains(&request.batch) {
+        problems.add("--batch", format!("{} images", request.batch), format!("1 to {most}"));
     }
     let mut vector =
         |name: &str, allowed: &str, problems: &mut Problems| -> Result<Vec<f32>, WorkbenchError> {

@@ -5,18 +5,22 @@ use crate::error::WorkbenchError;
 use crate::picture_file::write_picture;
 use crate::request::ModelRequest;
 use cm_diffusion::{Labels, Sampler};
+use cm_evaluator::MetricConfig;
 use cm_host::npz::{Element, NpzWriter};
-use cm_host::{FileError, Progress, Provenance, SamplesCard, StopFlag, durable};
+use cm_host::{FileError, NewFile, Progress, Provenance, ResultFolder, SamplesCard, StopFlag};
 use cm_image::random::derive_seed;
 use cm_image::{ImageBatch, ImageShape, Quantisation, from_u8, picture};
 use cm_study::Problems;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Images on the contact sheet, at most.
 const GRID: usize = 100;
+
+/// Images of one file at most: 12 TiB of 32x32 pixels. They are streamed to the disk.
+const MOST_IMAGES: usize = 1 << 32;
 
 /// What is to be drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,9 +67,11 @@ pub struct Drawn {
 
 /// That there is something to draw.
 pub(crate) fn check_counts(request: &SampleRequest, problems: &mut Problems) {
-    for (option, value) in [("--count", Some(request.count)), ("--batch", request.batch)] {
-        if value == Some(0) {
-            problems.add(option, "0 images", "at least 1");
+    let counts =
+        [("--count", Some(request.count), MOST_IMAGES), ("--batch", request.batch, MetricConfig::MOST_BATCH)];
+    for (option, value, most) in counts {
+        if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
+            problems.add(option, format!("{value} images"), format!("1 to {most}"));
         }
     }
 }
@@ -111,7 +117,7 @@ pub(crate) fn draw(
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<Drawn>, WorkbenchError> {
-    durable::make_folder(&request.out)?;
+    let results = ResultFolder::new(&request.out, &["samples.npz", "grid.png"])?;
     let Some(shown) = write_samples(request, drawing, stop, progress)? else { return Ok(None) };
     let grid = match shown.count() {
         0 => None,
@@ -121,6 +127,7 @@ pub(crate) fn draw(
             Some(write_picture(&request.out.join("grid.png"), &sheet)?)
         }
     };
+    results.keep();
     let samples = request.out.join("samples.npz");
     Ok(Some(Drawn { grid, samples, evaluations: drawing.sampler.evaluations() }))
 }
@@ -133,23 +140,19 @@ fn write_samples(
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<ImageBatch>, WorkbenchError> {
-    let (path, partial) = (request.out.join("samples.npz"), request.out.join(".samples.npz.partial"));
-    let written = stream(request, drawing, &partial, stop, progress);
-    if !matches!(written, Ok(Some(_))) {
-        // The first error is the one to tell; a partial file that cannot be removed does no harm.
-        let _ = fs::remove_file(&partial);
-        return written;
+    let path = request.out.join("samples.npz");
+    let (new, file) = NewFile::begin(&path).map_err(FileError::io(&path))?;
+    let written = stream(request, drawing, (&path, file), stop, progress)?;
+    if written.is_some() {
+        new.finish().map_err(FileError::io(&path))?;
     }
-    fs::rename(&partial, &path)
-        .and_then(|()| durable::sync_folder(&request.out))
-        .map_err(FileError::io(&path))?;
-    written
+    Ok(written)
 }
 
 fn stream(
     request: &SampleRequest,
     drawing: &Drawing<'_>,
-    path: &Path,
+    (path, out): (&Path, File),
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<ImageBatch>, WorkbenchError> {
@@ -157,7 +160,7 @@ fn stream(
     let &Drawing { sampler, labels, quantisation, seed, .. } = drawing;
     let (shape, count) = (sampler.shape(), request.count);
     let batch = batch(request, shape);
-    let mut archive = NpzWriter::new(BufWriter::new(File::create(path).map_err(file)?));
+    let mut archive = NpzWriter::new(BufWriter::new(out));
     let sides = [count, shape.height, shape.width, shape.channels];
     let element = if quantisation.is_some() { Element::U8 } else { Element::F32 };
     let mut images = archive.array("arr_0", element, &sides).map_err(file)?;

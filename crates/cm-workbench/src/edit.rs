@@ -8,7 +8,7 @@ use cm_diffusion::editing::{
 };
 use cm_diffusion::noise::{batch_noise, perturb};
 use cm_diffusion::{Labels, NumLevels, Sigma};
-use cm_host::durable;
+use cm_host::ResultFolder;
 use cm_image::random::derive_seed;
 use cm_image::{ImageBatch, ImageShape, picture};
 use cm_study::Problems;
@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// Levels of the default grid: Song et al. 2023, Appendix D.
 const LEVELS: usize = 40;
+/// Images between two at most: all are evaluated at once.
+const MOST_STEPS: usize = 1000;
 
 /// What is to be edited.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,13 +130,13 @@ pub fn edit(request: &EditRequest) -> Result<Edited, WorkbenchError> {
             workshop.interpolate(*seeds, images.as_ref(), *steps, problems)?
         }
     };
-    durable::make_folder(&request.out)?;
+    let results = ResultFolder::new(&request.out, &["edited.png", "before-after.png"])?;
     let sheet = picture::row_by_row(&pictures.row, pictures.row.count())
         .map_err(|error| WorkbenchError::failed("the picture", error))?;
-    Ok(Edited {
-        edited: write_picture(&request.out.join("edited.png"), &pictures.edited)?,
-        before_after: write_picture(&request.out.join("before-after.png"), &sheet)?,
-    })
+    let edited = write_picture(&request.out.join("edited.png"), &pictures.edited)?;
+    let before_after = write_picture(&request.out.join("before-after.png"), &sheet)?;
+    results.keep();
+    Ok(Edited { edited, before_after })
 }
 
 /// What is to be written.
@@ -278,8 +280,8 @@ impl Workshop<'_> {
         steps: usize,
         mut problems: Problems,
     ) -> Result<Pictures, WorkbenchError> {
-        if steps < 2 {
-            problems.add("--steps", format!("{steps} images have no two ends"), "at least 2");
+        if !(2..=MOST_STEPS).contains(&steps) {
+            problems.add("--steps", format!("a path of {steps} images"), format!("2 to {MOST_STEPS}"));
         }
         let seeds = (self.seed(seeds.0), self.seed(seeds.1));
         let (path, levels) = match images {

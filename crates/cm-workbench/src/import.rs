@@ -50,6 +50,8 @@ pub struct Imported {
 
 /// Names that are listed of each kind of mismatch, at most.
 const LISTED: usize = 20;
+/// Height and width of a network's images at most.
+const MOST_PIXELS: usize = 4096;
 
 /// Reads a foreign file and writes ours.
 ///
@@ -67,8 +69,8 @@ pub fn import(request: &ImportRequest) -> Result<Imported, WorkbenchError> {
         })
         .ok()
     });
-    if *size == Some(0) {
-        problems.add("--size", "0 pixels", "at least 1");
+    if let Some(size) = size.filter(|size| !(1..=MOST_PIXELS).contains(size)) {
+        problems.add("--size", format!("{size} pixels"), format!("1 to {MOST_PIXELS}"));
     }
     problems.check()?;
     let mut archive = Archive::open(input).map_err(|error| FileError::damaged(input, error))?;

@@ -7,7 +7,7 @@ use cm_evaluator::{MetricKind, evaluate};
 use cm_experiment::table::{align, number};
 use cm_experiment::{Trained, student_sampler};
 use cm_host::{FileError, Progress, durable};
-use cm_study::{MultistepConfig, StudentSamplerConfig};
+use cm_study::{EvaluationConfig, MultistepConfig, StudentSamplerConfig};
 use cm_training::RangeError;
 use std::io;
 use std::ops::ControlFlow;
@@ -36,6 +36,9 @@ impl Default for SearchTimes {
         }
     }
 }
+
+/// Times that are searched at most: each takes dozens of evaluations.
+const MOST_POINTS: usize = 1000;
 
 /// Greedy ternary search of the times of [`StudentSamplerConfig::Multistep`] on the Fréchet distance (Song et al. 2023,
 /// Section 3), one after the other, each a level of the model's own discretisation. All distances are of the same
@@ -105,12 +108,14 @@ fn check(trained: &Trained, search: &SearchTimes) -> Result<(NoiseLevels, usize)
     ));
     let samples = search.samples.unwrap_or(experiment.evaluation.samples);
     problems.extend(RangeError::unless(
-        samples >= MetricKind::Frechet.min_images(&experiment.evaluation.metric),
+        (MetricKind::Frechet.min_images(&experiment.evaluation.metric)..=EvaluationConfig::MOST_SAMPLES)
+            .contains(&samples),
         "--samples",
         samples,
-        "at least 2",
+        "2 to 10000000",
     ));
-    problems.extend(RangeError::unless(search.points > 0, "--points", search.points, "at least 1"));
+    let some = (1..=MOST_POINTS).contains(&search.points);
+    problems.extend(RangeError::unless(some, "--points", search.points, "1 to 1000"));
     let wanted = search.levels.or(experiment.consistency.curriculum.most_levels().map(|(levels, _)| levels));
     let Some(wanted) = wanted else {
         let given = "not given, but this model was trained on no grid of noise levels".to_owned();

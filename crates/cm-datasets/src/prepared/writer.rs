@@ -3,8 +3,8 @@
 use super::index::{FORMAT, INDEX, Index, Part, Provenance, Sealed};
 use crate::source::{Intake, Store, read};
 use crate::{DatasetError, SourceConfig, Split};
-use std::ffi::OsString;
-use std::fs::{self, File};
+use cm_host::{FileError, NewFolder};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -30,10 +30,12 @@ impl Default for PrepareOptions {
 
 /// Reads a source and writes its prepared form. `told` hears how many images there are so far, now and then.
 ///
-/// The folder appears when all is written and brought to the disk: an error leaves nothing behind.
+/// The folder appears when all is written and brought to the disk: an error leaves nothing behind. It is made by one
+/// process at a time.
 ///
 /// # Errors
-/// [`DatasetError`] if the source is not what it should be, the folder is there already, or it cannot be written.
+/// [`DatasetError`] if the source is not what it should be, the folder is there already, another process makes it, or it
+/// cannot be written.
 pub fn prepare(options: &PrepareOptions, told: &mut dyn FnMut(u64)) -> Result<Index, DatasetError> {
     let PrepareOptions { source, out, shard_bytes } = options;
     if !source.only_classes.is_empty() {
@@ -47,33 +49,10 @@ pub fn prepare(options: &PrepareOptions, told: &mut dyn FnMut(u64)) -> Result<In
             "a new folder",
         ));
     }
-    let partial = beside(out)?;
-    let cannot = |error: io::Error| DatasetError::Write { path: partial.clone(), what: error.to_string() };
-    // What a process that was killed has left.
-    if partial.exists() {
-        fs::remove_dir_all(&partial).map_err(cannot)?;
-    }
-    fs::create_dir_all(&partial).map_err(cannot)?;
-    let index = write(source, &partial, *shard_bytes, told).and_then(|index| {
-        fs::rename(&partial, out).map_err(cannot)?;
-        Ok(index)
-    });
-    if index.is_err() {
-        // The first error is the one to tell.
-        drop(fs::remove_dir_all(&partial));
-    }
-    index
-}
-
-/// The folder in which `out` is made.
-fn beside(out: &Path) -> Result<PathBuf, DatasetError> {
-    let name = out.file_name().ok_or_else(|| {
-        DatasetError::setting("out", format!("{} names no folder", out.display()), "a new folder")
-    })?;
-    let mut hidden = OsString::from(".");
-    hidden.push(name);
-    hidden.push(".partial");
-    Ok(out.with_file_name(hidden))
+    let folder = NewFolder::begin(out).map_err(told_of)?;
+    let index = write(source, folder.partial(), *shard_bytes, told)?;
+    folder.finish().map_err(told_of)?;
+    Ok(index)
 }
 
 fn write(
@@ -123,6 +102,15 @@ fn write(
     })
     .map_err(|error| DatasetError::Write { path, what: error.to_string() })?;
     Ok(index)
+}
+
+/// What a folder's maker says, as one of data.
+fn told_of(error: FileError) -> DatasetError {
+    match error {
+        FileError::Busy { path } => DatasetError::Busy(path),
+        FileError::Io { path, source } | FileError::NotWritable { path, source } => cannot(&path, &source),
+        FileError::Damaged { path, reason } => DatasetError::Write { path, what: reason },
+    }
 }
 
 /// The BLAKE3 hash of a file, in hexadecimal.

@@ -40,6 +40,16 @@ pub enum MixtureError {
     /// A mixture needs components in a space.
     #[error("a mixture needs at least one component of at least one dimension")]
     Empty,
+    /// A layout must come to an end.
+    #[error("{components} components of {dim} dimensions: need {allowed}")]
+    Large {
+        /// d.
+        dim: usize,
+        /// Components.
+        components: usize,
+        /// What is allowed.
+        allowed: &'static str,
+    },
     /// Weights, means and standard deviations must be equally many.
     #[error("{weights} weights, {means} means and {stds} standard deviations: need the same number of each")]
     Count {

@@ -16,9 +16,9 @@ const CANDIDATES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MixtureConfig {
-    /// d >= 1.
+    /// d, 1 to [`MOST_DIM`](Self::MOST_DIM).
     pub dim: usize,
-    /// Number of components, >= 1.
+    /// Number of components, 1 to [`MOST_COMPONENTS`](Self::MOST_COMPONENTS).
     pub components: usize,
     /// Size of the layout, data units, >= 0.
     pub radius: f32,
@@ -41,17 +41,47 @@ impl Default for MixtureConfig {
 }
 
 impl MixtureConfig {
-    /// The mixture described.
+    /// d at most: as many as an image of 128x128 in colour has.
+    pub const MOST_DIM: usize = 1 << 16;
+    /// Components at most: the exact denoiser looks at each of them for each point.
+    pub const MOST_COMPONENTS: usize = 1 << 16;
+    /// d times the square of the components at most, where they are spread over a sphere: some seconds' choosing.
+    pub const MOST_SPREAD: usize = 1 << 28;
+
+    /// That it can be laid out.
     ///
     /// # Errors
-    /// [`MixtureError`] without dimensions or components, or if radius and std are negative, not finite or both 0.
-    pub fn build(&self) -> Result<GaussianMixture, MixtureError> {
-        let (radius, std) = (self.radius, self.std);
+    /// As [`build`](Self::build).
+    pub fn check(&self) -> Result<(), MixtureError> {
+        let (dim, components, radius, std) = (self.dim, self.components, self.radius, self.std);
+        let spread = components.saturating_mul(components).saturating_mul(dim);
+        if dim > Self::MOST_DIM
+            || components > Self::MOST_COMPONENTS
+            || (dim > 2 && spread > Self::MOST_SPREAD)
+        {
+            let allowed =
+                "at most 65536 of either, and above two dimensions at most 2^28 = components^2 x dim";
+            return Err(MixtureError::Large { dim, components, allowed });
+        }
+        if dim == 0 || components == 0 {
+            return Err(MixtureError::Empty);
+        }
         let usable =
             radius.is_finite() && std.is_finite() && radius >= 0.0 && std >= 0.0 && radius + std > 0.0;
         if !usable {
             return Err(MixtureError::Layout { radius, std });
         }
+        Ok(())
+    }
+
+    /// The mixture described.
+    ///
+    /// # Errors
+    /// [`MixtureError`] without dimensions or components, with too many, or if radius and std are negative, not finite or
+    /// both 0.
+    pub fn build(&self) -> Result<GaussianMixture, MixtureError> {
+        self.check()?;
+        let (radius, std) = (self.radius, self.std);
         let means = match self.dim {
             1 => line(self.components, f64::from(radius)),
             2 => ring(self.components, f64::from(radius)),
@@ -109,6 +139,20 @@ mod tests {
         }
         // Each coordinate: radius^2 / 2 + std^2.
         assert!((mixture.sigma_data() - (0.32f64 + 0.0025).sqrt()).abs() < 1e-7);
+    }
+
+    #[test]
+    fn layouts_that_would_not_come_to_an_end_are_refused_at_once() {
+        let most = MixtureConfig { dim: 4, components: 8192, ..MixtureConfig::default() };
+        assert!(most.check().is_ok());
+        for (dim, components) in [(2_147_483_648, 8), (2, 4_294_967_295), (4, 8193), (3, usize::MAX)] {
+            let large = MixtureConfig { dim, components, ..MixtureConfig::default() };
+            assert!(matches!(large.build(), Err(MixtureError::Large { .. })), "{dim} {components}");
+        }
+        for (dim, components) in [(0, 8), (2, 0)] {
+            let empty = MixtureConfig { dim, components, ..MixtureConfig::default() };
+            assert_eq!(empty.check(), Err(MixtureError::Empty));
+        }
     }
 
     #[test]

@@ -231,15 +231,17 @@ impl Default for MetricConfig {
 /// What is wrong with a [`MetricConfig`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum MetricConfigError {
-    /// A count is too small.
-    #[error("{field} is {given}, but must be at least {least}")]
-    TooSmall {
+    /// A count is too small or too large.
+    #[error("{field} is {given}, but must be {least} to {most}")]
+    Count {
         /// Name of the field.
         field: &'static str,
         /// Its value.
         given: usize,
         /// The smallest allowed.
         least: usize,
+        /// The largest allowed.
+        most: usize,
     },
     /// The confidence is no probability.
     #[error("confidence is {0}, but must be above 0 and at most 1")]
@@ -250,19 +252,28 @@ pub enum MetricConfigError {
 }
 
 impl MetricConfig {
+    /// Groups of the jackknife at most: the standard error is good to a hundredth long before.
+    pub const MOST_GROUPS: usize = 10_000;
+    /// k at most: a list of so many distances is kept of each image.
+    pub const MOST_NEIGHBOURS: usize = 1_000;
+    /// Directions at most: all images are sorted along each.
+    pub const MOST_PROJECTIONS: usize = 1 << 20;
+    /// Images at once at most: 65,536 of a CIFAR-10 network's widest layer take 32 GiB.
+    pub const MOST_BATCH: usize = 1 << 16;
+
     /// Everything that is wrong with it; empty if it can be used.
     pub fn problems(&self) -> Vec<MetricConfigError> {
         let counts = [
-            ("kid_groups", self.kid_groups, 2),
-            ("neighbours", self.neighbours, 1),
-            ("density_neighbours", self.density_neighbours, 1),
-            ("projections", self.projections, 1),
-            ("batch", self.batch, 1),
+            ("kid_groups", self.kid_groups, 2, Self::MOST_GROUPS),
+            ("neighbours", self.neighbours, 1, Self::MOST_NEIGHBOURS),
+            ("density_neighbours", self.density_neighbours, 1, Self::MOST_NEIGHBOURS),
+            ("projections", self.projections, 1, Self::MOST_PROJECTIONS),
+            ("batch", self.batch, 1, Self::MOST_BATCH),
         ];
         let mut problems: Vec<_> = counts
             .into_iter()
-            .filter(|&(_, given, least)| given < least)
-            .map(|(field, given, least)| MetricConfigError::TooSmall { field, given, least })
+            .filter(|&(_, given, least, most)| !(least..=most).contains(&given))
+            .map(|(field, given, least, most)| MetricConfigError::Count { field, given, least, most })
             .collect();
         if !(self.confidence > 0.0 && self.confidence <= 1.0) {
             problems.push(MetricConfigError::Confidence(self.confidence));

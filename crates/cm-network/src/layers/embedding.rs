@@ -84,13 +84,13 @@ impl Embedding {
             self.second_time.is_some(),
             "a second time if and only if the network was built for one"
         );
-        let mut sum = self.waves(w, c_noise);
+        let mut sum = self.waves(g, w, c_noise);
         if self.manner == Manner::Song {
             sum = self.labelled(g, w, sum, extra);
         }
         if let (Some(layer), Some(second)) = (&self.second_time, extra.second_time) {
             assert_eq!(second.len(), count, "one second time for each image");
-            let embedded = layer.forward(g, w, &self.waves(w, second));
+            let embedded = layer.forward(g, w, &self.waves(g, w, second));
             sum = ops::add(g, &sum, &embedded, 1.0);
         }
         let hidden = self.layer0.forward(g, w, &sum);
@@ -107,17 +107,24 @@ impl Embedding {
         let (Some((layer, classes)), Some(labels)) = (&self.label, extra.labels) else { return sum };
         let count = sum.shape()[0];
         assert_eq!(labels.len(), count, "one label for each image");
-        let mut one_hot = vec![0.0; count * classes];
-        labels
-            .iter()
-            .zip(one_hot.chunks_exact_mut(*classes))
-            .for_each(|(&label, row)| row[label as usize] = 1.0);
-        let embedded = layer.forward(g, w, &Matrix::constant(one_hot, [count, *classes]));
+        let one_hot = match g.is_counting() {
+            true => Matrix::outline([count, *classes]),
+            false => {
+                let mut one_hot = vec![0.0; count * classes];
+                let rows = one_hot.chunks_exact_mut(*classes);
+                labels.iter().zip(rows).for_each(|(&label, row)| row[label as usize] = 1.0);
+                Matrix::constant(one_hot, [count, *classes])
+            }
+        };
+        let embedded = layer.forward(g, w, &one_hot);
         ops::add(g, &sum, &embedded, 1.0)
     }
 
     /// Sines and cosines of each number times each frequency.
-    fn waves(&self, w: &Weights, numbers: &[f32]) -> Matrix {
+    fn waves(&self, g: &Graph, w: &Weights, numbers: &[f32]) -> Matrix {
+        if g.is_counting() {
+            return Matrix::outline([numbers.len(), self.features]);
+        }
         let half = self.features / 2;
         let last = match self.manner {
             Manner::Song => half.max(2) - 1,

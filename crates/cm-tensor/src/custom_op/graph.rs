@@ -24,7 +24,10 @@ type DfdxGradients = dfdx::tensor::Gradients<f32, Dev>;
 pub struct Graph {
     tape: Option<OwnedTape<f32, Dev>>,
     flops: u64,
-    /// Operations are counted and not done: values are unspecified.
+    values: u64,
+    /// Values of the widest of the regions that are computed again, while it is.
+    widest: u64,
+    /// Operations are counted and not done: their results are outlines.
     counting: bool,
     /// Of a region that is computed again: what gradients leave it through.
     edge: Option<Edge>,
@@ -61,6 +64,8 @@ impl Graph {
         Self {
             tape: None,
             flops: 0,
+            values: 0,
+            widest: 0,
             counting: false,
             edge: None,
             device: devices::current(),
@@ -68,7 +73,8 @@ impl Graph {
         }
     }
 
-    /// A pass of which only [`flops`](Self::flops) is wanted: nothing is computed, and memory is not touched.
+    /// A pass of which only [`flops`](Self::flops) and [`values`](Self::values) are wanted: nothing is computed, and what
+    /// operations return are [outlines](Var::outline), which take no memory.
     pub fn counting() -> Self {
         Self { counting: true, ..Self::inference() }
     }
@@ -88,21 +94,33 @@ impl Graph {
         self.device.as_ref()
     }
 
+    /// Whether operations are counted and not done: inputs may be outlines.
+    pub fn is_counting(&self) -> bool {
+        self.counting
+    }
+
     /// Whether this pass can be differentiated: then dropout drops.
     pub fn is_recording(&self) -> bool {
         self.tape.is_some()
     }
 
-    /// Multiplications and additions of convolutions, affine maps and attention so far.
+    /// Multiplications and additions of convolutions, affine maps and attention so far; at the top of its range it stays.
     pub fn flops(&self) -> u64 {
         self.flops
     }
 
+    /// Values that a pass which records keeps for its way back, about: the results of all operations, and of
+    /// [regions](Self::recomputed) the last and, while it is computed again, the widest. At the top of its range it stays.
+    pub fn values(&self) -> u64 {
+        self.values.saturating_add(self.widest)
+    }
+
     /// Runs `op` and, if the pass records and a gradient may flow to an input, remembers how to go back.
     pub fn apply<Op: CustomOp, S: Shape>(&mut self, op: Op, inputs: &[&dyn Operand], shape: S) -> Var<S> {
-        self.flops += op.flops();
+        self.flops = self.flops.saturating_add(op.flops());
+        self.values = self.values.saturating_add(product(shape.concrete()));
         if self.counting {
-            return Var::constant(vec![0.0; shape.num_elements()], shape);
+            return Var::outline(shape);
         }
         if let Some(device) = self.device.clone() {
             return self.apply_on_device(device, op, inputs, shape);
@@ -151,13 +169,22 @@ impl Graph {
     /// What `region` returns. Of its insides nothing is kept: on the way back it is run again, this time recording. It must
     /// return the same whenever it is run; what it takes from outside it takes as tensors of its own.
     pub fn recomputed<S: Shape>(&mut self, region: impl Fn(&mut Self) -> Var<S> + 'static) -> Var<S> {
+        if self.counting {
+            let before = std::mem::take(&mut self.values);
+            let output = region(self);
+            self.widest = self.widest.max(self.values);
+            self.values = before.saturating_add(product(output.shape()));
+            return output;
+        }
         if let Some(device) = self.device.clone() {
             return self.recomputed_on_device(device, region);
         }
         let Some(tape) = self.tape.as_mut() else { return region(self) };
         let mut quiet = Self::inference().on_host();
         let mut output = region(&mut quiet);
-        self.flops += quiet.flops;
+        self.flops = self.flops.saturating_add(quiet.flops);
+        self.values = self.values.saturating_add(product(output.shape()));
+        self.widest = self.widest.max(quiet.values);
         let output_slot = new_slot();
         output.slot = Some(output_slot.clone());
         tape.add_backward_op(move |gradients| {
@@ -201,6 +228,11 @@ impl Graph {
         let start: Tensor<(), f32, Dev> = Dev::default().tensor_from_vec(vec![0.0], ());
         start.put_tape(tape).try_backward().expect("the CPU device fails only on allocation")
     }
+}
+
+/// The product of counts that may be of something too large to be made; at the top of its range it stays.
+pub(crate) fn product(counts: impl IntoIterator<Item = usize>) -> u64 {
+    counts.into_iter().fold(1u64, |product, count| product.saturating_mul(count as u64))
 }
 
 /// The result of a backward pass.

@@ -51,6 +51,7 @@ impl<S: Shape> Var<S> {
         let remote = match &self.data {
             Data::Host(_, kept) => kept.get_or_init(|| Remote::new(device, device.uploaded(self.values()))),
             Data::Remote(remote, _) => remote,
+            Data::Outline(shape) => panic!("an outline of {shape:?} has no values"),
         };
         // Of two GPUs in one process, the first to ask has the tensor.
         if remote.device.gpu() == device.gpu() {

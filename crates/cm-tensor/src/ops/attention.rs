@@ -1,5 +1,6 @@
 //! Self-attention over the pixels of an image.
 
+use crate::custom_op::product;
 use crate::device::Device;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images};
 use cm_gpu::{Buffer, GpuError};
@@ -26,7 +27,7 @@ impl CustomOp for Attention {
 
     fn flops(&self) -> u64 {
         let AttentionShape { batch, tokens, heads, dim } = self.0;
-        4 * (batch * heads * tokens * tokens * dim) as u64
+        product([4, batch, heads, tokens, tokens, dim])
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

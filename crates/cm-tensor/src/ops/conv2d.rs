@@ -1,5 +1,6 @@
 //! Convolution with everything that can ride along in its last pass.
 
+use crate::custom_op::product;
 use crate::device::Device;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, Operand, Vector};
 use cm_gpu::conv2d::Epilogue as DeviceEpilogue;
@@ -57,7 +58,8 @@ impl CustomOp for Op {
 
     fn flops(&self) -> u64 {
         let s = &self.shape;
-        2 * (s.output_len() * s.in_channels * s.kernel * s.kernel) as u64
+        let counts = [2, s.batch, s.out_height(), s.out_width(), s.out_channels];
+        product(counts.into_iter().chain([s.in_channels, s.kernel, s.kernel]))
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

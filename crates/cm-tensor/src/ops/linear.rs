@@ -1,5 +1,6 @@
 //! The affine map.
 
+use crate::custom_op::product;
 use crate::device::Device;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Matrix, Vector};
 use cm_gpu::conv2d::{Conv2dShape, Epilogue};
@@ -27,7 +28,7 @@ impl CustomOp for Linear {
     }
 
     fn flops(&self) -> u64 {
-        2 * (self.rows * self.inputs * self.outputs) as u64
+        product([2, self.rows, self.inputs, self.outputs])
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -26,14 +26,14 @@ pub(crate) fn names(
         NetworkConfig::UNet(config) => Box::new(Song::new(config, height, dialect)),
         NetworkConfig::Mlp(_) => return Err("an MLP has no names in other programs".to_owned()),
     };
-    let entry = |(name, shape, _): (&str, &[usize], &[f32])| {
+    let entry = |(name, shape): (&str, &[usize])| {
         let (owner, leaf) = name.rsplit_once('.').unwrap_or(("", name));
         let pieces = naming.pieces(owner, leaf, shape);
         let pieces =
             pieces.ok_or_else(|| format!("the array `{name}` has no name in the original program"))?;
         Ok(Entry { ours: name.to_owned(), pieces })
     };
-    weights.iter().map(entry).collect()
+    weights.outlines().map(entry).collect()
 }
 
 trait Naming {

@@ -1,7 +1,7 @@
 //! A pass on a device: the tape is the same, tensors and gradients are buffers.
 
 use super::super::remote::{Remote, add};
-use super::super::{CustomOp, Data, DeviceContext, Operand, Slot, Var, new_slot};
+use super::super::{CustomOp, Data, DeviceContext, Operand, Slot, Var, new_slot, product};
 use super::{Edge, Graph};
 use crate::device::{Device, done};
 use cm_gpu::Buffer;
@@ -63,7 +63,9 @@ impl Graph {
     ) -> Var<S> {
         let mut quiet = Self::inference().on(&device);
         let mut output = region(&mut quiet);
-        self.flops += quiet.flops;
+        self.flops = self.flops.saturating_add(quiet.flops);
+        self.values = self.values.saturating_add(product(output.shape()));
+        self.widest = self.widest.max(quiet.values);
         let Some(tape) = self.tape.as_mut() else { return output };
         let output_slot = new_slot();
         output.slot = Some(output_slot.clone());
