@@ -48,7 +48,7 @@ fn numbers_too_large_for_any_machine_are_wrong_input() {
         ("base.consistency.segments=18446744073709551615", "1 to 1048575"),
         ("base.consistency.train.total_images=18446744073709551615", "2^50"),
         ("base.consistency.train.batch=4294967296", "2^20"),
-        ("base.consistency.train.snapshots=Some((count: 4294967295))", "2 to 10000"),
+        ("base.consistency.train.snapshots=(count: 4294967295)", "2 to 10000"),
         ("base.consistency.distance=Features(channels: 18446744073709551615)", "1 to 1024"),
         ("base.consistency.distance=ResizedSquaredL2(side: 18446744073709551615)", "1 to 4096"),
         ("base.logging.grid=18446744073709551615", "1 to 10000"),
@@ -146,6 +146,16 @@ fn every_study_is_planned_in_little_memory() {
         let planned = limited(&root(), "-d 150000", &["plan", study.to_str().unwrap()]);
         assert_eq!(planned.status.code(), Some(0), "{}", String::from_utf8(planned.stderr).unwrap());
     }
+}
+
+/// Messages quote lines: one of a million characters took seconds.
+#[test]
+fn a_file_that_nobody_can_read_is_refused() {
+    let folder = scratch(
+        &DIGITS.replace("(\n    base", &format!("(\n    question: \"{}\", base", "x".repeat(1 << 18))),
+    );
+    let (_, message) = expect(folder.path(), &["plan", "study.ron"], 2);
+    assert!(message.contains("more than 262144 bytes"), "{message}");
 }
 
 /// A run of 2^50 images has as few lines in its schedule as one of 2^20.

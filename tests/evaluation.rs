@@ -214,7 +214,7 @@ fn what_cannot_be_evaluated_is_wrong_input() {
         (evaluate("dataset:SwissRoll()", digits, "pixels", &[]), "are compared with samples of"),
         (evaluate("dataset:SwissRoll()", digits, "classifier", &[]), "knows images of 8x8x1"),
         (evaluate(digits, digits, "pixels", &["--metrics", "sfid"]), "no spatial features"),
-        (evaluate(digits, digits, "pixels", &["--split", "0"]), "at least 1"),
+        (evaluate(digits, digits, "pixels", &["--split", "0"]), "from 1 to"),
     ] {
         assert!(told.contains(part), "{part}\n{told}");
     }

@@ -26,8 +26,12 @@ pub(crate) fn create_folders(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut make = |folder: &Path| {
         match fs::create_dir(folder) {
             Ok(()) => made.push(folder.to_owned()),
-            // Another process was faster.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Another process was faster, or a file is in the way.
+                if !folder.is_dir() {
+                    return Err(io::ErrorKind::NotADirectory.into());
+                }
+            }
             Err(error) => return Err(error),
         }
         sync_folder(folder_of(folder))
@@ -51,7 +55,8 @@ mod tests {
         assert_eq!(create_folders(&path).unwrap(), expected);
         assert!(create_folders(&path).unwrap().is_empty());
         fs::write(root.path().join("file"), "x").unwrap();
-        assert!(create_folders(&root.path().join("file/b")).is_err());
+        let in_the_way = create_folders(&root.path().join("file/b")).unwrap_err();
+        assert_eq!(in_the_way.kind(), io::ErrorKind::NotADirectory);
         let long = "x".repeat(300);
         assert!(create_folders(&root.path().join("new").join(long)).is_err());
         assert!(!root.path().join("new").exists());

@@ -7,7 +7,12 @@ use crate::plan::{Checked, Plan, is_file_name};
 use crate::problem::Problem;
 use crate::source_map::parts;
 use crate::study_config::StudyConfig;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// Bytes of a study file at most: fifty times as many as the longest here. Messages quote its lines.
+const MOST_BYTES: u64 = 1 << 18;
 
 /// A study that can be run.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,10 +77,16 @@ pub fn label(path: &Path, overrides: &[Override]) -> PathBuf {
 
 /// A study file's name without its ending, and its text.
 pub fn read_text(path: &Path) -> Result<(String, String), InputErrors> {
-    let bytes = std::fs::read(path).map_err(|error| {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
+    read.map_err(|error| {
         let message = format!("cannot read the study file: {}", lower_first(&error.to_string()));
         InputErrors::whole_file(path, message, "a RON file such as experiments/smoke.ron")
     })?;
+    if bytes.len() as u64 > MOST_BYTES {
+        let message = format!("the study file has more than {MOST_BYTES} bytes");
+        return Err(InputErrors::whole_file(path, message, "a file that people can read"));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;

@@ -43,11 +43,7 @@ pub fn prepare(options: &PrepareOptions, told: &mut dyn FnMut(u64)) -> Result<In
         return Err(DatasetError::setting("only_classes", "classes are chosen", allowed));
     }
     if out.exists() {
-        return Err(DatasetError::setting(
-            "out",
-            format!("{} is there already", out.display()),
-            "a new folder",
-        ));
+        return Err(there_already(out));
     }
     let folder = NewFolder::begin(out).map_err(told_of)?;
     let index = write(source, folder.partial(), *shard_bytes, told)?;
@@ -104,10 +100,18 @@ fn write(
     Ok(index)
 }
 
+fn there_already(out: &Path) -> DatasetError {
+    DatasetError::setting("out", format!("{} is there already", out.display()), "a new folder")
+}
+
 /// What a folder's maker says, as one of data.
 fn told_of(error: FileError) -> DatasetError {
     match error {
         FileError::Busy { path } => DatasetError::Busy(path),
+        // Another process was faster.
+        FileError::NotWritable { path, source } if source.kind() == io::ErrorKind::AlreadyExists => {
+            there_already(&path)
+        }
         FileError::Io { path, source } | FileError::NotWritable { path, source } => cannot(&path, &source),
         FileError::Damaged { path, reason } => DatasetError::Write { path, what: reason },
     }

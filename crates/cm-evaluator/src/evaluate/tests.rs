@@ -289,7 +289,7 @@ fn what_cannot_be_scored_is_refused_before_anything_is_drawn() {
     let error = new(&[], &bad, 5, bench.judges()).to_string();
     assert_eq!(
         error,
-        "metric settings: kid_groups is 0, but must be at least 2; projections is 0, but must be at least 1"
+        "metric settings: kid_groups is 0, but must be 2 to 10000; projections is 0, but must be 1 to 1048576"
     );
 }
 

@@ -383,6 +383,6 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(bad.problems().len(), 7);
-        assert_eq!(bad.problems()[0].to_string(), "kid_groups is 1, but must be at least 2");
+        assert_eq!(bad.problems()[0].to_string(), "kid_groups is 1, but must be 2 to 10000");
     }
 }
