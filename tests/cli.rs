@@ -1,6 +1,6 @@
 //! The command line as a contract: exit codes, help, what is written where, stopping and going on.
 
-use crate::util::{expect, ring, scratch};
+use crate::util::{cm, expect, ring, scratch};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -49,6 +49,44 @@ fn the_devices_are_told_without_a_gpu() {
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].starts_with("cpu ") && lines[0].contains("threads"), "{told}");
     assert!(lines[1].starts_with("cuda"), "{told}");
+    for library in ["driver", "NVRTC", "cuBLASLt", "cuDNN", "NCCL"] {
+        let line = lines.iter().find(|line| line.trim_start().starts_with(&format!("{library}: "))).unwrap();
+        assert!(line.contains("found as lib") || line.contains("not found; looked for lib"), "{told}");
+    }
+}
+
+#[test]
+fn a_device_that_is_none_or_not_there_is_wrong_input() {
+    let folder = scratch(&ring(64, ""));
+    for (device, told) in [
+        ("gpu", "CM_DEVICE is `gpu`; allowed are cpu, cuda and cuda:N, N the number of a GPU from 0"),
+        ("cuda:99", "CM_DEVICE is `cuda:99`, and "),
+    ] {
+        let output = cm(folder.path()).args(["run", "study.ron"]).env("CM_DEVICE", device).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(told), "{stderr}");
+        assert!(!folder.path().join("runs").exists());
+    }
+}
+
+#[test]
+fn anything_but_single_precision_on_the_cpu_is_wrong_input_and_can_be_planned() {
+    let folder = scratch(&ring(64, ""));
+    for precision in ["Tf32", "Bf16"] {
+        let set = format!("base.precision={precision}");
+        let (_, told) = expect(folder.path(), &["run", "study.ron", "--set", &set], 2);
+        assert!(
+            told.contains(&format!("precision {precision} is for GPUs")) && told.contains("F32"),
+            "{told}"
+        );
+        assert!(!folder.path().join("runs").exists());
+        let (plan, _) = expect(folder.path(), &["plan", "study.ron", "--set", &set], 0);
+        assert!(plan.contains(&format!("// arm base: products in {precision}, on a GPU only\n")), "{plan}");
+        assert!(plan.contains(&format!("precision: {precision},")), "{plan}");
+    }
+    let (_, told) = expect(folder.path(), &["plan", "study.ron", "--set", "base.precision=F16"], 2);
+    assert!(told.contains("F32") && told.contains("Tf32") && told.contains("Bf16"), "{told}");
 }
 
 #[test]

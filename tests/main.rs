@@ -22,6 +22,8 @@ mod examples;
 mod experiments;
 /// Full disks, signals, two processes at once.
 mod faults;
+/// The whole program on a stand-in for a GPU's driver.
+mod gpu;
 /// Bugs of published trainers that must not come back, seen from outside.
 mod regression;
 /// The page that `cm report` writes: everything in it, nothing outside it.

@@ -418,7 +418,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="least time of one contender in one round")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="PyTorch's; cuda for a cm that was built for a GPU")
+    parser.add_argument("--device", default="cpu", help="PyTorch's; cuda beside a cm under CM_DEVICE=cuda")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()

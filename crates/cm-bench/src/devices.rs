@@ -1,36 +1,45 @@
 //! What this machine has to compute with, in words.
 
 use cm_kernels::dispatch::isa;
-use cm_tensor::devices::{Cuda, Gpu, cuda};
+use cm_tensor::devices::{Found, GpuDescription, gpus, libraries};
 
-/// A line for the CPU, and one for each GPU or why there is none. Nothing is measured.
+/// A line for the CPU, one for each GPU or why there is none, and one for each library of NVIDIA's that was looked for.
+/// Nothing is measured.
 pub fn describe_devices() -> String {
-    describe(isa().name(), rayon::current_num_threads(), &cuda())
+    let gpus = gpus().map_err(|error| error.to_string());
+    describe(isa().name(), rayon::current_num_threads(), gpus, &libraries())
 }
 
-fn describe(isa: &str, threads: usize, cuda: &Cuda) -> String {
+fn describe(
+    isa: &str,
+    threads: usize,
+    gpus: Result<Vec<GpuDescription>, String>,
+    libraries: &[Found],
+) -> String {
     let mut text = format!("cpu     {isa}, {threads} threads\n");
-    match cuda {
-        Cuda::NotCompiledIn => text.push_str("cuda    not compiled in (feature `cuda`)\n"),
-        Cuda::Unavailable(reason) => {
-            text.push_str(&format!("cuda    compiled in, but no driver answers: {reason}\n"));
-        }
-        Cuda::Found(gpus) if gpus.is_empty() => {
-            text.push_str("cuda    compiled in, the driver found no GPU\n");
-        }
-        Cuda::Found(gpus) => {
-            for (ordinal, Gpu { capability: (major, minor), multiprocessors, free, total }) in
-                gpus.iter().enumerate()
+    match gpus {
+        Err(reason) => text += &format!("cuda    none: {reason}\n"),
+        Ok(gpus) if gpus.is_empty() => text += "cuda    none: the driver found no GPU\n",
+        Ok(gpus) => {
+            for GpuDescription {
+                number, name, capability: (major, minor), multiprocessors, memory, ..
+            } in gpus
             {
-                let gib = |bytes: &usize| *bytes as f64 / f64::from(1 << 30);
-                let line = format!(
-                    "cuda:{ordinal}  compute capability {major}.{minor}, {multiprocessors} multiprocessors, {:.1} of {:.1} GiB free\n",
-                    gib(free),
-                    gib(total),
+                let gib = memory as f64 / f64::from(1 << 30);
+                text += &format!(
+                    "cuda:{number}  {name}, compute capability {major}.{minor}, {multiprocessors} multiprocessors, \
+                     {gib:.1} GiB\n"
                 );
-                text.push_str(&line);
             }
         }
+    }
+    for Found { what, looked_for, found } in libraries {
+        let told = match found {
+            Some((name, Some(version))) => format!("found as {name}, version {version}"),
+            Some((name, None)) => format!("found as {name}; its version it does not say"),
+            None => format!("not found; looked for {}", looked_for.join(", ")),
+        };
+        text += &format!("        {what}: {told}\n");
     }
     text
 }
@@ -41,14 +50,39 @@ mod tests {
 
     #[test]
     fn every_answer_has_its_words() {
-        let lines = |cuda| describe("avx2", 3, &cuda);
+        let found = |found| Found {
+            what: "NVRTC",
+            looked_for: vec!["libnvrtc.so".into(), "libnvrtc.so.13".into()],
+            found,
+        };
+        let lines = |gpus, library| describe("avx2", 3, gpus, &[found(library)]);
         let cpu = "cpu     avx2, 3 threads\n";
-        assert_eq!(lines(Cuda::NotCompiledIn), format!("{cpu}cuda    not compiled in (feature `cuda`)\n"));
-        let absent = lines(Cuda::Unavailable("reason".into()));
-        assert_eq!(absent, format!("{cpu}cuda    compiled in, but no driver answers: reason\n"));
-        assert!(lines(Cuda::Found(vec![])).ends_with("the driver found no GPU\n"));
-        let gpu = Gpu { capability: (9, 0), multiprocessors: 132, free: 3 << 29, total: 1 << 32 };
-        let found = lines(Cuda::Found(vec![gpu, gpu]));
-        assert!(found.contains("cuda:1  compute capability 9.0, 132 multiprocessors, 1.5 of 4.0 GiB free"));
+        assert_eq!(
+            lines(Err("no driver".into()), None),
+            format!(
+                "{cpu}cuda    none: no driver\n        NVRTC: not found; looked for libnvrtc.so, libnvrtc.so.13\n"
+            )
+        );
+        let named = |version: Option<&str>| Some(("libnvrtc.so".to_owned(), version.map(str::to_owned)));
+        let told = lines(Ok(vec![]), named(Some("13.0")));
+        assert!(
+            told.ends_with(
+                "none: the driver found no GPU\n        NVRTC: found as libnvrtc.so, version 13.0\n"
+            )
+        );
+        let gpu = GpuDescription {
+            number: 1,
+            name: "a GPU".to_owned(),
+            capability: (9, 0),
+            multiprocessors: 132,
+            memory: 3 << 29,
+            shared_memory: 0,
+        };
+        let told = lines(Ok(vec![gpu]), named(None));
+        assert!(
+            told.contains("cuda:1  a GPU, compute capability 9.0, 132 multiprocessors, 1.5 GiB\n"),
+            "{told}"
+        );
+        assert!(told.ends_with("NVRTC: found as libnvrtc.so; its version it does not say\n"), "{told}");
     }
 }

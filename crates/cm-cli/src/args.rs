@@ -63,7 +63,7 @@ pub(crate) enum Command {
     },
     /// Say what this machine has to compute with: the CPU's instruction set and threads, and NVIDIA GPUs.
     #[command(
-        after_help = "Example:\n  cm devices\n\nGPUs are found by a `cm` built with the feature `cuda` only."
+        after_help = "Example:\n  cm devices\n\nCM_DEVICE=cuda makes commands compute networks on the first GPU, CM_DEVICE=cuda:1 on the second; without it, on the CPU."
     )]
     Devices,
     /// Share the runs of a study, or of a grid over its fields, among processes or machines.

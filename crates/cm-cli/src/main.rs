@@ -24,6 +24,7 @@ use cm_host::{Build, StopFlag};
 use cm_network::feature_net::LpipsOptions;
 use cm_report::Comparison;
 use cm_scoring::{Perceptual, ScoringError};
+use cm_tensor::device::caught;
 use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes};
 use common_args::Threads;
 use dataset_args::DatasetCommand;
@@ -32,6 +33,7 @@ use ending::{
     wrong_input,
 };
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use sweep::SweepCommand;
 
@@ -52,8 +54,11 @@ fn main() -> ExitCode {
         Ok(group) => group,
         Err(error) => return tell(&wrong_input(&error)),
     };
-    let ready = if computes(&command) { cm_tensor::devices::check_accelerator() } else { Ok(()) };
-    match ready.map_err(|error| wrong_input(&error)).and_then(|()| perform(command)) {
+    let ready = if computes(&command) { cm_tensor::devices::open() } else { Ok(()) };
+    // What a GPU cannot do in the middle of a pass ends the command: files are whole or not there.
+    let perform =
+        || caught(AssertUnwindSafe(|| perform(command))).unwrap_or_else(|error| Err(failed(&error)));
+    match ready.map_err(|error| wrong_input(&error)).and_then(|()| perform()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ending) => group.end(|| tell(&ending), ending.code),
     }

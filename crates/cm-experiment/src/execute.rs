@@ -128,7 +128,7 @@ fn execute(
     // Arms that share data, teacher and evaluation share the lines of floor and teacher.
     let mut baselines: Vec<(String, Vec<ReportRow>)> = Vec::new();
     for planned in plan.runs() {
-        let run = Run::new(dir, &planned, stop);
+        let run = Run::new(dir, &planned, stop)?;
         let folder = dir.run_dir(&planned)?;
         continuation::tell(&folder, &mut told, progress)?;
         let key = baseline_key(&planned.experiment);

@@ -34,7 +34,7 @@ pub fn post_hoc_ema(
         full.ancestors().nth(2).filter(|dir| dir.join("plan.ron").is_file()).ok_or_else(no_run)?;
     let (dir, study) = StudyDir::reopen(study_dir)?;
     let planned = study.plan.runs().find(|run| full.ends_with(run.name())).ok_or_else(no_run)?;
-    let run = Run::new(&dir, &planned, stop);
+    let run = Run::new(&dir, &planned, stop)?;
     stop.resumable_in(dir.path());
     outcome(&dir, run.post_hoc(&dir.run_dir(&planned)?, sigma_rels, progress))
 }

@@ -41,10 +41,15 @@ pub(crate) fn meet() -> Result<(), RunError> {
     group().barrier().map_err(failed)
 }
 
-/// That every training of a plan can be shared by as many processes as there are.
+/// That every training of a plan can be shared by as many processes as there are, and computed where these compute.
 pub(crate) fn check(plan: &Plan) -> Result<(), RunError> {
     let size = group().size();
     let mut problems = Problems::default();
+    for arm in &plan.arms {
+        if let Err(error) = arm.experiment.precision.check() {
+            problems.add(&format!("arm {}: precision", arm.name), error.to_string(), "F32");
+        }
+    }
     let mut known: Vec<(String, usize)> = Vec::new();
     for (path, train) in plan.arms.iter().flat_map(|arm| trainings(&arm.experiment)) {
         let found = (format!("{path}.shards"), train.shards);

@@ -12,7 +12,8 @@ use cm_diffusion::{Labels, Sampler};
 use cm_evaluator::{EvaluationError, Reference, Score, evaluate};
 use cm_host::{Progress, StopFlag};
 use cm_image::{ImageBatch, picture};
-use cm_study::{ExperimentConfig, PlannedRun};
+use cm_study::{ExperimentConfig, PlannedRun, Problems};
+use cm_tensor::devices;
 use cm_training::{StepReport, TrainConfig};
 use std::ops::ControlFlow;
 
@@ -24,9 +25,18 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A run of the study in `dir`.
-    pub fn new(dir: &'a StudyDir, planned: &'a PlannedRun, stop: &'a StopFlag) -> Self {
-        Self { dir, planned, stop }
+    /// A run of the study in `dir`. From now on this process computes networks as it wants them computed.
+    ///
+    /// # Errors
+    /// [`RunError::Request`] if this process cannot.
+    pub fn new(dir: &'a StudyDir, planned: &'a PlannedRun, stop: &'a StopFlag) -> Result<Self, RunError> {
+        if let Err(error) = planned.experiment.precision.set() {
+            let mut problems = Problems::default();
+            problems.add("precision", error.to_string(), "F32");
+            problems.check()?;
+        }
+        cm_host::computes_on(devices::described());
+        Ok(Self { dir, planned, stop })
     }
 }
 

@@ -1,5 +1,5 @@
 // What the kernels are written in: one source for two compilers, NVRTC for the GPU and the host's C++ compiler, under
-// which tests run the threads of a block as fibers (tests/shim).
+// which tests run the threads of a block as fibers (standin/).
 //
 // A file of kernels is compiled once for each storage type it is wanted in: the macro STORAGE_BF16, or nothing for f32.
 // `real` is that type, and KERNEL puts its name behind the kernel's. KERNEL also says of how many threads a block is; the

@@ -5,8 +5,8 @@
 //! the new ones. After the first training step nothing is asked of the driver any more.
 
 use crate::error::{Doing, GpuError};
-use cudarc_dynamic::driver::sys::CUdeviceptr;
-use cudarc_dynamic::driver::{result, sys};
+use cudarc::driver::sys::CUdeviceptr;
+use cudarc::driver::{result, sys};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

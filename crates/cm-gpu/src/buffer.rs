@@ -2,7 +2,7 @@
 
 use crate::arena::Piece;
 use crate::element::Element;
-use cudarc_dynamic::driver::sys::CUdeviceptr;
+use cudarc::driver::sys::CUdeviceptr;
 use std::sync::Arc;
 
 /// Values on a GPU. Cloning shares them; a buffer that is shared cannot be written to.

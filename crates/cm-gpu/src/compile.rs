@@ -7,7 +7,7 @@
 use crate::error::GpuError;
 use crate::libraries;
 use crate::source::{HEADER, Source, Variant};
-use cudarc_dynamic::nvrtc::{result, sys};
+use cudarc::nvrtc::{result, sys};
 use std::ffi::{CString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

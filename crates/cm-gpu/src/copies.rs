@@ -4,7 +4,7 @@ use crate::buffer::Buffer;
 use crate::element::{Element, Scalar};
 use crate::error::{Doing, GpuError};
 use crate::gpu::Gpu;
-use cudarc_dynamic::driver::result;
+use cudarc::driver::result;
 use std::sync::Arc;
 
 impl Gpu {
@@ -103,6 +103,17 @@ impl Gpu {
                 .doing(|| format!("copying {bytes} bytes on the GPU"))?;
         }
         Ok(copy)
+    }
+
+    /// Gives a buffer memory of its own, with the same values, if others hold it as well: then it may be written to.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfMemory`], or what the driver answered.
+    pub fn make_unshared(&self, buffer: &mut Buffer) -> Result<(), GpuError> {
+        if buffer.piece.as_mut().is_some_and(|piece| Arc::get_mut(piece).is_none()) {
+            *buffer = self.copied(buffer)?;
+        }
+        Ok(())
     }
 
     /// A table that was made before under this name, or is made now.

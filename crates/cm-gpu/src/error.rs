@@ -1,6 +1,6 @@
 //! What can go wrong between the program and a GPU.
 
-use cudarc_dynamic::driver::DriverError;
+use cudarc::driver::DriverError;
 use std::ffi::CStr;
 
 /// An error of the GPU, its driver or its compiler.

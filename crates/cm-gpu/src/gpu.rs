@@ -7,7 +7,7 @@ use crate::error::{Doing, GpuError};
 use crate::libraries::{self, Device};
 use crate::signature::{Signature, signatures};
 use crate::source::{Source, Variant};
-use cudarc_dynamic::driver::{result, sys};
+use cudarc::driver::{result, sys};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::CString;
@@ -60,6 +60,13 @@ struct Inner {
 /// A GPU with its stream, its memory and its kernels. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Gpu(Arc<Inner>);
+
+impl PartialEq for Gpu {
+    /// Whether both share one engine.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 impl Gpu {
     /// Opens a GPU.

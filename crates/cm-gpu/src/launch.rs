@@ -6,7 +6,7 @@ use crate::error::{Doing, GpuError};
 use crate::gpu::{Gpu, Kernel};
 use crate::signature::Parameter;
 use crate::source::{Source, Variant};
-use cudarc_dynamic::driver::result;
+use cudarc::driver::result;
 use std::ffi::c_void;
 
 /// A kernel and what it has been given so far.

@@ -9,7 +9,7 @@
 //! panics, whole outputs. The order of every sum depends on sizes alone, so the same card gives the same bits each time.
 //!
 //! Tests run the same kernels on the CPU: the host's C++ compiler builds them over a shim of CUDA's threads
-//! (`tests/shim`), and a stand-in for the driver launches them, so that all of this crate runs where there is no GPU.
+//! (`standin/`), and a stand-in for the driver launches them, so that all of this crate runs where there is no GPU.
 //!
 //! Deliberately absent: tensors and autograd (`cm-tensor`'s), random numbers, and any other crate of this workspace but
 //! `cm-kernels` in tests.
@@ -25,6 +25,8 @@ mod launch;
 pub mod libraries;
 mod signature;
 pub mod source;
+#[cfg(feature = "standin")]
+pub mod standin;
 
 pub mod activation;
 pub mod attention;

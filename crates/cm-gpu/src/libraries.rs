@@ -1,7 +1,7 @@
 //! What of NVIDIA's there is on this machine: the driver with its GPUs, and the libraries that can help.
 
 use crate::error::{Doing, GpuError};
-use cudarc_dynamic::driver::{result, sys};
+use cudarc::driver::{result, sys};
 use libloading::Library;
 use std::ffi::c_int;
 use sys::CUdevice_attribute as Attribute;

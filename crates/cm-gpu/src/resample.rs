@@ -19,6 +19,11 @@ pub enum Map {
     FirSmooth,
     /// Linear interpolation to so many rows and columns between the centres of the values, constant beyond the outermost.
     Bilinear(usize, usize),
+    /// Linear interpolation to so many rows and columns as TensorFlow 1 did it: the upper left corners coincide.
+    BilinearCorners(usize, usize),
+    /// Cubic convolution with a = -1/2 to so many rows and columns, stretched over the inputs of an output when it reduces:
+    /// the Python Imaging Library's `BICUBIC`.
+    BicubicSmooth(usize, usize),
 }
 
 /// The taps of an axis: row `o` holds the (input, weight) pairs that make output `o`.
@@ -32,7 +37,10 @@ const FIR: [f32; 4] = [0.125, 0.375, 0.375, 0.125];
 
 impl Axis {
     /// Of the pairs that `of` gives for each output; what lies outside reads zeros and is dropped.
-    fn new<const N: usize>(inputs: usize, outputs: usize, of: impl Fn(usize) -> [(isize, f32); N]) -> Self {
+    fn new<I>(inputs: usize, outputs: usize, of: impl Fn(usize) -> I) -> Self
+    where
+        I: IntoIterator<Item = (isize, f32)>,
+    {
         let inside = |(input, weight): (isize, f32)| {
             let input = usize::try_from(input).ok().filter(|&input| input < inputs && weight != 0.0)?;
             Some((input, weight))
@@ -55,21 +63,47 @@ impl Axis {
                 let ratio = size as f64 / to.max(1) as f64;
                 Self::new(size, to, |o| {
                     let at = ((o as f64 + 0.5) * ratio - 0.5).max(0.0);
-                    let lower = (at as usize).min(size.saturating_sub(1));
-                    let upper = (lower + 1).min(size.saturating_sub(1));
-                    let weight = (at - lower as f64) as f32;
-                    if upper == lower {
-                        [(lower as isize, 1.0), (lower as isize, 0.0)]
-                    } else {
-                        [(lower as isize, 1.0 - weight), (upper as isize, weight)]
-                    }
+                    Self::between(size, at as usize, |lower| (at - lower as f64) as f32)
                 })
             }
+            Map::BilinearCorners(..) => {
+                // In single precision, as there.
+                let ratio = size as f32 / to.max(1) as f32;
+                Self::new(size, to, |o| {
+                    let at = o as f32 * ratio;
+                    Self::between(size, at as usize, |lower| at - lower as f32)
+                })
+            }
+            Map::BicubicSmooth(..) => Self::bicubic(size, to),
         }
     }
 
+    /// Two neighbours, the second with the weight of the first; at the end one.
+    fn between(size: usize, lower: usize, weight: impl Fn(usize) -> f32) -> [(isize, f32); 2] {
+        let lower = lower.min(size.saturating_sub(1));
+        if lower + 1 >= size {
+            return [(lower as isize, 1.0), (lower as isize, 0.0)];
+        }
+        let weight = weight(lower);
+        [(lower as isize, 1.0 - weight), (lower as isize + 1, weight)]
+    }
+
+    fn bicubic(size: usize, to: usize) -> Self {
+        let ratio = size as f64 / to.max(1) as f64;
+        let stretch = ratio.max(1.0);
+        Self::new(size, to, |o| {
+            let centre = (o as f64 + 0.5) * ratio;
+            // Conversion cuts off towards 0, as in C.
+            let inputs = (centre - 2.0 * stretch + 0.5).max(0.0) as usize
+                ..((centre + 2.0 * stretch + 0.5) as usize).min(size);
+            let weight = |i: usize| cubic((i as f64 - centre + 0.5) / stretch);
+            let sum: f64 = inputs.clone().map(weight).sum();
+            inputs.map(move |i| (i as isize, (weight(i) / sum) as f32)).collect::<Vec<_>>()
+        })
+    }
+
     fn filtered(size: usize, to: usize, first: impl Fn(usize) -> isize) -> Self {
-        Self::new::<4>(size, to, |o| std::array::from_fn(|tap| (first(o) + tap as isize, FIR[tap])))
+        Self::new(size, to, |o| std::array::from_fn::<_, 4, _>(|tap| (first(o) + tap as isize, FIR[tap])))
     }
 
     /// The adjoint map.
@@ -94,6 +128,18 @@ impl Axis {
     }
 }
 
+/// Keys 1981, Equation 4, with a = -1/2.
+fn cubic(x: f64) -> f64 {
+    let x = x.abs();
+    if x < 1.0 {
+        (1.5 * x - 2.5) * x * x + 1.0
+    } else if x < 2.0 {
+        ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    } else {
+        0.0
+    }
+}
+
 impl Map {
     /// The size that `size` becomes, as the row if `first`.
     fn of_side(self, size: usize, first: bool) -> usize {
@@ -104,7 +150,9 @@ impl Map {
                 size / 2
             }
             Self::FirSmooth => size + 1,
-            Self::Bilinear(height, width) => {
+            Self::Bilinear(height, width)
+            | Self::BilinearCorners(height, width)
+            | Self::BicubicSmooth(height, width) => {
                 if first {
                     height
                 } else {

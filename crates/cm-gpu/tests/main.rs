@@ -6,7 +6,7 @@
 
 /// Values to compute with, and comparisons.
 mod check;
-/// The stand-in for the driver and the compiler: built, loaded, asked.
+/// The stand-in for the driver and the compiler.
 mod standin;
 
 /// SiLU and ReLU.

@@ -50,3 +50,47 @@ fn every_map_and_its_gradient_are_the_cpu_s() {
         }
     }
 }
+
+/// The ways in which images are brought to the size of Inception's, which is never differentiated; the gradient is held to
+/// the map itself: sum(g x A x) = sum(A^T g x x).
+#[test]
+fn resizings_to_any_size_are_the_cpu_s_and_their_gradients_are_the_adjoint() {
+    let maps = |(h, w): (usize, usize)| {
+        [
+            (Map::BilinearCorners(h, w), exact::Interpolation::BilinearCorners),
+            (Map::BicubicSmooth(h, w), exact::Interpolation::BicubicSmooth),
+        ]
+    };
+    for element in STORED {
+        for (batch, from, to, channels) in [
+            (1, (1, 1), (1, 1), 1),
+            (2, (8, 5), (19, 23), 3),
+            (1, (32, 32), (13, 7), 3),
+            (2, (6, 7), (6, 7), 17),
+        ] {
+            for (map, how) in maps(to) {
+                let (len, outputs) = (batch * from.0 * from.1 * channels, batch * to.0 * to.1 * channels);
+                let (x, g) = (drawn(element, len, 1), drawn(element, outputs, 2));
+                let what = (element, map, batch, from, channels);
+                let Some(got) = in_three_orders(&what, &|gpu| {
+                    let (x, g) = (put(gpu, element, &x), put(gpu, element, &g));
+                    Ok(vec![
+                        gpu.resample(map, batch, from, channels, &x)?,
+                        gpu.resample_backward(map, batch, from, channels, &g)?,
+                    ])
+                }) else {
+                    return;
+                };
+                let out = written(outputs, |out| exact::resize(how, batch, from, to, channels, &x, out));
+                assert_close(&got[0], &out, tolerance(element, 5e-7), &what);
+                let dot = |a: &[f32], b: &[f32]| -> f64 {
+                    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+                };
+                let size = |a: &[f32]| dot(a, a).sqrt();
+                let (forward, backward) = (dot(&g, &got[0]), dot(&got[1], &x));
+                let allowed = tolerance(element, 1e-6) * (size(&g) * size(&got[0])).max(1e-30);
+                assert!((forward - backward).abs() <= allowed, "{what:?}: {forward} and {backward}");
+            }
+        }
+    }
+}

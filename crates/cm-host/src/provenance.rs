@@ -1,7 +1,8 @@
 //! What made a result, besides its plan: the program, the machine and the seed.
 
 use serde::{Deserialize, Serialize};
-use std::sync::OnceLock;
+use std::borrow::Cow;
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the program was built from, which only the binary's own build knows.
@@ -30,8 +31,21 @@ impl Build {
     }
 }
 
-/// What made a result. Of what is in it, `seed` decides the numbers; `version`, `commit`, `crates`, `platform` and
-/// `instruction_set` decide their last digits (and over a training more than those: rounding differs, and a training
+/// Where this process computes networks, and how.
+static COMPUTES_ON: RwLock<Cow<'static, str>> = RwLock::new(Cow::Borrowed("cpu, F32"));
+
+/// Says where this process computes networks from now on, and how: every [`Provenance`] names it.
+pub fn computes_on(device: String) {
+    *COMPUTES_ON.write().unwrap_or_else(PoisonError::into_inner) = Cow::Owned(device);
+}
+
+/// On the CPU, in single precision: where results were made before there was a choice.
+fn cpu_in_single_precision() -> String {
+    "cpu, F32".to_owned()
+}
+
+/// What made a result. Of what is in it, `seed` decides the numbers; `version`, `commit`, `crates`, `platform`,
+/// `instruction_set` and `device` decide their last digits (and over a training more than those: rounding differs, and a training
 /// amplifies it). Nothing else in it does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
@@ -51,6 +65,9 @@ pub struct Provenance {
     pub cpu: String,
     /// The instruction set of the kernels: `portable`, `avx2` or `avx512`. Each sums in an order of its own.
     pub instruction_set: String,
+    /// Where networks were computed, and the precision of their products.
+    #[serde(default = "cpu_in_single_precision")]
+    pub device: String,
     /// Worker threads. Results do not depend on them.
     pub threads: usize,
     /// The run's seed.
@@ -72,6 +89,7 @@ impl Provenance {
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
             cpu: cpu(),
             instruction_set: cm_kernels::dispatch::isa().name().to_owned(),
+            device: COMPUTES_ON.read().unwrap_or_else(PoisonError::into_inner).to_string(),
             threads: rayon::current_num_threads(),
             seed,
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
@@ -95,6 +113,9 @@ mod tests {
         let provenance = Provenance::of_this_process(7);
         assert_eq!((provenance.commit.as_str(), provenance.dirty, provenance.seed), ("unknown", None, 7));
         assert!(provenance.threads > 0 && !provenance.cpu.is_empty());
+        assert_eq!(provenance.device, "cpu, F32");
+        computes_on("cuda:1 a GPU, Bf16".to_owned());
+        assert_eq!(Provenance::of_this_process(7).device, "cuda:1 a GPU, Bf16");
         let build = |commit: &str| Build { commit: commit.to_owned(), dirty: Some(false), crates: vec![] };
         build("a").is_of_this_process();
         build("b").is_of_this_process();

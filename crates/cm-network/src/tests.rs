@@ -1,6 +1,6 @@
 //! Whole networks: gradients, determinism, parameter counts.
 
-mod composed;
+mod device;
 
 use crate::feature_net::Classifier;
 use crate::{

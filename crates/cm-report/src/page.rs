@@ -286,6 +286,7 @@ fn provenance(findings: &Findings) -> Option<Markup> {
         "processor",
         "instructions",
         "threads",
+        "networks on",
         "begun (UTC)",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -300,6 +301,7 @@ fn provenance(findings: &Findings) -> Option<Markup> {
             cpu,
             instruction_set,
             threads,
+            device,
             created,
             crates: of_run,
             ..
@@ -317,7 +319,7 @@ fn provenance(findings: &Findings) -> Option<Markup> {
         let mut row = vec![format!("{}, seed {}", record.group, record.seed), version.clone()];
         row.push(format!("{}{changed}", commit.get(..12).unwrap_or(commit)));
         row.extend([profile, platform, cpu, instruction_set].map(String::clone));
-        row.push(threads.to_string());
+        row.extend([threads.to_string(), device.clone()]);
         row.push(begun.map_or("-".to_owned(), |begun| begun.to_string()));
         rows.push(row);
         crates.extend(of_run.iter().map(String::as_str));
@@ -325,11 +327,11 @@ fn provenance(findings: &Findings) -> Option<Markup> {
     crates.sort_unstable();
     crates.dedup();
     let caption = "What made each result. The seed decides its numbers, and so may another version, commit or library. \
-                   Another instruction set or platform rounds differently: single evaluations then differ in their last \
+                   Another instruction set, platform or device rounds differently: single evaluations then differ in their last \
                    digits, and trained models by more, since training amplifies them. Threads change nothing.";
     (rows.len() > 1).then(|| {
         html! {
-            div.scroll tabindex="0" role="region" aria-label="Provenance" { (plain_table(caption, &rows, 9)) }
+            div.scroll tabindex="0" role="region" aria-label="Provenance" { (plain_table(caption, &rows, 10)) }
             p { "Libraries that decide numbers: " (crates.join(", ")) "." }
         }
     })

@@ -10,7 +10,7 @@ use cm_consistency::{CurriculumConfig, DistanceConfig, InitConfig, TargetConfig}
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{DiscretisationConfig, IndexLawConfig, SolverConfig, WeightingConfig};
 use cm_network::NetworkConfig;
-use cm_training::{EmaConfig, LearningRateConfig, OptimiserConfig, SnapshotsConfig};
+use cm_training::{EmaConfig, LearningRateConfig, OptimiserConfig, Precision, SnapshotsConfig};
 use serde::{Deserialize, Serialize};
 
 /// One change to an experiment. Each replaces the whole of what it names, so `LearningRate(peak: 1e-4)` also brings
@@ -24,6 +24,8 @@ pub enum Change {
     Network(NetworkConfig),
     /// Whether teacher and student are told classes.
     ClassConditional(bool),
+    /// How the products of networks are computed; anything but `F32` needs a GPU.
+    Precision(Precision),
     /// The share of values dropped in the network of teacher and student while training.
     Dropout(f32),
     /// The teacher.
@@ -92,6 +94,7 @@ impl Change {
             Self::Dataset(_) => "dataset",
             Self::Network(_) => "network",
             Self::ClassConditional(_) => "class_conditional",
+            Self::Precision(_) => "precision",
             Self::Dropout(_) => "network.dropout",
             Self::Teacher(_) => "teacher",
             Self::Method(_) => "method",
@@ -128,6 +131,7 @@ impl Change {
             dataset,
             network,
             class_conditional,
+            precision,
             teacher,
             method,
             mid_training,
@@ -139,6 +143,7 @@ impl Change {
             Self::Dataset(value) => *dataset = value,
             Self::Network(value) => *network = value,
             Self::ClassConditional(value) => *class_conditional = value,
+            Self::Precision(value) => *precision = value,
             Self::Dropout(value) => match network {
                 NetworkConfig::UNet(config) => config.dropout = value,
                 NetworkConfig::Adm(config) => config.dropout = value,

@@ -6,6 +6,7 @@ use crate::notation::to_ron;
 use crate::plan::Plan;
 use crate::price;
 use cm_network::Preset;
+use cm_training::Precision;
 
 impl Plan {
     /// The cost, the schedule and warnings as comment lines and the plan as RON, for people to read before they run
@@ -17,6 +18,10 @@ impl Plan {
         for cost in &costs {
             let ArmCost { arm, parameters, student, .. } = cost;
             text += &format!("// arm {arm}: {parameters} parameters; student {}\n", training(student));
+        }
+        for arm in self.arms.iter().filter(|arm| arm.experiment.precision != Precision::F32) {
+            let precision = arm.experiment.precision.name();
+            text += &format!("// arm {}: products in {precision}, on a GPU only\n", arm.name);
         }
         for cost in &costs {
             if let Some(mid) = &cost.mid_training {

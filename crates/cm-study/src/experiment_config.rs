@@ -13,6 +13,7 @@ use cm_evaluator::{MetricConfig, MetricKind};
 use cm_image::Quantisation;
 use cm_network::{Conditions, NetworkConfig};
 use cm_teacher::TeacherConfig;
+use cm_training::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -27,6 +28,8 @@ pub struct ExperimentConfig {
     /// Whether teacher and student are told the class of each image; samples are then drawn with all classes equally
     /// likely.
     pub class_conditional: bool, // default false: Song et al. 2023, Section 6 on CIFAR-10 and LSUN
+    /// How the products of networks are computed; anything but `F32` needs a GPU.
+    pub precision: Precision,
     /// The diffusion model that is distilled, or that the student starts from.
     pub teacher: TeacherSource,
     /// Seed of the teacher's training, 0 unless given. Not the run's seed: all runs share one teacher.

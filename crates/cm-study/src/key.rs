@@ -3,6 +3,7 @@
 use crate::experiment_config::{EvaluationConfig, ExperimentConfig, TeacherSource};
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
+use cm_training::Precision;
 
 /// What decides a trained teacher: runs with the same key share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl TeacherKey {
         match teacher {
             TeacherSource::Trained(teacher) => {
                 let decided_by = to_ron(&(dataset, network, class_conditional, teacher, teacher_seed));
-                Some(Self::new(*teacher_seed, decided_by))
+                Some(Self::new(*teacher_seed, decided_by + &precision_of(experiment)))
             }
             TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,
         }
@@ -44,7 +45,17 @@ fn mid_trained_by(experiment: &ExperimentConfig, config: &MidTrainingConfig, see
     let ExperimentConfig { dataset, network, class_conditional, teacher, teacher_seed, consistency, .. } =
         experiment;
     let start = (&consistency.init, &consistency.discretisation);
-    to_ron(&(dataset, network, class_conditional, teacher, teacher_seed, start, config, seed))
+    let decided_by =
+        to_ron(&(dataset, network, class_conditional, teacher, teacher_seed, start, config, seed));
+    decided_by + &precision_of(experiment)
+}
+
+/// What a precision adds to a key: nothing for single precision, in which everything without a word of it was made.
+fn precision_of(experiment: &ExperimentConfig) -> String {
+    match experiment.precision {
+        Precision::F32 => String::new(),
+        other => format!(", {}", other.name()),
+    }
 }
 
 /// What decides floor and teacher's scores.
@@ -52,7 +63,7 @@ pub fn baseline_key(e: &ExperimentConfig) -> String {
     let EvaluationConfig { samples, teacher, quantisation, metrics, metric, student: _, every_images: _ } =
         &e.evaluation;
     let evaluation = (samples, teacher, quantisation, metrics, metric);
-    to_ron(&(
+    let decided_by = to_ron(&(
         &e.dataset,
         &e.network,
         &e.class_conditional,
@@ -60,5 +71,6 @@ pub fn baseline_key(e: &ExperimentConfig) -> String {
         &e.teacher_seed,
         &e.consistency.discretisation,
         evaluation,
-    ))
+    ));
+    decided_by + &precision_of(e)
 }

@@ -126,7 +126,7 @@ fn work(sweep: &Sweep, task: &Task, stop: &StopFlag, progress: &mut dyn Progress
     let dir = StudyDir::share(sweep.path())?;
     dir.check_inputs()?;
     check_prepared(sweep.plan(), progress)?;
-    let run = Run::new(&dir, task.work.run(), stop);
+    let run = Run::new(&dir, task.work.run(), stop)?;
     let folder = dir.run_dir(task.work.run());
     let context = {
         let _teacher = match TeacherKey::of(&task.work.run().experiment) {

@@ -1,7 +1,7 @@
 //! What processes that train one model together say to each other.
 //!
 //! [`Alone`] is one process. Under the feature `mpi`, `MpiSession` joins those that `mpirun`
-//! started. Under the feature `nccl`, `Nccl` joins processes with a GPU each; it has been type-checked and never run.
+//! started.
 
 use std::sync::OnceLock;
 
@@ -99,100 +99,6 @@ pub fn join_group(group: Box<dyn Collective + Send + Sync>) -> Result<(), Collec
 
 pub(crate) fn check(rank: usize, size: usize) -> Result<(), CollectiveError> {
     if rank < size { Ok(()) } else { Err(CollectiveError::Rank { rank, size }) }
-}
-
-#[cfg(feature = "nccl")]
-pub use nccl::{Nccl, NcclId};
-
-#[cfg(feature = "nccl")]
-mod nccl {
-    use super::{Collective, CollectiveError, check};
-    use cudarc::driver::CudaDevice;
-    use cudarc::nccl::safe::{Comm, Id, ReduceOp};
-    use std::fmt::Debug;
-
-    /// What rank 0 makes and all others must be told before they can join.
-    #[derive(Clone, Copy)]
-    pub struct NcclId(Id);
-
-    impl NcclId {
-        /// A new group's.
-        ///
-        /// # Errors
-        /// [`CollectiveError::Transport`] if NCCL refuses.
-        pub fn new() -> Result<Self, CollectiveError> {
-            Id::new().map(Self).map_err(transport)
-        }
-
-        /// What to send to the other ranks.
-        pub fn bytes(&self) -> [u8; 128] {
-            self.0.internal().map(i8::cast_unsigned)
-        }
-
-        /// What [`bytes`](Self::bytes) gave on rank 0.
-        pub fn from_bytes(bytes: [u8; 128]) -> Self {
-            Self(Id::uninit(bytes.map(u8::cast_signed)))
-        }
-    }
-
-    /// Processes with a GPU each. The order of sums is NCCL's: the same on every process, not that of ranks.
-    pub struct Nccl {
-        comm: Comm,
-    }
-
-    impl Nccl {
-        /// Joins as `rank` of `size` with GPU `ordinal`; returns when all have joined.
-        ///
-        /// # Errors
-        /// [`CollectiveError`] if there is no such rank or GPU, or NCCL refuses.
-        pub fn join(ordinal: usize, rank: usize, size: usize, id: NcclId) -> Result<Self, CollectiveError> {
-            check(rank, size)?;
-            let device = CudaDevice::new(ordinal).map_err(transport)?;
-            Ok(Self { comm: Comm::from_rank(device, rank, size, id.0).map_err(transport)? })
-        }
-    }
-
-    impl Collective for Nccl {
-        fn rank(&self) -> usize {
-            self.comm.rank()
-        }
-
-        fn size(&self) -> usize {
-            self.comm.world_size()
-        }
-
-        fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CollectiveError> {
-            if values.is_empty() {
-                return Ok(());
-            }
-            let device = self.comm.device();
-            let ours = device.htod_copy(values.to_vec()).map_err(transport)?;
-            let mut sum = device.alloc_zeros::<f32>(values.len()).map_err(transport)?;
-            self.comm.all_reduce(&ours, &mut sum, &ReduceOp::Sum).map_err(transport)?;
-            device.dtoh_sync_copy_into(&sum, values).map_err(transport)
-        }
-
-        fn broadcast(&self, values: &mut [f32], root: usize) -> Result<(), CollectiveError> {
-            check(root, self.size())?;
-            if values.is_empty() {
-                return Ok(());
-            }
-            let device = self.comm.device();
-            let ours = device.htod_copy(values.to_vec()).map_err(transport)?;
-            let mut theirs = device.alloc_zeros::<f32>(values.len()).map_err(transport)?;
-            let sent = (self.rank() == root).then_some(ours);
-            self.comm.broadcast(&sent, &mut theirs, root as i32).map_err(transport)?;
-            device.dtoh_sync_copy_into(&theirs, values).map_err(transport)
-        }
-
-        fn barrier(&self) -> Result<(), CollectiveError> {
-            self.all_reduce_sum(&mut [0.0])
-        }
-    }
-
-    fn transport(error: impl Debug) -> CollectiveError {
-        CollectiveError::Transport(format!("{error:?}"))
-    }
 }
 
 #[cfg(test)]

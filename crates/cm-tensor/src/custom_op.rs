@@ -9,20 +9,20 @@
 mod graph;
 mod remote;
 
-use crate::composed::{Accelerator, AnyDevice, Flat};
+use crate::device::Device;
+use cm_gpu::{Buffer, GpuError};
 use cm_image::{ImageBatch, ImageShape};
 use cm_kernels::elementwise;
 use dfdx::shapes::{HasShape, Shape};
-use dfdx::tensor::{Tape, Tensor, TensorFromVec};
+use dfdx::tensor::{Tensor, TensorFromVec};
 use remote::Remote;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub(crate) use graph::product;
 pub use graph::{Gradients, Graph};
-pub use remote::{OnAccelerator, crossed, downloaded, uploaded};
 
-/// The device of the kernels, on which all tensors live that a composed pass has not moved.
+/// dfdx's device, on which all tensors live that a pass on a [`Device`] has not moved.
 pub type Dev = dfdx::tensor::Cpu;
 
 /// Images, NHWC.
@@ -48,9 +48,9 @@ pub struct Var<S: Shape> {
 
 #[derive(Clone, Debug)]
 enum Data<S: Shape> {
-    /// On the host, and on the accelerator once a composed operation has taken it.
+    /// On the host, and on a device once an operation there has taken it.
     Host(Tensor<S, f32, Dev>, OnceLock<Arc<Remote>>),
-    /// On the accelerator.
+    /// On a device.
     Remote(Arc<Remote>, S),
     /// Nowhere: only the extents are known, for counting.
     Outline(S),
@@ -187,7 +187,7 @@ pub trait Operand {
     #[doc(hidden)]
     fn keep(&self) -> Box<dyn Operand>;
     #[doc(hidden)]
-    fn remote(&self) -> Arc<Remote>;
+    fn on_device(&self, device: &Device) -> Buffer;
 }
 
 impl<S: Shape> Operand for Var<S> {
@@ -203,8 +203,8 @@ impl<S: Shape> Operand for Var<S> {
         Box::new(self.clone())
     }
 
-    fn remote(&self) -> Arc<Remote> {
-        Var::remote(self)
+    fn on_device(&self, device: &Device) -> Buffer {
+        Var::on_device(self, device)
     }
 }
 
@@ -234,8 +234,23 @@ pub trait CustomOp: 'static {
     /// The gradient for each input, `None` where [`BackwardContext::wanted`] is false.
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>>;
 
-    /// The same operation composed of dfdx's own, on any device; inputs and output flat.
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T>;
+    /// [`forward`](Self::forward) on a device: the output, and what the backward pass needs besides inputs and output.
+    /// Types of values are as [`crate::device`] says.
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError>;
+
+    /// [`backward`](Self::backward) on a device. Gradients of parameters are in single precision; those of other inputs
+    /// are in any type.
+    ///
+    /// # Errors
+    /// [`GpuError`].
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError>;
 }
 
 /// What an operation's backward pass sees.
@@ -250,6 +265,30 @@ pub struct BackwardContext<'a> {
     pub gradient: Vec<f32>,
     /// Which inputs need a gradient.
     pub wanted: &'a [bool],
+}
+
+/// What an operation's backward pass on a device sees.
+pub struct DeviceContext<'a> {
+    /// The inputs' values as the forward pass had them; `None` for those not kept.
+    pub inputs: &'a [Option<Buffer>],
+    /// The output's values, if kept.
+    pub output: Option<&'a Buffer>,
+    /// What the forward pass returned beside its output.
+    pub saved: &'a [Buffer],
+    /// Gradient of the loss by the output, in the output's type.
+    pub gradient: Buffer,
+    /// Which inputs need a gradient.
+    pub wanted: &'a [bool],
+}
+
+impl DeviceContext<'_> {
+    /// An input that the operation keeps.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn input(&self, index: usize) -> &Buffer {
+        self.inputs[index].as_ref().expect("an input that is kept")
+    }
 }
 
 fn new_slot() -> Slot {

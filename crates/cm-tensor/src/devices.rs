@@ -1,128 +1,135 @@
-//! Which devices there are.
+//! The device of this process.
 
-/// What is known of NVIDIA GPUs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cuda {
-    /// This program was built without the feature `cuda`.
-    NotCompiledIn,
-    /// The driver did not answer; its reason.
-    Unavailable(String),
-    /// What the driver found, by number.
-    Found(Vec<Gpu>),
-}
+use crate::device::Device;
+use cm_gpu::conv2d::Precision;
+use cm_gpu::{Gpu, GpuError, Options, libraries};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
-/// One GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gpu {
-    /// Compute capability, major and minor.
-    pub capability: (i32, i32),
-    /// Streaming multiprocessors.
-    pub multiprocessors: i32,
-    /// Bytes of its memory that are free.
-    pub free: usize,
-    /// Bytes of its memory.
-    pub total: usize,
-}
+pub use cm_gpu::libraries::Found;
+pub use cm_gpu::{Device as GpuDescription, devices as gpus};
 
-/// The environment variable that chooses the GPU, by its number from 0.
-pub const GPU_VARIABLE: &str = "CM_GPU";
+/// The environment variable that says where networks are computed: `cpu`, as without it, `cuda`, or `cuda:N`, N the
+/// number of a GPU from 0. With `cuda` the processes that a launcher starts on one machine take its GPUs in turns. It is
+/// a variable and no argument because the processes that a program starts inherit it.
+pub const DEVICE_VARIABLE: &str = "CM_DEVICE";
 
 /// What launchers tell each process of its number on its machine: Open MPI, MPICH and Intel MPI.
-#[cfg(feature = "cuda")]
 const LOCAL_RANKS: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"];
 
-/// Why there is no GPU to work on.
+/// Why networks cannot be computed where they are wanted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GpuError {
-    /// The variable is set to something else than a GPU of this machine.
-    #[error("{GPU_VARIABLE} is `{given}`; {}", allowed(*found))]
-    Choice {
-        /// What it is set to.
-        given: String,
-        /// The GPUs of this machine.
-        found: usize,
+pub enum DeviceError {
+    /// The variable is set to something else than a device.
+    #[error("{DEVICE_VARIABLE} is `{0}`; allowed are cpu, cuda and cuda:N, N the number of a GPU from 0")]
+    Choice(String),
+    /// There is no such GPU, or it cannot be used.
+    #[error("{DEVICE_VARIABLE} is `{wanted}`, and {error}")]
+    Gpu {
+        /// What the variable is set to.
+        wanted: String,
+        /// Why not.
+        error: GpuError,
     },
-    /// The driver found none.
-    #[error("this program computes on a GPU, and the driver found none")]
-    None,
-    /// The driver did not answer.
-    #[error("this program computes on a GPU, and no driver answers: {0}")]
-    Driver(String),
+    /// The CPU has single precision only.
+    #[error(
+        "precision {0} is for GPUs, and networks are computed on the CPU here ({DEVICE_VARIABLE}=cuda takes a GPU)"
+    )]
+    Precision(&'static str),
 }
 
-fn allowed(found: usize) -> String {
-    match found {
-        1 => "allowed is 0, the only GPU here".to_owned(),
-        found => format!("allowed are the numbers of the GPUs here, 0 to {}", found - 1),
+/// Where networks are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Cpu,
+    /// The GPU of this number, or the one whose turn it is.
+    Cuda(Option<usize>),
+}
+
+impl Place {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "cpu" => Some(Self::Cpu),
+            "cuda" => Some(Self::Cuda(None)),
+            numbered => numbered.strip_prefix("cuda:")?.parse().ok().map(|number| Self::Cuda(Some(number))),
+        }
     }
 }
 
-/// Which of `found` GPUs is meant by what the variable is set to. Without it the processes of one machine take turns.
-#[cfg(any(test, feature = "cuda"))]
-fn choice(given: Option<&str>, local_rank: usize, found: usize) -> Result<usize, GpuError> {
-    let Some(given) = given.filter(|_| found > 0) else {
-        return local_rank.checked_rem(found).ok_or(GpuError::None);
+static GPU: OnceLock<Gpu> = OnceLock::new();
+static PRECISION: RwLock<Precision> = RwLock::new(Precision::F32);
+
+/// Opens the device that [`DEVICE_VARIABLE`] names, for as long as this process lives: passes are computed there from now
+/// on. Where a process computes is a matter of how it was started.
+///
+/// # Errors
+/// [`DeviceError`] if it names none, or a GPU without which something is missing: its driver, its kernels' compiler.
+pub fn open() -> Result<(), DeviceError> {
+    let Some(wanted) = std::env::var_os(DEVICE_VARIABLE) else { return Ok(()) };
+    let wanted = wanted.to_string_lossy().into_owned();
+    let number = match Place::parse(&wanted).ok_or_else(|| DeviceError::Choice(wanted.clone()))? {
+        Place::Cpu => return Ok(()),
+        Place::Cuda(number) => number,
     };
-    let number = given.parse().ok().filter(|&number| number < found);
-    number.ok_or_else(|| GpuError::Choice { given: given.to_owned(), found })
-}
-
-/// The GPU of this process: that of [`GPU_VARIABLE`]; where it is not set, one for each process that MPI started on this
-/// machine, or the first.
-///
-/// # Errors
-/// [`GpuError`] if there is none, or the variable names none.
-#[cfg(feature = "cuda")]
-pub fn chosen_gpu() -> Result<usize, GpuError> {
-    let count =
-        cudarc::driver::CudaDevice::count().map_err(|error| GpuError::Driver(format!("{error:?}")))?;
-    let local_rank = LOCAL_RANKS.iter().find_map(|name| std::env::var(name).ok()?.parse().ok()).unwrap_or(0);
-    let given = std::env::var_os(GPU_VARIABLE).map(|given| given.to_string_lossy().into_owned());
-    choice(given.as_deref(), local_rank, usize::try_from(count).unwrap_or(0))
-}
-
-/// Whether what this program computes on is there: always, unless it was built for GPUs.
-///
-/// # Errors
-/// [`GpuError`] if not.
-pub fn check_accelerator() -> Result<(), GpuError> {
-    #[cfg(feature = "cuda")]
-    {
-        let ordinal = chosen_gpu()?;
-        dfdx::tensor::Cuda::try_build(ordinal, 0).map_err(|error| GpuError::Driver(format!("{error:?}")))?;
-    }
+    let rank = LOCAL_RANKS.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok());
+    let gpu = opened(number, rank.unwrap_or(0)).map_err(|error| DeviceError::Gpu { wanted, error })?;
+    // A second call finds the GPU of the first.
+    GPU.get_or_init(|| gpu);
     Ok(())
 }
 
-/// The GPUs of this machine.
-#[cfg(not(feature = "cuda"))]
-pub fn cuda() -> Cuda {
-    Cuda::NotCompiledIn
+fn opened(number: Option<usize>, rank: usize) -> Result<Gpu, GpuError> {
+    let found = gpus()?.len();
+    let device = number.unwrap_or_else(|| rank.checked_rem(found).unwrap_or(0));
+    let gpu = Gpu::open(&Options { device, ..Options::default() })?;
+    // What is missing for kernels shows before anything is written.
+    let one = gpu.upload(&[1.0_f32])?;
+    gpu.download::<f32>(&gpu.scaled(&one, 1.0)?)?;
+    Ok(gpu)
 }
 
-/// The GPUs of this machine. To be asked for its memory, each is opened.
-#[cfg(feature = "cuda")]
-pub fn cuda() -> Cuda {
-    match found() {
-        Ok(gpus) => Cuda::Found(gpus),
-        Err(error) => Cuda::Unavailable(format!("{error:?}")),
+/// Whether products can be computed so in this process.
+///
+/// # Errors
+/// [`DeviceError::Precision`] for anything but single precision on the CPU.
+pub fn check_precision(precision: Precision) -> Result<(), DeviceError> {
+    match precision {
+        Precision::F32 => Ok(()),
+        _ if GPU.get().is_some() => Ok(()),
+        Precision::Tf32 => Err(DeviceError::Precision("Tf32")),
+        Precision::Bf16 => Err(DeviceError::Precision("Bf16")),
     }
 }
 
-#[cfg(feature = "cuda")]
-fn found() -> Result<Vec<Gpu>, cudarc::driver::DriverError> {
-    use cudarc::driver::sys::CUdevice_attribute as Attribute;
-    use cudarc::driver::{CudaDevice, result};
-    let open = |ordinal: i32| {
-        let device = CudaDevice::new(ordinal.unsigned_abs() as usize)?;
-        // Opened last, it is the one that this thread asks about.
-        let (free, total) = result::mem_get_info()?;
-        let major = device.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-        let minor = device.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-        let multiprocessors = device.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-        Ok(Gpu { capability: (major, minor), multiprocessors, free, total })
-    };
-    (0..CudaDevice::count()?).map(open).collect()
+/// How products are computed in passes that begin from now on, which is a matter of the run that this process works on.
+///
+/// # Errors
+/// As [`check_precision`].
+pub fn set_precision(precision: Precision) -> Result<(), DeviceError> {
+    check_precision(precision)?;
+    *PRECISION.write().unwrap_or_else(PoisonError::into_inner) = precision;
+    Ok(())
+}
+
+/// Where passes are computed and how, in words: `cpu, F32`.
+pub fn described() -> String {
+    match current() {
+        None => "cpu, F32".to_owned(),
+        Some(device) => {
+            let gpu = device.gpu().device();
+            format!("cuda:{} {}, {:?}", gpu.number, gpu.name, device.precision())
+        }
+    }
+}
+
+/// Where passes are computed unless they are told otherwise; `None` for the CPU.
+pub fn current() -> Option<Device> {
+    let precision = || *PRECISION.read().unwrap_or_else(PoisonError::into_inner);
+    GPU.get().map(|gpu| Device::new(gpu.clone(), precision()))
+}
+
+/// What of NVIDIA's was looked for on this machine: the driver, and the libraries that can help.
+pub fn libraries() -> Vec<Found> {
+    libraries::search()
 }
 
 #[cfg(test)]
@@ -130,29 +137,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variable_chooses_and_processes_take_turns() {
-        assert_eq!(choice(None, 0, 2), Ok(0));
-        assert_eq!([0, 1, 2, 3].map(|rank| choice(None, rank, 2).unwrap()), [0, 1, 0, 1]);
-        // A machine whose scheduler shows each process its own GPU only.
-        assert_eq!(choice(None, 5, 1), Ok(0));
-        assert_eq!(choice(Some("1"), 0, 2), Ok(1));
-        assert_eq!(choice(None, 0, 0), Err(GpuError::None));
-        assert_eq!(choice(Some("0"), 0, 0), Err(GpuError::None));
-        for given in ["2", "-1", "first", ""] {
-            let error = choice(Some(given), 0, 2).unwrap_err().to_string();
-            let expected = format!("CM_GPU is `{given}`; allowed are the numbers of the GPUs here, 0 to 1");
-            assert_eq!(error, expected);
+    fn a_device_is_named_or_refused() {
+        assert_eq!(Place::parse("cpu"), Some(Place::Cpu));
+        assert_eq!(Place::parse("cuda"), Some(Place::Cuda(None)));
+        assert_eq!(Place::parse("cuda:3"), Some(Place::Cuda(Some(3))));
+        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:first", "CUDA"] {
+            assert_eq!(Place::parse(wrong), None, "{wrong}");
         }
+        let error = DeviceError::Choice("gpu".to_owned()).to_string();
         assert_eq!(
-            choice(Some("1"), 0, 1).unwrap_err().to_string(),
-            "CM_GPU is `1`; allowed is 0, the only GPU here"
+            error,
+            "CM_DEVICE is `gpu`; allowed are cpu, cuda and cuda:N, N the number of a GPU from 0"
         );
     }
 
     #[test]
-    #[cfg(not(feature = "cuda"))]
-    fn the_processor_is_always_there_and_the_default_build_has_no_cuda() {
-        assert_eq!(cuda(), Cuda::NotCompiledIn);
-        assert_eq!(check_accelerator(), Ok(()));
+    fn the_cpu_has_single_precision_only() {
+        assert_eq!((current(), described()), (None, "cpu, F32".to_owned()));
+        assert_eq!(set_precision(Precision::F32), Ok(()));
+        let error = set_precision(Precision::Bf16).unwrap_err().to_string();
+        assert!(error.starts_with("precision Bf16 is for GPUs"), "{error}");
     }
 }

@@ -1,9 +1,9 @@
 //! dfdx tensors, our operations on dfdx's tape, weights, and their file form.
 //!
 //! dfdx holds the data ([`Var`] wraps its tensor), the tape and the gradients; every hot operation is one of ours,
-//! a [`CustomOp`] whose arithmetic is in `cm-kernels`, and a second time, for devices that the kernels cannot reach,
-//! [`composed`] of dfdx's own operations. This is the only crate that knows how dfdx works inside, and of it only
-//! [`custom_op`].
+//! a [`CustomOp`] whose arithmetic is in `cm-kernels` for the CPU and in `cm-gpu` for a [`device`]. This is the only
+//! crate that knows how dfdx works inside, and of it only [`custom_op`]; what lies beneath `cm-gpu`'s buffers it does not
+//! know.
 //!
 //! Two departures from dfdx's own style keep network code readable:
 //! * a forward pass takes a [`Graph`] that records or does not, so one piece of code serves training and
@@ -12,13 +12,13 @@
 //!   network function called with different sets.
 //!
 //! Deliberately absent: layers and networks (`cm-network`), noise levels (`cm-diffusion`), optimisers
-//! (`cm-training`). May know `cm-kernels` and `cm-image`.
+//! (`cm-training`). May know `cm-kernels`, `cm-gpu` and `cm-image`.
 
 mod checkpoint;
 pub mod collective;
-pub mod composed;
-pub mod composed_update;
 pub mod custom_op;
+pub mod device;
+pub mod device_update;
 pub mod devices;
 pub mod fixed;
 pub mod gradient_check;
@@ -28,10 +28,10 @@ pub mod ops;
 mod weights;
 
 pub use checkpoint::{CheckpointError, TensorFile};
+/// Values on a [`device`].
+pub use cm_gpu::Buffer;
 pub use custom_op::{
-    BackwardContext, CustomOp, Dev, Gradients, Graph, Images, Matrix, OnAccelerator, Operand, Var, Vector,
-    crossed, downloaded, scaled_rows, uploaded,
+    BackwardContext, CustomOp, Dev, DeviceContext, Gradients, Graph, Images, Matrix, Operand, Var, Vector,
+    scaled_rows,
 };
-/// Makes tensors of a device from values; what [`composed`] takes.
-pub use dfdx::tensor::TensorFromVec;
 pub use weights::{ParameterId, Weights, WeightsError};

@@ -1,6 +1,8 @@
 //! A network's weights: named arrays outside the layers that use them.
 
-use crate::{Gradients, OnAccelerator, Vector};
+use crate::device::{Device, done};
+use crate::{Gradients, Vector};
+use cm_gpu::{Buffer, Element};
 use std::fmt;
 
 /// Which array of a [`Weights`] set; layers keep these.
@@ -150,14 +152,16 @@ impl Weights {
             .collect()
     }
 
-    /// [`gradients`](Self::gradients) of a composed pass, without bringing them to the host.
-    pub fn gradients_on_accelerator(&self, gradients: &mut Gradients) -> Vec<OnAccelerator> {
-        let zeros = |p: &Parameter| p.value.on_accelerator() * 0.0;
-        let of = |p: &Parameter| gradients.take_on_accelerator(&p.value).unwrap_or_else(|| zeros(p));
+    /// [`gradients`](Self::gradients) of a pass on a device, without bringing them to the host, in single precision.
+    pub fn gradients_on_device(&self, device: &Device, gradients: &mut Gradients) -> Vec<Buffer> {
+        let of = |p: &Parameter| match gradients.take_on_device(&p.value) {
+            Some(gradient) => done(device.single(&gradient)),
+            None => done(device.gpu().zeros(Element::F32, p.value.shape()[0])),
+        };
         self.parameters.iter().map(of).collect()
     }
 
-    /// Each array in order, to be replaced where it lies.
+    /// Each array in order, to be changed where it lies.
     pub fn vectors_mut(&mut self) -> impl Iterator<Item = &mut Vector> {
         self.parameters.iter_mut().map(|p| &mut p.value)
     }

@@ -8,7 +8,8 @@
 use crate::StepSeed;
 use cm_image::random::derive_seed;
 use cm_tensor::collective::{Collective, CollectiveError, group};
-use cm_tensor::{Graph, OnAccelerator, Vector, Weights, downloaded, uploaded};
+use cm_tensor::device::Device;
+use cm_tensor::{Buffer, Graph, Vector, Weights};
 use std::ops::Range;
 
 /// A part of a batch.
@@ -57,7 +58,7 @@ pub struct GradientSum {
 /// What there is of a gradient, and where it lies.
 pub(crate) enum Partial {
     Host(Branches<Vec<f32>>),
-    Accelerator(Branches<OnAccelerator>),
+    Device(Device, Branches<Buffer>),
 }
 
 /// Branches of the tree that have no neighbour yet, with the number of their parts, which falls. A branch has one
@@ -96,18 +97,20 @@ impl GradientSum {
     /// If `graph` did not record, there is not one loss and weight for each image, or other parts lie elsewhere.
     pub fn add(&mut self, shard: &Shard, graph: Graph, losses: &Vector, weights: Vec<f32>, arrays: &Weights) {
         self.losses[shard.images.clone()].copy_from_slice(losses.values());
-        let composed = graph.is_composed();
+        let device = graph.device().cloned();
         let mut gradients = graph.backward(losses, weights);
-        if composed && matches!(&self.gradient, Partial::Host(branches) if branches.0.is_empty()) {
-            self.gradient = Partial::Accelerator(Branches(Vec::new()));
+        if let (Some(device), Partial::Host(Branches(branches))) = (&device, &self.gradient)
+            && branches.is_empty()
+        {
+            self.gradient = Partial::Device(device.clone(), Branches(Vec::new()));
         }
         match &mut self.gradient {
-            Partial::Accelerator(branches) => {
-                assert!(composed, "parts of one batch lie in one place");
-                branches.push(arrays.gradients_on_accelerator(&mut gradients), |a, b| a + b);
+            Partial::Device(place, branches) => {
+                assert_eq!(device.as_ref(), Some(&*place), "parts of one batch lie in one place");
+                branches.push(arrays.gradients_on_device(place, &mut gradients), |a, b| place.sum(&a, &b));
             }
             Partial::Host(branches) => {
-                assert!(!composed, "parts of one batch lie in one place");
+                assert_eq!(device, None, "parts of one batch lie in one place");
                 branches.push(arrays.gradients(&mut gradients), |mut a, b| {
                     a.iter_mut().zip(&b).for_each(|(a, b)| *a += b);
                     a
@@ -116,8 +119,7 @@ impl GradientSum {
         }
     }
 
-    /// What all processes have computed, together. Gradients on accelerators go through their hosts: dfdx keeps the
-    /// addresses of its buffers to itself.
+    /// What all processes have computed, together. Gradients on devices go through their hosts.
     pub(crate) fn shared(mut self, group: &dyn Collective) -> Result<(Vec<f32>, Partial), CollectiveError> {
         if group.size() > 1 {
             group.all_reduce_sum(&mut self.losses)?;
@@ -127,11 +129,12 @@ impl GradientSum {
                         sum_in_buckets(gradient, group)?;
                     }
                 }
-                Partial::Accelerator(branches) => {
+                Partial::Device(device, branches) => {
                     for (_, gradient) in &mut branches.0 {
-                        let mut arrays: Vec<Vec<f32>> = gradient.iter().map(downloaded).collect();
+                        let mut arrays: Vec<Vec<f32>> =
+                            gradient.iter().map(|array| device.downloaded(array)).collect();
                         sum_in_buckets(&mut arrays, group)?;
-                        *gradient = arrays.into_iter().map(uploaded).collect();
+                        *gradient = arrays.iter().map(|array| device.uploaded(array)).collect();
                     }
                 }
             }
@@ -170,6 +173,8 @@ fn sum_in_buckets(arrays: &mut [Vec<f32>], group: &dyn Collective) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cm_gpu::conv2d::Precision;
+    use cm_gpu::standin::gpu;
     use cm_tensor::Images;
     use cm_tensor::ops::{self, PairDistance};
 
@@ -221,7 +226,7 @@ mod tests {
         assert_eq!(Shard::of_this_process(1, 12)[0].dropout_key(seed), seed.dropout());
     }
 
-    /// Four parts of eight images, shared by twins: on the host and on the accelerator the same sum, twice that of the
+    /// Four parts of eight images, shared by twins: on the host and on a device the same sum, twice that of the
     /// whole batch.
     #[test]
     fn parts_are_summed_where_they_lie() {
@@ -250,14 +255,18 @@ mod tests {
             let (losses, gradient) = sum.shared(&Twins).unwrap();
             let gradient: Vec<Vec<f32>> = match gradient {
                 Partial::Host(branches) => branches.whole(),
-                Partial::Accelerator(branches) => branches.whole().iter().map(downloaded).collect(),
+                Partial::Device(device, branches) => {
+                    branches.whole().iter().map(|array| device.downloaded(array)).collect()
+                }
             };
             [losses, gradient.concat()].concat()
         };
-        let (kernels, composed) = (|| Graph::recording().in_kernels(), || Graph::recording().composed());
-        let whole = sum(&kernels, 1);
+        let Some(gpu) = gpu() else { return };
+        let device = Device::new(gpu, Precision::F32);
+        let (host, there) = (|| Graph::recording().on_host(), || Graph::recording().on(&device));
+        let whole = sum(&host, 1);
         assert!(whole[IMAGES..].iter().any(|v| v.abs() > 0.1));
-        for others in [sum(&kernels, 4), sum(&composed, 4), sum(&composed, 1)] {
+        for others in [sum(&host, 4), sum(&there, 4), sum(&there, 1)] {
             assert_eq!(others.len(), whole.len());
             assert!(others.iter().zip(&whole).all(|(a, b)| (a - b).abs() <= 1e-5), "{others:?} {whole:?}");
         }

@@ -1,6 +1,6 @@
 //! The state of a training run: weights, moments, averages, step.
 
-mod on_accelerator;
+mod on_device;
 #[cfg(test)]
 mod tests;
 
@@ -160,13 +160,8 @@ impl TrainState {
         let count = weights.len();
         let learning_rate = self.learning_rate.at(progress);
         let gradient_norm = match gradient {
-            Partial::Accelerator(branches) => {
-                let gradients = branches.whole();
-                let norm = on_accelerator::norm(&gradients);
-                if norm.is_finite() {
-                    self.update_on_accelerator(gradients, norm, learning_rate, target_decay);
-                }
-                norm
+            Partial::Device(device, branches) => {
+                self.update_on_device(&device, &branches.whole(), learning_rate, target_decay)
             }
             Partial::Host(branches) => {
                 let gradients = branches.whole();

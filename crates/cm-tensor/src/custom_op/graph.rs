@@ -5,10 +5,13 @@
 //! gradient to arrive is moved in, and only further ones are added. Nothing is zeroed, and a gradient is freed as soon as
 //! the operation that made its tensor has consumed it.
 
-mod composed_pass;
+mod device_pass;
 
 use super::remote::{self, RemoteGradients};
-use super::{BackwardContext, CustomOp, Dev, OnAccelerator, Operand, Slot, Var, new_slot};
+use super::{BackwardContext, CustomOp, Dev, Operand, Slot, Var, new_slot};
+use crate::device::Device;
+use crate::devices;
+use cm_gpu::Buffer;
 use cm_kernels::elementwise;
 use dfdx::shapes::Shape;
 use dfdx::tensor::{OwnedTape, PutTape, Tape, Tensor, TensorFromVec};
@@ -28,9 +31,9 @@ pub struct Graph {
     counting: bool,
     /// Of a region that is computed again: what gradients leave it through.
     edge: Option<Edge>,
-    /// Operations are done in their composed forms.
-    composed: bool,
-    /// Of a composed pass: the gradients so far.
+    /// Where operations are done, if not on the host.
+    device: Option<Device>,
+    /// Of a pass on a device: the gradients so far.
     remote: RemoteGradients,
 }
 
@@ -51,12 +54,12 @@ impl Edge {
 }
 
 impl Graph {
-    /// A pass that can be differentiated.
+    /// A pass that can be differentiated, on the [device of this process](devices::current).
     pub fn recording() -> Self {
         Self { tape: Some(OwnedTape::default()), ..Self::inference() }
     }
 
-    /// A pass of which only the result is wanted.
+    /// A pass of which only the result is wanted, on the [device of this process](devices::current).
     pub fn inference() -> Self {
         Self {
             tape: None,
@@ -65,7 +68,7 @@ impl Graph {
             widest: 0,
             counting: false,
             edge: None,
-            composed: cfg!(feature = "composed"),
+            device: devices::current(),
             remote: RemoteGradients::default(),
         }
     }
@@ -76,21 +79,19 @@ impl Graph {
         Self { counting: true, ..Self::inference() }
     }
 
-    /// The same pass with every operation in its composed form ([`CustomOp::composed`]) on the
-    /// [`Accelerator`](crate::composed::Accelerator), where its tensors and gradients stay until they are read. Under
-    /// the feature `composed` every pass is one; on the CPU this is how the forms are compared with the kernels.
-    pub fn composed(self) -> Self {
-        Self { composed: true, ..self }
+    /// The same pass on a device, where its tensors and gradients stay until they are read.
+    pub fn on(self, device: &Device) -> Self {
+        Self { device: Some(device.clone()), ..self }
     }
 
     /// The same pass in the kernels of the CPU.
-    pub fn in_kernels(self) -> Self {
-        Self { composed: false, ..self }
+    pub fn on_host(self) -> Self {
+        Self { device: None, ..self }
     }
 
-    /// Whether operations are done in their composed forms.
-    pub fn is_composed(&self) -> bool {
-        self.composed
+    /// Where operations are done, if not on the host.
+    pub fn device(&self) -> Option<&Device> {
+        self.device.as_ref()
     }
 
     /// Whether operations are counted and not done: inputs may be outlines.
@@ -121,8 +122,8 @@ impl Graph {
         if self.counting {
             return Var::outline(shape);
         }
-        if self.composed {
-            return self.apply_composed(op, inputs, shape);
+        if let Some(device) = self.device.clone() {
+            return self.apply_on_device(device, op, inputs, shape);
         }
         let mut buffer = cm_kernels::buffer::unwritten(shape.num_elements());
         let values: Vec<&[f32]> = inputs.iter().map(|input| input.values()).collect();
@@ -175,11 +176,11 @@ impl Graph {
             self.values = before.saturating_add(product(output.shape()));
             return output;
         }
-        if self.composed {
-            return self.recomputed_composed(region);
+        if let Some(device) = self.device.clone() {
+            return self.recomputed_on_device(device, region);
         }
         let Some(tape) = self.tape.as_mut() else { return region(self) };
-        let mut quiet = Self::inference().in_kernels();
+        let mut quiet = Self::inference().on_host();
         let mut output = region(&mut quiet);
         self.flops = self.flops.saturating_add(quiet.flops);
         self.values = self.values.saturating_add(product(output.shape()));
@@ -191,7 +192,7 @@ impl Graph {
             if gradient.is_empty() {
                 return Ok(()); // the loss does not depend on this output
             }
-            let mut graph = Self { edge: Some(Edge::default()), ..Self::recording().in_kernels() };
+            let mut graph = Self { edge: Some(Edge::default()), ..Self::recording().on_host() };
             let output = region(&mut graph);
             let outside = graph.edge.take().map(|edge| edge.outside).unwrap_or_default();
             let mut inside = graph.backward(&output, gradient);
@@ -212,15 +213,13 @@ impl Graph {
     pub fn backward<S: Shape>(mut self, output: &Var<S>, seed: Vec<f32>) -> Gradients {
         let tape = self.tape.as_mut().expect("only a recording pass can go backwards");
         assert_eq!(seed.len(), output.data.shape().num_elements(), "one seed for each value of the output");
-        match output.slot.clone() {
-            Some(slot) if self.composed && !seed.is_empty() => {
-                remote::add(&self.remote, &slot, remote::uploaded(seed));
-            }
-            Some(slot) => tape.add_backward_op(move |gradients| accumulate(gradients, &slot, seed)),
-            None => {}
+        match (output.slot.clone(), &self.device) {
+            (Some(slot), Some(device)) => remote::add(device, &self.remote, &slot, device.uploaded(&seed)),
+            (Some(slot), None) => tape.add_backward_op(move |gradients| accumulate(gradients, &slot, seed)),
+            (None, _) => {}
         }
-        let remote = self.remote.clone();
-        Gradients { host: self.walk_back(), remote }
+        let (remote, device) = (self.remote.clone(), self.device.clone());
+        Gradients { host: self.walk_back(), remote, device }
     }
 
     fn walk_back(self) -> DfdxGradients {
@@ -240,6 +239,7 @@ pub(crate) fn product(counts: impl IntoIterator<Item = usize>) -> u64 {
 pub struct Gradients {
     host: DfdxGradients,
     remote: RemoteGradients,
+    device: Option<Device>,
 }
 
 impl Gradients {
@@ -248,14 +248,15 @@ impl Gradients {
         self.take_slot(var.slot.as_ref()?)
     }
 
-    /// [`take`](Self::take) of a composed pass, without bringing the gradient to the host.
-    pub fn take_on_accelerator<S: Shape>(&mut self, var: &Var<S>) -> Option<OnAccelerator> {
+    /// [`take`](Self::take) of a pass on a device, without bringing the gradient to the host.
+    pub fn take_on_device<S: Shape>(&mut self, var: &Var<S>) -> Option<Buffer> {
         self.remote.borrow_mut().remove(&var.slot.as_ref()?.number)
     }
 
     fn take_slot(&mut self, slot: &Slot) -> Option<Vec<f32>> {
-        if let Some(gradient) = self.remote.borrow_mut().remove(&slot.number) {
-            return Some(remote::downloaded(&gradient));
+        if let Some(device) = &self.device {
+            let gradient = self.remote.borrow_mut().remove(&slot.number)?;
+            return Some(device.downloaded(&gradient));
         }
         let buffer = self.host.get_or_alloc_mut(&slot.tensor).expect("an empty buffer can always be made");
         let values = std::mem::take(&mut **buffer);

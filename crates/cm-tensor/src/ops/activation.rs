@@ -1,7 +1,8 @@
 //! Element-wise non-linearities.
 
-use crate::composed::{self, AnyDevice, Flat, Tape, taken};
-use crate::{BackwardContext, CustomOp, Graph, Var};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Var};
+use cm_gpu::{Buffer, GpuError};
 use cm_kernels::{activation, buffer::written_by};
 use dfdx::shapes::Shape;
 
@@ -22,9 +23,16 @@ impl CustomOp for Silu {
         vec![Some(written_by(x.len(), |grad| activation::silu_backward(x, &context.gradient, grad)))]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x] = taken(inputs);
-        composed::silu(x)
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        Ok((device.gpu().silu(&inputs[0])?, Vec::new()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        Ok(vec![Some(device.gpu().silu_backward(context.input(0), &context.gradient)?)])
     }
 }
 
@@ -50,9 +58,16 @@ impl CustomOp for Relu {
         vec![Some(written_by(x.len(), |grad| activation::relu_backward(x, &context.gradient, grad)))]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x] = taken(inputs);
-        x.relu()
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        Ok((device.gpu().relu(&inputs[0])?, Vec::new()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        Ok(vec![Some(device.gpu().relu_backward(context.input(0), &context.gradient)?)])
     }
 }
 

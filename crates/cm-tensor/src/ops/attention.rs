@@ -1,11 +1,9 @@
 //! Self-attention over the pixels of an image.
 
-use crate::composed::{
-    AnyDevice, Axes4, Axis, Flat, PermuteTo, ReshapeTo, Tape, Tensor, TryMatMul, WithEmptyTape, flat, shaped,
-    taken,
-};
 use crate::custom_op::product;
-use crate::{BackwardContext, CustomOp, Graph, Images};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images};
+use cm_gpu::{Buffer, GpuError};
 use cm_kernels::attention::{self, AttentionShape};
 use cm_kernels::buffer::{unwritten, written_by};
 
@@ -39,20 +37,22 @@ impl CustomOp for Attention {
         }))]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let AttentionShape { batch, tokens, heads, dim } = self.0;
-        let [qkv] = taken(inputs);
-        let qkv = shaped(qkv, (batch, tokens, 3, heads, dim));
-        let part = |qkv: Tensor<(usize, usize, usize, usize, usize), f32, D, T>, index: usize| {
-            let part = shaped(qkv.slice((.., .., index..index + 1, .., ..)), (batch, tokens, heads, dim));
-            part.permute::<(usize, usize, usize, usize), Axes4<0, 2, 1, 3>>().contiguous()
-        };
-        let keys =
-            part(qkv.with_empty_tape(), 1).permute::<(usize, usize, usize, usize), Axes4<0, 1, 3, 2>>();
-        let values = part(qkv.with_empty_tape(), 2);
-        let scores = (part(qkv, 0) * (dim as f32).sqrt().recip()).matmul(keys);
-        let mixed = scores.softmax::<Axis<3>>().matmul(values);
-        flat(mixed.permute::<(usize, usize, usize, usize), Axes4<0, 2, 1, 3>>())
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let (output, log_sum_exp) =
+            device.gpu().attention(&on_device(&self.0), &device.factor(&inputs[0])?)?;
+        Ok((output, vec![log_sum_exp]))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let qkv = device.factor(context.input(0))?;
+        let output = context.output.expect("the output is kept");
+        let (shape, log_sum_exp) = (on_device(&self.0), &context.saved[0]);
+        let by_qkv = device.gpu().attention_backward(&shape, &qkv, output, log_sum_exp, &context.gradient)?;
+        Ok(vec![Some(by_qkv)])
     }
 }
 
@@ -73,4 +73,9 @@ pub fn attention(graph: &mut Graph, qkv: &Images, heads: usize) -> Images {
     let dim = channels / (3 * heads);
     let shape = AttentionShape { batch, tokens: height * width, heads, dim };
     graph.apply(Attention(shape), &[qkv], [batch, height, width, heads * dim])
+}
+
+fn on_device(shape: &AttentionShape) -> cm_gpu::attention::AttentionShape {
+    let AttentionShape { batch, tokens, heads, dim } = *shape;
+    cm_gpu::attention::AttentionShape { batch, tokens, heads, dim }
 }

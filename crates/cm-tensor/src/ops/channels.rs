@@ -1,9 +1,8 @@
 //! Another scale for each channel.
 
-use crate::composed::{
-    AnyDevice, Axis, BroadcastTo, Flat, HasShape, Tape, flat, for_each_row, shaped, taken,
-};
-use crate::{BackwardContext, CustomOp, Graph, Images};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images};
+use cm_gpu::{Buffer, GpuError};
 
 struct Affine {
     inputs: usize,
@@ -37,19 +36,18 @@ impl CustomOp for Affine {
         vec![Some(by_x)]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x] = taken(inputs);
-        let channels = self.scale.len();
-        let pixels = x.shape().0 / self.inputs;
-        let device = x.device().clone();
-        let x = if self.inputs == channels {
-            shaped(x, (pixels, channels))
-        } else {
-            x.broadcast_like::<_, Axis<1>>(&(pixels, channels))
-        };
-        let scale = for_each_row(device.tensor_from_vec(self.scale.clone(), (channels,)), &x);
-        let shift = for_each_row(device.tensor_from_vec(self.shift.clone(), (channels,)), &x);
-        flat(x * scale + shift)
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let (scale, shift) = (device.gpu().upload(&self.scale)?, device.gpu().upload(&self.shift)?);
+        Ok((device.gpu().affine_channels(self.inputs, &inputs[0], &scale, &shift)?, vec![scale]))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let scale = &context.saved[0];
+        Ok(vec![Some(device.gpu().affine_channels_backward(self.inputs, scale, &context.gradient)?)])
     }
 }
 

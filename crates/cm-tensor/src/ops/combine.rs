@@ -1,9 +1,8 @@
 //! Sums, mixtures, concatenation.
 
-use crate::composed::{
-    AnyDevice, Axis, Flat, HasShape, Tape, TryConcatAlong, flat, for_each_column, shaped, taken,
-};
-use crate::{BackwardContext, CustomOp, Graph, Images, Var};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Var};
+use cm_gpu::{Buffer, GpuError};
 use cm_kernels::{
     buffer::{unwritten, written_by},
     elementwise,
@@ -37,9 +36,18 @@ impl CustomOp for Add {
         if context.wanted[0] { vec![Some(gradient), None] } else { vec![None, Some(gradient)] }
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [a, b] = taken(inputs);
-        (a + b) * self.scale
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let [a, b] = device.alike(&inputs[0], &inputs[1])?;
+        Ok((device.gpu().add(&a, &b, self.scale)?, Vec::new()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let gradient = device.scaled(&context.gradient, self.scale)?;
+        Ok(context.wanted.iter().map(|wanted| wanted.then(|| gradient.clone())).collect())
     }
 }
 
@@ -77,14 +85,22 @@ impl CustomOp for Blend {
         vec![part(context.wanted[0], &self.a), part(context.wanted[1], &self.b)]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x, y] = taken(inputs);
-        let rows = self.a.len();
-        let values = x.shape().0 / rows;
-        let (x, y) = (shaped(x, (rows, values)), shaped(y, (rows, values)));
-        let a = for_each_column(x.device().tensor_from_vec(self.a.clone(), (rows,)), &x);
-        let b = for_each_column(x.device().tensor_from_vec(self.b.clone(), (rows,)), &y);
-        flat(x * a + y * b)
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let [x, y] = device.alike(&inputs[0], &inputs[1])?;
+        let (a, b) = (device.gpu().upload(&self.a)?, device.gpu().upload(&self.b)?);
+        let output = device.gpu().rows_scale_add(&a, &x, Some((&b, &y)))?;
+        Ok((output, vec![a, b]))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let part = |(wanted, factor): (&bool, &Buffer)| {
+            wanted.then(|| device.gpu().rows_scale_add(factor, &context.gradient, None)).transpose()
+        };
+        context.wanted.iter().zip(context.saved).map(part).collect()
     }
 }
 
@@ -123,9 +139,21 @@ impl CustomOp for Concat {
         vec![context.wanted[0].then_some(a), context.wanted[1].then_some(b)]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [a, b] = taken(inputs);
-        flat((shaped(a, (self.pixels, self.a)), shaped(b, (self.pixels, self.b))).concat_along(Axis::<1>))
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let [a, b] = device.alike(&inputs[0], &inputs[1])?;
+        Ok((device.gpu().concat_channels(self.pixels, &a, &b)?, Vec::new()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let part = |index: usize, (first, count): (usize, usize)| {
+            let slice = || device.gpu().slice_channels(&context.gradient, self.a + self.b, first, count);
+            context.wanted[index].then(slice).transpose()
+        };
+        Ok(vec![part(0, (0, self.a))?, part(1, (self.a, self.b))?])
     }
 }
 

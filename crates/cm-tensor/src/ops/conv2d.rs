@@ -1,10 +1,10 @@
 //! Convolution with everything that can ride along in its last pass.
 
-use crate::composed::{
-    AnyDevice, Axis, BroadcastTo, Flat, Tape, TryMatMul, Windows, WithEmptyTape, flat, for_each_row, shaped,
-};
 use crate::custom_op::product;
-use crate::{BackwardContext, CustomOp, Graph, Images, Matrix, Operand, Vector};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, Operand, Vector};
+use cm_gpu::conv2d::Epilogue as DeviceEpilogue;
+use cm_gpu::{Buffer, GpuError};
 use cm_kernels::buffer::written_by;
 use cm_kernels::conv2d::{self as kernel, Conv2dShape, Epilogue};
 use cm_kernels::elementwise;
@@ -92,36 +92,50 @@ impl CustomOp for Op {
         parts
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let shape = &self.shape;
-        let (pixels, inner, outputs) =
-            (shape.out_height() * shape.out_width(), shape.in_channels, shape.out_channels);
-        let mut inputs = inputs.into_iter();
-        let mut next = || inputs.next().expect("given with the operation");
-        let x = shaped(next(), (shape.batch, shape.height, shape.width, inner));
-        let weight = shaped(next(), (shape.kernel * shape.kernel, inner, outputs));
-        let bias = next();
-        let windows = Windows {
-            kernel: shape.kernel,
-            stride: shape.stride,
-            padding: shape.padding,
-            out: (shape.out_height(), shape.out_width()),
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let (x, weight) = (device.factor(&inputs[0])?, device.factor(&inputs[1])?);
+        let bias = device.single(&inputs[2])?;
+        let mut rest = inputs[3..].iter();
+        let mut next = || rest.next().map(|part| device.factor(part)).transpose();
+        let image_bias = if self.image_bias { next()? } else { None };
+        let residual = if self.residual { next()? } else { None };
+        let epilogue = DeviceEpilogue {
+            bias: Some(&bias),
+            image_bias: image_bias.as_ref(),
+            residual: residual.as_ref(),
+            scale: self.scale,
+            relu: false,
         };
-        let products = windows.places(x, 0.0).enumerate().map(|(place, values)| {
-            let matrix = weight.with_empty_tape().slice((place..place + 1, .., ..));
-            values.matmul(shaped(matrix, (inner, outputs)))
-        });
-        let sum = products.reduce(|sum, product| sum + product).expect("a kernel has a place");
-        let sum = for_each_row(bias, &sum) + sum;
-        let mut sum = shaped(sum, (shape.batch, pixels, outputs));
-        if self.image_bias {
-            let part = shaped(next(), (shape.batch, outputs));
-            sum = part.broadcast_like::<_, Axis<1>>(&(shape.batch, pixels, outputs)) + sum;
-        }
-        if self.residual {
-            sum = sum + shaped(next(), (shape.batch, pixels, outputs));
-        }
-        flat(sum * self.scale)
+        let shape = on_device(&self.shape);
+        Ok((device.gpu().conv2d(device.precision(), &shape, &x, &weight, epilogue)?, Vec::new()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let (shape, scale) = (on_device(&self.shape), self.scale);
+        let (gpu, precision, gradient) = (device.gpu(), device.precision(), &context.gradient);
+        let part = |index: usize| match index {
+            0 => {
+                let weight = device.factor(context.input(1))?;
+                gpu.conv2d_backward_data(precision, &shape, &weight, gradient, scale)
+            }
+            1 => {
+                let x = device.factor(context.input(0))?;
+                gpu.conv2d_backward_weight(precision, &shape, &x, gradient, scale)
+            }
+            2 => gpu.conv2d_backward_bias(&shape, gradient, scale),
+            3 if self.image_bias => gpu.conv2d_backward_image_bias(&shape, gradient, scale),
+            _ => device.scaled(gradient, scale),
+        };
+        context
+            .wanted
+            .iter()
+            .enumerate()
+            .map(|(index, wanted)| wanted.then(|| part(index)).transpose())
+            .collect()
     }
 }
 
@@ -142,4 +156,9 @@ pub fn conv2d(graph: &mut Graph, x: &Images, conv: Conv2d<'_>) -> Images {
     let op = Op { shape, image_bias: conv.image_bias.is_some(), residual: conv.residual.is_some(), scale };
     let (out_height, out_width) = (op.shape.out_height(), op.shape.out_width());
     graph.apply(op, &inputs, [batch, out_height, out_width, out_channels])
+}
+
+fn on_device(shape: &Conv2dShape) -> cm_gpu::conv2d::Conv2dShape {
+    let Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding } = *shape;
+    cm_gpu::conv2d::Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding }
 }

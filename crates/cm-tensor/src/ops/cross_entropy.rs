@@ -1,7 +1,8 @@
 //! The loss of a classifier.
 
-use crate::composed::{AnyDevice, Axis, Flat, SumTo, Tape, shaped, taken};
-use crate::{BackwardContext, CustomOp, Graph, Matrix, Vector};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Matrix, Vector};
+use cm_gpu::{Buffer, Element, GpuError};
 use cm_kernels::buffer::{unwritten, written_by};
 use cm_kernels::softmax;
 
@@ -30,15 +31,21 @@ impl CustomOp for CrossEntropy {
         }))]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [logits] = taken(inputs);
-        let rows = self.labels.len();
-        let mut chosen = vec![0.0; rows * self.classes];
-        for (row, &label) in self.labels.iter().enumerate() {
-            chosen[row * self.classes + label as usize] = -1.0;
-        }
-        let chosen = logits.device().tensor_from_vec(chosen, (rows, self.classes));
-        (shaped(logits, (rows, self.classes)).log_softmax::<Axis<1>>() * chosen).sum::<(usize,), Axis<1>>()
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let labels = device.gpu().upload(&self.labels)?;
+        let (losses, probabilities) = device.gpu().cross_entropy(&inputs[0], &labels)?;
+        Ok((losses, vec![probabilities, labels]))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let [probabilities, labels] = context.saved else { unreachable!("saved by the forward pass") };
+        let gradient = &context.gradient;
+        let by_logits = device.gpu().cross_entropy_backward(Element::F32, probabilities, labels, gradient)?;
+        Ok(vec![Some(by_logits)])
     }
 }
 

@@ -1,10 +1,8 @@
 //! The distance between the student's output and a target, one value for each image.
 
-use crate::composed::{
-    AnyDevice, Axis, Flat, HasShape, MaxTo, MeanTo, SumTo, Tape, Tensor, WithEmptyTape, for_each_column,
-    for_each_row, shaped, taken,
-};
-use crate::{BackwardContext, CustomOp, Graph, Images, Vector};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Vector};
+use cm_gpu::{Buffer, GpuError};
 pub use cm_kernels::distance::Distance as PairDistance;
 use cm_kernels::{buffer::written_by, distance as kernel};
 
@@ -37,18 +35,19 @@ impl CustomOp for Pairs {
         vec![context.wanted[0].then_some(by_x), None]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x, y] = taken(inputs);
-        let values = x.shape().0 / self.rows;
-        let d = shaped(x - y, (self.rows, values));
-        match self.kind {
-            PairDistance::L1 => d.abs().mean::<(usize,), Axis<1>>(),
-            // The smallest number keeps the derivative of the root at 0 finite, and with it the gradient 0.
-            PairDistance::L2 => (d.square().mean::<(usize,), Axis<1>>() + f32::MIN_POSITIVE).sqrt(),
-            PairDistance::SquaredL2 => d.square().mean::<(usize,), Axis<1>>(),
-            PairDistance::LInfinity => d.abs().max::<(usize,), Axis<1>>(),
-            PairDistance::PseudoHuber { c } => (d.square().sum::<(usize,), Axis<1>>() + c * c).sqrt() - c,
-        }
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let [x, y] = device.alike(&inputs[0], &inputs[1])?;
+        Ok((device.gpu().distance(on_device(self.kind), self.rows, &x, &y)?, Vec::new()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let [x, y] = device.alike(context.input(0), context.input(1))?;
+        let by_x = || device.gpu().distance_backward(on_device(self.kind), &x, &y, &context.gradient);
+        Ok(vec![context.wanted[0].then(by_x).transpose()?, None])
     }
 }
 
@@ -90,15 +89,21 @@ impl CustomOp for FeatureDistance {
         vec![context.wanted[0].then_some(by_x), None]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x, y] = taken(inputs);
-        let channels = self.weights.len();
-        let pixels = x.shape().0 / channels;
-        let weights = x.device().tensor_from_vec(self.weights.clone(), (channels,));
-        let d = unit_length(shaped(x, (pixels, channels))) - unit_length(shaped(y, (pixels, channels)));
-        let weights = for_each_row(weights, &d);
-        let sums = (d.square() * weights).sum::<(usize,), Axis<1>>();
-        shaped(sums, (self.rows, pixels / self.rows)).mean::<(usize,), Axis<1>>()
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let [x, y] = device.alike(&inputs[0], &inputs[1])?;
+        let weights = device.gpu().upload(&self.weights)?;
+        Ok((device.gpu().feature_distance(self.rows, &weights, &x, &y)?, vec![weights]))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let [x, y] = device.alike(context.input(0), context.input(1))?;
+        let weights = &context.saved[0];
+        let by_x = || device.gpu().feature_distance_backward(weights, &x, &y, &context.gradient);
+        Ok(vec![context.wanted[0].then(by_x).transpose()?, None])
     }
 }
 
@@ -127,15 +132,13 @@ pub fn weighted_feature_distance(
     graph.apply(FeatureDistance { rows: count, weights }, &[student, target], [count])
 }
 
-/// Each row divided by its length, as `cm-kernels` does.
-fn unit_length<D: AnyDevice, T: Tape<f32, D>>(
-    x: Tensor<(usize, usize), f32, D, T>,
-) -> Tensor<(usize, usize), f32, D, T> {
-    let square = x.with_empty_tape().square().sum::<(usize,), Axis<1>>();
-    let length = (square + f32::MIN_POSITIVE).sqrt() + LENGTH_EPS;
-    let length = for_each_column(length, &x);
-    x / length
+fn on_device(kind: PairDistance) -> cm_gpu::distance::Distance {
+    use cm_gpu::distance::Distance;
+    match kind {
+        PairDistance::L1 => Distance::L1,
+        PairDistance::L2 => Distance::L2,
+        PairDistance::SquaredL2 => Distance::SquaredL2,
+        PairDistance::LInfinity => Distance::LInfinity,
+        PairDistance::PseudoHuber { c } => Distance::PseudoHuber { c },
+    }
 }
-
-/// Added to the length of a feature vector before dividing by it, as LPIPS does.
-const LENGTH_EPS: f32 = 1e-10;

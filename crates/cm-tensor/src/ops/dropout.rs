@@ -1,14 +1,11 @@
 //! Dropout by a key.
 
-use crate::composed::{
-    AnyDevice, Axis, BroadcastTo, Flat, HasShape, Tape, Tensor, TryConcatAlong, flat, taken,
-};
-use crate::{BackwardContext, CustomOp, Graph, Var};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Var};
+use cm_gpu::{Buffer, GpuError};
 use cm_kernels::buffer::written_by;
-use cm_kernels::dropout::{self as kernel, CHUNK, FACTOR, ROUNDING, ROW};
+use cm_kernels::dropout as kernel;
 use dfdx::shapes::Shape;
-use dfdx::tensor::NoneTape;
-use dfdx::tensor_ops::{ChooseFrom, TryGe};
 
 struct Dropout {
     key: u64,
@@ -31,37 +28,17 @@ impl CustomOp for Dropout {
         vec![Some(written_by(gradient.len(), drop))]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x] = taken(inputs);
-        let (device, len) = (x.device().clone(), x.shape().0);
-        let drawn = (0..len.div_ceil(CHUNK))
-            .map(|chunk| drawn(&device, kernel::round_keys(self.key, chunk), CHUNK.min(len - chunk * CHUNK)))
-            .reduce(|before, chunk| (before, chunk).concat_along(Axis::<0>))
-            .expect("an operation without values is not run");
-        let dropped = device.zeros_like(&(len,));
-        drawn.ge(self.probability - 0.5).choose(x * (1.0 / (1.0 - self.probability)), dropped)
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        Ok((device.gpu().dropout(self.key, self.probability, &inputs[0])?, Vec::new()))
     }
-}
 
-/// The first `len` numbers of a chunk, evenly spread over -1/2 to 1/2: see [`cm_kernels::dropout`], step by step the
-/// same. One row and one column of places are all that is brought to the device.
-fn drawn<D: AnyDevice>(device: &D, keys: [f32; kernel::ROUNDS], len: usize) -> Flat<D, NoneTape> {
-    let rows = len.div_ceil(ROW);
-    let places =
-        |count: usize| device.tensor_from_vec((0..count as u16).map(kernel::place).collect(), (count,));
-    let mut a: Tensor<(usize, usize), f32, D> = places(rows).broadcast_like::<_, Axis<1>>(&(rows, ROW));
-    let mut b: Tensor<(usize, usize), f32, D> = places(ROW).broadcast_like::<_, Axis<0>>(&(rows, ROW));
-    for key in keys {
-        let square = frac((b.clone() + key).square() * FACTOR);
-        (a, b) = (b, frac(a + square));
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        Ok(vec![Some(device.gpu().dropout(self.key, self.probability, &context.gradient)?)])
     }
-    flat(b).slice((..len,))
-}
-
-/// What is left of the nearest whole number.
-fn frac<D: AnyDevice>(x: Tensor<(usize, usize), f32, D>) -> Tensor<(usize, usize), f32, D> {
-    let whole = (x.clone() + ROUNDING) - ROUNDING;
-    x - whole
 }
 
 /// Sets each value to 0 with the given probability and divides the others by the rest: a pure function of `key`.

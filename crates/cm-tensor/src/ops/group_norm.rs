@@ -1,9 +1,8 @@
 //! Group normalisation, fused with the non-linearity that nearly always follows.
 
-use crate::composed::{
-    AnyDevice, Axes2, Axis, BroadcastTo, Flat, MeanTo, Tape, WithEmptyTape, flat, for_each_row, shaped, silu,
-};
-use crate::{BackwardContext, CustomOp, Graph, Images, Matrix, Operand, Vector};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, Operand, Vector};
+use cm_gpu::{Buffer, GpuError};
 use cm_kernels::buffer::unwritten;
 use cm_kernels::group_norm::{self as kernel, Affine, Film, Grads, GroupNormShape};
 
@@ -45,29 +44,35 @@ impl CustomOp for GroupNorm {
         parts.into_iter().zip(context.wanted).map(|(part, &wanted)| wanted.then_some(part)).collect()
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let GroupNormShape { batch, pixels, channels, groups, eps } = self.shape;
-        let mut inputs = inputs.into_iter();
-        let mut next = || inputs.next().expect("given with the operation");
-        let (x, gamma, beta) = (next(), next(), next());
-        let grouped = (batch, pixels, groups, channels / groups);
-        let x = shaped(x, grouped);
-        let mean = x.with_empty_tape().mean::<(usize, usize), Axes2<1, 3>>();
-        let centred = x - mean.broadcast_like::<_, Axes2<1, 3>>(&grouped);
-        let variance = centred.with_empty_tape().square().mean::<(usize, usize), Axes2<1, 3>>();
-        let factor = (variance + eps).sqrt().recip();
-        let normed = centred * factor.broadcast_like::<_, Axes2<1, 3>>(&grouped);
-        let normed = shaped(normed, (batch * pixels, channels));
-        let gamma = for_each_row(gamma, &normed);
-        let y = for_each_row(beta, &normed) + normed * gamma;
-        let whole = (batch, pixels, channels);
-        let mut y = shaped(y, whole);
-        if let (Some(scale), Some(shift)) = (inputs.next(), inputs.next()) {
-            let scale = shaped(scale, (batch, channels)).broadcast_like::<_, Axis<1>>(&whole);
-            let shift = shaped(shift, (batch, channels)).broadcast_like::<_, Axis<1>>(&whole);
-            y = y * (scale + 1.0) + shift;
-        }
-        flat(if self.silu { silu(y) } else { y })
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let inputs = self.device_inputs(device, |index| inputs.get(index))?;
+        let (output, stats) = device.gpu().group_norm(
+            &on_device(&self.shape),
+            &inputs[0],
+            device_affine(&inputs),
+            self.silu,
+        )?;
+        Ok((output, vec![stats]))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let inputs = self.device_inputs(device, |index| context.inputs.get(index)?.as_ref())?;
+        let grads = device.gpu().group_norm_backward(
+            &on_device(&self.shape),
+            &inputs[0],
+            device_affine(&inputs),
+            self.silu,
+            &context.saved[0],
+            &context.gradient,
+            context.wanted[0],
+        )?;
+        let (scale, shift) = grads.film.unzip();
+        let parts = [grads.x, Some(grads.gamma), Some(grads.beta), scale, shift];
+        Ok(parts.into_iter().zip(context.wanted).map(|(part, &wanted)| part.filter(|_| wanted)).collect())
     }
 }
 
@@ -104,4 +109,33 @@ pub fn group_norm(
     let mut inputs: Vec<&dyn Operand> = vec![x, gamma, beta];
     inputs.extend(film.into_iter().flat_map(|(scale, shift)| [scale as &dyn Operand, shift]));
     graph.apply(GroupNorm { shape, silu }, &inputs, x.shape())
+}
+
+impl GroupNorm {
+    /// The inputs as the device's kernels take them: all but the images in single precision.
+    fn device_inputs<'a>(
+        &self,
+        device: &Device,
+        input: impl Fn(usize) -> Option<&'a Buffer>,
+    ) -> Result<Vec<Buffer>, GpuError> {
+        (0..)
+            .map_while(input)
+            .enumerate()
+            .map(|(index, input)| if index == 0 { Ok(input.clone()) } else { device.single(input) })
+            .collect()
+    }
+}
+
+/// [`affine`] on a device.
+fn device_affine(inputs: &[Buffer]) -> cm_gpu::group_norm::Affine<'_> {
+    let film = match inputs {
+        [_, _, _, scale, shift] => Some((scale, shift)),
+        _ => None,
+    };
+    cm_gpu::group_norm::Affine { gamma: &inputs[1], beta: &inputs[2], film }
+}
+
+fn on_device(shape: &GroupNormShape) -> cm_gpu::group_norm::GroupNormShape {
+    let GroupNormShape { batch, pixels, channels, groups, eps } = *shape;
+    cm_gpu::group_norm::GroupNormShape { batch, pixels, channels, groups, eps }
 }

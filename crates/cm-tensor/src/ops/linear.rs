@@ -1,8 +1,10 @@
 //! The affine map.
 
-use crate::composed::{AnyDevice, Flat, Tape, TryMatMul, flat, for_each_row, shaped};
 use crate::custom_op::product;
-use crate::{BackwardContext, CustomOp, Graph, Matrix, Vector};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Matrix, Vector};
+use cm_gpu::conv2d::{Conv2dShape, Epilogue};
+use cm_gpu::{Buffer, GpuError};
 use cm_kernels::{
     buffer::{unwritten, written_by},
     gemm,
@@ -48,16 +50,41 @@ impl CustomOp for Linear {
         [grad_x, Some(grad_weight)].into_iter().chain(grad_bias.map(Some)).collect()
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let mut inputs = inputs.into_iter();
-        let mut next = || inputs.next().expect("given with the operation");
-        let (x, weight) =
-            (shaped(next(), (self.rows, self.inputs)), shaped(next(), (self.inputs, self.outputs)));
-        let product = x.matmul(weight);
-        flat(match inputs.next() {
-            Some(bias) => for_each_row(bias, &product) + product,
-            None => product,
-        })
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let (x, weight) = (device.factor(&inputs[0])?, device.factor(&inputs[1])?);
+        let bias = inputs.get(2).map(|bias| device.single(bias)).transpose()?;
+        let epilogue = Epilogue { bias: bias.as_ref(), ..Epilogue::default() };
+        let shape = Conv2dShape::linear(self.rows, self.inputs, self.outputs);
+        let output = device.gpu().conv2d(device.precision(), &shape, &x, &weight, epilogue)?;
+        Ok((output, Vec::new()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let shape = Conv2dShape::linear(self.rows, self.inputs, self.outputs);
+        let (gpu, precision, gradient) = (device.gpu(), device.precision(), &context.gradient);
+        let part = |index: usize| match index {
+            0 => {
+                gpu.conv2d_backward_data(precision, &shape, &device.factor(context.input(1))?, gradient, 1.0)
+            }
+            1 => gpu.conv2d_backward_weight(
+                precision,
+                &shape,
+                &device.factor(context.input(0))?,
+                gradient,
+                1.0,
+            ),
+            _ => gpu.conv2d_backward_bias(&shape, gradient, 1.0),
+        };
+        context
+            .wanted
+            .iter()
+            .enumerate()
+            .map(|(index, wanted)| wanted.then(|| part(index)).transpose())
+            .collect()
     }
 }
 

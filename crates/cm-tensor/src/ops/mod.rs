@@ -6,10 +6,10 @@ mod activation;
 mod attention;
 mod channels;
 mod combine;
-#[cfg(test)]
-mod composed_tests;
 mod conv2d;
 mod cross_entropy;
+#[cfg(test)]
+mod device_tests;
 mod distance;
 mod dropout;
 mod group_norm;

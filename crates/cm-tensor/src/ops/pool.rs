@@ -1,7 +1,8 @@
 //! Pooling.
 
-use crate::composed::{AnyDevice, Axis, Flat, MeanTo, Tape, Tensor, Windows, flat, shaped, taken};
-use crate::{BackwardContext, CustomOp, Graph, Images, Matrix};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix};
+use cm_gpu::{Buffer, GpuError};
 use cm_kernels::buffer::written_by;
 use cm_kernels::pool::{self, PoolShape};
 
@@ -28,9 +29,19 @@ impl CustomOp for GlobalAverage {
         }))]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x] = taken(inputs);
-        flat(shaped(x, (self.batch, self.pixels, self.channels)).mean::<(usize, usize), Axis<1>>())
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let &Self { batch, pixels, channels } = self;
+        Ok((device.gpu().global_average(batch, pixels, channels, &inputs[0])?, Vec::new()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let &Self { batch, pixels, channels } = self;
+        let by_x = device.gpu().global_average_backward(batch, pixels, channels, &context.gradient)?;
+        Ok(vec![Some(by_x)])
     }
 }
 
@@ -63,10 +74,19 @@ impl CustomOp for MaxPool {
         }))]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x] = taken(inputs);
-        let places = windows(&self.0).places(shaped(x, extents(&self.0)), f32::MIN);
-        flat(places.reduce(Tensor::maximum).expect("a window has a place"))
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        let (largest, winners) = device.gpu().max_pool(&on_device(&self.0), &inputs[0])?;
+        Ok((largest, vec![winners]))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let winners = &context.saved[0];
+        let by_x = device.gpu().max_pool_backward(&on_device(&self.0), winners, &context.gradient)?;
+        Ok(vec![Some(by_x)])
     }
 }
 
@@ -100,11 +120,16 @@ impl CustomOp for AveragePool {
         }))]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
-        let [x] = taken(inputs);
-        let places = windows(&self.0).places(shaped(x, extents(&self.0)), 0.0);
-        let sum = places.reduce(|sum, values| sum + values).expect("a window has a place");
-        flat(sum * ((self.0.kernel * self.0.kernel) as f32).recip())
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        Ok((device.gpu().average_pool(&on_device(&self.0), false, &inputs[0])?, Vec::new()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        Ok(vec![Some(device.gpu().average_pool_backward(&on_device(&self.0), &context.gradient)?)])
     }
 }
 
@@ -120,11 +145,7 @@ fn unpadded(x: &Images, kernel: usize, stride: usize, round_up: bool) -> PoolSha
     PoolShape { batch, height, width, channels, kernel, stride, padding: 0, round_up }
 }
 
-fn windows(shape: &PoolShape) -> Windows {
-    let &PoolShape { kernel, stride, padding, .. } = shape;
-    Windows { kernel, stride, padding, out: (shape.out_height(), shape.out_width()) }
-}
-
-fn extents(shape: &PoolShape) -> (usize, usize, usize, usize) {
-    (shape.batch, shape.height, shape.width, shape.channels)
+fn on_device(shape: &PoolShape) -> cm_gpu::pool::PoolShape {
+    let PoolShape { batch, height, width, channels, kernel, stride, padding, round_up } = *shape;
+    cm_gpu::pool::PoolShape { batch, height, width, channels, kernel, stride, padding, round_up }
 }

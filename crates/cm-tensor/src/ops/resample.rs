@@ -1,7 +1,9 @@
 //! Halving, doubling and interpolating to another resolution.
 
-use crate::composed::{AnyDevice, Flat, Tape, along_both_sides, flat, shaped, taken};
-use crate::{BackwardContext, CustomOp, Graph, Images};
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images};
+use cm_gpu::resample::Map;
+use cm_gpu::{Buffer, GpuError};
 use cm_kernels::{buffer::written_by, resample};
 
 #[derive(Clone, Copy)]
@@ -40,46 +42,21 @@ impl CustomOp for Linear {
         }))]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
         let Extents { batch, height, width, channels } = self.from;
-        let [x] = taken(inputs);
-        let x = shaped(x, (batch, height, width, channels));
-        flat(along_both_sides(x, self.map.of_side(height), self.map.of_side(width)))
+        let x = &inputs[0];
+        Ok((device.gpu().resample(self.map, batch, (height, width), channels, x)?, Vec::new()))
     }
-}
 
-/// What each map does along one side: images are mapped along both.
-#[derive(Clone, Copy)]
-enum Map {
-    Average,
-    Nearest,
-    FirDown,
-    FirUp,
-    FirSmooth,
-}
-
-impl Map {
-    /// The matrix of a side of `size` pixels, `[to, size]`.
-    fn of_side(self, size: usize) -> Vec<f32> {
-        // The taps of (1, 3, 3, 1), summing to 1, at the distance `i - first`.
-        let fir = |first: isize, i: usize| match i as isize - first {
-            0 | 3 => 0.125,
-            1 | 2 => 0.375,
-            _ => 0.0,
-        };
-        match self {
-            Self::Average => matrix(size / 2, size, |o, i| if i / 2 == o { 0.5 } else { 0.0 }),
-            Self::Nearest => matrix(2 * size, size, |o, i| if o / 2 == i { 1.0 } else { 0.0 }),
-            Self::FirDown => matrix(size / 2, size, |o, i| fir(2 * o as isize - 1, i)),
-            // Zeros in between halve the sum of the taps, hence the 2.
-            Self::FirUp => matrix(2 * size, size, |o, i| 2.0 * fir(o as isize - 2, 2 * i)),
-            Self::FirSmooth => matrix(size + 1, size, |o, i| fir(o as isize - 2, i)),
-        }
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let Extents { batch, height, width, channels } = self.from;
+        let (from, gradient) = ((height, width), &context.gradient);
+        Ok(vec![Some(device.gpu().resample_backward(self.map, batch, from, channels, gradient)?)])
     }
-}
-
-fn matrix(to: usize, from: usize, value: impl Fn(usize, usize) -> f64) -> Vec<f32> {
-    (0..to * from).map(|index| value(index / from, index % from) as f32).collect()
 }
 
 /// Applies a map from images of any size to images of `to` = (height, width).
@@ -111,7 +88,7 @@ fn halves(x: &Images) -> (usize, usize) {
 /// # Panics
 /// If height or width is odd.
 pub fn average_down(graph: &mut Graph, x: &Images) -> Images {
-    apply(graph, x, halves(x), Map::Average, resample::avg_down2, resample::avg_down2_backward)
+    apply(graph, x, halves(x), Map::AverageDown, resample::avg_down2, resample::avg_down2_backward)
 }
 
 /// Each pixel repeated 2x2: `[N, H, W, C]` to `[N, 2H, 2W, C]`.
@@ -121,7 +98,7 @@ pub fn nearest_up(graph: &mut Graph, x: &Images) -> Images {
         graph,
         x,
         (2 * height, 2 * width),
-        Map::Nearest,
+        Map::NearestUp,
         resample::nearest_up2,
         resample::nearest_up2_backward,
     )
@@ -179,16 +156,20 @@ impl CustomOp for Bilinear {
         }))]
     }
 
-    fn composed<D: AnyDevice, T: Tape<f32, D>>(&self, inputs: Vec<Flat<D, T>>) -> Flat<D, T> {
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
         let [batch, height, width, channels] = self.from;
-        let [x] = taken(inputs);
-        let side = |from: usize, to: usize| {
-            let place =
-                |o: usize| ((o as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, from as f64 - 1.0);
-            matrix(to, from, |o, i| (1.0 - (place(o) - i as f64).abs()).max(0.0))
-        };
-        let x = shaped(x, (batch, height, width, channels));
-        flat(along_both_sides(x, side(height, self.to.0), side(width, self.to.1)))
+        let map = Map::Bilinear(self.to.0, self.to.1);
+        Ok((device.gpu().resample(map, batch, (height, width), channels, &inputs[0])?, Vec::new()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let [batch, height, width, channels] = self.from;
+        let (map, from) = (Map::Bilinear(self.to.0, self.to.1), (height, width));
+        Ok(vec![Some(device.gpu().resample_backward(map, batch, from, channels, &context.gradient)?)])
     }
 }
 

@@ -1,38 +1,50 @@
-//! Every operation's composed form against its kernel, on the CPU: values and gradients by every input.
+//! Every operation on a device against itself on the CPU: values and gradients by every input. The device is the stand-in,
+//! whose kernels the host's C++ compiler builds.
 
 use super::*;
+use crate::device::{Device, caught};
 use crate::gradient_check::normal_values;
 use crate::{Graph, Images, Matrix, Vector};
+use cm_gpu::conv2d::Precision;
+use cm_gpu::standin::{REAL_GPU, gpu, standin};
+use cm_gpu::{Element, GpuError};
+use std::sync::OnceLock;
+
+/// Where the operations are tested; `None`, said, where there is no C++ compiler.
+fn device() -> Option<&'static Device> {
+    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    DEVICE.get_or_init(|| Some(Device::new(gpu()?, Precision::F32))).as_ref()
+}
 
 /// Both in units of the largest value, or of 1 if that is smaller.
 const FORWARD: f32 = 1e-5;
 const GRADIENT: f32 = 1e-4;
 
-fn assert_close(what: &str, kernel: &[f32], composed: &[f32], tolerance: f32) {
-    assert_eq!(kernel.len(), composed.len(), "{what}");
-    let unit = kernel.iter().fold(1.0f32, |most, v| most.max(v.abs()));
-    for (index, (a, b)) in kernel.iter().zip(composed).enumerate() {
+fn assert_close(what: &str, host: &[f32], device: &[f32], tolerance: f32) {
+    assert_eq!(host.len(), device.len(), "{what}");
+    let unit = host.iter().fold(1.0f32, |most, v| most.max(v.abs()));
+    for (index, (a, b)) in host.iter().zip(device).enumerate() {
         let close = (a - b).abs() <= tolerance * unit;
-        assert!(close, "{what}, value {index}: the kernel says {a}, the composed form {b}");
+        assert!(close, "{what}, value {index}: the host says {a}, the device {b}");
     }
 }
 
-/// `$run` with a graph of kernels and with a composed one: the same values, and the same gradient by each `$x`.
+/// `$run` on the host and on the device: the same values, and the same gradient by each `$x`.
 macro_rules! assert_agree {
     ($what:expr, [$($x:ident),+], $run:expr) => {{
         let what: &str = &$what;
         let run = $run;
-        let (mut kernels, mut composed) = (Graph::recording().in_kernels(), Graph::recording().composed());
-        let (a, b) = (run(&mut kernels), run(&mut composed));
+        let Some(device) = device() else { return };
+        let (mut host, mut there) = (Graph::recording().on_host(), Graph::recording().on(device));
+        let (a, b) = (run(&mut host), run(&mut there));
         assert_eq!(a.shape(), b.shape(), "{what}");
         assert_close(what, a.values(), b.values(), FORWARD);
         let mut random = cm_image::random::Random::with_stream(29, 0);
         let seed: Vec<f32> = a.values().iter().map(|_| random.normal()).collect();
-        let (mut by_kernels, mut by_composed) =
-            (kernels.backward(&a, seed.clone()), composed.backward(&b, seed));
+        let (mut by_host, mut by_device) = (host.backward(&a, seed.clone()), there.backward(&b, seed));
         $(
             let what = format!("{what}, gradient by {}", stringify!($x));
-            match (by_kernels.take(&$x), by_composed.take(&$x)) {
+            match (by_host.take(&$x), by_device.take(&$x)) {
                 (Some(a), Some(b)) => assert_close(&what, &a, &b, GRADIENT),
                 (a, b) => assert_eq!((a, b), (None, None), "{what}"),
             }
@@ -166,7 +178,8 @@ fn dropout_drops_the_same() {
     use cm_kernels::dropout::{CHUNK, ROW};
     for len in [1, ROW, 3 * ROW + 5, CHUNK + 3] {
         let x = Vector::constant(vec![0.3; len], [len]);
-        let [a, b] = [Graph::inference().in_kernels(), Graph::inference().composed()]
+        let Some(device) = device() else { return };
+        let [a, b] = [Graph::inference().on_host(), Graph::inference().on(device)]
             .map(|mut graph| dropout(&mut graph, &x, 7, 0.13));
         assert!(a.values() == b.values(), "{len} values");
     }
@@ -286,4 +299,101 @@ fn nothing_passes_through_and_regions_are_computed_again() {
         let y = g.recomputed(move |g| silu(g, &inside));
         add(g, &y, &x, 0.5)
     });
+}
+
+/// In bf16 products give bf16, what joins it with values of the host is in single precision, and all of it is near what
+/// the host computes: each operation rounds to 8 bits.
+#[test]
+fn types_of_values_are_as_said_in_bf16() {
+    let Some(gpu) = gpu() else { return };
+    let device = Device::new(gpu, Precision::Bf16);
+    let (x, target) = (images([2, 4, 4, 8], 1), images([2, 4, 4, 8], 2));
+    let (kernel, bias) = (vector(9 * 64, 3), vector(8, 4));
+    let (gamma, beta) = (vector(8, 5), vector(8, 6));
+    let run = |mut g: Graph| {
+        let conv = Conv2d {
+            weight: &kernel,
+            bias: &bias,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            out_channels: 8,
+            image_bias: None,
+            residual: Some(&x),
+            scale: 0.5,
+        };
+        let y = conv2d(&mut g, &x, conv);
+        let z = group_norm(&mut g, &y, &gamma, &beta, None, 2, 1e-5, true);
+        let joined = blend(&mut g, vec![0.5; 2], &x, vec![0.7; 2], &z);
+        let losses = pair_distance(&mut g, PairDistance::SquaredL2, &joined, &target);
+        let outputs = [y, z, joined];
+        (outputs, g.backward(&losses, vec![1.0; 2]))
+    };
+    let (values, mut gradients) = run(Graph::recording().on_host());
+    let (theirs, mut their_gradients) = run(Graph::recording().on(&device));
+    let elements = theirs.each_ref().map(|v| v.on_device(&device).element());
+    assert_eq!(elements, [Element::Bf16, Element::Bf16, Element::F32]);
+    for (a, b) in values.iter().zip(&theirs) {
+        assert_close("values in bf16", a.values(), b.values(), 2e-2);
+    }
+    for parameter in [&kernel, &bias, &gamma, &beta] {
+        let theirs = their_gradients.take_on_device(parameter).unwrap();
+        assert_eq!(theirs.element(), Element::F32);
+        assert_close(
+            "gradients in bf16",
+            &gradients.take(parameter).unwrap(),
+            &device.downloaded(&theirs),
+            2e-2,
+        );
+    }
+}
+
+/// What the device cannot do unwinds to whoever asked, and nothing of what was done is left there.
+#[test]
+fn a_device_s_fault_is_caught_with_its_words() {
+    if std::env::var_os(REAL_GPU).is_some() {
+        return; // a GPU does not fail when it is told to
+    }
+    let Some(standin) = standin() else { return };
+    let device = Device::new(standin.gpu(), Precision::F32);
+    let x = vector(1000, 1);
+    let work = || {
+        let mut graph = Graph::recording().on(&device);
+        let y = silu(&mut graph, &x);
+        let z = silu(&mut graph, &y);
+        let mut gradients = graph.backward(&z, vec![1.0; 1000]);
+        gradients.take(&x)
+    };
+    let right = caught(std::panic::AssertUnwindSafe(work)).unwrap();
+    let before = device.gpu().memory().buffers;
+    for allocation in 0..5 {
+        standin.fail_allocations(allocation, 2);
+        let failed = caught(std::panic::AssertUnwindSafe(work));
+        standin.fail_allocations(0, 0);
+        assert!(
+            matches!(failed, Err(GpuError::OutOfMemory { wanted: 4000, .. })),
+            "{allocation}: {failed:?}"
+        );
+        assert_eq!(device.gpu().memory().buffers, before);
+    }
+    assert_eq!(caught(std::panic::AssertUnwindSafe(work)).unwrap(), right);
+}
+
+/// A tensor that was changed on the device is another than those that shared its values.
+#[test]
+fn what_is_changed_on_the_device_was_shared_before() {
+    let Some(device) = device() else { return };
+    let mut x = vector(3, 1);
+    let mut graph = Graph::inference().on(device);
+    let same = as_images(&mut graph, &Matrix::constant(x.values().to_vec(), [1, 3]), [1, 1, 3]);
+    let (copy, before) = (x.detached(false), x.values().to_vec());
+    for round in 1..=2 {
+        let values = x.on_device(device);
+        let changed = x.on_device_mut(device);
+        device.gpu().add_assign(changed, &values).unwrap();
+        let expected: Vec<f32> = before.iter().map(|v| v * 2.0_f32.powi(round)).collect();
+        assert_eq!((x.values(), copy.values(), same.values()), (&expected[..], &before[..], &before[..]));
+    }
+    x.values_mut()[0] = 7.0;
+    assert_eq!(device.downloaded(&x.on_device(device))[0], 7.0);
 }
