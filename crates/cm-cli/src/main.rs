@@ -54,77 +54,65 @@ fn main() -> ExitCode {
         Ok(group) => group,
         Err(error) => return tell(&wrong_input(&error)),
     };
-    let ready = if computes(&command) { cm_tensor::devices::open() } else { Ok(()) };
+    let manner = Manner::of(&command);
+    let ready = if manner.computes { cm_tensor::devices::open() } else { Ok(()) };
     // What a GPU cannot do in the middle of a pass ends the command: files are whole or not there.
-    let perform =
-        || caught(AssertUnwindSafe(|| perform(command))).unwrap_or_else(|error| Err(failed(&error)));
+    let perform = || {
+        caught(AssertUnwindSafe(|| perform(command, &manner.listen()?)))
+            .unwrap_or_else(|error| Err(failed(&error)))
+    };
     match ready.map_err(|error| wrong_input(&error)).and_then(|()| perform()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ending) => group.end(|| tell(&ending), ending.code),
     }
 }
 
-/// Whether a command evaluates networks.
-fn computes(command: &Command) -> bool {
-    match command {
-        Command::Run { .. }
-        | Command::Resume { .. }
-        | Command::Ema { .. }
-        | Command::Plan { calibrate: true, .. }
-        | Command::SearchTimes { .. }
-        | Command::Sample { .. }
-        | Command::Edit { .. }
-        | Command::Evaluate { .. }
-        | Command::Stats { .. }
-        | Command::Lpips { .. }
-        | Command::Denoise { .. }
-        | Command::Bench { .. } => true,
-        Command::Plan { .. }
-        | Command::Devices
-        | Command::Sweep { .. }
-        | Command::Verify { .. }
-        | Command::Table { .. }
-        | Command::Report { .. }
-        | Command::Dataset { .. }
-        | Command::Import { .. }
-        | Command::Export { .. } => false,
+/// What a command wants of the process before it begins.
+struct Manner {
+    /// The device: it evaluates networks.
+    computes: bool,
+    /// To be asked to stop, and come to an end of its own. Others keep nothing unless it is whole, and end at once.
+    stops: bool,
+}
+
+impl Manner {
+    fn of(command: &Command) -> Self {
+        let (computes, stops) = match command {
+            Command::Run { .. }
+            | Command::Resume { .. }
+            | Command::Ema { .. }
+            | Command::Sample { .. }
+            | Command::Evaluate { .. }
+            | Command::Stats { .. }
+            | Command::Lpips { .. } => (true, true),
+            Command::Plan { calibrate: true, .. }
+            | Command::SearchTimes { .. }
+            | Command::Edit { .. }
+            | Command::Denoise { .. }
+            | Command::Bench { .. } => (true, false),
+            Command::Sweep { sweep: SweepCommand::Run { .. } } => (false, true),
+            Command::Plan { .. }
+            | Command::Devices
+            | Command::Sweep { .. }
+            | Command::Verify { .. }
+            | Command::Table { .. }
+            | Command::Report { .. }
+            | Command::Dataset { .. }
+            | Command::Import { .. }
+            | Command::Export { .. } => (false, false),
+        };
+        Self { computes, stops }
+    }
+
+    /// Listens to signals in the command's way; the flag they set, which no signal sets where the process ends at once.
+    fn listen(&self) -> Result<StopFlag, Ending> {
+        if self.stops { listen() } else { end_when_asked().map(|()| StopFlag::new()) }
     }
 }
 
-/// Whether a command listens to signals itself, and comes to an end of its own. The others keep nothing unless it is whole.
-fn listens(command: &Command) -> bool {
-    match command {
-        Command::Run { .. }
-        | Command::Resume { .. }
-        | Command::Ema { .. }
-        | Command::Sample { .. }
-        | Command::Evaluate { .. }
-        | Command::Stats { .. }
-        | Command::Lpips { .. }
-        | Command::Sweep { sweep: SweepCommand::Run { .. } } => true,
-        Command::Plan { .. }
-        | Command::Devices
-        | Command::Sweep { .. }
-        | Command::Verify { .. }
-        | Command::Table { .. }
-        | Command::Report { .. }
-        | Command::SearchTimes { .. }
-        | Command::Edit { .. }
-        | Command::Dataset { .. }
-        | Command::Import { .. }
-        | Command::Export { .. }
-        | Command::Denoise { .. }
-        | Command::Bench { .. } => false,
-    }
-}
-
-fn perform(command: Command) -> Result<(), Ending> {
-    if !listens(&command) {
-        end_when_asked()?;
-    }
+fn perform(command: Command, stop: &StopFlag) -> Result<(), Ending> {
     match command {
         Command::Run { file, out, overrides, threads } => {
-            let stop = listen()?;
             let study = cm_study::load_with(&file, &overrides.set)?;
             work(threads, || {
                 let mut progress = progress::to_stderr();
@@ -132,19 +120,15 @@ fn perform(command: Command) -> Result<(), Ending> {
                 study.plan.schedule().lines().for_each(|line| progress.note(line));
                 let warnings = study.plan.warnings();
                 warnings.iter().for_each(|warning| progress.note(&format!("warning: {warning}")));
-                cm_experiment::run(&study, &out, &stop, progress.as_mut())
+                cm_experiment::run(&study, &out, stop, progress.as_mut())
             })
         }
         Command::Resume { run_dir, threads } => {
-            let stop = listen()?;
-            work(threads, || cm_experiment::resume(&run_dir, &stop, progress::to_stderr().as_mut()))
+            work(threads, || cm_experiment::resume(&run_dir, stop, progress::to_stderr().as_mut()))
         }
-        Command::Ema { run_dir, sigma_rel, threads } => {
-            let stop = listen()?;
-            work(threads, || {
-                cm_experiment::post_hoc_ema(&run_dir, &sigma_rel, &stop, progress::to_stderr().as_mut())
-            })
-        }
+        Command::Ema { run_dir, sigma_rel, threads } => work(threads, || {
+            cm_experiment::post_hoc_ema(&run_dir, &sigma_rel, stop, progress::to_stderr().as_mut())
+        }),
         Command::Plan { network: Some(preset), .. } => print(&cm_study::describe_preset(preset.into())),
         Command::Plan { file, network: None, calibrate, overrides } => {
             let study = cm_study::load_to_plan(&file.unwrap_or_default(), &overrides.set)?;
@@ -172,7 +156,7 @@ fn perform(command: Command) -> Result<(), Ending> {
             }
         }
         Command::Devices => print(&cm_bench::describe_devices()),
-        Command::Sweep { sweep } => sweep::perform(sweep),
+        Command::Sweep { sweep } => sweep::perform(sweep, stop),
         Command::Table { table } => {
             let Comparison { text, remarks } = cm_report::compare(&table.studies, table.format.into())?;
             let mut progress = progress::to_stderr();
@@ -200,9 +184,8 @@ fn perform(command: Command) -> Result<(), Ending> {
             print(&found.map_err(|error| failed(&error))??)
         }
         Command::Sample { sample, threads: Threads { threads } } => {
-            let stop = listen()?;
             let drawn = cm_host::on_threads(threads.map(usize::from), || {
-                cm_workbench::sample(&sample.into(), &stop, progress::to_stderr().as_mut())
+                cm_workbench::sample(&sample.into(), stop, progress::to_stderr().as_mut())
             });
             match drawn.map_err(|error| failed(&error))?? {
                 Some(drawn) => print(&told(&drawn)),
@@ -216,18 +199,17 @@ fn perform(command: Command) -> Result<(), Ending> {
         Command::Evaluate { evaluate, threads } => {
             let request = evaluate.into();
             let card =
-                until_stopped(threads, |stop, progress| cm_scoring::evaluate_sets(&request, stop, progress))?;
+                until_stopped(threads, |progress| cm_scoring::evaluate_sets(&request, stop, progress))?;
             print(&card.markdown())
         }
         Command::Stats { stats, threads } => {
             let request = stats.into();
-            until_stopped(threads, |stop, progress| cm_scoring::write_statistics(&request, stop, progress))?;
+            until_stopped(threads, |progress| cm_scoring::write_statistics(&request, stop, progress))?;
             print(&format!("{}\n", request.out.display()))
         }
         Command::Lpips { lpips, threads } => {
             let request = lpips.into();
-            let found =
-                until_stopped(threads, |stop, progress| cm_scoring::perceptual(&request, stop, progress))?;
+            let found = until_stopped(threads, |progress| cm_scoring::perceptual(&request, stop, progress))?;
             print(&perceptual(&found))
         }
         Command::Dataset { dataset } => {
@@ -281,13 +263,12 @@ fn perform(command: Command) -> Result<(), Ending> {
     }
 }
 
-/// Does work that may be stopped and leaves nothing half-done then.
+/// Does work that leaves nothing half-done when it is stopped.
 fn until_stopped<T: Send>(
     Threads { threads }: Threads,
-    work: impl FnOnce(&StopFlag, &mut dyn cm_host::Progress) -> Result<Option<T>, ScoringError> + Send,
+    work: impl FnOnce(&mut dyn cm_host::Progress) -> Result<Option<T>, ScoringError> + Send,
 ) -> Result<T, Ending> {
-    let stop = listen()?;
-    let done = cm_host::on_threads(threads.map(usize::from), || work(&stop, progress::to_stderr().as_mut()));
+    let done = cm_host::on_threads(threads.map(usize::from), || work(progress::to_stderr().as_mut()));
     let stopped = || Ending { message: nothing_written(), code: FAILED };
     done.map_err(|error| failed(&error))??.ok_or_else(stopped)
 }

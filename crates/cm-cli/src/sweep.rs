@@ -1,9 +1,10 @@
 //! `cm sweep`: what can be typed, and doing it.
 
 use crate::common_args::{Overrides, Threads};
-use crate::ending::{Ending, FAILED, failed, listen, print};
+use crate::ending::{Ending, FAILED, failed, print};
 use crate::progress;
 use clap::{Subcommand, ValueEnum};
+use cm_host::StopFlag;
 use cm_sweep::{
     GridAxis, KubernetesOptions, LocalOptions, LocalOutcome, ParallelOptions, SlurmOptions, Sweep,
     TaskOutcome, TaskStatus, collect, limit_memory, parallel_command, plan_sweep, run_locally, run_task,
@@ -109,7 +110,7 @@ enum Engine {
     Parallel,
 }
 
-pub(crate) fn perform(command: SweepCommand) -> Result<(), Ending> {
+pub(crate) fn perform(command: SweepCommand, stop: &StopFlag) -> Result<(), Ending> {
     match command {
         SweepCommand::Plan { file, overrides, grid, name, out } => {
             let study = plan_sweep(&file, &overrides.set, &grid, name.as_deref())?;
@@ -119,8 +120,8 @@ pub(crate) fn perform(command: SweepCommand) -> Result<(), Ending> {
             let (tasks, path) = (sweep.tasks().len(), sweep.path().display());
             print(&format!("{}\n{path}: {tasks} tasks; do them with: cm sweep run {path}\n", list(&sweep)))
         }
-        SweepCommand::Run { folder, task: Some(task), how } => one(&folder, task, &how),
-        SweepCommand::Run { folder, task: None, how } => all(&folder, how),
+        SweepCommand::Run { folder, task: Some(task), how } => one(&folder, task, &how, stop),
+        SweepCommand::Run { folder, task: None, how } => all(&folder, how, stop),
         SweepCommand::Status { folder } => {
             let sweep = Sweep::open(&folder)?;
             print(&TaskStatus::table(&status(&sweep)?))
@@ -144,13 +145,12 @@ fn list(sweep: &Sweep) -> String {
 }
 
 /// One task in this process.
-fn one(folder: &Path, task: usize, how: &How) -> Result<(), Ending> {
-    let stop = listen()?;
+fn one(folder: &Path, task: usize, how: &How, stop: &StopFlag) -> Result<(), Ending> {
     if let Some(memory) = how.memory_mib {
         limit_memory(memory)?;
     }
     let outcome = cm_host::on_threads(how.threads.threads.map(usize::from), || {
-        run_task(folder, task, &stop, progress::to_stderr().as_mut())
+        run_task(folder, task, stop, progress::to_stderr().as_mut())
     });
     match outcome.map_err(|error| failed(&error))?? {
         TaskOutcome::Finished => print(&format!("task {task} is done\n")),
@@ -163,7 +163,7 @@ fn one(folder: &Path, task: usize, how: &How) -> Result<(), Ending> {
 }
 
 /// All that are not done, by an engine.
-fn all(folder: &Path, how: How) -> Result<(), Ending> {
+fn all(folder: &Path, how: How, stop: &StopFlag) -> Result<(), Ending> {
     let sweep = Sweep::open(folder)?;
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
     let How { engine, jobs, threads, memory_mib, retries, partition, time, dry_run, image, claim } = how;
@@ -172,10 +172,9 @@ fn all(folder: &Path, how: How) -> Result<(), Ending> {
     match engine {
         Engine::Local => {
             let options = LocalOptions { program, jobs, threads, memory_mib, retries };
-            let stop = listen()?;
             // The processes it started end when they have noticed, and it after them.
-            let outcome = stop
-                .while_finishing(|| run_locally(&sweep, &options, &stop, progress::to_stderr().as_mut()))?;
+            let outcome =
+                stop.while_finishing(|| run_locally(&sweep, &options, stop, progress::to_stderr().as_mut()))?;
             told(&sweep, &outcome)
         }
         Engine::Slurm => {

@@ -19,15 +19,12 @@ use cm_evaluator::{ExactEndpoint, ExactModes, Judges, MetricKind, Needs, Network
 use cm_image::{ImageBatch, ImageShape};
 use cm_network::feature_net::load_lpips;
 use cm_study::{
-    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, JumpsConfig,
+    AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, JumpsConfig, MOST_HELD,
     MethodConfig, MultistepConfig, StudentSamplerConfig, TeacherMethodConfig,
 };
 use cm_tensor::ops::PairDistance;
 use std::cell::OnceCell;
 use std::path::PathBuf;
-
-/// Images of a part that evaluations see at most; of a larger one, so many at even distances.
-const MOST_IMAGES: usize = 50_000; // as many as CIFAR-10 has to train on
 
 /// A data set with what a run needs to know of it.
 pub(crate) struct Data {
@@ -56,7 +53,7 @@ impl Data {
             | DatasetConfig::Source(_) => None,
         };
         let some = |data: &dyn Dataset| -> Vec<usize> {
-            let count = data.len().min(MOST_IMAGES);
+            let count = data.len().min(MOST_HELD);
             (0..count).map(|i| (i as u64 * data.len() as u64 / count as u64) as usize).collect()
         };
         let tested = some(test.as_ref());

@@ -1,40 +1,36 @@
 //! Where the numbers of a study say little: told beside them, by `cm run`, `cm table` and the report.
 
-use crate::judge;
 use crate::table::ReportRow;
 use cm_datasets::Split;
 use cm_evaluator::MetricKind;
-use cm_study::{ExperimentConfig, Plan};
+use cm_study::{ExperimentConfig, Plan, features};
 
 /// The share of held-out images below which a judge's verdicts say little; every sample's is compared with it.
 const LEAST_RECOGNISED: f64 = 0.9;
 
 /// What to bear in mind about the numbers of a study, as sentences; `rows` are those that are there.
 pub fn cautions(plan: &Plan, rows: &[ReportRow]) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut told: Vec<String> = Vec::new();
     if plan.seeds.len() == 1 {
         let differences = if plan.arms.len() > 1 { "differences between arms" } else { "its numbers" };
         told.push(format!("one seed: nothing says how far {differences} would be others with another"));
     }
-    for arm in &plan.arms {
-        told.extend(covariance(&arm.experiment));
-    }
+    let mut once = |caution: String| {
+        if !told.contains(&caution) {
+            told.push(caution);
+        }
+    };
+    plan.arms.iter().flat_map(|arm| covariance(&arm.experiment)).for_each(&mut once);
     let recognised = |row: &&ReportRow| row.model == "floor" && row.stem() == "recognised";
     for row in rows.iter().filter(recognised).filter(|row| row.value < LEAST_RECOGNISED) {
-        told.push(format!(
+        once(format!(
             "the judge is sure of {:.0}% of {} held-out images only: what it recognises and by which features it compares \
              say little of these data",
             100.0 * row.value,
             row.samples
         ));
     }
-    let mut once: Vec<String> = Vec::new();
-    told.into_iter().for_each(|caution| {
-        if !once.contains(&caution) {
-            once.push(caution);
-        }
-    });
-    once
+    told
 }
 
 /// Counts of images that are no more than the features of which a covariance is made.
@@ -56,7 +52,7 @@ fn covariance(experiment: &ExperimentConfig) -> Vec<String> {
     if !experiment.evaluation.metrics.iter().any(of_covariance) {
         return Vec::new();
     }
-    let features = judge::features(&experiment.dataset, &data);
+    let features = features(&experiment.dataset, &data);
     [("samples", experiment.evaluation.samples), ("training images", data.len)]
         .into_iter()
         .filter(|&(_, count)| count <= features)

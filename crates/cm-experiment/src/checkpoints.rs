@@ -7,7 +7,7 @@
 
 use crate::error::RunError;
 use crate::tensor_file::{read, write_file};
-use cm_host::{FileError, Identity, Seal};
+use cm_host::{FileError, Identity, Seal, durable};
 use cm_tensor::{CheckpointError, TensorFile};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -109,10 +109,7 @@ impl Checkpoints {
     /// Leaves the newest one alone in a folder, of a training that is done.
     pub(crate) fn end(folder: &Path) -> Result<(), FileError> {
         let older = folder.join(OLDER);
-        match fs::remove_file(&older) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::io(older)(error)),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        durable::remove(&older).map_err(FileError::io(older))
     }
 }
 
@@ -121,10 +118,7 @@ fn keep(newest: &Path, older: &Path) -> io::Result<()> {
     if !newest.exists() {
         return Ok(());
     }
-    match fs::remove_file(older) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    durable::remove(older)?;
     // Not every file system has second names.
     fs::hard_link(newest, older).or_else(|_| fs::copy(newest, older).map(drop))
 }

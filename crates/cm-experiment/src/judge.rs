@@ -6,16 +6,14 @@ use crate::error::RunError;
 use crate::sealed::{self, SealedFolder};
 use crate::seed::NamedSeeds;
 use crate::tensor_file::write_file;
-use cm_datasets::{Dataset, DatasetConfig, Outline};
+use cm_datasets::{Dataset, DatasetConfig};
 use cm_evaluator::NetworkJudge;
 use cm_host::{FileError, Identity};
 use cm_image::ImageBatch;
-use cm_study::to_ron;
+use cm_study::{JUDGE_CHANNELS, to_ron};
 use cm_tensor::TensorFile;
 use std::path::Path;
 
-/// Channels of the first layer: 64 features, as the shipped judge has.
-const CHANNELS: usize = 16;
 /// Passes over the training images, and the images it is trained on at least and at most, repeats counted.
 const PASSES: u64 = 25;
 const TRAIN_IMAGES: [u64; 2] = [10_000, 100_000];
@@ -24,7 +22,7 @@ const FILE: &str = "classifier.safetensors";
 
 /// The name of the folder for the judge of some data: it differs where data or training differ.
 pub(crate) fn folder_name(config: &DatasetConfig) -> String {
-    let decided_by = to_ron(&(config, CHANNELS, PASSES, TRAIN_IMAGES, NamedSeeds::judge().features));
+    let decided_by = to_ron(&(config, JUDGE_CHANNELS, PASSES, TRAIN_IMAGES, NamedSeeds::judge().features));
     format!("judge-{}", &blake3::hash(decided_by.as_bytes()).to_hex()[..16])
 }
 
@@ -33,19 +31,6 @@ pub(crate) fn is_trained(config: &DatasetConfig) -> bool {
     match config {
         DatasetConfig::Digits(_) | DatasetConfig::GaussianMixture(_) | DatasetConfig::SwissRoll(_) => false,
         DatasetConfig::Prepared(_) | DatasetConfig::Source(_) => true,
-    }
-}
-
-/// The features by which images of some data are compared.
-pub(crate) fn features(config: &DatasetConfig, data: &Outline) -> usize {
-    match config {
-        // The shipped judge has as many as a trained one.
-        DatasetConfig::Digits(_) => 4 * CHANNELS,
-        DatasetConfig::Prepared(_) | DatasetConfig::Source(_) if data.classes.is_some() => 4 * CHANNELS,
-        DatasetConfig::Prepared(_)
-        | DatasetConfig::Source(_)
-        | DatasetConfig::GaussianMixture(_)
-        | DatasetConfig::SwissRoll(_) => data.shape.len(),
     }
 }
 
@@ -87,8 +72,9 @@ fn trained(
         return Ok(NetworkJudge::from_file(&file).map_err(|error| FileError::damaged(path, error))?);
     }
     let train_images = (PASSES * train.len() as u64).clamp(TRAIN_IMAGES[0], TRAIN_IMAGES[1]);
-    let (network, weights) = train_classifier(train, CHANNELS, train_images, NamedSeeds::judge().features)
-        .map_err(|error| RunError::failed("training the judge of the samples", error))?;
+    let (network, weights) =
+        train_classifier(train, JUDGE_CHANNELS, train_images, NamedSeeds::judge().features)
+            .map_err(|error| RunError::failed("training the judge of the samples", error))?;
     if let Some(path) = &path {
         let mut file = NetworkJudge::to_file(&network, &weights);
         file.metadata.insert("trained_on".into(), format!("the training part, {train_images} images"));

@@ -156,25 +156,18 @@ impl RunDir {
 
     /// Says that it is being trained: of what was finished before, nothing stays sealed but how it began.
     pub(crate) fn begin(&self) -> Result<(), FileError> {
-        let begun = self.begun()?;
         let sealed = self.sealed()?;
+        let begun = begun(&sealed);
         if sealed.manifest().is_some_and(|manifest| manifest.files.len() > begun.len()) {
             Manifest::new(self.of.clone(), Vec::new(), begun).write(&self.path)?;
         }
         Ok(())
     }
 
-    /// The seals it began with.
-    fn begun(&self) -> Result<Vec<Seal>, FileError> {
-        let sealed = self.sealed()?;
-        let seal = |file: &&str| sealed.manifest().and_then(|manifest| manifest.seal(file).cloned());
-        Ok(BEGUN.iter().filter_map(seal).collect())
-    }
-
     /// Seals everything in it, as the last act of a training that is done.
     pub(crate) fn seal(&self) -> Result<(), FileError> {
         Checkpoints::end(&self.checkpoints())?;
-        let mut files = self.begun()?;
+        let mut files = begun(&self.sealed()?);
         for file in self.finished_files()? {
             let path = self.path.join(&file);
             files.push(Seal::of_file(&self.path, &file).map_err(FileError::io(path))?);
@@ -193,6 +186,12 @@ impl RunDir {
         }
         Ok(found)
     }
+}
+
+/// The seals it began with.
+fn begun(sealed: &SealedFolder) -> Vec<Seal> {
+    let seal = |file: &&str| sealed.manifest().and_then(|manifest| manifest.seal(file).cloned());
+    BEGUN.iter().filter_map(seal).collect()
 }
 
 /// The names of the files in a folder, but for hidden ones; none if it is not there.

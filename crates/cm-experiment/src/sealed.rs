@@ -7,10 +7,9 @@
 
 use crate::error::FolderError;
 use crate::table::{self, ReportRow};
-use cm_host::{FileError, Identity, Manifest, Seal};
+use cm_host::{FileError, Identity, Manifest, Seal, durable};
 use cm_study::PlannedRun;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 /// A folder of results with its manifest.
 #[derive(Debug)]
@@ -81,11 +80,7 @@ impl SealedFolder {
             Some((manifest, seal)) => {
                 seal.read(&self.path).map_err(|error| with_remedy(error, &manifest.of, file))
             }
-            None => match fs::read(self.path.join(file)) {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(FileError::io(self.path.join(file))(error)),
-            },
+            None => durable::read(&self.path.join(file)),
         }
     }
 
@@ -155,6 +150,7 @@ pub(crate) const STUDY: &str = "study";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn scores_that_were_not_sealed_are_none_and_those_that_were_cut_are_told() {

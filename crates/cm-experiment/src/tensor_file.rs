@@ -4,15 +4,11 @@ use crate::error::RunError;
 use cm_host::{FileError, durable};
 use cm_tensor::TensorFile;
 use std::path::Path;
-use std::{fs, io};
 
 /// The content of a checkpoint or model file; `None` if there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<TensorFile>, FileError> {
-    match fs::read(path) {
-        Ok(bytes) => TensorFile::decode(&bytes).map(Some).map_err(|error| FileError::damaged(path, error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(FileError::io(path)(source)),
-    }
+    let content = durable::read(path)?.map(|bytes| TensorFile::decode(&bytes)).transpose();
+    content.map_err(|error| FileError::damaged(path, error))
 }
 
 /// Writes a checkpoint or model file in one step.

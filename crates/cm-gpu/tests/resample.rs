@@ -1,4 +1,5 @@
 use crate::check::{STORED, assert_close, drawn, in_three_orders, put, tolerance, written};
+use cm_gpu::Element;
 use cm_gpu::resample::Map;
 use cm_kernels::resample as exact;
 
@@ -12,6 +13,21 @@ const BY_TWO: [(Map, Kernel, Kernel); 5] = [
     (Map::FirSmooth, exact::fir_smooth, exact::fir_smooth_backward),
 ];
 
+/// What is resampled: the type of the values, the map, images, their size, channels.
+type Case = (Element, Map, usize, (usize, usize), usize);
+
+/// `x` under a case's map, and the gradient of that by `g`, whatever the order of threads.
+fn both_ways(case: Case, x: &[f32], g: &[f32]) -> Option<Vec<Vec<f32>>> {
+    let (element, map, batch, from, channels) = case;
+    in_three_orders(&case, &|gpu| {
+        let (x, g) = (put(gpu, element, x), put(gpu, element, g));
+        Ok(vec![
+            gpu.resample(map, batch, from, channels, &x)?,
+            gpu.resample_backward(map, batch, from, channels, &g)?,
+        ])
+    })
+}
+
 #[test]
 fn every_map_and_its_gradient_are_the_cpu_s() {
     for element in STORED {
@@ -22,13 +38,7 @@ fn every_map_and_its_gradient_are_the_cpu_s() {
                 let (len, to) = (batch * from.0 * from.1 * channels, batch * to_height * to_width * channels);
                 let (x, g) = (drawn(element, len, 1), drawn(element, to, 2));
                 let what = (element, map, batch, from, channels);
-                let Some(got) = in_three_orders(&what, &|gpu| {
-                    let (x, g) = (put(gpu, element, &x), put(gpu, element, &g));
-                    Ok(vec![
-                        gpu.resample(map, batch, from, channels, &x)?,
-                        gpu.resample_backward(map, batch, from, channels, &g)?,
-                    ])
-                }) else {
+                let Some(got) = both_ways(what, &x, &g) else {
                     return;
                 };
                 let (out, grad) = match BY_TWO.iter().find(|(known, ..)| *known == map) {
@@ -72,13 +82,7 @@ fn resizings_to_any_size_are_the_cpu_s_and_their_gradients_are_the_adjoint() {
                 let (len, outputs) = (batch * from.0 * from.1 * channels, batch * to.0 * to.1 * channels);
                 let (x, g) = (drawn(element, len, 1), drawn(element, outputs, 2));
                 let what = (element, map, batch, from, channels);
-                let Some(got) = in_three_orders(&what, &|gpu| {
-                    let (x, g) = (put(gpu, element, &x), put(gpu, element, &g));
-                    Ok(vec![
-                        gpu.resample(map, batch, from, channels, &x)?,
-                        gpu.resample_backward(map, batch, from, channels, &g)?,
-                    ])
-                }) else {
+                let Some(got) = both_ways(what, &x, &g) else {
                     return;
                 };
                 let out = written(outputs, |out| exact::resize(how, batch, from, to, channels, &x, out));

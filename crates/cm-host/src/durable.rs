@@ -1,7 +1,8 @@
 //! Files that are either whole or not there, whatever happens while they are written.
 
+use crate::FileError;
 use crate::unfinished::NewFile;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -31,6 +32,29 @@ pub fn write_with(
     new.finish()
 }
 
+/// The bytes of a file; `None` if it is not there.
+///
+/// # Errors
+/// [`FileError::Io`] if it cannot be read.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::io(path)(error)),
+    }
+}
+
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// Whatever the file system answers.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Makes a folder, and those above it that are not there, and brings their names to the disk.
 ///
 /// # Errors
@@ -42,7 +66,6 @@ pub fn create_folders(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() {
@@ -63,5 +86,17 @@ mod tests {
         assert!(write(&path, b"new").is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(write(&folder.path().join("missing/a.txt"), b"new").is_err());
+    }
+
+    #[test]
+    fn what_is_not_there_is_none_to_read_and_nothing_to_remove() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        assert!(read(&path).unwrap().is_none() && remove(&path).is_ok());
+        write(&path, b"x").unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"x");
+        assert!(read(folder.path()).is_err() && remove(folder.path()).is_err());
+        remove(&path).unwrap();
+        assert!(!path.exists());
     }
 }

@@ -7,7 +7,6 @@
 use crate::{FileError, Seal, durable};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use std::{fs, io};
 
 /// The name of the file.
 pub const MANIFEST: &str = "manifest.json";
@@ -88,11 +87,8 @@ impl Manifest {
     /// [`FileError::Damaged`] if it is not as it was written, [`FileError::Io`] if it cannot be read.
     pub fn read(folder: &Path) -> Result<Option<Self>, FileError> {
         let path = folder.join(MANIFEST);
-        match fs::read(&path) {
-            Ok(bytes) => Self::parse(&bytes).map(Some).map_err(|reason| FileError::damaged(path, reason)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(FileError::io(path)(error)),
-        }
+        let parsed = durable::read(&path)?.map(|bytes| Self::parse(&bytes)).transpose();
+        parsed.map_err(|reason| FileError::damaged(path, reason))
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
@@ -132,6 +128,7 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn example() -> Manifest {
         let files = vec![Seal::of("b.csv", b"1\n2\n"), Seal::of("a.bin", b"123")];

@@ -1,8 +1,8 @@
 //! What a file was when it was written: its length, its rows, its BLAKE3 hash.
 
-use crate::FileError;
+use crate::{FileError, durable};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -69,13 +69,10 @@ impl Seal {
     /// [`FileError::Damaged`] if it is another, [`FileError::Io`] if it cannot be read.
     pub fn read(&self, folder: &Path) -> Result<Option<Vec<u8>>, FileError> {
         let path = folder.join(&self.file);
-        match fs::read(&path) {
-            Ok(bytes) => match self.compare(&Self::of(&self.file, &bytes)) {
-                Ok(()) => Ok(Some(bytes)),
-                Err(reason) => Err(FileError::damaged(path, reason)),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(FileError::io(path)(error)),
+        let Some(bytes) = durable::read(&path)? else { return Ok(None) };
+        match self.compare(&Self::of(&self.file, &bytes)) {
+            Ok(()) => Ok(Some(bytes)),
+            Err(reason) => Err(FileError::damaged(path, reason)),
         }
     }
 
@@ -133,6 +130,7 @@ impl Sealer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_seal_is_that_of_the_published_hash_and_counts_rows() {

@@ -23,6 +23,7 @@ mod describe;
 mod diagnostics;
 mod experiment_config;
 mod flatten;
+mod judged;
 mod key;
 mod load;
 mod memory;
@@ -50,6 +51,7 @@ pub use experiment_config::{
     TeacherSource,
 };
 pub use flatten::{Leaf, flatten};
+pub use judged::{JUDGE_CHANNELS, MOST_HELD, features};
 pub use key::{TeacherKey, baseline_key};
 pub use load::{Study, check, label, load, load_to_plan, load_with, read_text};
 pub use memory::{MemoryNeed, bytes};

@@ -3,6 +3,7 @@
 //! Deliberately absent: how much there is, which `cm-host` knows.
 
 use crate::experiment_config::{ExperimentConfig, MethodConfig, TeacherSource};
+use crate::judged::{MOST_HELD, features};
 use crate::mid_training_config::bytes_kept;
 use cm_consistency::TargetConfig;
 use cm_datasets::Split;
@@ -10,10 +11,6 @@ use cm_training::TrainConfig;
 
 /// Bytes of a number in single precision.
 const BYTES: u64 = 4;
-/// Images of each part of a data set that are held at most; `cm-experiment` holds no more.
-const MOST_HELD: usize = 50_000;
-/// Features of an image that a classifier judges.
-const FEATURES: u64 = 64;
 
 /// Bytes that an experiment takes at least, about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +53,8 @@ impl MemoryNeed {
         let copies = most(&|train, beside| copies(train).saturating_add(beside));
         let part = most(&|train, _| (train.batch / train.shards.max(1)) as u64);
         let held = |len: usize| len.min(MOST_HELD) as u64;
-        let sampled = (experiment.evaluation.samples as u64).saturating_mul(values + FEATURES.min(values));
+        let sampled =
+            (experiment.evaluation.samples as u64).saturating_mul(values + features(dataset, &data) as u64);
         let held = (held(data.len) + held(test.len)).saturating_mul(values);
         Some(Self {
             weights: (counts.parameters as u64).saturating_mul(copies).saturating_mul(BYTES),

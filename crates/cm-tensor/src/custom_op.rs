@@ -289,6 +289,18 @@ impl DeviceContext<'_> {
     pub fn input(&self, index: usize) -> &Buffer {
         self.inputs[index].as_ref().expect("an input that is kept")
     }
+
+    /// For each input that needs one, the gradient that `part` works out; inputs are counted from 0.
+    ///
+    /// # Errors
+    /// The first of `part`.
+    pub fn each_wanted(
+        &self,
+        part: impl Fn(usize) -> Result<Buffer, GpuError>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        let parts = self.wanted.iter().enumerate();
+        parts.map(|(index, wanted)| wanted.then(|| part(index)).transpose()).collect()
+    }
 }
 
 fn new_slot() -> Slot {

@@ -94,13 +94,7 @@ impl SetReference {
         Ok(match metric {
             SetMetric::Frechet => (frechet(&samples.statistics, &reference.statistics, &self.pooled)?, None),
             SetMetric::FrechetExtrapolated => {
-                let side = match self.pooled.get() {
-                    Some(side) => side,
-                    None => {
-                        let made = side(&reference.statistics)?;
-                        self.pooled.get_or_init(|| made)
-                    }
-                };
+                let side = kept_side(&reference.statistics, &self.pooled)?;
                 (extrapolated_frechet(rows(samples)?.features(), side, config.seed)?, None)
             }
             SetMetric::SpatialFrechet => {
@@ -196,24 +190,27 @@ fn side(set: &Option<Statistics>) -> Result<FrechetSide, MetricError> {
     FrechetSide::new(set.as_ref().ok_or_else(|| unknown(SetPart::Statistics))?)
 }
 
-/// The Fréchet distance of a set from the reference, whose square root is kept in `side`.
+/// The reference's side, whose square root is kept in `kept`.
+fn kept_side<'k>(
+    set: &Option<Statistics>,
+    kept: &'k OnceLock<FrechetSide>,
+) -> Result<&'k FrechetSide, MetricError> {
+    match kept.get() {
+        Some(side) => Ok(side),
+        None => {
+            let made = side(set)?;
+            Ok(kept.get_or_init(|| made))
+        }
+    }
+}
+
+/// The Fréchet distance of a set from the reference.
 fn frechet(
     samples: &Option<Statistics>,
     reference: &Option<Statistics>,
-    side: &OnceLock<FrechetSide>,
+    kept: &OnceLock<FrechetSide>,
 ) -> Result<f64, MetricError> {
     // Each root on a thread of its own; neither depends on the other.
-    let (samples, made) = rayon::join(
-        || self::side(samples),
-        || match side.get() {
-            Some(_) => Ok(None),
-            None => self::side(reference).map(Some),
-        },
-    );
-    let made = made?;
-    let reference = match made {
-        Some(made) => side.get_or_init(|| made),
-        None => side.get().ok_or_else(|| unknown(SetPart::Statistics))?,
-    };
-    samples?.distance(reference)
+    let (samples, reference) = rayon::join(|| side(samples), || kept_side(reference, kept));
+    samples?.distance(reference?)
 }

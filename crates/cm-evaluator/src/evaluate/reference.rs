@@ -77,9 +77,9 @@ impl<'a> Reference<'a> {
         check_count(kinds, config, "reference images", images.count())?;
         check_finite(&images, "reference images")?;
         let of_sets: Vec<SetMetric> = kinds.iter().filter_map(|&kind| set_metric(kind)).collect();
+        let images = as_data(quantisation, images);
         let mut reference =
             Self { kinds: kinds.to_vec(), config: config.clone(), judges, images, sets: None, quantisation };
-        reference.images = reference.as_data(reference.images.clone());
         if !of_sets.is_empty() {
             let mut parts: Vec<SetPart> = of_sets.iter().filter_map(|metric| metric.needs().1).collect();
             if config.scaling == FeatureScaling::Standardised {
@@ -117,10 +117,7 @@ impl<'a> Reference<'a> {
 
     /// Data as a file of pictures would hold them.
     pub(super) fn as_data(&self, images: ImageBatch) -> ImageBatch {
-        match self.quantisation {
-            Some(_) => Quantisation::Round.delivered(images),
-            None => images,
-        }
+        as_data(self.quantisation, images)
     }
 
     /// What the metrics on sets need of some images.
@@ -158,6 +155,14 @@ impl Judges<'_> {
             Needs::Modes => self.modes.is_some(),
             Needs::Nothing => true,
         }
+    }
+}
+
+/// Data of which samples are delivered by a rule, as a file of pictures would hold them; points as they are.
+fn as_data(quantisation: Option<Quantisation>, images: ImageBatch) -> ImageBatch {
+    match quantisation {
+        Some(_) => Quantisation::Round.delivered(images),
+        None => images,
     }
 }
 

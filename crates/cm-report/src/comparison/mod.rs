@@ -11,11 +11,10 @@ use cm_evaluator::SetMetric;
 use cm_experiment::cautions;
 use cm_experiment::table::{Table, TableLine, align, mean_and_spread};
 use cm_experiment::{ReportRow, paired};
-use cm_host::FileError;
+use cm_host::{FileError, durable};
 use cm_scoring::Card;
 use cm_study::{ArmCost, PlannedRun, PublishedValue, StudyConfig, TrainingCost, load_to_plan};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,11 +284,8 @@ fn published_lines(published: &[(String, String, PublishedValue)]) -> Vec<(Strin
 
 /// The card of an evaluation; `None` if there is none.
 fn read_card(path: &Path) -> Result<Option<Card>, FileError> {
-    match fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| FileError::damaged(path, error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(FileError::Io { path: path.to_owned(), source }),
-    }
+    let card = durable::read(path)?.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+    card.map_err(|error| FileError::damaged(path, error))
 }
 
 /// The mean of some seeds, and of several its standard error.

@@ -130,12 +130,7 @@ impl CustomOp for Op {
             3 if self.image_bias => gpu.conv2d_backward_image_bias(&shape, gradient, scale),
             _ => device.scaled(gradient, scale),
         };
-        context
-            .wanted
-            .iter()
-            .enumerate()
-            .map(|(index, wanted)| wanted.then(|| part(index)).transpose())
-            .collect()
+        context.each_wanted(part)
     }
 }
 

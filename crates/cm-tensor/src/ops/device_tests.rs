@@ -52,6 +52,21 @@ macro_rules! assert_agree {
     }};
 }
 
+/// A 3x3 convolution to 8 channels and nothing besides.
+fn plain<'a>(weight: &'a Vector, bias: &'a Vector) -> Conv2d<'a> {
+    Conv2d {
+        weight,
+        bias,
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+        out_channels: 8,
+        image_bias: None,
+        residual: None,
+        scale: 1.0,
+    }
+}
+
 fn images(shape: [usize; 4], stream: u64) -> Images {
     normal_values(shape, stream).detached(true)
 }
@@ -280,18 +295,7 @@ fn losses() {
 fn nothing_passes_through_and_regions_are_computed_again() {
     let (empty, kernel, bias) = (images([0, 4, 4, 8], 1), vector(9 * 64, 2), vector(8, 3));
     assert_agree!("an empty batch", [empty, kernel], |g: &mut Graph| {
-        let conv = Conv2d {
-            weight: &kernel,
-            bias: &bias,
-            kernel: 3,
-            stride: 1,
-            padding: 1,
-            out_channels: 8,
-            image_bias: None,
-            residual: None,
-            scale: 1.0,
-        };
-        conv2d(g, &empty, conv)
+        conv2d(g, &empty, plain(&kernel, &bias))
     });
     let x = images([2, 3, 3, 4], 4);
     assert_agree!("recomputed", [x], |g: &mut Graph| {
@@ -311,17 +315,7 @@ fn types_of_values_are_as_said_in_bf16() {
     let (kernel, bias) = (vector(9 * 64, 3), vector(8, 4));
     let (gamma, beta) = (vector(8, 5), vector(8, 6));
     let run = |mut g: Graph| {
-        let conv = Conv2d {
-            weight: &kernel,
-            bias: &bias,
-            kernel: 3,
-            stride: 1,
-            padding: 1,
-            out_channels: 8,
-            image_bias: None,
-            residual: Some(&x),
-            scale: 0.5,
-        };
+        let conv = Conv2d { residual: Some(&x), scale: 0.5, ..plain(&kernel, &bias) };
         let y = conv2d(&mut g, &x, conv);
         let z = group_norm(&mut g, &y, &gamma, &beta, None, 2, 1e-5, true);
         let joined = blend(&mut g, vec![0.5; 2], &x, vec![0.7; 2], &z);

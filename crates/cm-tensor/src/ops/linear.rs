@@ -79,12 +79,7 @@ impl CustomOp for Linear {
             ),
             _ => gpu.conv2d_backward_bias(&shape, gradient, 1.0),
         };
-        context
-            .wanted
-            .iter()
-            .enumerate()
-            .map(|(index, wanted)| wanted.then(|| part(index)).transpose())
-            .collect()
+        context.each_wanted(part)
     }
 }
 
