@@ -35,7 +35,7 @@ pub use manifest::{Identity, MANIFEST, Manifest};
 pub use progress::{Progress, Silent};
 pub use provenance::{Build, Provenance, computes_on};
 pub use samples_card::SamplesCard;
-pub use seal::{Seal, Sealer};
+pub use seal::{Seal, Sealer, self_sealed};
 pub use stop::StopFlag;
 pub use threads::{ThreadsError, on_threads};
 pub use unfinished::{NewFile, NewFolder, ResultFolder, abandon};

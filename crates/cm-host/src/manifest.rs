@@ -4,6 +4,7 @@
 //! in it was whole on the disk before. It holds a hash of itself. Deliberately absent: what is sealed when, and what
 //! is done about a file that was changed; that is for whoever owns the folder.
 
+use crate::seal::self_sealed;
 use crate::{FileError, Seal, durable};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -117,11 +118,7 @@ impl Manifest {
     }
 
     fn to_text(&self) -> String {
-        let json =
-            |manifest: &Self| serde_json::to_string_pretty(manifest).expect("texts and numbers are JSON");
-        let mut whole = Self { seal: String::new(), ..self.clone() };
-        whole.seal = blake3::hash(json(&whole).as_bytes()).to_hex().to_string();
-        json(&whole) + "\n"
+        self_sealed(self, |manifest| &mut manifest.seal)
     }
 }
 
