@@ -186,7 +186,9 @@ impl Vector for __m256 {
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> Self {
         // SAFETY: the caller's; lanes outside the mask are not touched.
-        unsafe { _mm256_maskload_ps(from, first8(count)) }
+        unsafe {
+            if count == Self::LANES { Self::load(from) } else { _mm256_maskload_ps(from, first8(count)) }
+        }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -195,8 +197,11 @@ impl Vector for __m256 {
     }
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, count: usize) {
-        // SAFETY: the caller's; lanes outside the mask are not touched.
-        unsafe { _mm256_maskstore_ps(to, first8(count), self) };
+        // SAFETY: the caller's; lanes outside the mask are not touched. A masked store is some forty instructions inside
+        // AMD's processors, and nearly all vectors are whole.
+        unsafe {
+            if count == Self::LANES { self.store(to) } else { _mm256_maskstore_ps(to, first8(count), self) }
+        }
     }
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
