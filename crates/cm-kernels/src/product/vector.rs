@@ -335,24 +335,27 @@ pub(crate) trait Kernel {
 /// # Panics
 /// If this machine does not have `isa`'s instructions.
 pub(crate) fn run(isa: Isa, kernel: impl Kernel) {
+    assert!(isa.is_here(), "no {} here", isa.name());
     match isa {
         // SAFETY: plain Rust.
         Isa::Portable => unsafe { kernel.call::<Lanes4>() },
+        // SAFETY: checked just above.
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => unsafe { run_neon(kernel) },
+        // SAFETY: checked just above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => {
-            assert!(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"), "no AVX2 here");
-            // SAFETY: checked just above.
-            unsafe { run_avx2(kernel) }
-        }
+        Isa::Avx2 => unsafe { run_avx2(kernel) },
+        // SAFETY: checked just above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => {
-            assert!(is_x86_feature_detected!("avx512f"), "no AVX-512 here");
-            // SAFETY: checked just above.
-            unsafe { run_avx512(kernel) }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512 => unreachable!("offered on x86-64 only"),
+        Isa::Avx512 => unsafe { run_avx512(kernel) },
     }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn run_neon(kernel: impl Kernel) {
+    // SAFETY: this function's own features.
+    unsafe { kernel.call::<std::arch::aarch64::float32x4_t>() };
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -373,7 +376,11 @@ unsafe fn run_avx512(kernel: impl Kernel) {
 pub(crate) fn lanes(isa: Isa) -> usize {
     match isa {
         Isa::Portable => Lanes4::LANES,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => 4,
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => 8,
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => 16,
     }
 }
