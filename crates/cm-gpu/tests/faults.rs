@@ -133,9 +133,9 @@ const CONV: Conv2dShape = Conv2dShape {
     width: 9,
     in_channels: 64,
     out_channels: 24,
-    kernel: 3,
+    kernel: [3; 2],
     stride: 1,
-    padding: 1,
+    padding: [1; 2],
 };
 
 /// A convolution in bf16.
