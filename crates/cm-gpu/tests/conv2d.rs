@@ -203,25 +203,3 @@ fn the_epilogue_is_applied_in_every_precision() {
         }
     }
 }
-
-/// No two lanes want different words of one bank when fragments are loaded: as many wavefronts as matrices.
-#[test]
-fn fragments_are_loaded_without_bank_conflicts() {
-    let Some(standin) = crate::standin::standin() else { return };
-    let shape = shape(2, (16, 16), (64, 64), (3, 1, 1));
-    for (precision, matrices) in [(Precision::Tf32, true), (Precision::Bf16, true), (Precision::F32, false)] {
-        let (gpu, element) = (standin.gpu(), precision.element());
-        let x = put(&gpu, element, &values(shape.input_len(), 1));
-        let weight = put(&gpu, element, &values(shape.weight_len(), 2));
-        let g = put(&gpu, element, &values(shape.output_len(), 3));
-        standin.counts();
-        let out = gpu.conv2d(precision, &shape, &x, &weight, Epilogue::default()).unwrap();
-        let data = gpu.conv2d_backward_data(precision, &shape, &weight, &g, 1.0).unwrap();
-        let by_weight = gpu.conv2d_backward_weight(precision, &shape, &x, &g, 1.0).unwrap();
-        drop((out, data, by_weight));
-        let counts = standin.counts();
-        assert_eq!(counts.matrices > 0, matrices, "{precision:?}");
-        assert_eq!(counts.wavefronts, counts.matrices, "{precision:?}");
-        assert_eq!(counts.products > 0, matrices, "{precision:?}");
-    }
-}
