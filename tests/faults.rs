@@ -1,6 +1,10 @@
 //! What happens when the disk is full, when somebody presses Ctrl-C, and when two processes make the same: an exit code
 //! that says so, the file's name, and nothing half-made left behind.
 
+/// The N-th call that fails.
+#[cfg(target_os = "linux")]
+mod nth;
+
 use crate::bounds::limited;
 use crate::util::{expect, ring, root, scratch};
 use std::fs;

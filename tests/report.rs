@@ -1,6 +1,9 @@
 //! The page of a study: everything in it, nothing outside it; and the table beside published numbers.
 
 use crate::util::{expect, golden, ring, root, scratch};
+use cm_experiment::Trained;
+use cm_host::SamplesCard;
+use cm_scoring::Card;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -127,20 +130,20 @@ fn what_cannot_be_written_is_said() {
     assert!(!folder.path().join("study/report.html").exists());
 }
 
-/// A card as `cm evaluate` writes it.
-fn card(fid: f64, published: bool) -> String {
+/// A card as `cm evaluate` writes it, of samples that say no more than `drawn`.
+fn card(fid: f64, published: bool, drawn: Option<&SamplesCard>) -> String {
     let set = serde_json::json!({"source": "x.npz", "images": 50000, "shape": [1, 2, 1], "statistics_from_file": false,
-        "quantisation": "none", "drawn": null});
+        "quantisation": "none", "drawn": drawn});
     let metric = |name: &str, value: f64| serde_json::json!({"metric": name, "value": value, "spread": null, "spread_is": null});
-    serde_json::json!({
+    let card = serde_json::json!({
         "metrics": [metric(if published { "fid" } else { "frechet" }, fid), metric("precision", 0.5)],
         "samples": set, "reference": set,
         "features": {"network": "Inception", "weights": "w", "sha256": "00", "published": published, "dim": 2048,
             "resize": null},
         "scaling": "Raw", "split": 5000, "neighbours": 3, "density_neighbours": 5,
-        "kid_groups": 10, "version": "0", "commit": "0", "instruction_set": "avx2",
-    })
-    .to_string()
+        "kid_groups": 10, "version": "0", "commit": "0", "instruction_set": "avx2", "seal": "",
+    });
+    serde_json::from_value::<Card>(card).unwrap().json()
 }
 
 #[test]
@@ -168,10 +171,10 @@ fn a_table_puts_published_numbers_beside_evaluations_of_the_same_network() {
     );
     expect(path, &["run", "study.ron", "--out", "."], 0);
     for (run, text) in [
-        ("heun/seed-0", card(3.0, true)),
-        ("heun/seed-1", card(4.2, true)),
-        ("euler_/seed-0", card(9.0, true)),
-        ("euler_/seed-1", card(9.0, false)),
+        ("heun/seed-0", card(3.0, true, None)),
+        ("heun/seed-1", card(4.2, true, None)),
+        ("euler_/seed-0", card(9.0, true, None)),
+        ("euler_/seed-1", card(9.0, false, None)),
     ] {
         let out = path.join("study").join(run).join("evaluations/one-step");
         fs::create_dir_all(&out).unwrap();
@@ -201,10 +204,31 @@ fn a_table_puts_published_numbers_beside_evaluations_of_the_same_network() {
     assert!((cells[7].parse::<f64>().unwrap() - 3.6).abs() < 1e-12, "{row}");
     assert!((cells[8].parse::<f64>().unwrap() - 0.6).abs() < 1e-12, "{row}");
     assert_eq!(cells[9..12], ["2", "3.5", "0.15"]);
-    // A card that is none.
-    fs::write(path.join("study/heun/seed-0/evaluations/one-step/evaluation.json"), "{}").unwrap();
-    let (_, error) = expect(path, &["table", "study"], 2);
-    assert!(error.contains("evaluation.json"), "{error}");
+    // Cards that are none, were changed, or are of samples of another run or sampler.
+    let drawn = |run: &str, sampler: &str| SamplesCard {
+        model: "a model".into(),
+        of: Some(Trained::open_any(&path.join("study").join(run)).unwrap().identity()),
+        sampler: sampler.into(),
+        evaluations: 1,
+        seed: 0,
+        quantisation: "rounded".into(),
+        version: "0".into(),
+        instruction_set: "avx2".into(),
+    };
+    let place = path.join("study/heun/seed-0/evaluations/one-step/evaluation.json");
+    for (text, reason) in [
+        ("{}".to_owned(), "missing field"),
+        (card(3.0, true, None).replace("3.0", "2.0"), "changed since it was written"),
+        (card(3.0, true, Some(&drawn("heun/seed-1", "one-step"))), "it is of the student heun/seed-1"),
+        (card(3.0, true, Some(&drawn("heun/seed-0", "multistep-3"))), "drawn by multistep-3"),
+    ] {
+        fs::write(&place, text).unwrap();
+        let (_, error) = expect(path, &["table", "study"], 2);
+        assert!(error.contains("evaluation.json") && error.contains(reason), "{reason}: {error}");
+    }
+    fs::write(&place, card(3.0, true, Some(&drawn("heun/seed-0", "one-step")))).unwrap();
+    let (again, _) = expect(path, &["table", "study"], 0);
+    assert!(again.contains("| 3.600 ± 0.600 |"), "{again}");
     // Values of a sampler that is not there.
     let wrong = arms.replace(
         "sampler: \"one-step\", value: 5.0, tolerance: 0.1",

@@ -3,8 +3,6 @@
 
 /// What a study is made from, exchanged under it.
 mod inputs;
-/// A study killed between any two of its files.
-mod kill;
 
 use crate::reproducibility::{assert_same, results};
 use crate::util::{expect, scratch};
@@ -15,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A trained teacher and two arms, with snapshots; half a second.
-const STUDY: &str = "(
+pub(crate) const STUDY: &str = "(
     question: \"are its results its own?\",
     base: (
         dataset: GaussianMixture(train_len: 256, test_len: 128),

@@ -31,6 +31,8 @@ pub struct Variation {
     pub channels: Option<usize>,
     /// Height and width of the images.
     pub resolution: Option<usize>,
+    /// Whether blocks are computed a second time on the way back instead of being kept.
+    pub recompute: bool,
 }
 
 /// Images at a time at most, as where samples are drawn.
@@ -73,7 +75,7 @@ impl BenchNetwork {
 
     /// What cases call it.
     pub(super) fn name(self) -> String {
-        let Variation { channels, resolution, .. } = self.variation;
+        let Variation { channels, resolution, recompute, .. } = self.variation;
         let size = match self.size {
             NetworkSize::Small => "small",
             NetworkSize::Medium => "medium",
@@ -81,7 +83,8 @@ impl BenchNetwork {
             NetworkSize::Preset(preset) => preset.name(),
         };
         let part = |what, number: Option<usize>| number.map(|n| format!("-{what}{n}")).unwrap_or_default();
-        format!("{size}{}{}", part("c", channels), part("r", resolution))
+        let how = if recompute { "-recompute" } else { "" };
+        format!("{size}{}{}{how}", part("c", channels), part("r", resolution))
     }
 
     /// Images at a time.
@@ -106,6 +109,10 @@ impl BenchNetwork {
     }
 
     fn config(self) -> NetworkConfig {
+        self.usual_config().recomputed(self.variation.recompute)
+    }
+
+    fn usual_config(self) -> NetworkConfig {
         let unet = |own_channels, multipliers: &[usize], blocks, attention| {
             NetworkConfig::UNet(UNetConfig {
                 channels: self.variation.channels.unwrap_or(own_channels),

@@ -304,12 +304,16 @@ pub(crate) struct OfNetwork {
     /// Height and width of the images, if not the network's own.
     #[arg(long)]
     resolution: Option<usize>,
+    /// Computes blocks a second time on the way back instead of keeping what is between them.
+    #[arg(long)]
+    recompute: bool,
 }
 
 impl OfNetwork {
     /// What differs from the network's own numbers.
     pub(crate) fn variation(self) -> Variation {
-        Variation { batch: self.batch, channels: self.channels, resolution: self.resolution }
+        let Self { batch, channels, resolution, recompute, .. } = self;
+        Variation { batch, channels, resolution, recompute }
     }
 }
 

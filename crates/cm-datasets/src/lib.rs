@@ -9,7 +9,7 @@
 //! one before is trained on.
 //!
 //! Deliberately absent: networks, training, noise, downloads. This crate knows `cm-image`, `cm-import` for
-//! pickles, and `cm-diffusion` for the analytic mixture: there data, exact denoiser and exact metric are one object.
+//! pickles, `cm-jpeg`, `cm-host` for whole and sealed files, and `cm-diffusion` for the analytic mixture: there data, exact denoiser and exact metric are one object.
 
 mod config;
 mod dataset;

@@ -202,18 +202,13 @@ fn every_kind_of_png_is_understood() {
     assert_eq!((grey.len(), grey.shape()), (4, ImageShape::new(3, 4, 1)));
 }
 
-/// Decoders of JPEG may round differently, and fill in the colours of neighbouring pixels by different filters.
+/// Other decoders gave other values, and with colours of half the size a cast.
 #[test]
-fn jpeg_files_are_decoded_nearly_as_by_libjpeg() {
+fn jpeg_files_have_the_pixels_of_libjpeg_turbo() {
     let ours = build(SourceConfig { channels: Some(3), held_out: Some(0), ..source("jpeg") }, Split::Train);
     let theirs = build(SourceConfig { held_out: Some(0), ..source("jpeg.npz") }, Split::Train);
     assert_eq!((ours.len(), ours.shape()), (4, theirs.shape()));
-    for index in 0..4 {
-        let (a, b) = (bytes(ours.as_ref(), index), bytes(theirs.as_ref(), index));
-        let apart: Vec<u8> = a.iter().zip(&b).map(|(a, b)| a.abs_diff(*b)).collect();
-        let mean = apart.iter().map(|&d| f64::from(d)).sum::<f64>() / apart.len() as f64;
-        assert!(mean < 0.6 && *apart.iter().max().unwrap() <= 6, "{index}: {mean} {:?}", apart.iter().max());
-    }
+    assert_eq!(ours.all_images().unwrap(), theirs.all_images().unwrap());
 }
 
 #[test]

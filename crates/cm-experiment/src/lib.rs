@@ -73,7 +73,7 @@ pub use post_hoc::post_hoc_ema;
 pub use processes::is_first;
 pub use run::Run;
 pub use run_dir::RunDir;
-pub use sealed::{SealedFolder, seal};
+pub use sealed::{SealedFolder, identity_of, seal};
 pub use seed::NamedSeeds;
 pub use student_model::Student;
 pub use study_dir::{Opened, StudyDir};

@@ -112,7 +112,7 @@ impl SealedFolder {
 }
 
 /// What the results of a run say that they are of.
-pub(crate) fn identity_of(run: &PlannedRun) -> Identity {
+pub fn identity_of(run: &PlannedRun) -> Identity {
     Identity::new("student", &run.name(), &run.to_ron())
 }
 

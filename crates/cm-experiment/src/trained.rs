@@ -7,13 +7,13 @@
 use crate::context::Context;
 use crate::error::{FolderError, RunError};
 use crate::model_file::{MODEL_FILE, ModelKind, prefix};
-use crate::sealed::SealedFolder;
+use crate::sealed::{SealedFolder, identity_of};
 use crate::seed::NamedSeeds;
 use crate::student_model::{Student, stage_file};
 use cm_consistency::ConsistencyModel;
 use cm_diffusion::{Discretisation, Labels, NoiseLevels, NumLevels, QuantityError, Sampler, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
-use cm_host::FileError;
+use cm_host::{FileError, Identity};
 use cm_image::{ImageBatch, ImageShape, Quantisation};
 use cm_network::{TensorFile, Weights};
 use cm_study::{
@@ -45,6 +45,11 @@ impl Trained {
             }
             None => Ok(trained),
         }
+    }
+
+    /// What the results of its run say that they are of.
+    pub fn identity(&self) -> Identity {
+        identity_of(&self.run)
     }
 
     /// The student of a stage of progressive distillation, by its number of steps; `folder` is that of the run.

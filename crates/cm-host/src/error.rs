@@ -61,17 +61,27 @@ impl FileError {
         match self {
             // A damaged file is something the user hands over with the folder.
             Self::Damaged { .. } | Self::Busy { .. } => true,
-            // A full disk is nobody's mistake.
-            Self::NotWritable { source, .. } => !is_full(source),
+            // A disk that is full or fails is nobody's mistake.
+            Self::NotWritable { source, .. } => is_of_the_place(source),
             Self::Io { .. } => false,
         }
     }
 }
 
-/// Whether the file system had no room.
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+/// Whether another place would not have been refused.
+fn is_of_the_place(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let kinds = [
+        Kind::NotFound,
+        Kind::PermissionDenied,
+        Kind::AlreadyExists,
+        Kind::NotADirectory,
+        Kind::IsADirectory,
+        Kind::ReadOnlyFilesystem,
+        Kind::InvalidInput,
+        Kind::InvalidFilename,
+    ];
+    kinds.contains(&error.kind())
 }
 
 #[cfg(test)]
@@ -83,5 +93,12 @@ mod tests {
         let told = |kind: io::ErrorKind| FileError::not_writable("runs/a")(kind.into()).is_input();
         assert!(told(io::ErrorKind::PermissionDenied) && told(io::ErrorKind::NotADirectory));
         assert!(!told(io::ErrorKind::StorageFull) && !told(io::ErrorKind::QuotaExceeded));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_disk_that_fails_is_no_wrong_input() {
+        const EIO: i32 = 5;
+        assert!(!FileError::not_writable("runs/a")(io::Error::from_raw_os_error(EIO)).is_input());
     }
 }

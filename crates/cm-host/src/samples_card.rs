@@ -1,5 +1,6 @@
 //! What a file of samples says of itself, so that whoever scores it later need not guess.
 
+use crate::Identity;
 use serde::{Deserialize, Serialize};
 
 /// What drew some samples. Stands as JSON in the array [`SamplesCard::ARRAY`] of `samples.npz`, which other programs
@@ -8,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct SamplesCard {
     /// The model: its run, or its file, with the average of the weights.
     pub model: String,
+    /// The run that trained it; none of a model that is a file of weights alone.
+    #[serde(default)]
+    pub of: Option<Identity>,
     /// The sampler, as tables name it.
     pub sampler: String,
     /// Network evaluations for each image.
@@ -45,6 +49,7 @@ mod tests {
     fn a_card_is_read_back_and_other_bytes_are_none() {
         let card = SamplesCard {
             model: "cd/seed-0".into(),
+            of: Some(Identity::new("student", "cd/seed-0", "(plan)")),
             sampler: "one-step".into(),
             evaluations: 1,
             seed: u64::MAX,

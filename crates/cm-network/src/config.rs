@@ -359,6 +359,15 @@ impl NetworkConfig {
             Self::Mlp(config) => Self::Mlp(MlpConfig { dropout: 0.0, ..config.clone() }),
         }
     }
+
+    /// The same network, with [recomputation](UNetConfig::recompute) in training or without it; perceptrons have none.
+    pub fn recomputed(self, recompute: bool) -> Self {
+        match self {
+            Self::UNet(config) => Self::UNet(UNetConfig { recompute, ..config }),
+            Self::Adm(config) => Self::Adm(AdmConfig { recompute, ..config }),
+            Self::Mlp(config) => Self::Mlp(config),
+        }
+    }
 }
 
 impl EmbeddingConfig {

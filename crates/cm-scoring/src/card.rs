@@ -4,7 +4,7 @@
 //! versions.
 
 use cm_evaluator::{FeatureScaling, InceptionResize, MetricConfig, SetMetric, SetScore};
-use cm_host::{Provenance, SamplesCard};
+use cm_host::{Provenance, SamplesCard, self_sealed};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
@@ -82,6 +82,8 @@ pub struct Card {
     pub commit: String,
     /// The instruction set it ran with.
     pub instruction_set: String,
+    /// The BLAKE3 hash of all of this, with nothing in this place.
+    seal: String,
 }
 
 /// What is said where there is no value.
@@ -118,7 +120,20 @@ impl Card {
             commit: if dirty == Some(true) { format!("{commit}, changed") } else { commit },
             instruction_set,
             features,
+            seal: String::new(),
         }
+    }
+
+    /// The card whose [`json`](Self::json) this is.
+    ///
+    /// # Errors
+    /// In words, if it is no card, or was changed since.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, String> {
+        let card: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if card.json().as_bytes() != bytes {
+            return Err("it was changed since it was written; evaluate again, or remove it".to_owned());
+        }
+        Ok(card)
     }
 
     /// For people.
@@ -145,7 +160,7 @@ impl Card {
 
     /// For programs.
     pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a card is text and numbers") + "\n"
+        self_sealed(self, |card| &mut card.seal)
     }
 
     /// For spreadsheets: a line for each metric, with all that the card says on every line.

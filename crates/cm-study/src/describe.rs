@@ -2,6 +2,7 @@
 
 use crate::cost::{ArmCost, TrainingCost};
 use crate::key::TeacherKey;
+use crate::memory::{MemoryNeed, bytes};
 use crate::notation::to_ron;
 use crate::plan::Plan;
 use crate::price;
@@ -43,10 +44,31 @@ impl Plan {
         if let Some(told) = price::on_accelerators(total) {
             text += &format!("// that is {told}\n");
         }
+        if let Some(told) = self.memory() {
+            text += &format!("// {told}\n");
+        }
         text += "//\n";
         self.schedule().lines().for_each(|line| text += &format!("// {line}\n"));
         self.warnings().iter().for_each(|warning| text += &format!("// warning: {warning}\n"));
         text + &to_ron(self)
+    }
+
+    /// What the arm that takes the most memory takes, and what it would if blocks were computed a second time.
+    fn memory(&self) -> Option<String> {
+        let needs = self
+            .arms
+            .iter()
+            .filter_map(|arm| Some((MemoryNeed::of(&arm.experiment)?, arm)))
+            .collect::<Vec<_>>();
+        let (need, arm) = needs.into_iter().max_by_key(|(need, _)| need.total())?;
+        let mut recomputed = arm.experiment.clone();
+        recomputed.network = recomputed.network.recomputed(true);
+        let less = MemoryNeed::of(&recomputed)?;
+        let instead = match less.total() < need.total() {
+            true => format!("; with `recompute` {}", bytes(less.total())),
+            false => String::new(),
+        };
+        Some(format!("memory: arm {} takes {need}{instead}", arm.name))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::request::ModelRequest;
 use cm_diffusion::{Labels, Sampler};
 use cm_evaluator::MetricConfig;
 use cm_host::npz::{Element, NpzWriter};
-use cm_host::{FileError, NewFile, Progress, Provenance, ResultFolder, SamplesCard, StopFlag};
+use cm_host::{FileError, Identity, NewFile, Progress, Provenance, ResultFolder, SamplesCard, StopFlag};
 use cm_image::random::derive_seed;
 use cm_image::{ImageBatch, ImageShape, Quantisation, from_u8, picture};
 use cm_study::Problems;
@@ -89,6 +89,8 @@ pub(crate) struct Drawing<'a> {
     pub(crate) name: String,
     /// The model's name and that of the average of its weights.
     pub(crate) model: String,
+    /// The run that trained it.
+    pub(crate) of: Option<Identity>,
     pub(crate) labels: Labels,
     /// None: points, which are written as they are.
     pub(crate) quantisation: Option<Quantisation>,
@@ -100,6 +102,7 @@ impl Drawing<'_> {
         let Provenance { version, instruction_set, .. } = Provenance::of_this_process(self.seed);
         SamplesCard {
             model: self.model.clone(),
+            of: self.of.clone(),
             sampler: self.name.clone(),
             evaluations: self.sampler.evaluations(),
             seed: self.seed,

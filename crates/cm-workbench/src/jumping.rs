@@ -58,6 +58,7 @@ pub(crate) fn sample_jumps(
         sampler: sampler.as_ref(),
         name: config.name(),
         model: format!("{}, weights {}", trained.run().name(), names[average]),
+        of: Some(trained.identity()),
         labels,
         quantisation: request.quantisation.or(quantisation),
         seed: request.seed.unwrap_or(seed),

@@ -37,23 +37,24 @@ pub fn sample(
     let times = times(&request.evaluations, &chosen, &mut problems);
     check_counts(request, &mut problems);
     problems.check()?;
-    let model = chosen.model.function(chosen.average);
+    let function = chosen.model.function(chosen.average);
     let (shape, range, labels) = (chosen.model.shape(), chosen.model.range(), chosen.labels);
     let as_levels: Vec<f32> = times.iter().map(|level| level.get()).collect();
     let name = match as_levels.is_empty() {
         true => StudentSamplerConfig::OneStep,
         false => StudentSamplerConfig::Multistep(MultistepConfig { times: as_levels, clip: request.clip }),
     };
-    let sampler = Multistep::new(&model, shape, range, times, request.clip, labels)
+    let sampler = Multistep::new(&function, shape, range, times, request.clip, labels)
         .map_err(|error| WorkbenchError::failed("the sampler", error))?;
-    let ((quantisation, seed), of) = match &chosen.model {
-        Model::Run(trained) => (trained.delivery(), trained.run().name()),
-        Model::File(_) => ((Some(Quantisation::default()), 0), path.display().to_string()),
+    let ((quantisation, seed), model, of) = match &chosen.model {
+        Model::Run(trained) => (trained.delivery(), trained.run().name(), Some(trained.identity())),
+        Model::File(_) => ((Some(Quantisation::default()), 0), path.display().to_string(), None),
     };
     let drawing = Drawing {
         sampler: &sampler,
         name: name.name(),
-        model: format!("{of}, weights {}", chosen.model.averages()[chosen.average]),
+        model: format!("{model}, weights {}", chosen.model.averages()[chosen.average]),
+        of,
         labels,
         quantisation: request.quantisation.or(quantisation),
         seed: request.seed.unwrap_or(seed),

@@ -4,16 +4,13 @@ use super::SourceConfig;
 use super::pixels::Pixels;
 use super::resize::fit;
 use cm_image::ImageShape;
+use cm_jpeg::JpegError;
 use png::{ColorType, Transformations};
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::iter;
 use std::path::Path;
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// Bytes of one file.
 pub(super) const MAX_FILE: u64 = 1 << 25;
@@ -138,23 +135,13 @@ fn over(pixel: &[u8], background: u8) -> impl Iterator<Item = u8> {
 }
 
 fn jpeg(file: &[u8]) -> Result<Pixels, String> {
-    let no_jpeg = |error: zune_jpeg::errors::DecodeErrors| format!("no JPEG that can be read: {error}");
-    let options =
-        DecoderOptions::default().set_max_height(MAX_SIDE).set_max_width(MAX_SIDE).set_strict_mode(true);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
-    decoder.decode_headers().map_err(no_jpeg)?;
-    let (width, height) = decoder.dimensions().ok_or("a JPEG without a size")?;
-    check(height, width)?;
-    let grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
-    let (colours, channels) = if grey { (ColorSpace::Luma, 1) } else { (ColorSpace::RGB, 3) };
-    decoder.set_options(options.jpeg_set_out_colorspace(colours));
-    let values = decoder.decode().map_err(no_jpeg)?;
-    let shape = ImageShape::new(height, width, channels);
-    if values.len() == shape.len() {
-        Ok(Pixels { shape, values })
-    } else {
-        Err("a JPEG of odd colours".into())
-    }
+    let picture = cm_jpeg::decode(file, MAX_PIXELS).map_err(|error| match error {
+        JpegError::Damaged(_) | JpegError::Cut(_) => format!("no JPEG that can be read: {error}"),
+        JpegError::Unsupported(_) | JpegError::TooLarge { .. } => error.to_string(),
+    })?;
+    check(picture.height, picture.width)?;
+    let shape = ImageShape::new(picture.height, picture.width, picture.channels);
+    Ok(Pixels { shape, values: picture.values })
 }
 
 /// Grey to colour by repetition, colour to grey by the weights of BT.601 in 16 bits, as Pillow has them.

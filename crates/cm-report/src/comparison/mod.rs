@@ -10,7 +10,7 @@ use crate::findings::Findings;
 use cm_evaluator::SetMetric;
 use cm_experiment::cautions;
 use cm_experiment::table::{Table, TableLine, align, mean_and_spread};
-use cm_experiment::{ReportRow, paired};
+use cm_experiment::{ReportRow, identity_of, paired};
 use cm_host::{FileError, durable};
 use cm_scoring::Card;
 use cm_study::{ArmCost, PlannedRun, PublishedValue, StudyConfig, TrainingCost, load_to_plan};
@@ -200,6 +200,8 @@ impl Part {
             for sampler in &run.experiment.evaluation.student {
                 let path = of_run.join("evaluations").join(sampler.name()).join("evaluation.json");
                 let Some(card) = read_card(&path)? else { continue };
+                check_drawn(&card, &run, &sampler.name())
+                    .map_err(|reason| FileError::damaged(&path, reason))?;
                 if !card.features.published {
                     let what = "it was not made by the published Inception network, and is left out";
                     self.remarks.push(format!("{}: {what}", path.display()));
@@ -284,8 +286,23 @@ fn published_lines(published: &[(String, String, PublishedValue)]) -> Vec<(Strin
 
 /// The card of an evaluation; `None` if there is none.
 fn read_card(path: &Path) -> Result<Option<Card>, FileError> {
-    let card = durable::read(path)?.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+    let card = durable::read(path)?.map(|bytes| Card::from_json(&bytes)).transpose();
     card.map_err(|error| FileError::damaged(path, error))
+}
+
+/// That the samples are those of a run and a sampler, as far as they say whose they are.
+fn check_drawn(card: &Card, run: &PlannedRun, sampler: &str) -> Result<(), String> {
+    let Some(drawn) = &card.samples.drawn else { return Ok(()) };
+    if let Some(of) = &drawn.of {
+        identity_of(run).compare(Some(&of.to_text()))?;
+    }
+    if drawn.sampler != sampler {
+        return Err(format!(
+            "its samples were drawn by {}, and those of {sampler} belong here",
+            drawn.sampler
+        ));
+    }
+    Ok(())
 }
 
 /// The mean of some seeds, and of several its standard error.
