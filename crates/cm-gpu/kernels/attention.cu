@@ -1,10 +1,10 @@
 // Self-attention, softmax(Q K^T / sqrt(dim)) V, and its gradient, without the matrix of scores: of it there are never
 // more than 16 rows and a few columns in a warp's registers. Heads of up to 256 channels.
 //
-// A warp has 16 rows of its own (queries, or keys, or values) and walks along the others in tiles of THEIRS rows: scores
-// of its rows with theirs are one product, what follows from the scores times their values another. Files compiled for
-// tf32 and bf16 multiply by tensor cores, in f32 by fused multiplication and addition. Of the two factors of a tile one is
-// multiplied with while the other is on its way to shared memory. The order of every sum depends on sizes alone.
+// A warp has 16 rows of its own (queries, keys or values) and walks along the others in tiles of THEIRS rows: scores are
+// one product, what follows from them times rows of theirs another; while one factor of a tile is multiplied with, the
+// other is on its way to shared memory. Files compiled for tf32 and bf16 multiply by tensor cores, in f32 by fused
+// multiplication and addition. The order of every sum depends on sizes alone.
 //
 // qkv: [batch, tokens, 3, heads, dim]; out: [batch, tokens, heads, dim].
 #if defined(STORAGE_BF16) || defined(PRODUCT_TF32)
@@ -26,16 +26,14 @@
 
 struct Shape {
   int batch, tokens, heads, dim;
-  // Values of a row that are multiplied: zeros beyond `dim`.
-  DEV_METHOD int width() const { return (dim + 15) / 16 * 16; }
-  // Where the values of a token begin: part 0 to 2 of qkv, or the output.
+  DEV_METHOD int width() const { return (dim + 15) / 16 * 16; }  // values of a row that are multiplied
+  // Where the values of a token begin: part 0 to 2 of qkv, or the output; and of what is there once for each row of scores.
   DEV_METHOD int64_t in_qkv(int image, int token, int head, int part) const {
     return ((((int64_t)image * tokens + token) * 3 + part) * heads + head) * dim;
   }
   DEV_METHOD int64_t in_out(int image, int token, int head) const {
     return (((int64_t)image * tokens + token) * heads + head) * dim;
   }
-  // Of what there is one value for each row of scores.
   DEV_METHOD int64_t in_rows(int image, int head) const { return ((int64_t)image * heads + head) * tokens; }
 };
 
@@ -62,7 +60,6 @@ template <int WIDTH, class At> DEV void bring_rows(const Shape& s, real* to, con
 struct Scores {
   float at[THEIRS / 8][4];
 };
-// The same of the outputs.
 template <int WIDTH> struct Outputs {
   float at[WIDTH / 8][4];
 };
@@ -356,8 +353,7 @@ DEV void backward(const real* qkv, const real* out, const real* grad_out, const 
     }
   }
   const float factor[2] = {1.0f, 1.0f};
-  auto at = [&](int t) { return s.in_qkv(b.image, t, b.head, BY); };
-  if (multiplies) store_rows<WIDTH>(s, grad_qkv, sums, b.first, factor, at);
+  if (multiplies) store_rows<WIDTH>(s, grad_qkv, sums, b.first, factor, [&](int t) { return s.in_qkv(b.image, t, b.head, BY); });
 }
 
 KERNEL(128, attention_by_queries_64)(const real* __restrict__ qkv, const real* __restrict__ out, const real* __restrict__ grad_out,

@@ -1,5 +1,5 @@
-// Convolutions of any window, stride and padding, NHWC with weights [rows][columns][in][out], and with them matrix products, which
-// are convolutions 1x1 of images of one pixel: forward, by the input, by the weight.
+// Convolutions of any window, stride and padding, NHWC with weights [rows][columns][in][out], and with them matrix
+// products, which are convolutions 1x1 of images of one pixel: forward, by the input, by the weight.
 //
 // Each is a product of two matrices that are never formed: a block has 128 x 128 of its outputs and walks along the
 // summed index in steps of DEPTH, with the next tiles on their way to shared memory by asynchronous copies. Files

@@ -155,10 +155,22 @@ fn lpips_of_grey_images_is_that_of_their_coloured_twins() {
 }
 
 #[test]
-fn a_resized_image_has_the_size_asked_for() {
+fn a_resized_image_has_the_size_asked_for_and_is_the_same_on_a_gpu() {
     let x = pattern(1, 32, 20, 0);
+    let grey = fixed::first_channels(&x, 1);
     for how in [Interpolation::BilinearCentres, Interpolation::BilinearCorners, Interpolation::BicubicSmooth]
     {
         assert_eq!(fixed::resize(&x, how, (299, 299)).shape(), [1, 299, 299, 3]);
+        // As a judge prepares grey images.
+        let prepared = |grey: &Images| {
+            let scaled = fixed::affine(fixed::resize(grey, how, (51, 47)), 0.5, 0.75, 0.25);
+            fixed::concat(&[scaled.clone(), scaled.clone(), scaled])
+        };
+        let host = prepared(&grey);
+        assert_eq!(host.shape(), [1, 51, 47, 3]);
+        let Some(gpu) = gpu() else { return };
+        let theirs = prepared(&fixed::placed_on(&Device::new(gpu, Precision::F32), &grey));
+        let difference = relative(theirs.values(), host.values());
+        assert!(difference < 1e-6, "{how:?}: {difference}");
     }
 }
