@@ -2,7 +2,7 @@
 
 use super::*;
 use cm_gpu::conv2d::Precision;
-use cm_gpu::standin::gpu;
+use cm_gpu::standin::{REAL_GPU, gpu, standin};
 use cm_tensor::device::Device;
 use cm_tensor::fixed::{self, Interpolation};
 use cm_tensor::gradient_check::normal_values;
@@ -63,7 +63,11 @@ fn inception_s_features_are_pytorch_s() {
     let Some(gpu) = gpu() else { return };
     let device = Device::new(gpu, Precision::Bf16);
     // What is published is in single precision, and so is this whatever the precision of training.
+    let launches = || standin().filter(|_| std::env::var_os(REAL_GPU).is_none()).map(|s| s.tally().launches);
+    launches();
     inception_is_near(&network, &fixed::placed_on(&device, &images), &fixture);
+    // 94 convolutions, and what stands between them.
+    assert!(launches().is_none_or(|launches| launches > 94), "the GPU has done it");
 }
 
 /// Whether the network says what PyTorch's did in double precision: what is left is our rounding.
