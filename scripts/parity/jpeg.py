@@ -71,7 +71,9 @@ def pixels(file):
 
 def compare(folder, program):
     total = differing = values = 0
-    for path in sorted(Path(folder).rglob("*.jp*g")):
+    for path in sorted(Path(folder).rglob("*")):
+        if path.suffix.lower() not in (".jpg", ".jpeg"):
+            continue
         expected = np.asarray(pixels(path)).reshape(-1)
         found = np.frombuffer(subprocess.run([program, path], capture_output=True, check=True).stdout, np.uint8)
         total, values = total + 1, values + expected.size
