@@ -1,222 +1,399 @@
 // Self-attention, softmax(Q K^T / sqrt(dim)) V, and its gradient, without the matrix of scores: of it there are never
-// more than 32 rows and a few columns in a block. Heads of up to 256 channels.
+// more than 16 rows and a few columns in a warp's registers. Heads of up to 256 channels.
 //
-// qkv: [batch, tokens, 3, heads, dim]; out: [batch, tokens, heads, dim]. Sums are in single precision.
+// A warp has 16 rows of its own (queries, keys or values) and walks along the others in tiles of THEIRS rows: scores are
+// one product, what follows from them times rows of theirs another; while one factor of a tile is multiplied with, the
+// other is on its way to shared memory. Files compiled for tf32 and bf16 multiply by tensor cores, in f32 by fused
+// multiplication and addition. The order of every sum depends on sizes alone.
+//
+// qkv: [batch, tokens, 3, heads, dim]; out: [batch, tokens, heads, dim].
+#if defined(STORAGE_BF16) || defined(PRODUCT_TF32)
+#define BLOCKS 2
+#endif
 #include "device.h"
 
-// Rows that a block has of its own, eight threads each: queries, or keys and values.
-#define MINE 32
-// Neighbouring values of a row that its eight threads take at once, and how often they do.
-#define SPAN 32
-#define SPANS 8
+#ifdef STORAGE_BF16
+#define THEIRS 32
+#define INNER 16
+#else
+#define THEIRS 16
+#define INNER 8
+#endif
+// Values of a row in shared memory beyond its width, against bank conflicts.
+#define APART (16 / (int)sizeof(real))
+// Rows that a block has of its own: as many as there is room for on every card. Warps beyond them help to copy.
+#define ROWS(width) ((width) * (int)sizeof(real) > 512 ? 32 : 64)
 
 struct Shape {
   int batch, tokens, heads, dim;
-  // Values of a row in shared memory: whole spans, and four more against bank conflicts.
-  DEV_METHOD int width() const { return (dim + SPAN - 1) / SPAN * SPAN; }
-  DEV_METHOD int row() const { return width() + 4; }
-  // Where the values of a token begin: part 0 to 2 of qkv, or the output.
+  DEV_METHOD int width() const { return (dim + 15) / 16 * 16; }  // values of a row that are multiplied
+  // Where the values of a token begin: part 0 to 2 of qkv, or the output; and of what is there once for each row of scores.
   DEV_METHOD int64_t in_qkv(int image, int token, int head, int part) const {
     return ((((int64_t)image * tokens + token) * 3 + part) * heads + head) * dim;
   }
   DEV_METHOD int64_t in_out(int image, int token, int head) const {
     return (((int64_t)image * tokens + token) * heads + head) * dim;
   }
+  DEV_METHOD int64_t in_rows(int image, int head) const { return ((int64_t)image * heads + head) * tokens; }
 };
 
 // Which head of which image a block has, and its first row.
 struct Block {
   int image, head, first;
 };
-DEV Block block_of(const Shape& s) {
-  int tiles = (s.tokens + MINE - 1) / MINE, head = blockIdx.x / tiles;
-  return {head / s.heads, head % s.heads, (int)blockIdx.x % tiles * MINE};
+template <int WIDTH> DEV Block block_of(const Shape& s) {
+  int tiles = (s.tokens + ROWS(WIDTH) - 1) / ROWS(WIDTH), head = blockIdx.x / tiles;
+  return {head / s.heads, head % s.heads, (int)blockIdx.x % tiles * ROWS(WIDTH)};
 }
 
-// Brings `count` rows from token `first` on, zeros beyond the last token and the last channel.
-template <class At> DEV void bring_rows(const Shape& s, float* to, const real* from, int first, int count, At at) {
-  int width = s.width();
-  for (int i = threadIdx.x; i < count * width; i += blockDim.x) {
-    int r = i / width, d = i % width;
-    to[r * s.row() + d] = first + r < s.tokens && d < s.dim ? load(from + at(first + r) + d) : 0.0f;
-  }
+// Has `count` rows from token `first` on brought, zeros beyond the last token and the last channel.
+template <int WIDTH, class At> DEV void bring_rows(const Shape& s, real* to, const real* from, int first, int count, At at) {
+  const int pieces = WIDTH / APART;
+  bool whole = s.dim % APART == 0;
+  int d = threadIdx.x % pieces * APART;
+  for (int r = threadIdx.x / pieces; r < count && d < s.width(); r += 128 / pieces)
+    copy_piece(to + r * (WIDTH + APART) + d, from + at(first + r) + d, first + r < s.tokens ? s.dim - d : 0, whole, from);
 }
 
-DEV float dot(const float* a, const float* b, int width) {
-  float sum = 0.0f;
-  for (int d = 0; d < width; d += 4) {
-    Four x = load4(a + d), y = load4(b + d);
-    for (int i = 0; i < 4; i++) sum = fused(x.at[i], y.at[i], sum);
-  }
-  return sum;
-}
-
-// A row's values that one of its eight threads has.
-struct Part {
-  Four at[SPANS];
+// A warp's 16 rows against a tile's: the lane has rows lane / 4 and that + 8, and of each eight columns two, from
+// lane % 4 * 2 on, [row][column] one behind the other.
+struct Scores {
+  float at[THEIRS / 8][4];
+};
+template <int WIDTH> struct Outputs {
+  float at[WIDTH / 8][4];
 };
 
-DEV void add_scaled(Part& to, float factor, const float* row, int width) {
+#ifdef STORAGE_BF16
+DEV void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { multiply_bf16(d, a, b0, b1); }
+DEV void round_factors(uint32_t (&)[4]) {}
+#elif defined(PRODUCT_TF32)
+DEV void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) { multiply_tf32(d, a, b0, b1); }
+DEV void round_factors(uint32_t (&r)[4]) {
+  for (int i = 0; i < 4; i++) r[i] = rounded_tf32(bits_as_float(r[i]));
+}
+#endif
+
+#if defined(STORAGE_BF16) || defined(PRODUCT_TF32)
+// The products of the warp's rows with the tile's.
+template <int WIDTH> DEV Scores multiply_rows(const real* mine, const real* theirs, int width) {
+  const int row = WIDTH + APART;
+  int lane = threadIdx.x % 32;
+  Scores sums = {};
+#pragma unroll 2
+  for (int k = 0; k < width; k += INNER) {
+    uint32_t a[4], b[4];
+    load_matrices(a, mine + lane % 16 * row + k + lane / 16 * (INNER / 2));
+    round_factors(a);
 #pragma unroll
-  for (int j = 0; j < SPANS; j++) {
-    if (j * SPAN < width) {
-      Four v = load4(row + j * SPAN + threadIdx.x % 8 * 4);
-      for (int i = 0; i < 4; i++) to.at[j].at[i] = fused(factor, v.at[i], to.at[j].at[i]);
+    for (int j = 0; j < THEIRS; j += 16) {
+      load_matrices(b, theirs + (j + lane / 16 * 8 + lane % 8) * row + k + lane / 8 % 2 * (INNER / 2));
+      round_factors(b);
+      multiply(sums.at[j / 8], a, b[0], b[1]);
+      multiply(sums.at[j / 8 + 1], a, b[2], b[3]);
     }
   }
+  return sums;
 }
 
-DEV void scale_part(Part& part, float factor) {
+// sums += weights times the tile's rows. What a lane has of the weights is what it has to give of them as a factor; in
+// tf32 if the columns of each eight are summed over in the order 0 2 4 6 1 3 5 7.
+template <int WIDTH> DEV void add_weighted(Outputs<WIDTH>& sums, const Scores& weights, const real* theirs, int width) {
+  const int row = WIDTH + APART;
+  int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int j = 0; j < SPANS; j++)
-    for (int i = 0; i < 4; i++) part.at[j].at[i] *= factor;
-}
-
-DEV void store_part(real* to, const Part& part, int dim) {
-#pragma unroll
-  for (int j = 0; j < SPANS; j++)
+  for (int k = 0; k < THEIRS; k += INNER) {
+#ifdef STORAGE_BF16
+    uint32_t a[4], b[4];
     for (int i = 0; i < 4; i++) {
-      int d = j * SPAN + threadIdx.x % 8 * 4 + i;
-      if (d < dim) store(to + d, part.at[j].at[i]);
+      const float* pair = weights.at[k / 8 + i / 2] + i % 2 * 2;
+      a[i] = to_bf16(pair[0]) | (uint32_t)to_bf16(pair[1]) << 16;
+    }
+#pragma unroll
+    for (int n = 0; n < WIDTH; n += 16) {
+      if (n < width) {
+        load_matrices_transposed(b, theirs + (k + lane % 16) * row + n + lane / 16 * 8);
+        multiply(sums.at[n / 8], a, b[0], b[1]);
+        multiply(sums.at[n / 8 + 1], a, b[2], b[3]);
+      }
+    }
+#else
+    const float* w = weights.at[k / 8];
+    uint32_t a[4] = {float_as_bits(w[0]), float_as_bits(w[2]), float_as_bits(w[1]), float_as_bits(w[3])};
+    round_factors(a);
+#pragma unroll
+    for (int n = 0; n < WIDTH; n += 8) {
+      if (n < width) {
+        const float* b = theirs + (k + lane % 4 * 2) * row + n + lane / 4;
+        multiply(sums.at[n / 8], a, rounded_tf32(b[0]), rounded_tf32(b[row]));
+      }
+    }
+#endif
+  }
+}
+#else
+template <int WIDTH> DEV Scores multiply_rows(const real* mine, const real* theirs, int width) {
+  const int row = WIDTH + APART;
+  const float *a = mine + threadIdx.x % 32 / 4 * row, *b = theirs + threadIdx.x % 4 * 2 * row;
+  Scores sums = {};
+#pragma unroll 2
+  for (int k = 0; k < width; k += 4) {
+    Four x[2] = {load4(a + k), load4(a + 8 * row + k)};
+#pragma unroll
+    for (int j = 0; j < THEIRS / 8; j++)
+#pragma unroll
+      for (int c = 0; c < 2; c++) {
+        Four y = load4(b + (8 * j + c) * row + k);
+        for (int r = 0; r < 2; r++)
+          for (int i = 0; i < 4; i++) sums.at[j][2 * r + c] = fused(x[r].at[i], y.at[i], sums.at[j][2 * r + c]);
+      }
+  }
+  return sums;
+}
+
+// The four lanes of a row give each other their weights.
+template <int WIDTH> DEV void add_weighted(Outputs<WIDTH>& sums, const Scores& weights, const real* theirs, int width) {
+  const int row = WIDTH + APART;
+  int lane = threadIdx.x % 4;
+#pragma unroll
+  for (int j = 0; j < THEIRS / 8; j++)
+#pragma unroll 1
+    for (int mask = 0; mask < 4; mask++) {
+      float w[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) w[i] = lane_xor(weights.at[j][i], mask);
+      const float* from = theirs + (8 * j + (lane ^ mask) * 2) * row + lane * 2;
+#pragma unroll
+      for (int n = 0; n < WIDTH; n += 8) {
+        if (n < width)
+          for (int c = 0; c < 2; c++)
+            for (int i = 0; i < 4; i++) {
+              float& sum = sums.at[n / 8][i];
+              sum = fused(w[i / 2 * 2 + c], from[c * row + n + i % 2], sum);
+            }
+      }
     }
 }
+#endif
 
-// The largest and the sum over the eight threads of a row.
+// The rows of a lane: r = 0 or 1.
+DEV int row_of(int r) { return threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + 8 * r; }
+// The column of the i-th of a lane's values in the j-th group of eight.
+DEV int column_of(int j, int i) { return 8 * j + threadIdx.x % 4 * 2 + i % 2; }
+
+// The largest and the sum over the four lanes of a row.
 DEV float row_most(float v) {
-  for (int mask = 4; mask; mask /= 2) {
+  for (int mask = 2; mask; mask /= 2) {
     float other = lane_xor(v, mask);
-    v = other > v || other != other ? other : v;
+    v = other > v ? other : v;
   }
   return v;
 }
 DEV float row_sum(float v) {
-  for (int mask = 4; mask; mask /= 2) v += lane_xor(v, mask);
+  for (int mask = 2; mask; mask /= 2) v += lane_xor(v, mask);
   return v;
 }
 
-// Keys of a tile of the forward pass: two for each of a row's eight threads.
-#define KEYS 16
+template <int WIDTH, class At>
+DEV void store_rows(const Shape& s, real* to, const Outputs<WIDTH>& sums, int first, const float (&factor)[2], At at) {
+#pragma unroll
+  for (int n = 0; n < WIDTH / 8; n++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      int token = first + row_of(i / 2), d = column_of(n, i);
+      if (token < s.tokens && d < s.dim) store(to + at(token) + d, factor[i / 2] * sums.at[n][i]);
+    }
+}
 
 // lse: the logarithm of each row's sum of exponentials of scaled scores, [batch, heads, tokens].
-KERNEL(256, attention)(const real* __restrict__ qkv, real* __restrict__ out, float* __restrict__ lse, int batch, int tokens,
-                       int heads, int dim, float scale) {
-  DYNAMIC_SHARED(shared);
-  Shape s = {batch, tokens, heads, dim};
-  Block b = block_of(s);
-  int row = threadIdx.x / 8, lane = threadIdx.x % 8, width = s.width();
-  float *queries = (float*)shared, *keys = queries + MINE * s.row(), *values = keys + KEYS * s.row();
-  float* weights = values + KEYS * s.row() + row * (KEYS + 1);
-  bring_rows(s, queries, qkv, b.first, MINE, [&](int t) { return s.in_qkv(b.image, t, b.head, 0); });
-  Part sum = {};
-  float most = bits_as_float(0xff800000u), total = 0.0f;
-  for (int first = 0; first < tokens; first += KEYS) {
-    block_barrier();
-    bring_rows(s, keys, qkv, first, KEYS, [&](int t) { return s.in_qkv(b.image, t, b.head, 1); });
-    bring_rows(s, values, qkv, first, KEYS, [&](int t) { return s.in_qkv(b.image, t, b.head, 2); });
-    block_barrier();
-    float score[KEYS / 8], tile_most = most;
-#pragma unroll
-    for (int j = 0; j < KEYS / 8; j++) {
-      bool there = first + lane + 8 * j < tokens;
-      score[j] = there ? scale * dot(queries + row * s.row(), keys + (lane + 8 * j) * s.row(), width) : bits_as_float(0xff800000u);
-      tile_most = score[j] > tile_most || score[j] != score[j] ? score[j] : tile_most;
-    }
-    tile_most = row_most(tile_most);
-    float shrunk = expf(most - tile_most), tile_total = 0.0f;
-#pragma unroll
-    for (int j = 0; j < KEYS / 8; j++) {
-      float weight = expf(score[j] - tile_most);
-      weights[lane + 8 * j] = weight;
-      tile_total += weight;
-    }
-    most = tile_most;
-    total = total * shrunk + row_sum(tile_total);
-    scale_part(sum, shrunk);
-    warp_barrier();
-    for (int key = 0; key < KEYS; key++) add_scaled(sum, weights[key], values + key * s.row(), width);
-  }
-  int token = b.first + row;
-  if (token < tokens) {
-    scale_part(sum, 1.0f / total);
-    store_part(out + s.in_out(b.image, token, b.head), sum, dim);
-    if (lane == 0) lse[((int64_t)b.image * heads + b.head) * tokens + token] = most + logf(total);
-  }
-}
-
-// delta: for each row the product of the output with its gradient, [batch, heads, tokens]. A warp has a row.
-KERNEL(256, attention_delta)(const real* __restrict__ out, const real* __restrict__ grad_out, float* __restrict__ delta,
-                             int batch, int tokens, int heads, int dim) {
-  Shape s = {batch, tokens, heads, dim};
-  int64_t row = (int64_t)blockIdx.x * 8 + threadIdx.x / 32;
-  if (row >= (int64_t)batch * heads * tokens) return;
-  int token = (int)(row % tokens), head = (int)(row / tokens % heads), image = (int)(row / tokens / heads);
-  int64_t at = s.in_out(image, token, head);
-  float sum = 0.0f;
-  for (int d = threadIdx.x % 32; d < dim; d += 32) sum += load(out + at + d) * load(grad_out + at + d);
-  sum = warp_sum(sum);
-  if (threadIdx.x % 32 == 0) delta[row] = sum;
-}
-
-// Rows of others in a tile of the backward pass: one for each of a row's eight threads.
-#define THEIRS 8
-
-// With rows of queries of its own, a block makes the gradient by them; with keys and values, the gradients by both.
-// score = mine[0] theirs[0], the gradient of its weight = mine[1] theirs[1], where the pairs are (query, gradient of the
-// output) and (key, value), in one order or the other.
-template <bool BY_KEYS>
-DEV void backward(const real* qkv, const real* grad_out, const float* lse, const float* delta, real* grad_qkv, const Shape& s,
-                  float scale, unsigned char* shared) {
-  Block b = block_of(s);
-  int row = threadIdx.x / 8, lane = threadIdx.x % 8, width = s.width();
-  float *mine[2] = {(float*)shared, (float*)shared + MINE * s.row()};
-  float* theirs[2] = {mine[1] + MINE * s.row(), mine[1] + MINE * s.row() + THEIRS * s.row()};
-  float* weights = theirs[1] + THEIRS * s.row() + row * 2 * (THEIRS + 1);
-  auto bring = [&](float** to, bool keys, int first, int count) {
-    auto in_qkv = [&](int part) { return [&s, &b, part](int t) { return s.in_qkv(b.image, t, b.head, part); }; };
-    bring_rows(s, to[0], qkv, first, count, in_qkv(keys ? 1 : 0));
-    if (keys) bring_rows(s, to[1], qkv, first, count, in_qkv(2));
-    else bring_rows(s, to[1], grad_out, first, count, [&](int t) { return s.in_out(b.image, t, b.head); });
+template <int WIDTH>
+DEV void forward(const real* qkv, real* out, float* lse, const Shape& s, float scale, unsigned char* shared) {
+  const int rows = ROWS(WIDTH), row = WIDTH + APART;
+  const float least = bits_as_float(0xff800000u);
+  Block b = block_of<WIDTH>(s);
+  int warp = threadIdx.x / 32, width = s.width();
+  real *queries = (real*)shared, *keys = queries + rows * row, *values = keys + THEIRS * row;
+  auto bring = [&](real* to, int part, int first, int count) {
+    bring_rows<WIDTH>(s, to, qkv, first, count, [&](int t) { return s.in_qkv(b.image, t, b.head, part); });
+    copy_async_commit();
   };
-  bring(mine, BY_KEYS, b.first, MINE);
-  const float* lse_of = lse + ((int64_t)b.image * s.heads + b.head) * s.tokens;
-  const float* delta_of = delta + ((int64_t)b.image * s.heads + b.head) * s.tokens;
-  Part by_first = {}, by_second = {};
+  bring(queries, 0, b.first, rows);
+  bring(keys, 1, 0, THEIRS);
+  Outputs<WIDTH> sums = {};
+  float most[2] = {least, least}, total[2] = {0.0f, 0.0f};
   for (int first = 0; first < s.tokens; first += THEIRS) {
+    copy_async_wait<0>();
     block_barrier();
-    bring(theirs, !BY_KEYS, first, THEIRS);
+    bring(values, 2, first, THEIRS);
+    Scores weights;
+    if (warp * 16 < rows) {
+      weights = multiply_rows<WIDTH>(queries + warp * 16 * row, keys, width);
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        float before = most[r];
+#pragma unroll
+        for (int j = 0; j < THEIRS / 8; j++)
+          for (int i = 2 * r; i < 2 * r + 2; i++) {
+            float score = first + column_of(j, i) < s.tokens ? scale * weights.at[j][i] : least;
+            weights.at[j][i] = score;
+            most[r] = score > most[r] ? score : most[r];
+          }
+        most[r] = row_most(most[r]);
+        float shrunk = expf(before - most[r]);
+        total[r] *= shrunk;
+#pragma unroll
+        for (int j = 0; j < THEIRS / 8; j++)
+          for (int i = 2 * r; i < 2 * r + 2; i++) total[r] += weights.at[j][i] = expf(weights.at[j][i] - most[r]);
+#pragma unroll
+        for (int n = 0; n < WIDTH / 8; n++)
+          for (int i = 2 * r; i < 2 * r + 2; i++) sums.at[n][i] *= shrunk;
+      }
+    }
+    copy_async_wait<0>();
     block_barrier();
-    int own = b.first + row, other = first + lane, query = BY_KEYS ? other : own;
-    float weight = 0.0f, by_score = 0.0f;
-    if (own < s.tokens && other < s.tokens) {
-      float score = scale * dot(mine[0] + row * s.row(), theirs[0] + lane * s.row(), width);
-      weight = expf(score - lse_of[query]);
-      by_score = weight * (dot(mine[1] + row * s.row(), theirs[1] + lane * s.row(), width) - delta_of[query]) * scale;
-    }
-    weights[lane] = by_score;
-    weights[THEIRS + 1 + lane] = weight;
-    warp_barrier();
-    for (int i = 0; i < THEIRS; i++) {
-      add_scaled(by_first, weights[i], theirs[0] + i * s.row(), width);
-      if (BY_KEYS) add_scaled(by_second, weights[THEIRS + 1 + i], theirs[1] + i * s.row(), width);
-    }
+    if (first + THEIRS < s.tokens) bring(keys, 1, first + THEIRS, THEIRS);
+    if (warp * 16 < rows) add_weighted<WIDTH>(sums, weights, values, width);
   }
-  int token = b.first + row;
-  if (token < s.tokens) {
-    store_part(grad_qkv + s.in_qkv(b.image, token, b.head, BY_KEYS ? 1 : 0), by_first, s.dim);
-    if (BY_KEYS) store_part(grad_qkv + s.in_qkv(b.image, token, b.head, 2), by_second, s.dim);
+  if (warp * 16 >= rows) return;
+  float factor[2];
+  for (int r = 0; r < 2; r++) {
+    total[r] = row_sum(total[r]);
+    factor[r] = 1.0f / total[r];
+    int token = b.first + row_of(r);
+    if (threadIdx.x % 4 == 0 && token < s.tokens) lse[s.in_rows(b.image, b.head) + token] = most[r] + logf(total[r]);
   }
+  store_rows<WIDTH>(s, out, sums, b.first, factor, [&](int t) { return s.in_out(b.image, t, b.head); });
 }
 
-KERNEL(256, attention_backward_queries)(const real* __restrict__ qkv, const real* __restrict__ grad_out,
-                                        const float* __restrict__ lse, const float* __restrict__ delta,
-                                        real* __restrict__ grad_qkv, int batch, int tokens, int heads, int dim, float scale) {
+KERNEL(128, attention_64)(const real* __restrict__ qkv, real* __restrict__ out, float* __restrict__ lse, int batch,
+                          int tokens, int heads, int dim, float scale) {
   DYNAMIC_SHARED(shared);
-  backward<false>(qkv, grad_out, lse, delta, grad_qkv, {batch, tokens, heads, dim}, scale, shared);
+  forward<64>(qkv, out, lse, {batch, tokens, heads, dim}, scale, shared);
 }
 
-KERNEL(256, attention_backward_keys)(const real* __restrict__ qkv, const real* __restrict__ grad_out,
-                                     const float* __restrict__ lse, const float* __restrict__ delta,
-                                     real* __restrict__ grad_qkv, int batch, int tokens, int heads, int dim, float scale) {
+KERNEL(128, attention_256)(const real* __restrict__ qkv, real* __restrict__ out, float* __restrict__ lse, int batch,
+                           int tokens, int heads, int dim, float scale) {
   DYNAMIC_SHARED(shared);
-  backward<true>(qkv, grad_out, lse, delta, grad_qkv, {batch, tokens, heads, dim}, scale, shared);
+  forward<256>(qkv, out, lse, {batch, tokens, heads, dim}, scale, shared);
+}
+
+// By what a gradient is, and so which rows are the block's own.
+#define QUERIES 0
+#define KEYS 1
+#define VALUES 2
+
+// With w = exp(score - lse), g the gradient of the output and delta = out g, row by row:
+//   by the values: sum over queries of w g
+//   by the keys: sum over queries of w (g value - delta) scale query; by the queries: the same over keys.
+// `delta` is written by the blocks of queries, which are launched first, [batch, heads, tokens].
+template <int WIDTH, int BY>
+DEV void backward(const real* qkv, const real* out, const real* grad_out, const float* lse, float* delta, real* grad_qkv,
+                  const Shape& s, float scale, unsigned char* shared) {
+  // What is multiplied first, and what second and then summed over, of mine and of theirs: parts of qkv, 3 is g.
+  const int gradient = 3;
+  const int my_first = BY == QUERIES ? gradient : BY == KEYS ? 2 : 1, my_second = BY == QUERIES ? 0 : 1;
+  const int their_first = BY == QUERIES ? 2 : BY == KEYS ? gradient : 0;
+  const int their_second = BY == QUERIES ? 1 : BY == KEYS ? 0 : gradient;
+  const int rows = ROWS(WIDTH), row = WIDTH + APART;
+  Block b = block_of<WIDTH>(s);
+  int warp = threadIdx.x / 32, width = s.width();
+  bool multiplies = warp * 16 < rows;
+  real *mine[2] = {(real*)shared, (real*)shared + rows * row}, *theirs[2];
+  theirs[0] = mine[1] + (BY == VALUES ? 0 : rows * row), theirs[1] = theirs[0] + THEIRS * row;
+  auto bring = [&](real* to, int part, int first, int count) {
+    auto in_qkv = [&](int t) { return s.in_qkv(b.image, t, b.head, part); };
+    auto in_out = [&](int t) { return s.in_out(b.image, t, b.head); };
+    if (part == gradient) bring_rows<WIDTH>(s, to, grad_out, first, count, in_out);
+    else bring_rows<WIDTH>(s, to, qkv, first, count, in_qkv);
+    copy_async_commit();
+  };
+  bring(mine[0], my_first, b.first, rows);
+  if (BY != VALUES) bring(mine[1], my_second, b.first, rows);
+  bring(theirs[0], their_first, 0, THEIRS);
+  const float* lse_of = lse + s.in_rows(b.image, b.head);
+  float* delta_of = delta + s.in_rows(b.image, b.head);
+  float own_delta[2] = {0.0f, 0.0f};
+  if (BY == QUERIES && multiplies) {
+    for (int r = 0; r < 2; r++) {
+      int token = b.first + row_of(r);
+      if (token < s.tokens) {
+        int64_t at = s.in_out(b.image, token, b.head);
+        for (int d = threadIdx.x % 4; d < s.dim; d += 4)
+          own_delta[r] = fused(load(out + at + d), load(grad_out + at + d), own_delta[r]);
+      }
+      own_delta[r] = row_sum(own_delta[r]);
+      if (threadIdx.x % 4 == 0 && token < s.tokens) delta_of[token] = own_delta[r];
+    }
+  }
+  Outputs<WIDTH> sums = {};
+  for (int first = 0; first < s.tokens; first += THEIRS) {
+    copy_async_wait<0>();
+    block_barrier();
+    bring(theirs[1], their_second, first, THEIRS);
+    Scores products, weights;
+    if (multiplies) products = multiply_rows<WIDTH>(mine[0] + warp * 16 * row, theirs[0], width);
+    copy_async_wait<0>();
+    block_barrier();
+    if (first + THEIRS < s.tokens) bring(theirs[0], their_first, first + THEIRS, THEIRS);
+    if (multiplies) {
+      weights = BY == VALUES ? products : multiply_rows<WIDTH>(mine[1] + warp * 16 * row, theirs[1], width);
+#pragma unroll
+      for (int j = 0; j < THEIRS / 8; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          int own = b.first + row_of(i / 2), other = first + column_of(j, i), query = BY == QUERIES ? own : other;
+          float weight = 0.0f;
+          if (own < s.tokens && other < s.tokens) {
+            weight = expf(scale * weights.at[j][i] - lse_of[query]);
+            if (BY != VALUES) weight *= (products.at[j][i] - (BY == QUERIES ? own_delta[i / 2] : delta_of[query])) * scale;
+          }
+          weights.at[j][i] = weight;
+        }
+      add_weighted<WIDTH>(sums, weights, theirs[1], width);
+    }
+  }
+  const float factor[2] = {1.0f, 1.0f};
+  if (multiplies) store_rows<WIDTH>(s, grad_qkv, sums, b.first, factor, [&](int t) { return s.in_qkv(b.image, t, b.head, BY); });
+}
+
+KERNEL(128, attention_by_queries_64)(const real* __restrict__ qkv, const real* __restrict__ out, const real* __restrict__ grad_out,
+    const float* __restrict__ lse, float* __restrict__ delta, real* __restrict__ grad_qkv, int batch, int tokens, int heads,
+    int dim, float scale) {
+  DYNAMIC_SHARED(shared);
+  backward<64, QUERIES>(qkv, out, grad_out, lse, delta, grad_qkv, {batch, tokens, heads, dim}, scale, shared);
+}
+
+KERNEL(128, attention_by_queries_256)(const real* __restrict__ qkv, const real* __restrict__ out, const real* __restrict__ grad_out,
+    const float* __restrict__ lse, float* __restrict__ delta, real* __restrict__ grad_qkv, int batch, int tokens, int heads,
+    int dim, float scale) {
+  DYNAMIC_SHARED(shared);
+  backward<256, QUERIES>(qkv, out, grad_out, lse, delta, grad_qkv, {batch, tokens, heads, dim}, scale, shared);
+}
+
+KERNEL(128, attention_by_keys_64)(const real* __restrict__ qkv, const real* __restrict__ out, const real* __restrict__ grad_out,
+    const float* __restrict__ lse, float* __restrict__ delta, real* __restrict__ grad_qkv, int batch, int tokens, int heads,
+    int dim, float scale) {
+  DYNAMIC_SHARED(shared);
+  backward<64, KEYS>(qkv, out, grad_out, lse, delta, grad_qkv, {batch, tokens, heads, dim}, scale, shared);
+}
+
+KERNEL(128, attention_by_keys_256)(const real* __restrict__ qkv, const real* __restrict__ out, const real* __restrict__ grad_out,
+    const float* __restrict__ lse, float* __restrict__ delta, real* __restrict__ grad_qkv, int batch, int tokens, int heads,
+    int dim, float scale) {
+  DYNAMIC_SHARED(shared);
+  backward<256, KEYS>(qkv, out, grad_out, lse, delta, grad_qkv, {batch, tokens, heads, dim}, scale, shared);
+}
+
+KERNEL(128, attention_by_values_64)(const real* __restrict__ qkv, const real* __restrict__ out, const real* __restrict__ grad_out,
+    const float* __restrict__ lse, float* __restrict__ delta, real* __restrict__ grad_qkv, int batch, int tokens, int heads,
+    int dim, float scale) {
+  DYNAMIC_SHARED(shared);
+  backward<64, VALUES>(qkv, out, grad_out, lse, delta, grad_qkv, {batch, tokens, heads, dim}, scale, shared);
+}
+
+KERNEL(128, attention_by_values_256)(const real* __restrict__ qkv, const real* __restrict__ out, const real* __restrict__ grad_out,
+    const float* __restrict__ lse, float* __restrict__ delta, real* __restrict__ grad_qkv, int batch, int tokens, int heads,
+    int dim, float scale) {
+  DYNAMIC_SHARED(shared);
+  backward<256, VALUES>(qkv, out, grad_out, lse, delta, grad_qkv, {batch, tokens, heads, dim}, scale, shared);
 }

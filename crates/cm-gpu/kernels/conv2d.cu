@@ -1,5 +1,5 @@
-// Convolutions k x k of any stride and padding, NHWC with weights [k][k][in][out], and with them matrix products, which
-// are convolutions 1x1 of images of one pixel: forward, by the input, by the weight.
+// Convolutions of any window, stride and padding, NHWC with weights [rows][columns][in][out], and with them matrix
+// products, which are convolutions 1x1 of images of one pixel: forward, by the input, by the weight.
 //
 // Each is a product of two matrices that are never formed: a block has 128 x 128 of its outputs and walks along the
 // summed index in steps of DEPTH, with the next tiles on their way to shared memory by asynchronous copies. Files
@@ -50,18 +50,6 @@ DEV Place piece_along(int i) { return {(int)threadIdx.x / 4 + 64 * i, (int)threa
 DEV Place piece_across(int i) {
   const int pieces = TILE / PIECE;
   return {(int)threadIdx.x / pieces + 256 / pieces * i, (int)threadIdx.x % pieces * PIECE};
-}
-
-// Brings the first `count` of PIECE values, zeros for the rest. `whole`: count is PIECE or nothing, and all is aligned.
-DEV void copy_piece(real* to, const real* from, int count, bool whole, const real* anywhere) {
-  if (whole) {
-    copy_async16(to, count > 0 ? from : anywhere, count > 0);
-  } else {
-    for (int i = 0; i < PIECE; i++) {
-      if (i < count) to[i] = from[i];
-      else to[i] = 0;
-    }
-  }
 }
 
 #if defined(STORAGE_BF16)
@@ -190,7 +178,8 @@ DEV Pixel pixel_of(int number, int height, int width) {
 KERNEL(256, conv_forward)(const real* __restrict__ x, const real* __restrict__ weight, const float* __restrict__ bias,
                           const real* __restrict__ image_bias, const real* __restrict__ residual, real* __restrict__ out,
                           int pixels, int height, int width, int out_height, int out_width, int inputs, int outputs,
-                          int kernel, int stride, int padding, float scale, int relu) {
+                          int kernel_rows, int kernel_columns, int stride, int pad_rows, int pad_columns, float scale,
+                          int relu) {
   DYNAMIC_SHARED(shared);
   int row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE, chunks = (inputs + DEPTH - 1) / DEPTH;
   bool whole_a = inputs % PIECE == 0, whole_b = outputs % PIECE == 0;
@@ -198,12 +187,13 @@ KERNEL(256, conv_forward)(const real* __restrict__ x, const real* __restrict__ w
   for (int i = 0; i < 2; i++) at[i] = pixel_of(row0 + piece_along(i).row, out_height, out_width);
   Sums sums;
   multiply_tiles<true, false>(
-      sums, shared, kernel * kernel * chunks,
+      sums, shared, kernel_rows * kernel_columns * chunks,
       [&](real* tile, int step) {
         int tap = step / chunks, channel = step % chunks * DEPTH;
         for (int i = 0; i < 2; i++) {
           Place p = piece_along(i);
-          int y = at[i].y * stride + tap / kernel - padding, q = at[i].x * stride + tap % kernel - padding;
+          int y = at[i].y * stride + tap / kernel_columns - pad_rows;
+          int q = at[i].x * stride + tap % kernel_columns - pad_columns;
           bool inside = row0 + p.row < pixels && (unsigned)y < (unsigned)height && (unsigned)q < (unsigned)width;
           const real* from = x + (((int64_t)at[i].image * height + y) * width + q) * inputs + channel + p.column;
           copy_piece(tile + p.row * ALONG + p.column, from, inside ? inputs - channel - p.column : 0, whole_a, x);
@@ -237,7 +227,7 @@ KERNEL(256, conv_forward)(const real* __restrict__ x, const real* __restrict__ w
 // grad_x = scale times the gradient of the convolution by x. `pixels`: those of x.
 KERNEL(256, conv_backward_data)(const real* __restrict__ grad_out, const real* __restrict__ weight, real* __restrict__ grad_x,
                                 int pixels, int height, int width, int out_height, int out_width, int inputs, int outputs,
-                                int kernel, int stride, int padding, float scale) {
+                                int kernel_rows, int kernel_columns, int stride, int pad_rows, int pad_columns, float scale) {
   DYNAMIC_SHARED(shared);
   int row0 = blockIdx.x * TILE, column0 = blockIdx.y * TILE, chunks = (outputs + DEPTH - 1) / DEPTH;
   bool whole = outputs % PIECE == 0;
@@ -245,12 +235,12 @@ KERNEL(256, conv_backward_data)(const real* __restrict__ grad_out, const real* _
   for (int i = 0; i < 2; i++) at[i] = pixel_of(row0 + piece_along(i).row, height, width);
   Sums sums;
   multiply_tiles<true, true>(
-      sums, shared, kernel * kernel * chunks,
+      sums, shared, kernel_rows * kernel_columns * chunks,
       [&](real* tile, int step) {
         int tap = step / chunks, channel = step % chunks * DEPTH;
         for (int i = 0; i < 2; i++) {
           Place p = piece_along(i);
-          int y = at[i].y + padding - tap / kernel, q = at[i].x + padding - tap % kernel;
+          int y = at[i].y + pad_rows - tap / kernel_columns, q = at[i].x + pad_columns - tap % kernel_columns;
           bool inside = row0 + p.row < pixels && y >= 0 && q >= 0 && y % stride == 0 && q % stride == 0 &&
                         y / stride < out_height && q / stride < out_width;
           const real* from =
@@ -275,11 +265,12 @@ KERNEL(256, conv_backward_data)(const real* __restrict__ grad_out, const real* _
   }
 }
 
-// Parts of scale times the gradient by the weight: part z sums over `per_part` output pixels, [parts][k][k][in][out].
+// Parts of scale times the gradient by the weight: part z sums over `per_part` output pixels, [parts][rows][columns][in][out].
 // blockIdx.x counts blocks of input channels within taps.
 KERNEL(256, conv_backward_weight)(const real* __restrict__ x, const real* __restrict__ grad_out, float* __restrict__ parts,
                                   int pixels, int per_part, int height, int width, int out_height, int out_width, int inputs,
-                                  int outputs, int kernel, int stride, int padding, float scale) {
+                                  int outputs, int kernel_rows, int kernel_columns, int stride, int pad_rows, int pad_columns,
+                                  float scale) {
   DYNAMIC_SHARED(shared);
   int tiles = (inputs + TILE - 1) / TILE, tap = blockIdx.x / tiles;
   int row0 = blockIdx.x % tiles * TILE, column0 = blockIdx.y * TILE, first = blockIdx.z * per_part;
@@ -293,7 +284,7 @@ KERNEL(256, conv_backward_weight)(const real* __restrict__ x, const real* __rest
           Place p = piece_across(i);
           int number = first + step * DEPTH + p.row;
           Pixel at = pixel_of(number, out_height, out_width);
-          int y = at.y * stride + tap / kernel - padding, q = at.x * stride + tap % kernel - padding;
+          int y = at.y * stride + tap / kernel_columns - pad_rows, q = at.x * stride + tap % kernel_columns - pad_columns;
           bool inside = number < end && (unsigned)y < (unsigned)height && (unsigned)q < (unsigned)width;
           const real* from = x + (((int64_t)at.image * height + y) * width + q) * inputs + row0 + p.column;
           copy_piece(tile + p.row * ACROSS + p.column, from, inside ? inputs - row0 - p.column : 0, whole_a, x);
@@ -307,7 +298,7 @@ KERNEL(256, conv_backward_weight)(const real* __restrict__ x, const real* __rest
           copy_piece(tile + p.row * ACROSS + p.column, from, number < end ? outputs - column0 - p.column : 0, whole_b, grad_out);
         }
       });
-  float* part = parts + (int64_t)blockIdx.z * kernel * kernel * inputs * outputs;
+  float* part = parts + (int64_t)blockIdx.z * kernel_rows * kernel_columns * inputs * outputs;
 #pragma unroll
   for (int i = 0; i < 64; i++) {
     Place p = place<false>(i);

@@ -127,6 +127,20 @@ DEV void store4(uint16_t* p, const Four& v) {
   *(Bits2*)p = {{to_bf16(v.at[0]) | (uint32_t)to_bf16(v.at[1]) << 16, to_bf16(v.at[2]) | (uint32_t)to_bf16(v.at[3]) << 16}};
 }
 
+// Has the first `count` of 16 bytes' values brought to shared memory, zeros for the rest: asynchronously if `whole`, that
+// is if count is all of them or none, and everything is aligned. `anywhere`: memory that may be named where none is read.
+DEV void copy_piece(real* to, const real* from, int count, bool whole, const real* anywhere) {
+  const int piece = 16 / (int)sizeof(real);
+  if (whole) {
+    copy_async16(to, count > 0 ? from : anywhere, count > 0);
+  } else {
+    for (int i = 0; i < piece; i++) {
+      if (i < count) to[i] = from[i];
+      else to[i] = 0;
+    }
+  }
+}
+
 // The sum over a warp, the same in each lane.
 template <class T> DEV T warp_sum(T v) {
   for (int mask = 16; mask; mask /= 2) v += lane_xor(v, mask);

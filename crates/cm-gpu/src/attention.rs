@@ -1,17 +1,14 @@
 //! Multi-head self-attention and its gradient; the matrix of scores is never in memory.
 
-use crate::source::{ATTENTION, Variant};
+use crate::conv2d::Precision;
+use crate::source::ATTENTION;
 use crate::{Buffer, Element, Gpu, GpuError};
 
 /// Channels of a head, at most.
 pub const MOST_DIM: usize = 256;
 
-/// Rows that a block has of its own, keys of a tile of the forward pass, rows of a tile of the backward pass, and values
-/// that a row is rounded up to: as in `attention.cu`.
-const MINE: usize = 32;
-const KEYS: usize = 16;
-const THEIRS: usize = 8;
-const SPAN: usize = 32;
+/// Widths of a head that there are kernels for.
+const WIDTHS: [usize; 2] = [64, MOST_DIM];
 
 /// Sizes of an attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +43,19 @@ impl AttentionShape {
         1.0 / (self.dim as f32).sqrt()
     }
 
-    /// Values of a row in shared memory.
-    fn row(&self) -> usize {
-        self.dim.next_multiple_of(SPAN) + 4
+    /// Which kernels take heads of so many channels.
+    fn width(&self) -> usize {
+        WIDTHS.into_iter().find(|&width| self.dim <= width).expect("checked with the sizes")
     }
 
-    fn blocks(&self) -> usize {
-        self.batch * self.heads * self.tokens.div_ceil(MINE)
+    /// The grid of a launch, and its bytes of dynamic shared memory, for blocks that keep `mine` factors of their own
+    /// rows; as in `attention.cu`.
+    fn grid(&self, precision: Precision, mine: usize) -> ([usize; 3], usize) {
+        let (element, width) = (precision.element(), self.width());
+        let own = if width * element.size() > 512 { 32 } else { 64 };
+        let theirs = if precision == Precision::Bf16 { 32 } else { 16 };
+        let blocks = self.batch * self.heads * self.tokens.div_ceil(own);
+        ([blocks, 1, 1], (mine * own + 2 * theirs) * (width * element.size() + 16))
     }
 }
 
@@ -64,8 +67,13 @@ impl Gpu {
     /// [`GpuError`].
     ///
     /// # Panics
-    /// If a size does not fit, or heads have more than [`MOST_DIM`] channels.
-    pub fn attention(&self, shape: &AttentionShape, qkv: &Buffer) -> Result<(Buffer, Buffer), GpuError> {
+    /// If a size does not fit, heads have more than [`MOST_DIM`] channels, or `qkv` has not the type of `precision`.
+    pub fn attention(
+        &self,
+        precision: Precision,
+        shape: &AttentionShape,
+        qkv: &Buffer,
+    ) -> Result<(Buffer, Buffer), GpuError> {
         shape.check(qkv);
         let &AttentionShape { batch, tokens, heads, dim } = shape;
         if shape.output_len() == 0 {
@@ -74,10 +82,11 @@ impl Gpu {
         }
         let mut out = self.unwritten(qkv.element(), shape.output_len())?;
         let mut lse = self.unwritten(Element::F32, shape.rows())?;
-        let launch = self.launch(&ATTENTION, Variant::of(qkv.element()), "attention")?.read(qkv);
+        let name = format!("attention_{}", shape.width());
+        let launch = self.launch(&ATTENTION, precision.variant(), &name)?.read(qkv);
         let launch = launch.write(&mut out).write(&mut lse).int(batch).int(tokens).int(heads).int(dim);
-        let shared = 4 * ((MINE + 2 * KEYS) * shape.row() + MINE * (KEYS + 1));
-        launch.float(shape.scale()).grid([shape.blocks(), 1, 1], shared)?;
+        let (grid, shared) = shape.grid(precision, 1);
+        launch.float(shape.scale()).grid(grid, shared)?;
         Ok((out, lse))
     }
 
@@ -87,9 +96,10 @@ impl Gpu {
     /// [`GpuError`].
     ///
     /// # Panics
-    /// If a size does not fit.
+    /// If a size or a type does not fit.
     pub fn attention_backward(
         &self,
+        precision: Precision,
         shape: &AttentionShape,
         qkv: &Buffer,
         out: &Buffer,
@@ -101,20 +111,20 @@ impl Gpu {
         assert_eq!(out.len(), shape.output_len(), "output of {shape:?} is [batch, tokens, heads * dim]");
         assert_eq!(grad_out.len(), out.len(), "gradient and output differ in length");
         assert_eq!(lse.len(), shape.rows(), "lse of {shape:?} is [batch, heads, tokens]");
-        let variant = Variant::of(qkv.element());
         let mut grad_qkv = self.unwritten(qkv.element(), qkv.len())?;
         if qkv.is_empty() {
             return Ok(grad_qkv);
         }
+        // Written by the kernel of the queries, read by that of the keys.
         let mut delta = self.unwritten(Element::F32, shape.rows())?;
-        let launch = self.launch(&ATTENTION, variant, "attention_delta")?.read(out).read(grad_out);
-        let launch = launch.write(&mut delta).int(batch).int(tokens).int(heads).int(dim);
-        launch.grid([shape.rows().div_ceil(8), 1, 1], 0)?;
-        let shared = 4 * (2 * (MINE + THEIRS) * shape.row() + MINE * 2 * (THEIRS + 1));
-        for name in ["attention_backward_queries", "attention_backward_keys"] {
-            let launch = self.launch(&ATTENTION, variant, name)?.read(qkv).read(grad_out).read(lse);
-            let launch = launch.read(&delta).write(&mut grad_qkv).int(batch).int(tokens).int(heads).int(dim);
-            launch.float(shape.scale()).grid([shape.blocks(), 1, 1], shared)?;
+        for (by, mine) in [("queries", 2), ("keys", 2), ("values", 1)] {
+            let name = format!("attention_by_{by}_{}", shape.width());
+            let launch = self.launch(&ATTENTION, precision.variant(), &name)?;
+            let launch = launch.read(qkv).read(out).read(grad_out).read(lse);
+            let launch = launch.write(&mut delta).write(&mut grad_qkv);
+            let launch = launch.int(batch).int(tokens).int(heads).int(dim).float(shape.scale());
+            let (grid, shared) = shape.grid(precision, mine);
+            launch.grid(grid, shared)?;
         }
         Ok(grad_qkv)
     }

@@ -1,6 +1,7 @@
 //! Convolutions on NHWC images with weights \[k, k, in, out\], and linear layers: forward and the gradients of their
 //! parts, in three precisions.
 
+use crate::launch::Launch;
 use crate::source::{CONV2D, Variant};
 use crate::{Buffer, Element, Gpu, GpuError};
 
@@ -16,7 +17,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    fn variant(self) -> Variant {
+    pub(crate) fn variant(self) -> Variant {
         match self {
             Self::F32 => Variant::F32,
             Self::Tf32 => Variant::Tf32,
@@ -70,12 +71,12 @@ pub struct Conv2dShape {
     pub in_channels: usize,
     /// Channels of the output, at least 1.
     pub out_channels: usize,
-    /// Side of the square kernel, at least 1.
-    pub kernel: usize,
+    /// Rows and columns of the kernel, at least 1.
+    pub kernel: [usize; 2],
     /// Step between the inputs of neighbouring outputs, at least 1.
     pub stride: usize,
-    /// Rows and columns of zeros on each side of the image.
-    pub padding: usize,
+    /// Rows of zeros above and below the image, and columns of them on both sides.
+    pub padding: [usize; 2],
 }
 
 /// What is done to the sums on their way to memory: scale (conv + bias + image_bias + residual); with `relu`, what is
@@ -104,21 +105,31 @@ impl Conv2dShape {
     /// `rows` rows of `inputs` values to rows of `outputs`: a linear layer.
     pub fn linear(rows: usize, inputs: usize, outputs: usize) -> Self {
         let (in_channels, out_channels) = (inputs, outputs);
-        Self { batch: rows, height: 1, width: 1, in_channels, out_channels, kernel: 1, stride: 1, padding: 0 }
+        Self {
+            batch: rows,
+            height: 1,
+            width: 1,
+            in_channels,
+            out_channels,
+            kernel: [1; 2],
+            stride: 1,
+            padding: [0; 2],
+        }
     }
 
     /// Height of the output in pixels; 0 if the padded image is smaller than the kernel.
     pub fn out_height(&self) -> usize {
-        self.out_size(self.height)
+        self.out_size(self.height, 0)
     }
 
     /// Width of the output in pixels; 0 if the padded image is smaller than the kernel.
     pub fn out_width(&self) -> usize {
-        self.out_size(self.width)
+        self.out_size(self.width, 1)
     }
 
-    fn out_size(&self, size: usize) -> usize {
-        (size + 2 * self.padding).checked_sub(self.kernel).map_or(0, |room| room / self.stride + 1)
+    fn out_size(&self, size: usize, axis: usize) -> usize {
+        let room = (size + 2 * self.padding[axis]).checked_sub(self.kernel[axis]);
+        room.map_or(0, |room| room / self.stride + 1)
     }
 
     fn pixels(&self) -> usize {
@@ -129,14 +140,24 @@ impl Conv2dShape {
         self.batch * self.out_height() * self.out_width()
     }
 
+    /// The window's sizes, as the kernels take them.
+    fn window<'a>(&self, launch: Launch<'a>) -> Launch<'a> {
+        let &Self { kernel: [rows, columns], stride, padding: [above, beside], .. } = self;
+        launch.int(rows).int(columns).int(stride).int(above).int(beside)
+    }
+
     /// Number of values of the input.
     pub fn input_len(&self) -> usize {
         self.pixels() * self.in_channels
     }
 
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
     /// Number of values of the weight.
     pub fn weight_len(&self) -> usize {
-        self.kernel * self.kernel * self.in_channels * self.out_channels
+        self.taps() * self.in_channels * self.out_channels
     }
 
     /// Number of values of the output.
@@ -145,7 +166,7 @@ impl Conv2dShape {
     }
 
     fn check(&self, x: usize, weight: usize, out: usize) {
-        let least = self.kernel.min(self.stride).min(self.in_channels).min(self.out_channels);
+        let least = self.taps().min(self.stride).min(self.in_channels).min(self.out_channels);
         assert!(least >= 1, "kernel, stride and channels are at least 1: {self:?}");
         assert_eq!(x, self.input_len(), "values of the input of {self:?}");
         assert_eq!(weight, self.weight_len(), "values of the weight of {self:?}");
@@ -155,7 +176,7 @@ impl Conv2dShape {
     /// How the sums over the output's pixels are cut: the number of parts and the pixels of each. A function of sizes.
     fn parts(&self, depth: usize) -> (usize, usize) {
         let pixels = self.out_pixels();
-        let rows = self.kernel * self.kernel * self.in_channels.div_ceil(TILE);
+        let rows = self.taps() * self.in_channels.div_ceil(TILE);
         let blocks = rows * self.out_channels.div_ceil(TILE);
         let worth = pixels.div_ceil(depth * PART_STEPS).max(1);
         let wanted = ENOUGH_BLOCKS.div_ceil(blocks).min(worth).min(MOST_PARTS);
@@ -192,8 +213,8 @@ impl Gpu {
         let launch = launch.read_if(epilogue.bias).read_if(epilogue.image_bias).read_if(epilogue.residual);
         let launch = launch.write(&mut out).int(shape.out_pixels()).int(shape.height).int(shape.width);
         let launch = launch.int(shape.out_height()).int(shape.out_width());
-        let launch = launch.int(shape.in_channels).int(shape.out_channels).int(shape.kernel);
-        let launch = launch.int(shape.stride).int(shape.padding).float(epilogue.scale);
+        let launch = launch.int(shape.in_channels).int(shape.out_channels);
+        let launch = shape.window(launch).float(epilogue.scale);
         let grid = [shape.out_pixels().div_ceil(TILE), shape.out_channels.div_ceil(TILE), 1];
         launch.int(usize::from(epilogue.relu)).grid(grid, precision.shared_bytes([true, false]))?;
         Ok(out)
@@ -220,8 +241,8 @@ impl Gpu {
         let launch = launch.read(grad_out).read(weight).write(&mut grad_x);
         let launch = launch.int(shape.pixels()).int(shape.height).int(shape.width);
         let launch = launch.int(shape.out_height()).int(shape.out_width());
-        let launch = launch.int(shape.in_channels).int(shape.out_channels).int(shape.kernel);
-        let launch = launch.int(shape.stride).int(shape.padding).float(scale);
+        let launch = launch.int(shape.in_channels).int(shape.out_channels);
+        let launch = shape.window(launch).float(scale);
         let grid = [shape.pixels().div_ceil(TILE), shape.in_channels.div_ceil(TILE), 1];
         launch.grid(grid, precision.shared_bytes([true, true]))?;
         Ok(grad_x)
@@ -252,9 +273,9 @@ impl Gpu {
         let launch = launch.read(x).read(grad_out).write(&mut sums);
         let launch = launch.int(shape.out_pixels()).int(per_part).int(shape.height).int(shape.width);
         let launch = launch.int(shape.out_height()).int(shape.out_width());
-        let launch = launch.int(shape.in_channels).int(shape.out_channels).int(shape.kernel);
-        let launch = launch.int(shape.stride).int(shape.padding).float(scale);
-        let rows = shape.kernel * shape.kernel * shape.in_channels.div_ceil(TILE);
+        let launch = launch.int(shape.in_channels).int(shape.out_channels);
+        let launch = shape.window(launch).float(scale);
+        let rows = shape.taps() * shape.in_channels.div_ceil(TILE);
         let grid = [rows, shape.out_channels.div_ceil(TILE), parts];
         launch.grid(grid, precision.shared_bytes([false, false]))?;
         if parts == 1 {

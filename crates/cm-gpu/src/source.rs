@@ -83,7 +83,7 @@ sources! {
     /// Non-linearities.
     ACTIVATION, "activation.cu", STORED;
     /// Self-attention.
-    ATTENTION, "attention.cu", STORED;
+    ATTENTION, "attention.cu", &[Variant::F32, Variant::Tf32, Variant::Bf16];
     /// Convolutions and matrix products.
     CONV2D, "conv2d.cu", &[Variant::F32, Variant::Tf32, Variant::Bf16];
     /// Distances between images.

@@ -1,11 +1,15 @@
 //! Values to compute with, and comparisons.
 
 use crate::standin::{Standin, standin};
+use cm_gpu::conv2d::Precision;
 use cm_gpu::{Buffer, Element, Gpu, GpuError};
 use std::fmt::Debug;
 
 /// The kinds of values that kernels compute with.
 pub(crate) const STORED: [Element; 2] = [Element::F32, Element::Bf16];
+
+/// How products are computed.
+pub(crate) const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
 
 /// Values in [-2, 2) that depend on the seed and the index only.
 pub(crate) fn values(len: usize, seed: u64) -> Vec<f32> {
@@ -43,6 +47,16 @@ pub(crate) fn stored(element: Element, values: Vec<f32>) -> Vec<f32> {
 /// Random values as they are when they are stored so.
 pub(crate) fn drawn(element: Element, len: usize, seed: u64) -> Vec<f32> {
     stored(element, values(len, seed))
+}
+
+/// What tf32 does to a factor: ten bits of mantissa.
+pub(crate) fn multiplied(precision: Precision, values: Vec<f32>) -> Vec<f32> {
+    match precision {
+        Precision::Tf32 => {
+            values.iter().map(|x| f32::from_bits((x.to_bits() + 0x1000) & 0xffff_e000)).collect()
+        }
+        Precision::F32 | Precision::Bf16 => values,
+    }
 }
 
 /// Values on the GPU, stored so.

@@ -1,9 +1,9 @@
-use crate::check::{assert_close, drawn, in_three_orders, put, stored, tolerance, values, written};
+use crate::check::{
+    PRECISIONS, assert_close, drawn, in_three_orders, multiplied, put, stored, tolerance, values, written,
+};
 use cm_gpu::Element;
 use cm_gpu::conv2d::{Conv2dShape, Epilogue, Precision};
 use cm_kernels::conv2d as exact;
-
-const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
 
 fn shape(
     batch: usize,
@@ -12,11 +12,14 @@ fn shape(
     kernel: (usize, usize, usize),
 ) -> Conv2dShape {
     let ((height, width), (in_channels, out_channels), (kernel, stride, padding)) = (size, channels, kernel);
+    let (kernel, padding) = ([kernel; 2], [padding; 2]);
     Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding }
 }
 
 fn on_the_cpu(shape: &Conv2dShape) -> exact::Conv2dShape {
-    let &Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding } = shape;
+    let &Conv2dShape { batch, height, width, in_channels, out_channels, stride, .. } = shape;
+    let (kernel, padding) = (shape.kernel[0], shape.padding[0]);
+    assert_eq!((shape.kernel, shape.padding), ([kernel; 2], [padding; 2]), "the CPU's are squares");
     exact::Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding }
 }
 
@@ -49,16 +52,6 @@ fn several_blocks() -> Vec<Conv2dShape> {
         Conv2dShape::linear(140, 72, 130),
         Conv2dShape::linear(3, 33, 17),
     ]
-}
-
-/// What tf32 does to a factor: ten bits of mantissa.
-fn multiplied(precision: Precision, values: Vec<f32>) -> Vec<f32> {
-    match precision {
-        Precision::Tf32 => {
-            values.iter().map(|x| f32::from_bits((x.to_bits() + 0x1000) & 0xffff_e000)).collect()
-        }
-        Precision::F32 | Precision::Bf16 => values,
-    }
 }
 
 /// Compares all three products; the CPU is given what the tensor cores multiply, so only sums differ.
@@ -119,6 +112,54 @@ fn every_product_of_several_blocks_is_the_cpu_s() {
     }
 }
 
+/// A window of one line is a square with zeros around the line, whose weight's gradient is that of the line's place.
+#[test]
+fn windows_that_are_no_squares_are_parts_of_squares() {
+    for (kernel, precision) in
+        [([1, 7], Precision::F32), ([7, 1], Precision::Tf32), ([3, 1], Precision::Bf16)]
+    {
+        let side = kernel[0].max(kernel[1]);
+        let padding = [kernel[0] / 2, kernel[1] / 2];
+        let square = shape(2, (9, 6), (5, 18), (side, 1, side / 2));
+        let line = Conv2dShape { kernel, padding, ..square };
+        let (element, same) = (precision.element(), on_the_cpu(&square));
+        let x = drawn(element, line.input_len(), 1);
+        let weight = drawn(element, line.weight_len(), 2);
+        let g = drawn(element, line.output_len(), 3);
+        let what = (precision, kernel);
+        let Some(got) = in_three_orders(&what, &|gpu| {
+            let (x, weight, g) = (put(gpu, element, &x), put(gpu, element, &weight), put(gpu, element, &g));
+            Ok(vec![
+                gpu.conv2d(precision, &line, &x, &weight, Epilogue::default())?,
+                gpu.conv2d_backward_data(precision, &line, &weight, &g, 1.0)?,
+                gpu.conv2d_backward_weight(precision, &line, &x, &g, 1.0)?,
+            ])
+        }) else {
+            return;
+        };
+        let [x, weight, g] = [x, weight, g].map(|values| multiplied(precision, values));
+        // The pixels of the square's window where the line's are.
+        let at = |i: usize| if kernel[0] == 1 { side / 2 * side + i } else { i * side + side / 2 };
+        let taps = 5 * 18;
+        let mut whole = vec![0.0; side * side * taps];
+        for (i, tap) in weight.chunks_exact(taps).enumerate() {
+            whole[at(i) * taps..][..taps].copy_from_slice(tap);
+        }
+        let by_whole = written(whole.len(), |out| exact::backward_weight(&same, &x, &g, out));
+        let all = [
+            written(line.output_len(), |out| {
+                exact::forward(&same, &x, &whole, exact::Epilogue::default(), out);
+            }),
+            written(line.input_len(), |out| exact::backward_data(&same, &whole, &g, out)),
+            (0..side).flat_map(|i| &by_whole[at(i) * taps..][..taps]).copied().collect(),
+        ];
+        for (i, (got, exact)) in got.iter().zip(&all).enumerate() {
+            let stored = if i < 2 { element } else { Element::F32 };
+            assert_close(got, exact, tolerance(stored, 2e-5), &(i, what));
+        }
+    }
+}
+
 #[test]
 fn the_epilogue_is_applied_in_every_precision() {
     for shape in [shape(3, (5, 6), (7, 18), (3, 1, 1)), shape(2, (4, 4), (16, 3), (1, 1, 0))] {
@@ -160,27 +201,5 @@ fn the_epilogue_is_applied_in_every_precision() {
                 assert_close(&got[0], &stored(element, exact), tolerance(element, 5e-6), &what);
             }
         }
-    }
-}
-
-/// No two lanes want different words of one bank when fragments are loaded: as many wavefronts as matrices.
-#[test]
-fn fragments_are_loaded_without_bank_conflicts() {
-    let Some(standin) = crate::standin::standin() else { return };
-    let shape = shape(2, (16, 16), (64, 64), (3, 1, 1));
-    for (precision, matrices) in [(Precision::Tf32, true), (Precision::Bf16, true), (Precision::F32, false)] {
-        let (gpu, element) = (standin.gpu(), precision.element());
-        let x = put(&gpu, element, &values(shape.input_len(), 1));
-        let weight = put(&gpu, element, &values(shape.weight_len(), 2));
-        let g = put(&gpu, element, &values(shape.output_len(), 3));
-        standin.counts();
-        let out = gpu.conv2d(precision, &shape, &x, &weight, Epilogue::default()).unwrap();
-        let data = gpu.conv2d_backward_data(precision, &shape, &weight, &g, 1.0).unwrap();
-        let by_weight = gpu.conv2d_backward_weight(precision, &shape, &x, &g, 1.0).unwrap();
-        drop((out, data, by_weight));
-        let counts = standin.counts();
-        assert_eq!(counts.matrices > 0, matrices, "{precision:?}");
-        assert_eq!(counts.wavefronts, counts.matrices, "{precision:?}");
-        assert_eq!(counts.products > 0, matrices, "{precision:?}");
     }
 }

@@ -1,5 +1,6 @@
 use crate::check::{in_order, values};
 use crate::standin::{Plant, standin};
+use cm_gpu::attention::AttentionShape;
 use cm_gpu::conv2d::{Conv2dShape, Epilogue, Precision};
 use cm_gpu::group_norm::{Affine, GroupNormShape};
 use cm_gpu::{Buffer, Gpu, GpuError};
@@ -54,6 +55,13 @@ pub(crate) const PLANTS: &[Plant] = &[
         file: "conv2d.cu",
         text: "    block_barrier();\n    bring(step + STAGES - 1);",
         becomes: "    bring(step + STAGES - 1);\n    block_barrier();",
+    },
+    Plant {
+        name: "values_out_of_order",
+        kernels: "attention.cu",
+        file: "attention.cu",
+        text: "theirs + (k + lane % 4 * 2) * row + n + lane / 4;",
+        becomes: "theirs + (k + lane % 4) * row + n + lane / 4;",
     },
     Plant {
         name: "no_padding_of_rows",
@@ -133,9 +141,9 @@ const CONV: Conv2dShape = Conv2dShape {
     width: 9,
     in_channels: 64,
     out_channels: 24,
-    kernel: 3,
+    kernel: [3; 2],
     stride: 1,
-    padding: 1,
+    padding: [1; 2],
 };
 
 /// A convolution in bf16.
@@ -165,6 +173,19 @@ fn a_wrong_fragment_gives_wrong_numbers() {
     let Some(standin) = standin() else { return };
     let right = in_order(standin, 0, &convolved).unwrap();
     let wrong = with("a_wrong_fragment", 0, &convolved).unwrap().unwrap();
+    assert!(crate::check::error(&wrong[0], &right[0]) > 0.1);
+}
+
+#[test]
+fn weights_of_attention_that_meet_the_values_of_others_give_wrong_numbers() {
+    let Some(standin) = standin() else { return };
+    let shape = AttentionShape { batch: 1, tokens: 20, heads: 1, dim: 16 };
+    let work = |gpu: &Gpu| {
+        let qkv = gpu.upload(&values(3 * shape.output_len(), 1))?;
+        Ok(vec![gpu.attention(Precision::Tf32, &shape, &qkv)?.0])
+    };
+    let right = in_order(standin, 0, &work).unwrap();
+    let wrong = with("values_out_of_order", 0, &work).unwrap().unwrap();
     assert!(crate::check::error(&wrong[0], &right[0]) > 0.1);
 }
 

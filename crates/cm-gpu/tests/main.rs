@@ -13,6 +13,8 @@ mod standin;
 mod activation;
 /// Self-attention both ways.
 mod attention;
+/// Accesses to shared memory that wait for each other.
+mod conflicts;
 /// Convolutions and linear layers, both ways, in three precisions.
 mod conv2d;
 /// Distances between images, and between features.

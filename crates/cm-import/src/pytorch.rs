@@ -95,8 +95,12 @@ pub(crate) fn stream(input: &mut Input<'_>) -> Result<(bool, Found), ImportError
         return Err(ImportError::Unsupported("a version of PyTorch's stream other than 1001".to_owned()));
     }
     let system = pickle::read(input)?;
-    if !little_endian(&system) {
-        return Err(ImportError::Unsupported("values in big-endian order".to_owned()));
+    match little_endian(&system) {
+        Some(true) => {}
+        Some(false) => return Err(ImportError::Unsupported("values in big-endian order".to_owned())),
+        None => {
+            return Err(ImportError::malformed(input.at(), "it does not say the order of its values' bytes"));
+        }
     }
     let content = pickle::read(input)?;
     let keys = pickle::read(input)?;
@@ -108,7 +112,7 @@ pub(crate) fn stream(input: &mut Input<'_>) -> Result<(bool, Found), ImportError
     let mut spans = HashMap::new();
     for &key in keys_in_order {
         let at = input.at();
-        let Node::Text(key) = keys.node(key) else {
+        let Some(key) = keys.text(key) else {
             return Err(ImportError::malformed(at, "the name of a storage is no text"));
         };
         let storage = named.get(key.as_str());
@@ -127,17 +131,19 @@ pub(crate) fn stream(input: &mut Input<'_>) -> Result<(bool, Found), ImportError
         }
         let bytes = len.checked_mul(storage.dtype.bytes());
         let bytes = bytes.ok_or_else(|| ImportError::malformed(at, "a storage beyond 2^64 bytes"))?;
-        spans.insert(key.clone(), input.skip(bytes)?);
+        spans.insert(key, input.skip(bytes)?);
     }
     Ok((true, flattened(&content, &Behind(spans))?))
 }
 
-fn little_endian(system: &Pickle) -> bool {
-    let Node::Dict(entries) = system.root() else { return false };
-    entries.iter().any(|&(key, value)| {
-        matches!(system.node(key), Node::Text(key) if key == "little_endian")
-            && matches!(system.node(value), Node::Bool(true))
-    })
+/// What the machine says of itself that wrote the file.
+fn little_endian(system: &Pickle) -> Option<bool> {
+    let Node::Dict(entries) = system.root() else { return None };
+    let is_wanted = |&&(key, _): &&(_, _)| system.text(key).as_deref() == Some("little_endian");
+    match entries.iter().find(is_wanted).map(|&(_, value)| system.node(value)) {
+        Some(&Node::Bool(little)) => Some(little),
+        Some(_) | None => None,
+    }
 }
 
 /// The tensors of a pickle's value by the path to them.

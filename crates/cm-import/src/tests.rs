@@ -159,6 +159,35 @@ fn a_well_made_archive_of_the_tests_is_read() {
     check(file, "tensor", Dtype::F32, &[2, 2], &[0.0; 4]);
 }
 
+/// Texts of Python 2 are byte strings; "little_endian" among them was not found, and such files taken for big-endian.
+#[test]
+fn a_stream_that_python_2_wrote_is_read() {
+    let string = |text: &str| [&[b'U', text.len() as u8], text.as_bytes()].concat();
+    let stream = |little: &[u8]| {
+        let magic =
+            [&[0x80, 2, 0x8a, 10][..], &0x1950_a86a_20f9_469c_fc6c_u128.to_le_bytes()[..10], b"."].concat();
+        let protocol = b"\x80\x02M\xe9\x03.".to_vec();
+        let system = [b"\x80\x02}", string("little_endian").as_slice(), little, b"s."].concat();
+        let storage =
+            [string("storage"), b"ctorch\nFloatStorage\n".to_vec(), string("7"), string("cpu")].concat();
+        let content = [
+            b"\x80\x02}",
+            string("w").as_slice(),
+            b"ctorch._utils\n_rebuild_tensor_v2\n((",
+            &storage,
+            b"K\x02NtQK\x00K\x02\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtRs.",
+        ]
+        .concat();
+        let keys = [b"\x80\x02]", string("7").as_slice(), b"a."].concat();
+        let values = [1.5_f32, -2.0].map(f32::to_le_bytes).concat();
+        [magic, protocol, system, content, keys, 2_u64.to_le_bytes().to_vec(), values].concat()
+    };
+    check(&mut from_bytes(stream(b"\x88")).unwrap(), "w", Dtype::F32, &[2], &[1.5, -2.0]);
+    let told = |little: &[u8]| from_bytes(stream(little)).unwrap_err().to_string();
+    assert!(told(b"\x89").contains("big-endian"), "{}", told(b"\x89"));
+    assert!(told(b"N").contains("does not say"), "{}", told(b"N"));
+}
+
 #[test]
 fn what_is_not_on_the_list_is_refused_by_name() {
     for (module, name) in [

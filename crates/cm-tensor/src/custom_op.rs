@@ -21,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 
 pub(crate) use graph::product;
 pub use graph::{Gradients, Graph};
+pub(crate) use remote::Changed;
 
 /// dfdx's device, on which all tensors live that a pass on a [`Device`] has not moved.
 pub type Dev = dfdx::tensor::Cpu;
@@ -188,6 +189,8 @@ pub trait Operand {
     fn keep(&self) -> Box<dyn Operand>;
     #[doc(hidden)]
     fn on_device(&self, device: &Device) -> Buffer;
+    #[doc(hidden)]
+    fn as_factor(&self, device: &Device) -> Buffer;
 }
 
 impl<S: Shape> Operand for Var<S> {
@@ -205,6 +208,10 @@ impl<S: Shape> Operand for Var<S> {
 
     fn on_device(&self, device: &Device) -> Buffer {
         Var::on_device(self, device)
+    }
+
+    fn as_factor(&self, device: &Device) -> Buffer {
+        Var::as_factor(self, device)
     }
 }
 
@@ -224,6 +231,11 @@ pub trait CustomOp: 'static {
     /// Multiplications and additions of the forward pass, where they are worth counting.
     fn flops(&self) -> u64 {
         0
+    }
+
+    /// Whether this input is a factor of a product: then a device has it in the type of its precision.
+    fn multiplies(&self, _index: usize) -> bool {
+        false
     }
 
     /// Whether a gradient can flow to this input.

@@ -28,11 +28,11 @@ impl InceptionResize {
         }
     }
 
-    /// The network's value of an 8-bit level (which may lie between levels after resizing).
-    fn scaled(self, level: f32) -> f32 {
+    /// The network's values of 8-bit levels (which may lie between levels after resizing).
+    fn scaled(self, levels: Images) -> Images {
         match self {
-            Self::Tf1Bilinear | Self::SmoothBicubic => (level - 128.0) / 128.0,
-            Self::CentredBilinear => level / 127.5 - 1.0,
+            Self::Tf1Bilinear | Self::SmoothBicubic => fixed::affine(levels, 128.0, 128.0, 0.0),
+            Self::CentredBilinear => fixed::affine(levels, 0.0, 127.5, 1.0),
         }
     }
 }
@@ -74,9 +74,9 @@ impl InceptionJudge {
         }
         let levels = images.values().iter().map(|&value| f32::from(to_u8(value))).collect();
         let levels = Images::constant(levels, [images.count(), height, width, channels]);
-        let mut resized =
-            fixed::resize(&levels, self.resize.interpolation(), (INCEPTION_SIDE, INCEPTION_SIDE));
-        resized.values_mut().iter_mut().for_each(|value| *value = self.resize.scaled(*value));
+        let side = (INCEPTION_SIDE, INCEPTION_SIDE);
+        let resized = fixed::resize(&fixed::placed(levels), self.resize.interpolation(), side);
+        let resized = self.resize.scaled(resized);
         Ok(if channels == 1 { fixed::concat(&[resized.clone(), resized.clone(), resized]) } else { resized })
     }
 }

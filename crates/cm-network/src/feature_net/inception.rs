@@ -271,8 +271,9 @@ impl Inception {
         self.classes
     }
 
-    /// Evaluates the network on images of [`INCEPTION_SIDE`] pixels on a side; others work, as long as they are
-    /// not too small for its five halvings, but then the features are not those of any published metric.
+    /// Evaluates the network where the images are ([`fixed::placed`]), in single precision, on images of
+    /// [`INCEPTION_SIDE`] pixels on a side; others work, as long as they are not too small for its five halvings, but then
+    /// the features are not those of any published metric.
     ///
     /// # Shapes
     /// `x`: `[N, H, W, 3]`, colours about -1 to 1.

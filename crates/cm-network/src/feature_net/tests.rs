@@ -1,6 +1,9 @@
 //! Parity with the same networks in PyTorch: the fixtures are by `scripts/parity/inception.py` and `perceptual.py`.
 
 use super::*;
+use cm_gpu::conv2d::Precision;
+use cm_gpu::standin::{REAL_GPU, gpu, standin};
+use cm_tensor::device::Device;
 use cm_tensor::fixed::{self, Interpolation};
 use cm_tensor::gradient_check::normal_values;
 use cm_tensor::{Graph, Images};
@@ -55,9 +58,22 @@ fn inception_s_features_are_pytorch_s() {
     let fixture = fixture("inception.safetensors");
     let network = Inception::new(&part(&fixture, "net/")).unwrap();
     assert_eq!(network.classes(), 11);
-    let output = network.forward(&pattern(2, 107, 91, 0));
+    let images = pattern(2, 107, 91, 0);
+    inception_is_near(&network, &images, &fixture);
+    let Some(gpu) = gpu() else { return };
+    let device = Device::new(gpu, Precision::Bf16);
+    // What is published is in single precision, and so is this whatever the precision of training.
+    let launches = || standin().filter(|_| std::env::var_os(REAL_GPU).is_none()).map(|s| s.tally().launches);
+    launches();
+    inception_is_near(&network, &fixed::placed_on(&device, &images), &fixture);
+    // 94 convolutions, and what stands between them.
+    assert!(launches().is_none_or(|launches| launches > 94), "the GPU has done it");
+}
+
+/// Whether the network says what PyTorch's did in double precision: what is left is our rounding.
+fn inception_is_near(network: &Inception, images: &Images, fixture: &NamedArrays) {
+    let output = network.forward(images);
     let probabilities = network.probabilities(&output.features);
-    // The reference is in double precision: what is left is our rounding.
     for (name, values) in [
         ("features", output.features.values()),
         ("spatial", output.spatial.values()),
@@ -113,14 +129,19 @@ fn lpips_and_its_gradient_are_pytorch_s() {
         let arrays = part(&fixture, prefix);
         let lpips = Lpips::new(LpipsOptions { trunk, version, pooling, resize }, &arrays, &arrays).unwrap();
         let (x, y) = (pattern(2, height, width, 0).detached(true), pattern(2, height, width, 11));
-        let mut graph = Graph::recording();
-        let distance = lpips.distance(&mut graph, &x, &y);
-        let expected = fixture.get(&format!("case{case}/distance")).unwrap().1;
-        let difference = relative(distance.values(), expected);
-        assert!(difference < 1e-5, "case {case}: {:?} is not {expected:?}", distance.values());
-        let gradient = graph.backward(&distance, vec![1.0, -2.0]).take(&x).unwrap();
-        let difference = relative(&gradient, fixture.get(&format!("case{case}/gradient")).unwrap().1);
-        assert!(difference < 1e-4, "gradient of case {case}: {difference}");
+        let near = |mut graph: Graph| {
+            let distance = lpips.distance(&mut graph, &x, &y);
+            let expected = fixture.get(&format!("case{case}/distance")).unwrap().1;
+            let difference = relative(distance.values(), expected);
+            assert!(difference < 1e-5, "case {case}: {:?} is not {expected:?}", distance.values());
+            let gradient = graph.backward(&distance, vec![1.0, -2.0]).take(&x).unwrap();
+            let difference = relative(&gradient, fixture.get(&format!("case{case}/gradient")).unwrap().1);
+            assert!(difference < 1e-4, "gradient of case {case}: {difference}");
+        };
+        near(Graph::recording().on_host());
+        if let Some(gpu) = gpu() {
+            near(Graph::recording().on(&Device::new(gpu, Precision::F32)));
+        }
     }
 }
 
@@ -138,10 +159,22 @@ fn lpips_of_grey_images_is_that_of_their_coloured_twins() {
 }
 
 #[test]
-fn a_resized_image_has_the_size_asked_for() {
+fn a_resized_image_has_the_size_asked_for_and_is_the_same_on_a_gpu() {
     let x = pattern(1, 32, 20, 0);
+    let grey = fixed::first_channels(&x, 1);
     for how in [Interpolation::BilinearCentres, Interpolation::BilinearCorners, Interpolation::BicubicSmooth]
     {
         assert_eq!(fixed::resize(&x, how, (299, 299)).shape(), [1, 299, 299, 3]);
+        // As a judge prepares grey images.
+        let prepared = |grey: &Images| {
+            let scaled = fixed::affine(fixed::resize(grey, how, (51, 47)), 0.5, 0.75, 0.25);
+            fixed::concat(&[scaled.clone(), scaled.clone(), scaled])
+        };
+        let host = prepared(&grey);
+        assert_eq!(host.shape(), [1, 51, 47, 3]);
+        let Some(gpu) = gpu() else { return };
+        let theirs = prepared(&fixed::placed_on(&Device::new(gpu, Precision::F32), &grey));
+        let difference = relative(theirs.values(), host.values());
+        assert!(difference < 1e-6, "{how:?}: {difference}");
     }
 }

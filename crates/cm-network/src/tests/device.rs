@@ -1,10 +1,11 @@
 //! Training steps of whole networks on a device against the CPU: values, gradients, the optimiser's step and the average.
 //! The device is the stand-in, whose kernels the host's C++ compiler builds.
 
-use super::{ALL, networks, shaken};
+use super::{ALL, build, extra, networks, shaken, tiny_adm, tiny_unet};
 use crate::Extra;
 use cm_gpu::conv2d::Precision;
 use cm_gpu::standin::gpu;
+use cm_image::ImageShape;
 use cm_image::random::Random;
 use cm_kernels::update::{Rule, Slices, apply};
 use cm_tensor::device::Device;
@@ -113,6 +114,37 @@ fn training_steps_agree() {
                 assert_close(&format!("step {number}, {name}"), unit_of, a, b, tolerance);
                 let what = format!("step {number}, average of {name}");
                 assert_close(&what, unit_of, average.values(), their_average.values(), tolerance);
+            }
+        }
+    }
+}
+
+/// Gradients in narrower products point where the host's do.
+#[test]
+fn gradients_in_narrow_products_are_near_the_host_s() {
+    let Some(gpu) = gpu() else { return };
+    for (config, shape) in [(tiny_unet(), ImageShape::new(8, 8, 2)), (tiny_adm(), ImageShape::new(8, 8, 2))] {
+        let (network, weights) = build(&config, shape);
+        let draw = |stream| {
+            let mut random = Random::with_stream(9, stream);
+            let values = (0..2 * shape.len()).map(|_| random.normal()).collect();
+            Images::constant(values, [2, shape.height, shape.width, shape.channels])
+        };
+        let (x, target) = (draw(1), draw(2));
+        let run = |graph: Graph| {
+            let forward = |g: &mut Graph| network.forward(g, &weights, &x, &[0.5, -1.0], extra(None));
+            let (output, mut gradients) = differentiated(graph, forward, &target);
+            (output, weights.gradients(&mut gradients).concat())
+        };
+        let (output, gradient) = run(Graph::recording().on_host());
+        let length = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        for (precision, most) in [(Precision::Tf32, 3e-3), (Precision::Bf16, 4e-2)] {
+            let (theirs, their_gradient) = run(Graph::recording().on(&Device::new(gpu.clone(), precision)));
+            for (what, a, b) in [("output", &output, &theirs), ("gradient", &gradient, &their_gradient)] {
+                let apart: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+                let share = length(&apart) / length(a);
+                assert!(share < most, "{what} in {precision:?} is {share:.1e} of its length off");
+                assert!(share > 1e-6, "{what} in {precision:?} is as in single precision");
             }
         }
     }

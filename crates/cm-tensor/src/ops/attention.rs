@@ -25,6 +25,10 @@ impl CustomOp for Attention {
         true
     }
 
+    fn multiplies(&self, _: usize) -> bool {
+        true
+    }
+
     fn flops(&self) -> u64 {
         let AttentionShape { batch, tokens, heads, dim } = self.0;
         product([4, batch, heads, tokens, tokens, dim])
@@ -38,8 +42,8 @@ impl CustomOp for Attention {
     }
 
     fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
-        let (output, log_sum_exp) =
-            device.gpu().attention(&on_device(&self.0), &device.factor(&inputs[0])?)?;
+        let qkv = &inputs[0];
+        let (output, log_sum_exp) = device.gpu().attention(device.precision(), &on_device(&self.0), qkv)?;
         Ok((output, vec![log_sum_exp]))
     }
 
@@ -48,11 +52,11 @@ impl CustomOp for Attention {
         device: &Device,
         context: DeviceContext<'_>,
     ) -> Result<Vec<Option<Buffer>>, GpuError> {
-        let qkv = device.factor(context.input(0))?;
+        let qkv = context.input(0);
         let output = context.output.expect("the output is kept");
         let (shape, log_sum_exp) = (on_device(&self.0), &context.saved[0]);
-        let by_qkv = device.gpu().attention_backward(&shape, &qkv, output, log_sum_exp, &context.gradient)?;
-        Ok(vec![Some(by_qkv)])
+        let (gpu, precision, gradient) = (device.gpu(), device.precision(), &context.gradient);
+        Ok(vec![Some(gpu.attention_backward(precision, &shape, qkv, output, log_sum_exp, gradient)?)])
     }
 }
 

@@ -56,6 +56,11 @@ impl CustomOp for Op {
         index < 2
     }
 
+    /// Not the bias, which is added in single precision.
+    fn multiplies(&self, index: usize) -> bool {
+        index != 2
+    }
+
     fn flops(&self) -> u64 {
         let s = &self.shape;
         let counts = [2, s.batch, s.out_height(), s.out_width(), s.out_channels];
@@ -93,21 +98,15 @@ impl CustomOp for Op {
     }
 
     fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
-        let (x, weight) = (device.factor(&inputs[0])?, device.factor(&inputs[1])?);
+        let (x, weight) = (&inputs[0], &inputs[1]);
         let bias = device.single(&inputs[2])?;
         let mut rest = inputs[3..].iter();
-        let mut next = || rest.next().map(|part| device.factor(part)).transpose();
-        let image_bias = if self.image_bias { next()? } else { None };
-        let residual = if self.residual { next()? } else { None };
-        let epilogue = DeviceEpilogue {
-            bias: Some(&bias),
-            image_bias: image_bias.as_ref(),
-            residual: residual.as_ref(),
-            scale: self.scale,
-            relu: false,
-        };
+        let image_bias = if self.image_bias { rest.next() } else { None };
+        let residual = if self.residual { rest.next() } else { None };
+        let epilogue =
+            DeviceEpilogue { bias: Some(&bias), image_bias, residual, scale: self.scale, relu: false };
         let shape = on_device(&self.shape);
-        Ok((device.gpu().conv2d(device.precision(), &shape, &x, &weight, epilogue)?, Vec::new()))
+        Ok((device.gpu().conv2d(device.precision(), &shape, x, weight, epilogue)?, Vec::new()))
     }
 
     fn device_backward(
@@ -118,14 +117,8 @@ impl CustomOp for Op {
         let (shape, scale) = (on_device(&self.shape), self.scale);
         let (gpu, precision, gradient) = (device.gpu(), device.precision(), &context.gradient);
         let part = |index: usize| match index {
-            0 => {
-                let weight = device.factor(context.input(1))?;
-                gpu.conv2d_backward_data(precision, &shape, &weight, gradient, scale)
-            }
-            1 => {
-                let x = device.factor(context.input(0))?;
-                gpu.conv2d_backward_weight(precision, &shape, &x, gradient, scale)
-            }
+            0 => gpu.conv2d_backward_data(precision, &shape, context.input(1), gradient, scale),
+            1 => gpu.conv2d_backward_weight(precision, &shape, context.input(0), gradient, scale),
             2 => gpu.conv2d_backward_bias(&shape, gradient, scale),
             3 if self.image_bias => gpu.conv2d_backward_image_bias(&shape, gradient, scale),
             _ => device.scaled(gradient, scale),
@@ -154,6 +147,7 @@ pub fn conv2d(graph: &mut Graph, x: &Images, conv: Conv2d<'_>) -> Images {
 }
 
 fn on_device(shape: &Conv2dShape) -> cm_gpu::conv2d::Conv2dShape {
-    let Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding } = *shape;
+    let Conv2dShape { batch, height, width, in_channels, out_channels, stride, .. } = *shape;
+    let (kernel, padding) = ([shape.kernel; 2], [shape.padding; 2]);
     cm_gpu::conv2d::Conv2dShape { batch, height, width, in_channels, out_channels, kernel, stride, padding }
 }

@@ -27,6 +27,10 @@ impl CustomOp for Linear {
         index < 2
     }
 
+    fn multiplies(&self, index: usize) -> bool {
+        index < 2
+    }
+
     fn flops(&self) -> u64 {
         product([2, self.rows, self.inputs, self.outputs])
     }
@@ -51,11 +55,11 @@ impl CustomOp for Linear {
     }
 
     fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
-        let (x, weight) = (device.factor(&inputs[0])?, device.factor(&inputs[1])?);
+        let (x, weight) = (&inputs[0], &inputs[1]);
         let bias = inputs.get(2).map(|bias| device.single(bias)).transpose()?;
         let epilogue = Epilogue { bias: bias.as_ref(), ..Epilogue::default() };
         let shape = Conv2dShape::linear(self.rows, self.inputs, self.outputs);
-        let output = device.gpu().conv2d(device.precision(), &shape, &x, &weight, epilogue)?;
+        let output = device.gpu().conv2d(device.precision(), &shape, x, weight, epilogue)?;
         Ok((output, Vec::new()))
     }
 
@@ -67,16 +71,8 @@ impl CustomOp for Linear {
         let shape = Conv2dShape::linear(self.rows, self.inputs, self.outputs);
         let (gpu, precision, gradient) = (device.gpu(), device.precision(), &context.gradient);
         let part = |index: usize| match index {
-            0 => {
-                gpu.conv2d_backward_data(precision, &shape, &device.factor(context.input(1))?, gradient, 1.0)
-            }
-            1 => gpu.conv2d_backward_weight(
-                precision,
-                &shape,
-                &device.factor(context.input(0))?,
-                gradient,
-                1.0,
-            ),
+            0 => gpu.conv2d_backward_data(precision, &shape, context.input(1), gradient, 1.0),
+            1 => gpu.conv2d_backward_weight(precision, &shape, context.input(0), gradient, 1.0),
             _ => gpu.conv2d_backward_bias(&shape, gradient, 1.0),
         };
         context.each_wanted(part)

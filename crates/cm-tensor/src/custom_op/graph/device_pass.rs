@@ -1,7 +1,7 @@
 //! A pass on a device: the tape is the same, tensors and gradients are buffers.
 
-use super::super::remote::{Remote, add};
-use super::super::{CustomOp, Data, DeviceContext, Operand, Slot, Var, new_slot, product};
+use super::super::remote::add;
+use super::super::{CustomOp, DeviceContext, Operand, Slot, Var, new_slot, product};
 use super::{Edge, Graph};
 use crate::device::{Device, done};
 use cm_gpu::Buffer;
@@ -16,12 +16,15 @@ impl Graph {
         inputs: &[&dyn Operand],
         shape: S,
     ) -> Var<S> {
-        let values: Vec<Buffer> = inputs.iter().map(|input| input.on_device(&device)).collect();
+        let take = |(index, input): (usize, &&dyn Operand)| match op.multiplies(index) {
+            true => input.as_factor(&device),
+            false => input.on_device(&device),
+        };
+        let values: Vec<Buffer> = inputs.iter().enumerate().map(take).collect();
         let (buffer, saved) = done(op.device_forward(&device, &values));
-        assert_eq!(buffer.len(), shape.num_elements(), "an operation fills its output");
         let kept_output = op.keeps_output().then(|| buffer.clone());
         let element = buffer.element();
-        let mut output = Var { data: Data::Remote(Remote::new(&device, buffer), shape), slot: None };
+        let mut output = Var::resident(&device, buffer, shape);
         let slots: Vec<Option<Slot>> = (inputs.iter().enumerate())
             .map(|(index, input)| input.slot().filter(|_| op.passes_gradient(index)).cloned())
             .collect();
