@@ -1,13 +1,16 @@
 """Times `cm` and PyTorch side by side: whole training steps, one-step sampling, single kernels, FID's network.
 
 Each round times every contender once, one after the other, so that what else happens on the machine hits all of them.
-PyTorch may choose its best of eager, eager in channels_last, and torch.compile in channels_last. Before anything is
-timed, both programs are shown to compute the same function and the same gradients from the same weights.
+PyTorch may choose its best of eager, eager in channels_last, and torch.compile in channels_last; who is behind the best of
+them by more than LEAVES in the first round leaves the race. Before anything is timed, both programs are shown to compute
+the same function and the same gradients from the same weights.
 
-Writes comparison.csv and comparison.md (one row a case) into --out. Run through `scripts/bench/run`.
+Writes comparison.csv and comparison.md (one row a case) into --out, and with --record into the committed table of this
+instruction set, see results.py. Run through `scripts/bench/run`.
 """
 
 import argparse
+import contextlib
 import copy
 import csv
 import functools
@@ -24,6 +27,7 @@ import numpy as np
 import torch
 import torch._functorch.config
 import torch.nn.functional as F
+import results
 from unet import UNet
 
 NETWORKS = {
@@ -196,14 +200,14 @@ class Contender:
         x = self.place(torch.rand(batch, 3, 299, 299))
         return no_grad(lambda: call(x))
 
-    def conv(self, what, batch, size, inputs, outputs):
+    def conv(self, side, what, batch, size, inputs, outputs):
         x, grad = self.place(torch.randn(batch, inputs, size, size)), self.place(torch.randn(batch, outputs, size, size))
-        weight, bias = self.place(torch.randn(outputs, inputs, 3, 3)), torch.randn(outputs)
+        weight, bias, pad = self.place(torch.randn(outputs, inputs, side, side)), torch.randn(outputs), side // 2
         if what == "forward":
-            return no_grad(lambda: F.conv2d(x, weight, bias, padding=1))
+            return no_grad(lambda: F.conv2d(x, weight, bias, padding=pad))
         mask = [what == "backward_data", what == "backward_weight", False]
         back = torch.ops.aten.convolution_backward
-        return no_grad(lambda: back(grad, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask))
+        return no_grad(lambda: back(grad, x, weight, None, [1, 1], [pad, pad], [1, 1], False, [0, 0], 1, mask))
 
     def group_norm_silu(self, what, batch, pixels, channels):
         side = int(pixels**0.5)
@@ -273,9 +277,10 @@ def prepare(contender, bench, case):
     kind, what = op.split(".")
     left, right = size.split("_")
     numbers = [int(n) for n in left.split("x")]
-    if kind == "conv2d":
+    if kind.startswith("conv2d"):
         batch, height, _ = numbers
-        return contender.conv(what, batch, height, *map(int, right.split("to")))
+        side = 1 if kind == "conv2d_1x1" else 3
+        return contender.conv(side, what, batch, height, *map(int, right.split("to")))
     return {"group_norm_silu": contender.group_norm_silu, "attention": contender.attention}[kind](
         what, *numbers, int(right)
     )
@@ -300,6 +305,19 @@ class Ours:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
+    def milliseconds(self, case, repeats, clock):
+        """The record, and the median time, or by the processor's clock the mean; that counts the untimed run as well."""
+        before = self.processor_time()
+        record = self.time(case, repeats)
+        if clock == "processor":
+            return record, 1e3 * (self.processor_time() - before) / (repeats + 1)
+        return record, record["median_ms"]
+
+    def processor_time(self):
+        """Seconds of processor time of the process's threads so far."""
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return 1e-9 * sum(int(thread.read_text().split()[0]) for thread in threads)
+
     def close(self):
         self.process.stdin.close()
         assert self.process.wait() == 0
@@ -311,17 +329,18 @@ def synchronise():
         torch.cuda.synchronize()
 
 
-def theirs(work, repeats):
+def theirs(work, repeats, clock):
     """The median time. One run before is not counted, as on our side: while another process had its turn, this one's
     memory may have been taken away."""
     work()
     synchronise()
     times = []
+    now = time.process_time if clock == "processor" else time.perf_counter
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = now()
         work()
         synchronise()
-        times.append(1e3 * (time.perf_counter() - start))
+        times.append(1e3 * (now() - start))
     return statistics.median(times)
 
 
@@ -329,38 +348,61 @@ def theirs(work, repeats):
 NEAR = 120
 
 
-def race(ours, bench, case, rounds, seconds):
+# Held during a round: who shares the machine with others puts a lock here.
+turn = contextlib.nullcontext()
+
+# A way to use PyTorch that takes so many times as long as the best of them in the first round is not timed again.
+LEAVES = 1.15
+
+
+def race(ours, bench, case, rounds, seconds, pytorch, clock):
     """Medians over the rounds, the smallest and largest ratio within a round, and the median ratio of the rounds in
     which our threads' cores were near each other, and of those in which they were far."""
-    works = []
-    for contender in CONTENDERS:
+    works = {}
+    for contender in [contender for contender in CONTENDERS if contender.name in pytorch]:
         try:
             work = prepare(contender, bench, case)
-            theirs(work, 1)
-            works.append((contender.name, work, max(1, int(1e3 * seconds / theirs(work, 1)))))
+            work()
+            works[contender.name] = work
         except Exception as error:  # torch.compile needs a C++ compiler, which may be missing
             print(f"note: {case}: PyTorch {contender.name} does not run here: {error!s:.200}")
-    first = ours.time(case, 1)
-    repeats = max(1, int(1e3 * seconds / first["median_ms"]))
-    mine, handovers, others, record = [], [], {name: [] for name, _, _ in works}, None
-    for _ in range(rounds):
-        record = ours.time(case, repeats)
-        mine.append(record["median_ms"])
-        handovers.append(record["handover_ns"] or 0)
-        for name, work, count in works:
-            others[name].append(theirs(work, count))
+    often = lambda milliseconds: max(1, int(1e3 * seconds / milliseconds))
+    repeats = often(ours.milliseconds(case, 1, clock)[1])
+    counts = {name: often(theirs(work, 1, clock)) for name, work in works.items()}
+    mine, handovers, others, record = [], [], {name: [] for name in works}, None
+    for number in range(rounds):
+        with turn:
+            record, taken = ours.milliseconds(case, repeats, clock)
+            mine.append(taken)
+            handovers.append(record["handover_ns"] or 0)
+            for name, work in works.items():
+                others[name].append(theirs(work, counts[name], clock))
+        print(f"  round {number}: cm {mine[-1]:.4g} ms, " + ", ".join(f"{n} {t[-1]:.4g}" for n, t in others.items()), flush=True)
+        if number == 0:
+            fastest = min(times[0] for times in others.values())
+            works = {name: work for name, work in works.items() if others[name][0] <= LEAVES * fastest}
+    others = {name: others[name] for name in works}
     best = min(others, key=lambda name: statistics.median(others[name]))
     ratios = [b / a for a, b in zip(mine, others[best], strict=True)]
     near = [ratio for ratio, handover in zip(ratios, handovers, strict=True) if handover <= NEAR]
     far = [ratio for ratio, handover in zip(ratios, handovers, strict=True) if handover > NEAR]
     median = statistics.median(mine)
     return {
+        "bench": bench,
         "case": case,
+        "isa": record["isa"],
+        "threads": record["threads"],
+        "clock": clock,
+        "rounds": rounds,
         "ours_ms": median,
         "gflops": record["gflop"] / median * 1e3,
-        "share_of_peak": record["share_of_peak"] * record["median_ms"] / median,
+        # The peak is measured by the wall's clock.
+        "share_of_peak": record["share_of_peak"] * record["median_ms"] / median if clock == "wall" else None,
         "pytorch_ms": statistics.median(others[best]),
         "pytorch": best,
+        "pytorch_ways": " ".join(pytorch),
+        "pytorch_version": torch.__version__,
+        "processor": results.processor(),
         **{f"{name}_ms": statistics.median(times) for name, times in others.items()},
         "ratio": statistics.median(others[best]) / median,
         "lowest_ratio": min(ratios),
@@ -399,9 +441,10 @@ def markdown(rows):
     text = "| case | cm, ms | GFLOP/s | of peak | PyTorch, ms | its best | ratio | in a round | near | far |\n"
     text += "|---|---:|---:|---:|---:|---|---:|---:|---:|---:|\n"
     told = lambda ratio: "-" if ratio is None else f"{ratio:.2f}"
+    share = lambda share: "-" if share is None else f"{share:.0%}"
     for row in rows:
         text += (
-            f"| {row['case']} | {row['ours_ms']:.3g} | {row['gflops']:.0f} | {row['share_of_peak']:.0%} "
+            f"| {row['case']} | {row['ours_ms']:.3g} | {row['gflops']:.0f} | {share(row['share_of_peak'])} "
             f"| {row['pytorch_ms']:.3g} | {row['pytorch']} | **{row['ratio']:.2f}** "
             f"| {row['lowest_ratio']:.2f} to {row['highest_ratio']:.2f} "
             f"| {told(row['near_ratio'])} | {told(row['far_ratio'])} |\n"
@@ -415,13 +458,19 @@ def main():
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=[*NETWORKS, *LARGE])
     parser.add_argument("--benches", nargs="*", default=["step", "sample", "kernels"])
     parser.add_argument("--filter", default="", help="only cases with this text in their names")
+    parser.add_argument("--pytorch", nargs="*", default=[contender.name for contender in CONTENDERS], help="its ways")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="least time of one contender in one round")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", default="wall", choices=["wall", "processor"], help="processor: where others work, too; "
+                        "compares one thread with one")
     parser.add_argument("--device", default="cpu", help="PyTorch's; cuda beside a cm under CM_DEVICE=cuda")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--record", type=Path, help="the folder of the committed tables, experiments/results")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.clock == "processor" and args.threads > 1:
+        parser.error("--clock processor needs --threads 1: threads that wait for one another burn processor time")
     torch.set_num_threads(args.threads)
     torch.set_default_device(args.device)
     # A compiled backward pass may otherwise destroy what the next repeat needs.
@@ -449,8 +498,10 @@ def main():
             return
         ours = Ours(args.cm, args.threads, bench, *arguments)
         for case in cases:
-            rows.append(race(ours, bench, case, args.rounds, args.seconds))
+            rows.append(race(ours, bench, case, args.rounds, args.seconds, args.pytorch, args.clock))
             print(markdown(rows[-1:]).splitlines()[-1], flush=True)
+            if args.record:
+                results.record(args.record, rows[-1]["isa"], rows[-1:])
         ours.close()
 
     if "step" in args.benches:

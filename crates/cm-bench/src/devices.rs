@@ -1,22 +1,36 @@
 //! What this machine has to compute with, in words.
 
+use crate::peak;
 use cm_kernels::dispatch::isa;
 use cm_tensor::devices::{Found, GpuDescription, gpus, libraries};
 
 /// A line for the CPU, one for each GPU or why there is none, and one for each library of NVIDIA's that was looked for.
-/// Nothing is measured.
+/// Of the CPU it is measured, in a tenth of a second, what one thread's arithmetic reaches at most, and what share of that
+/// a product of matrices has.
 pub fn describe_devices() -> String {
     let gpus = gpus().map_err(|error| error.to_string());
-    describe(isa().name(), rayon::current_num_threads(), gpus, &libraries())
+    let (peak, product) = peak::of_one_thread();
+    let cpu = Cpu { isa: isa().name(), threads: rayon::current_num_threads(), peak, product };
+    describe(&cpu, gpus, &libraries())
 }
 
-fn describe(
-    isa: &str,
+/// The processor as it is used.
+struct Cpu {
+    /// The instructions that kernels use.
+    isa: &'static str,
     threads: usize,
-    gpus: Result<Vec<GpuDescription>, String>,
-    libraries: &[Found],
-) -> String {
-    let mut text = format!("cpu     {isa}, {threads} threads\n");
+    /// 10^9 operations a second of one thread, in registers.
+    peak: f64,
+    /// The same in a product of matrices.
+    product: f64,
+}
+
+fn describe(cpu: &Cpu, gpus: Result<Vec<GpuDescription>, String>, libraries: &[Found]) -> String {
+    let Cpu { isa, threads, peak, product } = cpu;
+    let share = 100.0 * product / peak;
+    let mut text = format!(
+        "cpu     {isa}, {threads} threads; one reaches {peak:.0} GFLOP/s in registers, {share:.0}% of it in a product\n"
+    );
     match gpus {
         Err(reason) => text += &format!("cuda    none: {reason}\n"),
         Ok(gpus) if gpus.is_empty() => text += "cuda    none: the driver found no GPU\n",
@@ -55,8 +69,9 @@ mod tests {
             looked_for: vec!["libnvrtc.so".into(), "libnvrtc.so.13".into()],
             found,
         };
-        let lines = |gpus, library| describe("avx2", 3, gpus, &[found(library)]);
-        let cpu = "cpu     avx2, 3 threads\n";
+        let cpu = Cpu { isa: "avx2", threads: 3, peak: 150.2, product: 120.16 };
+        let lines = |gpus, library| describe(&cpu, gpus, &[found(library)]);
+        let cpu = "cpu     avx2, 3 threads; one reaches 150 GFLOP/s in registers, 80% of it in a product\n";
         assert_eq!(
             lines(Err("no driver".into()), None),
             format!(

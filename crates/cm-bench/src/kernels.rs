@@ -6,16 +6,19 @@ use cm_kernels::conv2d::{self, Conv2dShape, Epilogue};
 use cm_kernels::gemm::{Matrix, gemm};
 use cm_kernels::group_norm::{self, Affine, Grads, GroupNormShape};
 
-/// Batch, side of the image, input and output channels of 3x3 convolutions.
-const CONVOLUTIONS: [(usize, usize, usize, usize); 8] = [
-    (32, 32, 64, 64),
-    (32, 16, 128, 128),
-    (32, 8, 128, 128),
-    (64, 8, 32, 32),
-    (4, 32, 256, 256),
-    (32, 32, 128, 64),
-    (32, 32, 3, 64),
-    (1, 32, 128, 128),
+/// Batch, side of the image, input and output channels, side of the kernel.
+const CONVOLUTIONS: [(usize, usize, usize, usize, usize); 11] = [
+    (32, 32, 64, 64, 3),
+    (32, 16, 128, 128, 3),
+    (32, 8, 128, 128, 3),
+    (64, 8, 32, 32, 3),
+    (4, 32, 256, 256, 3),
+    (32, 32, 128, 64, 3),
+    (32, 32, 3, 64, 3),
+    (1, 32, 128, 128, 3),
+    (32, 32, 128, 64, 1),
+    (32, 16, 256, 128, 1),
+    (4, 16, 512, 256, 1),
 ];
 
 /// Batch, pixels, channels.
@@ -24,7 +27,7 @@ const NORMALISATIONS: [(usize, usize, usize); 3] = [(64, 64, 32), (32, 1024, 64)
 /// Batch, tokens, channels of one head.
 const ATTENTIONS: [(usize, usize, usize); 3] = [(64, 16, 64), (32, 256, 128), (4, 256, 256)];
 
-/// A matrix product, 3x3 convolutions, group normalisations with SiLU and attentions, forward and backward.
+/// A matrix product, 3x3 and 1x1 convolutions, group normalisations with SiLU and attentions, forward and backward.
 pub fn kernels() -> Suite {
     let mut cases = vec![product(1024)];
     cases.extend(CONVOLUTIONS.into_iter().flat_map(convolution));
@@ -47,10 +50,13 @@ fn product(size: usize) -> Case {
     })
 }
 
-fn convolution((batch, size, in_channels, out_channels): (usize, usize, usize, usize)) -> [Case; 3] {
-    let shape = Conv2dShape::same(batch, size, in_channels, out_channels, 3);
-    let name = |what: &str| format!("conv2d.{what}/{batch}x{size}x{size}_{in_channels}to{out_channels}");
-    let flops = (2 * 9 * batch * size * size * in_channels * out_channels) as u64;
+fn convolution(
+    (batch, size, in_channels, out_channels, kernel): (usize, usize, usize, usize, usize),
+) -> [Case; 3] {
+    let shape = Conv2dShape::same(batch, size, in_channels, out_channels, kernel);
+    let kind = if kernel == 3 { "conv2d".to_owned() } else { format!("conv2d_{kernel}x{kernel}") };
+    let name = |what: &str| format!("{kind}.{what}/{batch}x{size}x{size}_{in_channels}to{out_channels}");
+    let flops = (2 * kernel * kernel * batch * size * size * in_channels * out_channels) as u64;
     [
         Case::new(name("forward"), batch, flops, move || {
             let (x, weight, bias) =

@@ -63,7 +63,7 @@ pub struct Provenance {
     pub platform: String,
     /// The processor's name, as the system tells it.
     pub cpu: String,
-    /// The instruction set of the kernels: `portable`, `avx2` or `avx512`. Each sums in an order of its own.
+    /// The instruction set of the kernels: `portable`, `neon`, `avx2` or `avx512`. Each sums in an order of its own.
     pub instruction_set: String,
     /// Where networks were computed, and the precision of their products.
     #[serde(default = "cpu_in_single_precision")]

@@ -7,7 +7,7 @@
 //! Three rules hold for every kernel:
 //! * it has a naive twin, a loop nest generic over the float, which tests compare with every variant;
 //! * its result does not depend on the number of threads (see [`threads`]);
-//! * it runs on any CPU: [`dispatch`] picks AVX-512, AVX2 or portable code at run time.
+//! * it runs on any CPU: [`dispatch`] picks AVX-512, AVX2, NEON or portable code at run time.
 //!
 //! To add a kernel: a folder with `mod.rs` (API and checks), `naive.rs`, the fast variants and `tests.rs`.
 

@@ -19,6 +19,12 @@ macro_rules! multiversion {
             #[inline(always)]
             fn body<const FUSED: bool>($($arg: $ty),*) $(-> $ret)? $body
 
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon")]
+            fn neon($($arg: $ty),*) $(-> $ret)? {
+                body::<true>($($arg),*)
+            }
+
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $ty),*) $(-> $ret)? {
@@ -35,13 +41,14 @@ macro_rules! multiversion {
                 $crate::dispatch::Isa::Portable => body::<false>($($arg),*),
                 // SAFETY: inside this crate an `Isa` comes from `dispatch::isa` or `Isa::available`, which name
                 // only sets that this machine has.
+                #[cfg(target_arch = "aarch64")]
+                $crate::dispatch::Isa::Neon => unsafe { neon($($arg),*) },
+                // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::dispatch::Isa::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::dispatch::Isa::Avx512 => unsafe { avx512($($arg),*) },
-                #[cfg(not(target_arch = "x86_64"))]
-                $crate::dispatch::Isa::Avx2 | $crate::dispatch::Isa::Avx512 => body::<false>($($arg),*),
             }
         }
     };

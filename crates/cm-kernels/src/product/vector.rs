@@ -186,7 +186,9 @@ impl Vector for __m256 {
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> Self {
         // SAFETY: the caller's; lanes outside the mask are not touched.
-        unsafe { _mm256_maskload_ps(from, first8(count)) }
+        unsafe {
+            if count == Self::LANES { Self::load(from) } else { _mm256_maskload_ps(from, first8(count)) }
+        }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -195,8 +197,11 @@ impl Vector for __m256 {
     }
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, count: usize) {
-        // SAFETY: the caller's; lanes outside the mask are not touched.
-        unsafe { _mm256_maskstore_ps(to, first8(count), self) };
+        // SAFETY: the caller's; lanes outside the mask are not touched. A masked store is some forty instructions inside
+        // AMD's processors, and nearly all vectors are whole.
+        unsafe {
+            if count == Self::LANES { self.store(to) } else { _mm256_maskstore_ps(to, first8(count), self) }
+        }
     }
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
@@ -330,24 +335,27 @@ pub(crate) trait Kernel {
 /// # Panics
 /// If this machine does not have `isa`'s instructions.
 pub(crate) fn run(isa: Isa, kernel: impl Kernel) {
+    assert!(isa.is_here(), "no {} here", isa.name());
     match isa {
         // SAFETY: plain Rust.
         Isa::Portable => unsafe { kernel.call::<Lanes4>() },
+        // SAFETY: checked just above.
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => unsafe { run_neon(kernel) },
+        // SAFETY: checked just above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => {
-            assert!(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"), "no AVX2 here");
-            // SAFETY: checked just above.
-            unsafe { run_avx2(kernel) }
-        }
+        Isa::Avx2 => unsafe { run_avx2(kernel) },
+        // SAFETY: checked just above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => {
-            assert!(is_x86_feature_detected!("avx512f"), "no AVX-512 here");
-            // SAFETY: checked just above.
-            unsafe { run_avx512(kernel) }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512 => unreachable!("offered on x86-64 only"),
+        Isa::Avx512 => unsafe { run_avx512(kernel) },
     }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn run_neon(kernel: impl Kernel) {
+    // SAFETY: this function's own features.
+    unsafe { kernel.call::<std::arch::aarch64::float32x4_t>() };
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -368,7 +376,11 @@ unsafe fn run_avx512(kernel: impl Kernel) {
 pub(crate) fn lanes(isa: Isa) -> usize {
     match isa {
         Isa::Portable => Lanes4::LANES,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => 4,
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => 8,
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => 16,
     }
 }

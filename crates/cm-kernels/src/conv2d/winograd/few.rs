@@ -250,7 +250,7 @@ impl<A: Algorithm> Kernel for Part<'_, A> {
         unsafe {
             let grad = self.grad.as_ptr().add(layouts.1.at::<A>(0, first));
             // Channels past the last are 0.
-            let rows = range.len().next_multiple_of(V::ROWS);
+            let rows = range.len().next_multiple_of(V::ROWS.min(V::LANES));
             let sizes = (rows, Depth::in_runs(tiles.count(), GROUP), width);
             for slot in 0..A::SLOTS {
                 let left = layouts.0.left_transposed::<A>(self.x.as_ptr(), slot, vector);

@@ -94,7 +94,7 @@ impl<A: Algorithm> Kernel for Multiply<'_, A> {
                 // the last are 0.
                 let left = x_layout.left_transposed::<A>(self.x.as_ptr(), slot, first / V::LANES);
                 let right = grad_layout.right::<A>(self.grad.as_ptr(), slot);
-                let rows = step.min(depth - first).next_multiple_of(V::ROWS);
+                let rows = step.min(depth - first).next_multiple_of(V::ROWS.min(V::LANES));
                 let sizes = (rows, Depth::in_runs(self.tiles, GROUP), grad_layout.vectors);
                 let to = grad_layout.out::<A>(sums, slot, first);
                 // SAFETY: the buffers were made with these layouts, for so many tiles; pieces that share sums have
