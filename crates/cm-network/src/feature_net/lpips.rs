@@ -165,7 +165,7 @@ pub struct Lpips {
 
 impl Lpips {
     /// The distance from the arrays of its trunk, named as torchvision or the LPIPS package name them, and of its learned
-    /// weights (`heads`), named as the LPIPS package or, by their number alone, piq has them.
+    /// weights (`heads`), named as the LPIPS package, `lin0.weight` and so on, or, by their number alone, piq has them.
     ///
     /// # Errors
     /// [`LpipsError`]; arrays that the distance has no use for are passed over.
@@ -200,6 +200,7 @@ impl Lpips {
                     let names = [
                         format!("lin{maps}.model.1.weight"),
                         format!("lin{maps}.model.0.weight"),
+                        format!("lin{maps}.weight"),
                         format!("{maps}"),
                     ];
                     maps += 1;

@@ -145,6 +145,21 @@ fn lpips_and_its_gradient_are_pytorch_s() {
     }
 }
 
+/// Heads under the names of the package's layers alone, as files of trunk and heads together have them, were missed.
+#[test]
+fn heads_without_the_place_in_their_layer_are_read() {
+    let arrays = part(&fixture("lpips.safetensors"), "vgg/");
+    let plain = arrays.iter().map(|(name, shape, values)| {
+        let name = if name.starts_with("lin") { name.replace(".model.1", "") } else { name.to_owned() };
+        (name, shape.to_vec(), values.to_vec())
+    });
+    let options = LpipsOptions { resize: LpipsResize::Never, ..Default::default() };
+    let lpips = |arrays| Lpips::new(options, arrays, arrays).unwrap();
+    let (x, y): (Images, Images) = (normal_values([1, 16, 16, 3], 1), normal_values([1, 16, 16, 3], 2));
+    let distance = |lpips: Lpips| lpips.distance(&mut Graph::inference(), &x, &y).values()[0];
+    assert_eq!(distance(lpips(&arrays)), distance(lpips(&plain.collect())));
+}
+
 #[test]
 fn lpips_of_grey_images_is_that_of_their_coloured_twins() {
     let arrays = part(&fixture("lpips.safetensors"), "vgg/");
