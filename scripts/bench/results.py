@@ -70,7 +70,7 @@ def readme(rows):
         text += "|---|---:|---:|---:|---:|---:|\n"
         for network, name in NETWORKS.items():
             batches = sorted(int(case.split("-")[-1]) for case in found if case.startswith(f"{network}/batch-"))
-            largest = batches[-1] if batches else None
+            largest = batches[-1] if batches else ""
             cells = [f"{network}/teacher", f"{network}/distillation", f"{network}/batch-{largest}", f"{network}/batch-1"]
             if any(cell in found for cell in cells):
                 cells = " | ".join(told(found.get(cell)) for cell in cells)
