@@ -32,7 +32,7 @@ fn library(folder: &Path) -> Option<PathBuf> {
     None
 }
 
-/// The program with `fault` in what it does below `under`; its calls are written to `log`.
+/// The program, working in `folder`, with faults in what it does below `under`.
 struct Faulty<'a> {
     library: &'a Path,
     folder: &'a Path,

@@ -1,9 +1,10 @@
 use crate::check::{
     PRECISIONS, assert_close, drawn, in_three_orders, multiplied, put, stored, tolerance, values, written,
 };
-use cm_gpu::Element;
 use cm_gpu::conv2d::{Conv2dShape, Epilogue, Precision};
+use cm_gpu::{Buffer, Element, Gpu, GpuError};
 use cm_kernels::conv2d as exact;
+use std::fmt::Debug;
 
 fn shape(
     batch: usize,
@@ -54,6 +55,29 @@ fn several_blocks() -> Vec<Conv2dShape> {
     ]
 }
 
+/// A convolution, and its gradients in the input and in the weight, of an input, a weight and a gradient of the output.
+fn products(
+    gpu: &Gpu,
+    precision: Precision,
+    shape: &Conv2dShape,
+    [x, weight, g]: &[Buffer; 3],
+) -> Result<Vec<Buffer>, GpuError> {
+    Ok(vec![
+        gpu.conv2d(precision, shape, x, weight, Epilogue::default())?,
+        gpu.conv2d_backward_data(precision, shape, weight, g, 1.0)?,
+        gpu.conv2d_backward_weight(precision, shape, x, g, 1.0)?,
+    ])
+}
+
+/// That these are near the CPU's; the first two are as narrow as they are stored.
+fn assert_products(got: &[Vec<f32>], exact: &[Vec<f32>], element: Element, what: &impl Debug) {
+    for (i, (got, exact)) in got.iter().zip(exact).enumerate() {
+        let stored = if i < 2 { element } else { Element::F32 };
+        // The CPU's own distance from the loop nests, by minimal filtering, is up to 2e-5.
+        assert_close(got, exact, tolerance(stored, 2e-5), &(i, what));
+    }
+}
+
 /// Compares all three products; the CPU is given what the tensor cores multiply, so only sums differ.
 fn compare(precision: Precision, shape: &Conv2dShape) {
     let (element, same) = (precision.element(), on_the_cpu(shape));
@@ -62,14 +86,11 @@ fn compare(precision: Precision, shape: &Conv2dShape) {
     let g = drawn(element, shape.output_len(), 3);
     let what = (precision, shape);
     let Some(got) = in_three_orders(&what, &|gpu| {
-        let (x, weight, g) = (put(gpu, element, &x), put(gpu, element, &weight), put(gpu, element, &g));
-        Ok(vec![
-            gpu.conv2d(precision, shape, &x, &weight, Epilogue::default())?,
-            gpu.conv2d_backward_data(precision, shape, &weight, &g, 1.0)?,
-            gpu.conv2d_backward_weight(precision, shape, &x, &g, 1.0)?,
-            gpu.conv2d_backward_bias(shape, &g, 0.5)?,
-            gpu.conv2d_backward_image_bias(shape, &g, 0.5)?,
-        ])
+        let factors = [&x, &weight, &g].map(|values| put(gpu, element, values));
+        let mut results = products(gpu, precision, shape, &factors)?;
+        results.push(gpu.conv2d_backward_bias(shape, &factors[2], 0.5)?);
+        results.push(gpu.conv2d_backward_image_bias(shape, &factors[2], 0.5)?);
+        Ok(results)
     }) else {
         return;
     };
@@ -88,11 +109,7 @@ fn compare(precision: Precision, shape: &Conv2dShape) {
         bias,
         image_bias,
     ];
-    for (i, (got, exact)) in got.iter().zip(&all).enumerate() {
-        let stored = if i < 2 { element } else { Element::F32 };
-        // The CPU's own distance from the loop nests, by minimal filtering, is up to 2e-5.
-        assert_close(got, exact, tolerance(stored, 2e-5), &(i, what));
-    }
+    assert_products(&got, &all, element, &what);
 }
 
 #[test]
@@ -128,12 +145,7 @@ fn windows_that_are_no_squares_are_parts_of_squares() {
         let g = drawn(element, line.output_len(), 3);
         let what = (precision, kernel);
         let Some(got) = in_three_orders(&what, &|gpu| {
-            let (x, weight, g) = (put(gpu, element, &x), put(gpu, element, &weight), put(gpu, element, &g));
-            Ok(vec![
-                gpu.conv2d(precision, &line, &x, &weight, Epilogue::default())?,
-                gpu.conv2d_backward_data(precision, &line, &weight, &g, 1.0)?,
-                gpu.conv2d_backward_weight(precision, &line, &x, &g, 1.0)?,
-            ])
+            products(gpu, precision, &line, &[&x, &weight, &g].map(|values| put(gpu, element, values)))
         }) else {
             return;
         };
@@ -153,10 +165,7 @@ fn windows_that_are_no_squares_are_parts_of_squares() {
             written(line.input_len(), |out| exact::backward_data(&same, &whole, &g, out)),
             (0..side).flat_map(|i| &by_whole[at(i) * taps..][..taps]).copied().collect(),
         ];
-        for (i, (got, exact)) in got.iter().zip(&all).enumerate() {
-            let stored = if i < 2 { element } else { Element::F32 };
-            assert_close(got, exact, tolerance(stored, 2e-5), &(i, what));
-        }
+        assert_products(&got, &all, element, &what);
     }
 }
 

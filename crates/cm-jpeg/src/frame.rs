@@ -76,8 +76,8 @@ impl Frame {
             let steps = usize::from(part[2]);
             components.push(Component { id: part[0], sampling, steps, size: (0, 0), blocks: (0, 0) });
         }
-        let most = |of: fn(&Component) -> usize| components.iter().map(of).max().unwrap_or(1);
-        let sampling = (most(|component| component.sampling.0), most(|component| component.sampling.1));
+        let largest = |of: fn(&Component) -> usize| components.iter().map(of).max().unwrap_or(1);
+        let sampling = (largest(|component| component.sampling.0), largest(|component| component.sampling.1));
         let units = (width.div_ceil(8 * sampling.0), height.div_ceil(8 * sampling.1));
         for component in &mut components {
             let (across, down) = component.sampling;

@@ -49,10 +49,9 @@ impl<'a> Upsampled<'a> {
         Ok(Self { samples, stride: 8 * component.blocks.0, size: component.size, filter })
     }
 
-    /// Row `y` of the picture; `row` is at least as long as the picture is wide, and as the filter's row.
+    /// Row `y` of the picture, in place of what is in `row`; it may be longer than the picture is wide.
     pub(crate) fn row(&self, y: usize, row: &mut Vec<u8>) {
         row.clear();
-        let up = 1 - y % 2;
         match self.filter {
             Filter::Whole => row.extend_from_slice(self.input(y)),
             Filter::Repeated(across, down) => {
@@ -60,7 +59,7 @@ impl<'a> Upsampled<'a> {
             }
             Filter::Across => across(self.input(y), row),
             Filter::Down => {
-                let rounding = if up == 1 { 1 } else { 2 };
+                let rounding = if y.is_multiple_of(2) { 1 } else { 2 };
                 row.extend(self.vertical(y).map(|sum| ((sum + rounding) >> 2) as u8));
             }
             Filter::Both => both(&self.vertical(y).collect::<Vec<_>>(), row),

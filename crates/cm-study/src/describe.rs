@@ -55,12 +55,8 @@ impl Plan {
 
     /// What the arm that takes the most memory takes, and what it would if blocks were computed a second time.
     fn memory(&self) -> Option<String> {
-        let needs = self
-            .arms
-            .iter()
-            .filter_map(|arm| Some((MemoryNeed::of(&arm.experiment)?, arm)))
-            .collect::<Vec<_>>();
-        let (need, arm) = needs.into_iter().max_by_key(|(need, _)| need.total())?;
+        let needs = self.arms.iter().filter_map(|arm| Some((MemoryNeed::of(&arm.experiment)?, arm)));
+        let (need, arm) = needs.max_by_key(|(need, _)| need.total())?;
         let mut recomputed = arm.experiment.clone();
         recomputed.network = recomputed.network.recomputed(true);
         let less = MemoryNeed::of(&recomputed)?;

@@ -53,7 +53,7 @@ macro_rules! assert_agree {
 }
 
 /// A 3x3 convolution to 8 channels and nothing besides.
-fn plain<'a>(weight: &'a Vector, bias: &'a Vector) -> Conv2d<'a> {
+pub(super) fn plain<'a>(weight: &'a Vector, bias: &'a Vector) -> Conv2d<'a> {
     Conv2d {
         weight,
         bias,

@@ -1,5 +1,6 @@
 //! Every operation's wiring: central differences by each input.
 
+use super::device_tests::plain;
 use super::*;
 use crate::gradient_check::{assert_gradient, assert_gradient_with_step, largest_difference, normal_values};
 use crate::{Graph, Images, Matrix, Var, Vector};
@@ -177,18 +178,7 @@ fn empty_batches_pass_through() {
     let x = Images::tracked(vec![], [0, 4, 4, 8]);
     let (weight, bias): (Vector, Vector) = (normal_values([9 * 64], 1), normal_values([8], 2));
     let mut g = Graph::recording();
-    let conv = Conv2d {
-        weight: &weight,
-        bias: &bias,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-        out_channels: 8,
-        image_bias: None,
-        residual: None,
-        scale: 1.0,
-    };
-    let y = conv2d(&mut g, &x, conv);
+    let y = conv2d(&mut g, &x, plain(&weight, &bias));
     let y = group_norm(&mut g, &y, &bias, &bias, None, 2, 1e-5, true);
     let y = global_average(&mut g, &y);
     assert_eq!(y.shape(), [0, 8]);
