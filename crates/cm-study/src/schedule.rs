@@ -108,9 +108,9 @@ fn student(experiment: &ExperimentConfig) -> Vec<Stretch> {
     stretches(&config.train, |progress| {
         let (spacing, target_decay) = curriculum.at(progress);
         let levels = match spacing {
+            Spacing::Levels(_) if matches!(experiment.method, MethodConfig::TwoTime(_)) => Levels::None,
             Spacing::Levels(num_levels) => {
-                let intervals = num_levels.get() - 1;
-                Levels::Grid { first: intervals, last: intervals }
+                Levels::Grid { first: num_levels.get() - 1, last: num_levels.get() - 1 }
             }
             Spacing::Stage(stage) => match config.curriculum {
                 CurriculumConfig::Continuous(continuous) => {
