@@ -1,5 +1,6 @@
 //! What is wrong with one experiment: each component's own ranges, and the rules that join components.
 
+use crate::check_guidance;
 use crate::check_samplers;
 use crate::experiment_config::{
     EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherFileConfig, TeacherSource,
@@ -93,6 +94,7 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     if let TeacherSource::File(config) = &experiment.teacher {
         problems.extend(teacher_file(experiment, config));
     }
+    problems.extend(check_guidance::guidance(experiment));
     if experiment.teacher == TeacherSource::None && experiment.method.asks_teacher() {
         let message = "distillation needs a teacher";
         problems.push(Problem::new("teacher", message, "Trained(..), Exact; or method: Training"));
