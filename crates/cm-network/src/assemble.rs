@@ -1,7 +1,8 @@
 //! From a configuration to a network: the only place where an architecture becomes a `Box<dyn Network>`.
 
-use crate::config::{MOST_PARAMETERS, Problems};
 use crate::init::Builder;
+use crate::limits::MOST_PARAMETERS;
+use crate::problem::Problems;
 use crate::{
     Adm, AdmConfig, Conditions, Extra, Mlp, MlpConfig, Network, NetworkConfig, NetworkConfigError, UNet,
     UNetConfig,

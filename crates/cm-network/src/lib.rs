@@ -13,9 +13,11 @@ mod config;
 pub mod feature_net;
 mod init;
 mod layers;
+mod limits;
 mod mlp;
 mod network;
 mod preset;
+mod problem;
 mod recompute;
 mod scaled;
 #[cfg(test)]
@@ -25,12 +27,14 @@ mod unet;
 pub use adm::Adm;
 pub use assemble::Counts;
 pub use config::{
-    AdmConfig, EmbeddingConfig, FourierConfig, HeadsConfig, MOST_BLOCKS, MOST_CHANNELS, MOST_PARAMETERS,
-    MlpConfig, NetworkConfig, NetworkConfigError, NetworkProblem, ResamplingConfig, ScaleConfig, UNetConfig,
+    AdmConfig, EmbeddingConfig, FourierConfig, HeadsConfig, MlpConfig, NetworkConfig, ResamplingConfig,
+    ScaleConfig, UNetConfig,
 };
+pub use limits::{MOST_BLOCKS, MOST_CHANNELS, MOST_PARAMETERS, MOST_WIDTH};
 pub use mlp::Mlp;
 pub use network::{Conditions, Extra, LabelsError, Network, check_labels};
 pub use preset::Preset;
+pub use problem::{NetworkConfigError, NetworkProblem};
 pub use scaled::Scaling;
 pub use unet::UNet;
 

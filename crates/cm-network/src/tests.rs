@@ -330,7 +330,7 @@ fn everything_wrong_with_a_network_is_told_at_once() {
         let error = config.build(ImageShape::new(8, 8, 1), Conditions::default(), 0).err().unwrap();
         error.0.into_iter().map(|problem| problem.field).collect()
     };
-    let embedding = EmbeddingConfig::Positional(ScaleConfig { scale: f32::NAN });
+    let embedding = EmbeddingConfig::Positional(ScaleConfig { scale: f32::NAN, ..ScaleConfig::default() });
     let unet = UNetConfig {
         channels: 0,
         multipliers: vec![],

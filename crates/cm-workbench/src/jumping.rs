@@ -29,13 +29,13 @@ pub(crate) fn sample_jumps(
         allowed = allowed.into_iter().min().into_iter().collect();
     }
     let listed: Vec<String> = allowed.iter().map(|steps| format!("--steps {steps}")).collect();
-    let steps = match request.evaluations {
+    let steps = match request.evaluations.or_steps(1) {
         Evaluations::Steps(steps) if allowed.contains(&steps) => steps,
         Evaluations::Steps(steps) => {
             problems.add("--steps", format!("{model} is not trained for {steps} steps"), listed.join(", "));
             steps
         }
-        Evaluations::Times(_) => {
+        Evaluations::Times(_) | Evaluations::Usual => {
             let message = format!("{model} jumps from noise level to noise level of its own");
             problems.add("--times", message, listed.join(", "));
             1
