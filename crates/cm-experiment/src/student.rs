@@ -17,7 +17,7 @@ use crate::tensor_file::{encode, read, write_file};
 use crate::{loss_bins, snapshots};
 use cm_consistency::{
     ConsistencyStep, CurriculumConfig, InitConfig, JumpParts, Parts, Probe, ProgressiveStep, ShortcutStep,
-    Stage,
+    Stage, TwoTimeParts, TwoTimeStep,
 };
 use cm_diffusion::ModelError;
 use cm_evaluator::Reference;
@@ -77,6 +77,16 @@ impl StudentStep for ProgressiveStep<'_> {
 }
 
 impl StudentStep for ShortcutStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
+}
+
+impl StudentStep for TwoTimeStep<'_> {
     fn state(&self) -> &TrainState {
         self.state()
     }
@@ -163,6 +173,15 @@ impl Run<'_> {
             MethodConfig::Shortcut(shortcut) => {
                 let parts = JumpParts { discretisation, index_law, distance, weighting };
                 let mut step = ShortcutStep::new(config, shortcut, network, weights, context.edm(), parts);
+                self.train_student(context, folder, &mut step, rows, progress)
+            }
+            MethodConfig::TwoTime(two_time) => {
+                let teacher = denoiser.as_deref().filter(|_| experiment.method.asks_teacher());
+                if teacher.is_none() && experiment.method.asks_teacher() {
+                    return Err(RunError::failed("assembling the student", "there is no teacher").into());
+                }
+                let parts = TwoTimeParts { range: context.range, distance, weighting, teacher };
+                let mut step = TwoTimeStep::new(config, two_time, network, weights, context.edm(), parts);
                 self.train_student(context, folder, &mut step, rows, progress)
             }
         }

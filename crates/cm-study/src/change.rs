@@ -155,7 +155,9 @@ impl Change {
             Self::Solver(value) => match method {
                 MethodConfig::Distillation(config) => config.solver = value,
                 MethodConfig::Training => return Err(ChangeError::SolverOfTraining),
-                MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_) => {
+                MethodConfig::ProgressiveDistillation
+                | MethodConfig::Shortcut(_)
+                | MethodConfig::TwoTime(_) => {
                     return Err(ChangeError::SolverOfJumps);
                 }
             },

@@ -93,11 +93,7 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     if let TeacherSource::File(config) = &experiment.teacher {
         problems.extend(teacher_file(experiment, config));
     }
-    let distilled = match experiment.method {
-        MethodConfig::Distillation(_) | MethodConfig::ProgressiveDistillation => true,
-        MethodConfig::Training | MethodConfig::Shortcut(_) => false,
-    };
-    if experiment.teacher == TeacherSource::None && distilled {
+    if experiment.teacher == TeacherSource::None && experiment.method.asks_teacher() {
         let message = "distillation needs a teacher";
         problems.push(Problem::new("teacher", message, "Trained(..), Exact; or method: Training"));
     }
@@ -220,6 +216,14 @@ fn jumps(experiment: &ExperimentConfig) -> Vec<Problem> {
             }
             let batch = consistency.train.batch;
             problems.extend(ranged("method", shortcut.problems(batch).into_iter().collect()));
+        }
+        MethodConfig::TwoTime(two_time) => {
+            plain("a model of two times");
+            if !matches!(consistency.curriculum, CurriculumConfig::Fixed(_)) {
+                let message = "a model of two times has no levels, so none of their curricula".to_owned();
+                say("curriculum", message, "Fixed(..), the default");
+            }
+            problems.extend(ranged("method", two_time.problems(consistency.train.batch)));
         }
     }
     problems

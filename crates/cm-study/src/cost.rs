@@ -79,6 +79,10 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
             MethodConfig::ProgressiveDistillation => 2.0,
             // Two jumps for a part of the images.
             MethodConfig::Shortcut(config) => 2.0 * f64::from(config.bootstrap),
+            // What the target is made of, and the teacher's velocity.
+            MethodConfig::TwoTime(config) => {
+                config.extra_passes() + f64::from(u8::from(trained_teacher && method.asks_teacher()))
+            }
         };
     Some(ArmCost {
         arm: name.to_owned(),

@@ -6,7 +6,7 @@
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
-use cm_consistency::{ConsistencyConfig, ShortcutConfig};
+use cm_consistency::{ConsistencyConfig, ShortcutConfig, TwoTimeConfig, Velocity};
 use cm_datasets::DatasetConfig;
 use cm_diffusion::SolverConfig;
 use cm_evaluator::{MetricConfig, MetricKind};
@@ -58,9 +58,9 @@ impl ExperimentConfig {
         Conditions { classes: classes.filter(|_| self.class_conditional), ..Conditions::default() }
     }
 
-    /// What the student is told: as the teacher, and a shortcut model also where it jumps.
+    /// What the student is told: as the teacher, and a model that needs it also where it jumps.
     pub fn student_conditions(&self, classes: Option<usize>) -> Conditions {
-        let second_time = matches!(self.method, MethodConfig::Shortcut(_));
+        let second_time = self.method.has_second_time();
         Conditions { second_time, ..self.conditions(classes) }
     }
 
@@ -73,6 +73,7 @@ impl ExperimentConfig {
             MethodConfig::Distillation(_) | MethodConfig::Training => None,
             MethodConfig::ProgressiveDistillation => Some("a progressively distilled model"),
             MethodConfig::Shortcut(_) => Some("a shortcut model"),
+            MethodConfig::TwoTime(_) => Some("a model of two times"),
         }
     }
 }
@@ -119,6 +120,28 @@ pub enum MethodConfig {
     /// A model that is told how far it jumps and learns far jumps from two near ones, without a teacher (Frans et al.
     /// 2025); its levels are Fixed, a power of two and one.
     Shortcut(ShortcutConfig),
+    /// A model of the jump between any two times, trained by what must hold between them: MeanFlow and its relatives. Its
+    /// curriculum and its law of intervals are not used.
+    TwoTime(TwoTimeConfig),
+}
+
+impl MethodConfig {
+    /// Whether the student's network is told where it jumps.
+    pub fn has_second_time(&self) -> bool {
+        match self {
+            Self::Shortcut(_) | Self::TwoTime(_) => true,
+            Self::Distillation(_) | Self::Training | Self::ProgressiveDistillation => false,
+        }
+    }
+
+    /// Whether each step of the student's training asks the teacher.
+    pub fn asks_teacher(&self) -> bool {
+        match self {
+            Self::Distillation(_) | Self::ProgressiveDistillation => true,
+            Self::TwoTime(two_time) => two_time.velocity == Velocity::Teacher,
+            Self::Training | Self::Shortcut(_) => false,
+        }
+    }
 }
 
 impl Default for MethodConfig {

@@ -42,7 +42,7 @@ mod study_config;
 mod weights_card;
 
 pub use change::{Change, ChangeError};
-pub use check_samplers::jump_steps;
+pub use check_samplers::{JumpSteps, jump_steps};
 pub use cost::{ArmCost, TrainingCost};
 pub use describe::describe_preset;
 pub use diagnostics::{Diagnostic, InputErrors};

@@ -8,6 +8,7 @@ use crate::key::TeacherKey;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::plan::Plan;
 use cm_consistency::{Curriculum, CurriculumConfig, Spacing};
+use cm_datasets::DatasetConfig;
 use cm_training::{Progress, Schedule, TrainConfig};
 
 /// A stretch of a training.
@@ -198,15 +199,17 @@ impl Plan {
         aligned(&rows)
     }
 
-    /// What a plan's author should know before running it: curricula that are too fast for their number of levels. Only
-    /// training without a teacher is warned of, for that is where the rule was seen.
+    /// What a plan's author should know before running it: what was odd when images were read, and curricula that are too
+    /// fast for their number of levels. Of these only training without a teacher is warned of, for that is where the rule
+    /// was seen.
     pub fn warnings(&self) -> Vec<String> {
         let of_arm = |arm: &crate::PlannedArm| {
             match arm.experiment.method {
                 MethodConfig::Training => {}
                 MethodConfig::Distillation(_)
                 | MethodConfig::ProgressiveDistillation
-                | MethodConfig::Shortcut(_) => return None,
+                | MethodConfig::Shortcut(_)
+                | MethodConfig::TwoTime(_) => return None,
             }
             let batch = arm.experiment.consistency.train.batch;
             let wanted = wanted_steps_per_interval(batch);
@@ -233,7 +236,15 @@ impl Plan {
                 )
             })
         };
-        self.arms.iter().filter_map(of_arm).collect()
+        let mut data: Vec<&DatasetConfig> = Vec::new();
+        for arm in &self.arms {
+            if !data.contains(&&arm.experiment.dataset) {
+                data.push(&arm.experiment.dataset);
+            }
+        }
+        // Data that cannot be read are told of elsewhere.
+        let notes = data.into_iter().filter_map(|data| data.about().ok()).flat_map(|about| about.notes);
+        notes.map(|note| format!("data: {note}")).chain(self.arms.iter().filter_map(of_arm)).collect()
     }
 }
 
