@@ -1,4 +1,4 @@
-"""The networks of Karras et al. 2022 by their own classes against ours, through their own pickles.
+"""The networks of Karras et al. 2022 and 2024 by their own classes against ours, through their own pickles.
 
     python scripts/parity/edm.py check --edm CHECKOUT [--cm target/release/cm] [--keep FOLDER] [NAME ...]
         random weights in the original classes, pickled as their training does, through `cm import` and `cm denoise`; prints
@@ -8,7 +8,8 @@
         writes tests/fixtures/parity/edm-*.safetensors (inputs and outputs; the weights are a formula of their names, as in
         `networks.py`) and edm-*.pkl (small networks whose source is replaced by a line that must never run).
 
-CHECKOUT is a clone of github.com/NVlabs/edm; nothing of it is kept here. Needs torch, numpy, scipy and safetensors.
+CHECKOUT is a clone of github.com/NVlabs/edm; with --edm2 instead, of github.com/NVlabs/edm2. Nothing of it is kept here.
+Needs torch, numpy, safetensors and what the checkout imports.
 """
 
 import argparse
@@ -68,6 +69,20 @@ CASES = {
     "adm-odd": ("EDMPrecond", ADM | dict(model_channels=32, channel_mult=[2, 1, 3], num_blocks=2, img_channels=4)),
     "adm-iddpm": ("iDDPMPrecond", ADM | dict(M=500, C_2=0.01)),
 }
+EDM2 = dict(img_resolution=8, img_channels=3, label_dim=0, model_channels=8, channel_mult=[1, 2], num_blocks=1)
+EDM2 |= dict(attn_resolutions=[4], channels_per_head=8)
+CASES2 = {
+    "edm2": ("Precond", EDM2 | dict(label_dim=5, dropout=0.1)),
+    "edm2-others": (
+        "Precond",
+        EDM2
+        | dict(channel_mult=[2, 1, 3], num_blocks=2, attn_resolutions=[8, 4], channel_mult_noise=1, channel_mult_emb=2)
+        | dict(resample_filter=[1, 3, 3, 1], res_balance=0.4, attn_balance=0.25, concat_balance=0.6, label_balance=0.3)
+        | dict(clip_act=2, sigma_data=0.8, label_dim=3, img_channels=4),
+    ),
+    "edm2-alone": ("Precond", EDM2 | dict(channels_per_head=64, model_channels=32, img_resolution=12, clip_act=None)),
+}
+TINY2 = {"edm2": ("Precond", EDM2 | dict(model_channels=4, channels_per_head=4, label_dim=3, res_balance=0.35))}
 TINY = {
     "song": ("EDMPrecond", SONG | NCSNPP | dict(label_dim=3, augment_dim=9, model_channels=4, channel_mult_emb=2)),
     "adm": ("EDMPrecond", ADM | dict(model_channels=4, label_dim=3, sigma_data=0.6)),
@@ -106,13 +121,25 @@ def outputs(net):
     """x, sigma, labels, the network's own output, and the denoised image."""
     x, sigma, labels, one_hot = example(net)
     raw = []
-    hook = net.model.register_forward_hook(lambda module, inputs, output: raw.append(output))
+    inner = net.model if hasattr(net, "model") else net.unet
+    hook = inner.register_forward_hook(lambda module, inputs, output: raw.append(output))
     denoised = net(x, sigma, one_hot)
     hook.remove()
     arrays = {"x": x, "sigma": sigma, "raw": raw[0][:, : net.img_channels], "denoised": denoised}
     if labels is not None:
         arrays["labels"] = labels.float()
     return {name: value.numpy().astype(np.float32) for name, value in arrays.items()}
+
+
+def snapshot(net, args):
+    """What their training pickles."""
+    import dnnlib
+
+    if args.edm2:
+        from training.encoders import StandardRGBEncoder
+
+        return dnnlib.EasyDict(encoder=StandardRGBEncoder(), dataset_kwargs=dict(path="x.zip"), loss_fn=None, ema=net)
+    return dict(ema=net, loss_fn=None, augment_pipe=None, dataset_kwargs=dict(path="x.zip"))
 
 
 def difference(ours, theirs):
@@ -136,20 +163,19 @@ def compared(binary, folder, file, arrays, *more):
 
 def check(networks, args):
     worst = 0.0
-    for name, (wrapper, kwargs) in CASES.items():
+    for name, (wrapper, kwargs) in (CASES2 if args.edm2 else CASES).items():
         if args.names and name not in args.names:
             continue
         torch.manual_seed(len(name))
         net = getattr(networks, wrapper)(**kwargs).eval().requires_grad_(False)
         for parameter in net.parameters():
             if parameter.abs().max() < 1e-3:
-                parameter.copy_(0.1 * torch.randn_like(parameter))
+                parameter.copy_((0.5 if parameter.ndim == 0 else 0.1) * torch.randn_like(parameter))
         arrays = outputs(net)
         with tempfile.TemporaryDirectory() as scratch:
             folder = pathlib.Path(args.keep or scratch)
             file = folder / f"{name}.pkl"
-            content = dict(ema=copy.deepcopy(net), loss_fn=None, augment_pipe=None, dataset_kwargs=dict(path="x.zip"))
-            file.write_bytes(pickle.dumps(content, 4))
+            file.write_bytes(pickle.dumps(snapshot(copy.deepcopy(net), args), 4))
             (raw, denoised), told = compared(args.cm, folder, file, arrays)
             worst = max(worst, raw, denoised)
             print(f"{name:20} pickle     raw {raw:.2e}  denoised {denoised:.2e}", flush=True)
@@ -157,7 +183,7 @@ def check(networks, args):
                 print(told)
             state = folder / f"{name}.pt"
             torch.save(collections.OrderedDict(net.state_dict()), state)
-            which = {"EDMPrecond": "edm", "VPPrecond": "vp", "VEPrecond": "ve", "iDDPMPrecond": "iddpm"}[wrapper]
+            which = {"VPPrecond": "vp", "VEPrecond": "ve", "iDDPMPrecond": "iddpm"}.get(wrapper, "edm")
             (raw, denoised), told = compared(args.cm, folder, state, arrays, "--precondition", which)
             print(f"{'':20} state dict raw {raw:.2e}  denoised {denoised:.2e} (published numbers)", flush=True)
             half = copy.deepcopy(net).to(torch.bfloat16 if len(name) % 2 else torch.float16)
@@ -168,21 +194,20 @@ def check(networks, args):
     print(f"worst of pickles: {worst:.2e}")
 
 
-def fixtures(networks, persistence):
-    for name, (wrapper, kwargs) in CASES.items():
+def fixtures(networks, persistence, args):
+    for name, (wrapper, kwargs) in (CASES2 if args.edm2 else CASES).items():
         net = filled(getattr(networks, wrapper)(**kwargs))
         arrays = outputs(net)
         shapes = {key: list(value.shape) for key, value in net.state_dict().items()}
         text = {"shapes": json.dumps(shapes, separators=(",", ":")), "wrapper": wrapper}
         safetensors.numpy.save_file(arrays, FIXTURES / f"edm-{name}.safetensors", text)
-    for name, (wrapper, kwargs) in TINY.items():
+    for name, (wrapper, kwargs) in (TINY2 if args.edm2 else TINY).items():
         net = filled(getattr(networks, wrapper)(**kwargs)).half().float()
         arrays = outputs(net)
         safetensors.numpy.save_file(arrays, FIXTURES / f"edm-{name}-tiny.safetensors")
+        content = snapshot(net.half(), args)
         for decorator in persistence._decorators:
             decorator._orig_module_src = "raise SystemExit('the source in a pickle was run')\n"
-        net = net.half()
-        content = dict(ema=net, loss_fn=None, augment_pipe=None, dataset_kwargs=dict(path="x.zip"))
         (FIXTURES / f"edm-{name}-tiny.pkl").write_bytes(pickle.dumps(content, 4))
 
 
@@ -190,18 +215,23 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("task", choices=["check", "fixtures"])
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--edm", required=True)
+    parser.add_argument("--edm")
+    parser.add_argument("--edm2")
     parser.add_argument("--cm", default=str(ROOT / "target/release/cm"))
     parser.add_argument("--keep")
     parser.add_argument("--tell", action="store_true")
     args = parser.parse_args()
-    sys.path.insert(0, args.edm)
+    sys.path.insert(0, args.edm2 or args.edm)
     from torch_utils import persistence
-    from training import networks
+
+    if args.edm2:
+        from training import networks_edm2 as networks
+    else:
+        from training import networks
 
     torch.set_num_threads(1)
     with torch.no_grad():
-        check(networks, args) if args.task == "check" else fixtures(networks, persistence)
+        check(networks, args) if args.task == "check" else fixtures(networks, persistence, args)
 
 
 if __name__ == "__main__":

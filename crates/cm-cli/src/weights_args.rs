@@ -54,8 +54,8 @@ impl From<Precondition> for PreconditionConfig {
 /// Arguments of `cm import`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ImportArgs {
-    /// The file: `.pt` or `.pth` of PyTorch, old or new; a pickled network of EDM (`.pkl`), whose source is not run; msgpack
-    /// of Flax; safetensors with the original names.
+    /// The file: `.pt` or `.pth` of PyTorch, old or new; a pickled network of EDM or EDM2 (`.pkl`), whose source is not
+    /// run; msgpack of Flax; safetensors with the original names.
     input: PathBuf,
     /// The file to write: safetensors with all that `cm sample`, `cm denoise` and studies need to know.
     #[arg(long)]

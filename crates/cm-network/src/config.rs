@@ -1,6 +1,8 @@
 //! Which network, as data.
 
 use crate::Preset;
+use crate::block_config::{HeadsConfig, ResamplingConfig};
+use crate::edm2_config::Edm2Config;
 use crate::limits::MOST_WIDTH;
 use crate::problem::Problems;
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,8 @@ pub enum NetworkConfig {
     UNet(UNetConfig),
     /// U-Net of ADM, for images.
     Adm(AdmConfig),
+    /// U-Net of EDM2, for images.
+    Edm2(Edm2Config),
     /// Residual multi-layer perceptron, for vectors.
     Mlp(MlpConfig),
 }
@@ -36,6 +40,7 @@ pub enum NetworkConfig {
 enum Written {
     UNet(UNetConfig),
     Adm(AdmConfig),
+    Edm2(Edm2Config),
     Mlp(MlpConfig),
     NcsnppCifar10,
     DdpmppCifar10,
@@ -48,6 +53,7 @@ impl From<Written> for NetworkConfig {
         match written {
             Written::UNet(config) => Self::UNet(config),
             Written::Adm(config) => Self::Adm(config),
+            Written::Edm2(config) => Self::Edm2(config),
             Written::Mlp(config) => Self::Mlp(config),
             Written::NcsnppCifar10 => Preset::NcsnppCifar10.config(),
             Written::DdpmppCifar10 => Preset::DdpmppCifar10.config(),
@@ -149,16 +155,6 @@ impl Default for UNetConfig {
     }
 }
 
-/// How a block halves and doubles height and width.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ResamplingConfig {
-    /// Means of 2x2 pixels; each pixel four times.
-    #[default] // Karras et al. 2022, Table 7, DDPM++: no FIR filter
-    Plain,
-    /// The filter (1, 3, 3, 1) in both directions (Song et al. 2021).
-    Fir,
-}
-
 /// The U-Net of ADM (Dhariwal and Nichol 2021), as Song et al. 2023 use it for ImageNet and LSUN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -211,32 +207,6 @@ impl Default for AdmConfig {
             embedding_multiplier: 4,          // Dhariwal and Nichol 2021, Section 3
             recompute: false,                 // as UNetConfig
         }
-    }
-}
-
-/// How many attention heads there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HeadsConfig {
-    /// So many, at every resolution.
-    Count(usize),
-    /// One for so many channels.
-    Channels(usize),
-    /// One for so many channels, rounded down: no attention where there are fewer (Karras et al. 2022, DhariwalUNet).
-    Whole(usize),
-}
-
-impl HeadsConfig {
-    /// The heads of `channels`, 0 where there is no attention; `None` if they cannot be shared out.
-    pub(crate) fn of(self, channels: usize) -> Option<usize> {
-        let heads = match self {
-            Self::Count(heads) => heads,
-            Self::Channels(each) => channels.checked_div(each).filter(|heads| heads * each == channels)?,
-            Self::Whole(each) => match channels.checked_div(each)? {
-                0 => return Some(0),
-                heads => heads,
-            },
-        };
-        (heads > 0 && channels.is_multiple_of(heads)).then_some(heads)
     }
 }
 
@@ -326,6 +296,7 @@ impl NetworkConfig {
         match self {
             Self::UNet(config) => Self::UNet(UNetConfig { dropout: 0.0, recompute: false, ..config.clone() }),
             Self::Adm(config) => Self::Adm(AdmConfig { dropout: 0.0, recompute: false, ..config.clone() }),
+            Self::Edm2(config) => Self::Edm2(Edm2Config { dropout: 0.0, recompute: false, ..config.clone() }),
             Self::Mlp(config) => Self::Mlp(MlpConfig { dropout: 0.0, ..config.clone() }),
         }
     }
@@ -335,6 +306,7 @@ impl NetworkConfig {
         match self {
             Self::UNet(config) => Self::UNet(UNetConfig { recompute, ..config }),
             Self::Adm(config) => Self::Adm(AdmConfig { recompute, ..config }),
+            Self::Edm2(config) => Self::Edm2(Edm2Config { recompute, ..config }),
             Self::Mlp(config) => Self::Mlp(config),
         }
     }

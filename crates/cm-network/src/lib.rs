@@ -9,7 +9,10 @@
 
 mod adm;
 mod assemble;
+mod block_config;
 mod config;
+mod edm2;
+mod edm2_config;
 pub mod feature_net;
 mod init;
 mod layers;
@@ -26,10 +29,12 @@ mod unet;
 
 pub use adm::Adm;
 pub use assemble::Counts;
+pub use block_config::{HeadsConfig, ResamplingConfig};
 pub use config::{
-    AdmConfig, EmbeddingConfig, FourierConfig, HeadsConfig, MlpConfig, NetworkConfig, ResamplingConfig,
-    ScaleConfig, UNetConfig,
+    AdmConfig, EmbeddingConfig, FourierConfig, MlpConfig, NetworkConfig, ScaleConfig, UNetConfig,
 };
+pub use edm2::Edm2;
+pub use edm2_config::Edm2Config;
 pub use limits::{MOST_BLOCKS, MOST_CHANNELS, MOST_PARAMETERS, MOST_WIDTH};
 pub use mlp::Mlp;
 pub use network::{Conditions, Extra, LabelsError, Network, check_labels};

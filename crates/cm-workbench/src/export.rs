@@ -118,7 +118,7 @@ fn differences(network: &NetworkConfig) -> Vec<String> {
                 ));
             }
         }
-        NetworkConfig::Mlp(_) => {}
+        NetworkConfig::Edm2(_) | NetworkConfig::Mlp(_) => {}
     }
     notes
 }

@@ -15,6 +15,7 @@ const ADM_INPUT: &str = "input_blocks.0.0.weight";
 pub(crate) fn infer(archive: &Archive, hints: &Hints) -> Result<Guess, String> {
     let Root { family, prefix, notes } = root(archive, hints.prefix.as_deref())?;
     let mut guess = match (family, &hints.network) {
+        (Family::Edm2, _) => edm::infer_edm2(archive, &prefix, hints)?,
         (Family::Edm, Some(network)) => edm::given(archive, &prefix, network.clone(), hints.size)?,
         (Family::Edm, None) => edm::infer(archive, &prefix, hints)?,
         (Family::Adm, Some(network)) => {

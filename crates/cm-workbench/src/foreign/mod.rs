@@ -1,7 +1,8 @@
 //! Weights under the names and in the layouts of the original programs.
 //!
 //! Every array of ours is made of pieces of theirs, side by side along the last axis: a kernel is one piece; queries, keys
-//! and values may be three; a shift is half of one. So one table serves both directions. Deliberately absent: file
+//! and values may be three; a shift is half of one. So one table serves both directions; what is folded into weights when
+//! they are read (EDM's labels, EDM2's magnitudes) has no way back. Deliberately absent: file
 //! formats (`cm-import` reads them, `write.rs` writes them).
 
 mod edm;

@@ -15,6 +15,16 @@ pub(crate) fn names(
     dialect: Dialect,
 ) -> Result<Vec<Entry>, String> {
     let naming: Box<dyn Naming> = match (config, dialect) {
+        (NetworkConfig::Edm2(config), Dialect::Edm(_)) => {
+            let labelled = weights.outlines().any(|(name, _)| name.starts_with("embedding.label."));
+            edm::naming_edm2(config, height, labelled)
+        }
+        (NetworkConfig::Edm2(_), _) => {
+            return Err(
+                "EDM2's weights are normalised when they are imported, so they have no names to go back to"
+                    .to_owned(),
+            );
+        }
         (NetworkConfig::UNet(_) | NetworkConfig::Adm(_), Dialect::Edm(names)) => {
             edm::naming(config, height, names)
         }

@@ -51,6 +51,9 @@ pub(crate) enum Fold {
     None,
     /// A table with a row for each class: every value times a factor, plus this vector.
     Label { factor: f32, bias: Piece },
+    /// The weights of each output over their magnitude, as networks that preserve magnitudes use them (Karras et al. 2024,
+    /// Equations 47 and 66), times a factor and, if there is one, times this gain.
+    Magnitude { factor: f64, gain: Option<String> },
 }
 
 /// An array of ours and what it is made of.
@@ -140,7 +143,8 @@ impl Entry {
     fn arrays(&self) -> impl Iterator<Item = (&str, &[usize])> {
         let beside = match &self.fold {
             Fold::Label { bias, .. } => Some((bias.name.as_str(), bias.shape.as_slice())),
-            Fold::None => None,
+            Fold::Magnitude { gain: Some(gain), .. } => Some((gain.as_str(), &[][..])),
+            Fold::None | Fold::Magnitude { gain: None, .. } => None,
         };
         self.pieces.iter().map(|piece| (piece.name.as_str(), piece.shape.as_slice())).chain(beside)
     }
@@ -151,7 +155,7 @@ impl Entry {
     }
 
     /// Calls `each` with the piece, the place in its foreign array and the place in ours, for every value.
-    fn pair(&self, mut each: impl FnMut(usize, usize, usize)) {
+    pub(super) fn pair(&self, mut each: impl FnMut(usize, usize, usize)) {
         let width = self.outputs();
         let mut before = 0;
         for (index, piece) in self.pieces.iter().enumerate() {
@@ -191,9 +195,30 @@ pub(crate) fn load(
                     row.iter_mut().zip(&bias).for_each(|(value, bias)| *value = factor * *value + bias);
                 }
             }
+            Fold::Magnitude { factor, gain } => {
+                let gain = match gain {
+                    Some(gain) => archive.read(&format!("{prefix}{gain}"))?.first().copied().unwrap_or(0.0),
+                    None => 1.0,
+                };
+                normalise(values, columns, factor * f64::from(gain));
+            }
         }
     }
     Ok(())
+}
+
+/// Every output's weights, over their root mean square and 1e-4 more, over the root of their number, times `factor`.
+fn normalise(values: &mut [f32], outputs: usize, factor: f64) {
+    let inputs = (values.len() / outputs.max(1)) as f64;
+    let mut squares = vec![0.0f64; outputs];
+    for row in values.chunks_exact(outputs) {
+        row.iter().zip(&mut squares).for_each(|(&value, sum)| *sum += f64::from(value).powi(2));
+    }
+    let factors: Vec<f64> =
+        squares.iter().map(|sum| factor / ((1e-4 + (sum / inputs).sqrt()) * inputs.sqrt())).collect();
+    for row in values.chunks_exact_mut(outputs) {
+        row.iter_mut().zip(&factors).for_each(|(value, by)| *value = (f64::from(*value) * by) as f32);
+    }
 }
 
 /// A foreign array that is to be written: its name, shape, and which pieces of which arrays of ours fill it.

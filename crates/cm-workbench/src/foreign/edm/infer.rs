@@ -12,25 +12,25 @@ use cm_study::to_ron;
 use std::collections::BTreeSet;
 
 /// The names and shapes behind a prefix.
-struct Names<'a> {
-    archive: &'a Archive,
-    prefix: &'a str,
+pub(super) struct Names<'a> {
+    pub(super) archive: &'a Archive,
+    pub(super) prefix: &'a str,
 }
 
 impl<'a> Names<'a> {
-    fn shape(&self, name: &str) -> Option<&'a [usize]> {
+    pub(super) fn shape(&self, name: &str) -> Option<&'a [usize]> {
         self.archive.find(&format!("{}{name}", self.prefix)).map(|info| info.shape.as_slice())
     }
 
-    fn needed(&self, name: &str) -> Result<&'a [usize], String> {
+    pub(super) fn needed(&self, name: &str) -> Result<&'a [usize], String> {
         self.shape(name).ok_or_else(|| format!("the network in it has no `{}{name}`", self.prefix))
     }
 
-    fn outputs(&self, name: &str) -> Result<usize, String> {
+    pub(super) fn outputs(&self, name: &str) -> Result<usize, String> {
         self.needed(name)?.first().copied().ok_or_else(|| format!("`{}{name}` is one number", self.prefix))
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.shape(name).is_some()
     }
 
@@ -54,7 +54,7 @@ impl<'a> Names<'a> {
 }
 
 /// The resolutions of the way down, widest first.
-fn heights(names: &Names<'_>) -> Result<Vec<usize>, String> {
+pub(super) fn heights(names: &Names<'_>) -> Result<Vec<usize>, String> {
     let mut found = BTreeSet::new();
     for (name, _) in names.all() {
         let Some((sides, _)) = name.strip_prefix("enc.").and_then(|rest| rest.split_once('_')) else {
@@ -119,7 +119,7 @@ pub(in super::super) fn infer(archive: &Archive, prefix: &str, hints: &Hints) ->
             attention,
             heads: match hints.heads {
                 Some(heads) => heads,
-                None => heads(&names, &mut told)?,
+                None => heads(&names, "UNetBlock", &mut told)?,
             },
             embedding_scale: 1.0,
             small_groups: true,
@@ -192,7 +192,7 @@ fn complete(
     let names = Names { archive, prefix };
     let last = match network {
         NetworkConfig::Adm(_) => "out_conv.weight".to_owned(),
-        NetworkConfig::UNet(_) | NetworkConfig::Mlp(_) => {
+        NetworkConfig::UNet(_) | NetworkConfig::Edm2(_) | NetworkConfig::Mlp(_) => {
             format!("dec.{0}x{0}_aux_conv.weight", shape.height)
         }
     };
@@ -248,17 +248,16 @@ fn filtered(names: &Names<'_>, config: UNetConfig, hints: &Hints) -> Result<UNet
     Ok(UNetConfig { resampling, ..config })
 }
 
-/// The heads of a DhariwalUNet: a pickle says them, a state dict has those of the class.
-fn heads(names: &Names<'_>, told: &mut Told) -> Result<HeadsConfig, String> {
+/// The heads of a DhariwalUNet or of EDM2's network: a pickle says them, a state dict has those of the class.
+pub(super) fn heads(names: &Names<'_>, class: &'static str, told: &mut Told) -> Result<HeadsConfig, String> {
     let of = |(_, module): (&str, &ModuleInfo)| {
         Some((module.number("out_channels")? as usize, module.number("num_heads")? as usize))
     };
     let found: Vec<(usize, usize)> =
-        names.modules("UNetBlock").filter_map(of).filter(|&(_, heads)| heads > 0).collect();
+        names.modules(class).filter_map(of).filter(|&(_, heads)| heads > 0).collect();
     if found.is_empty() {
-        if names.all().any(|(name, _)| name.ends_with(".qkv.weight")) && names.archive.modules().is_empty() {
-            let note =
-                "heads of attention: one for 64 channels, which every DhariwalUNet has; else give --heads";
+        if names.all().any(|(name, _)| name.ends_with("qkv.weight")) && names.archive.modules().is_empty() {
+            let note = "heads of attention: one for 64 channels, as the class has with these names; else give --heads";
             told.notes.push(note.to_owned());
         }
         return Ok(HeadsConfig::Whole(64));

@@ -1,5 +1,6 @@
-//! The networks of Karras et al. 2022 under their own names: SongUNet and DhariwalUNet.
+//! The networks of Karras et al. under their own names: SongUNet and DhariwalUNet (2022), and EDM2's (2024).
 
+mod edm2;
 mod filters;
 mod infer;
 mod names;
@@ -7,6 +8,7 @@ mod names;
 mod tests;
 mod wrapper;
 
+pub(super) use edm2::{infer as infer_edm2, naming as naming_edm2};
 pub(crate) use filters::check_filters;
 pub(super) use infer::{given, infer};
 pub(super) use names::naming;

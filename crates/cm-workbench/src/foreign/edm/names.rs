@@ -15,7 +15,7 @@ pub(in super::super) fn naming(config: &NetworkConfig, height: usize, names: Edm
         NetworkConfig::UNet(config) => {
             Names::new(config.multipliers.len(), config.blocks, height, false, names)
         }
-        NetworkConfig::Mlp(_) => Names::new(0, 0, height, false, names),
+        NetworkConfig::Edm2(_) | NetworkConfig::Mlp(_) => Names::new(0, 0, height, false, names),
     })
 }
 

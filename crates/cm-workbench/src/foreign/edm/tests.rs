@@ -2,9 +2,9 @@
 
 use super::super::tests::noise;
 use super::super::{Hints, Mismatches, check_filters, infer, load, names};
-use cm_diffusion::{Precondition, Sigma};
+use cm_diffusion::Sigma;
 use cm_import::Archive;
-use cm_network::{Extra, Graph, Images, NetworkConfig, ResamplingConfig, Scaling};
+use cm_network::{Edm2Config, Extra, Graph, HeadsConfig, Images, NetworkConfig, ResamplingConfig, Scaling};
 use cm_study::{IddpmConfig, PreconditionConfig, VpConfig, WeightsCard};
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -15,7 +15,7 @@ macro_rules! fixtures {
     };
 }
 
-const CASES: [(&str, &[u8]); 15] = fixtures![
+const CASES: [(&str, &[u8]); 18] = fixtures![
     "song-ddpmpp",
     "song-ncsnpp",
     "song-labels",
@@ -30,8 +30,46 @@ const CASES: [(&str, &[u8]); 15] = fixtures![
     "adm",
     "adm-heads",
     "adm-odd",
-    "adm-iddpm"
+    "adm-iddpm",
+    "edm2",
+    "edm2-others",
+    "edm2-alone"
 ];
+
+/// What a state dict does not say.
+fn hints(name: &str) -> Hints {
+    match name {
+        "edm2" => Hints { heads: Some(HeadsConfig::Whole(8)), ..Hints::default() },
+        "edm2-others" => {
+            let network = NetworkConfig::Edm2(Edm2Config {
+                channels: 8,
+                multipliers: vec![2, 1, 3],
+                blocks: 2,
+                attention: vec![8, 4],
+                heads: HeadsConfig::Whole(8),
+                waves: 8,
+                embedding: 16,
+                resampling: ResamplingConfig::Fir,
+                label_balance: 0.3,
+                residual_balance: 0.4,
+                attention_balance: 0.25,
+                concat_balance: 0.6,
+                clamp: 2.0,
+                ..Edm2Config::default()
+            });
+            Hints { network: Some(network), ..Hints::default() }
+        }
+        _ => Hints::default(),
+    }
+}
+
+fn sigma_data(name: &str) -> f32 {
+    match name {
+        "song-labels" => 0.7,
+        "edm2-others" => 0.8,
+        _ => 0.5,
+    }
+}
 
 fn open(bytes: &[u8]) -> Archive {
     Archive::from_reader(Cursor::new(bytes.to_vec())).unwrap()
@@ -41,7 +79,11 @@ fn open(bytes: &[u8]) -> Archive {
 fn formula(name: &str, shape: &[usize]) -> Vec<f32> {
     let count = shape.iter().product();
     if name.ends_with("resample_filter") {
-        let taps: &[f32] = if count == 4 { &[0.5, 0.5] } else { &[0.125, 0.375, 0.375, 0.125] };
+        let taps: &[f32] = match count {
+            4 => &[0.5, 0.5],
+            9 => &[0.25, 0.5, 0.25],
+            _ => &[0.125, 0.375, 0.375, 0.125],
+        };
         return taps.iter().flat_map(|a| taps.iter().map(move |b| a * b)).collect();
     }
     let inputs: usize = shape[shape.len().min(1)..].iter().product();
@@ -103,7 +145,7 @@ fn outputs_are_those_of_the_original_classes() {
     for (name, bytes) in CASES {
         let mut fixture = open(bytes);
         let mut weights_file = open(&file(&shapes(&fixture)));
-        let guess = infer(&weights_file, &Hints::default()).unwrap_or_else(|told| panic!("{name}: {told}"));
+        let guess = infer(&weights_file, &hints(name)).unwrap_or_else(|told| panic!("{name}: {told}"));
         let (network, mut weights) = guess.network.outline(guess.shape, guess.conditions).unwrap();
         let table = names(&guess.network, guess.shape.height, &weights, guess.dialect).unwrap();
         let found = Mismatches::between(&table, &weights_file, &guess.prefix, &guess.told.ignored);
@@ -112,7 +154,7 @@ fn outputs_are_those_of_the_original_classes() {
         load(&table, &mut weights_file, &guess.prefix, &mut weights).unwrap();
         let card = WeightsCard {
             precondition: precondition(name, &fixture.metadata()["wrapper"]),
-            sigma_data: if name == "song-labels" { 0.7 } else { 0.5 },
+            sigma_data: sigma_data(name),
             ..WeightsCard::default()
         };
         let sigma = fixture.read("sigma").unwrap();
@@ -142,6 +184,23 @@ fn outputs_are_those_of_the_original_classes() {
         println!("{name}: raw {raw:.2e}, denoised {denoised:.2e}");
         assert!(raw <= 3e-6 && denoised <= 3e-6, "{name}: raw {raw:.2e}, denoised {denoised:.2e}");
     }
+}
+
+/// Whole numbers are no weights: they were read as such.
+#[test]
+fn quantised_weights_are_refused() {
+    let bytes = file(&shapes(&open(CASES[0].1)));
+    let name = b"\"model.map_layer0.bias\":";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+    let text = b"\"dtype\":\"F32\"";
+    let at = at + bytes[at..].windows(text.len()).position(|window| window == text).unwrap();
+    let changed = [&bytes[..at], b"\"dtype\":\"I32\"", &bytes[at + text.len()..]].concat();
+    let archive = open(&changed);
+    let guess = infer(&archive, &Hints::default()).unwrap();
+    let (_, weights) = guess.network.outline(guess.shape, guess.conditions).unwrap();
+    let table = names(&guess.network, guess.shape.height, &weights, guess.dialect).unwrap();
+    let found = Mismatches::between(&table, &archive, &guess.prefix, &guess.told.ignored);
+    assert_eq!(found.whole, ["map_layer0.bias (I32)"]);
 }
 
 /// Without its filters, two networks fit the names, and they compute different things.
