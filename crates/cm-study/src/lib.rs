@@ -39,6 +39,7 @@ mod samplers;
 mod schedule;
 mod source_map;
 mod study_config;
+mod warnings;
 mod weights_card;
 
 pub use change::{Change, ChangeError};

@@ -8,7 +8,6 @@ use crate::key::TeacherKey;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::plan::Plan;
 use cm_consistency::{Curriculum, CurriculumConfig, Spacing};
-use cm_datasets::DatasetConfig;
 use cm_training::{Progress, Schedule, TrainConfig};
 
 /// A stretch of a training.
@@ -109,9 +108,9 @@ fn student(experiment: &ExperimentConfig) -> Vec<Stretch> {
     stretches(&config.train, |progress| {
         let (spacing, target_decay) = curriculum.at(progress);
         let levels = match spacing {
+            Spacing::Levels(_) if matches!(experiment.method, MethodConfig::TwoTime(_)) => Levels::None,
             Spacing::Levels(num_levels) => {
-                let intervals = num_levels.get() - 1;
-                Levels::Grid { first: intervals, last: intervals }
+                Levels::Grid { first: num_levels.get() - 1, last: num_levels.get() - 1 }
             }
             Spacing::Stage(stage) => match config.curriculum {
                 CurriculumConfig::Continuous(continuous) => {
@@ -199,10 +198,9 @@ impl Plan {
         aligned(&rows)
     }
 
-    /// What a plan's author should know before running it: what was odd when images were read, and curricula that are too
-    /// fast for their number of levels. Of these only training without a teacher is warned of, for that is where the rule
-    /// was seen.
-    pub fn warnings(&self) -> Vec<String> {
+    /// Curricula that are too fast for their number of levels. Only training without a teacher is warned of, for that is
+    /// where the rule was seen.
+    pub(crate) fn hasty(&self) -> Vec<String> {
         let of_arm = |arm: &crate::PlannedArm| {
             match arm.experiment.method {
                 MethodConfig::Training => {}
@@ -236,15 +234,7 @@ impl Plan {
                 )
             })
         };
-        let mut data: Vec<&DatasetConfig> = Vec::new();
-        for arm in &self.arms {
-            if !data.contains(&&arm.experiment.dataset) {
-                data.push(&arm.experiment.dataset);
-            }
-        }
-        // Data that cannot be read are told of elsewhere.
-        let notes = data.into_iter().filter_map(|data| data.about().ok()).flat_map(|about| about.notes);
-        notes.map(|note| format!("data: {note}")).chain(self.arms.iter().filter_map(of_arm)).collect()
+        self.arms.iter().filter_map(of_arm).collect()
     }
 }
 
@@ -385,15 +375,15 @@ mod tests {
     fn a_phase_too_short_for_its_levels_is_warned_of_with_the_rule() {
         let fixed = |num_levels| CurriculumConfig::Fixed(FixedConfig { num_levels });
         // 2,000 steps on 10 intervals are 200 each, on 11 they are 182.
-        assert!(plan(experiment(fixed(11), 100, 200_000)).warnings().is_empty());
-        let warnings = plan(experiment(fixed(12), 100, 200_000)).warnings();
+        assert!(plan(experiment(fixed(11), 100, 200_000)).hasty().is_empty());
+        let warnings = plan(experiment(fixed(12), 100, 200_000)).hasty();
         assert_eq!(warnings.len(), 1);
         for part in ["arm a: 182 steps", "N is 12", "images 0 to 200000", "batch of 100 wants 200", RULE] {
             assert!(warnings[0].contains(part), "{part}: {warnings:?}");
         }
         let mut distilled = experiment(fixed(12), 100, 200_000);
         distilled.method = MethodConfig::default();
-        assert!(plan(distilled).warnings().is_empty());
+        assert!(plan(distilled).hasty().is_empty());
     }
 
     #[test]
