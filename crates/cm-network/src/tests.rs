@@ -5,8 +5,8 @@ mod families;
 
 use crate::feature_net::Classifier;
 use crate::{
-    AdmConfig, Conditions, EmbeddingConfig, Extra, FourierConfig, HeadsConfig, MlpConfig, Network,
-    NetworkConfig, Preset, ResamplingConfig, ScaleConfig, UNetConfig,
+    AdmConfig, Conditions, Edm2Config, EmbeddingConfig, Extra, FourierConfig, HeadsConfig, MlpConfig,
+    Network, NetworkConfig, Preset, ResamplingConfig, ScaleConfig, UNetConfig,
 };
 use cm_image::ImageShape;
 use cm_image::random::Random;
@@ -260,20 +260,13 @@ fn recomputation_keeps_less() {
 #[test]
 fn recomputation_changes_nothing_but_the_order_of_sums() {
     for (config, shape) in networks() {
-        let recomputing = match &config {
-            NetworkConfig::UNet(c) => {
-                NetworkConfig::UNet(UNetConfig { recompute: true, dropout: 0.3, ..c.clone() })
-            }
-            NetworkConfig::Adm(c) => {
-                NetworkConfig::Adm(AdmConfig { recompute: true, dropout: 0.3, ..c.clone() })
-            }
+        let dropping = match config {
+            NetworkConfig::UNet(c) => NetworkConfig::UNet(UNetConfig { dropout: 0.3, ..c }),
+            NetworkConfig::Adm(c) => NetworkConfig::Adm(AdmConfig { dropout: 0.3, ..c }),
+            NetworkConfig::Edm2(c) => NetworkConfig::Edm2(Edm2Config { dropout: 0.3, ..c }),
             NetworkConfig::Mlp(_) => continue,
         };
-        let keeping = match &recomputing {
-            NetworkConfig::UNet(c) => NetworkConfig::UNet(UNetConfig { recompute: false, ..c.clone() }),
-            NetworkConfig::Adm(c) => NetworkConfig::Adm(AdmConfig { recompute: false, ..c.clone() }),
-            NetworkConfig::Mlp(_) => continue,
-        };
+        let (recomputing, keeping) = (dropping.clone().recomputed(true), dropping.recomputed(false));
         let run = |config: &NetworkConfig| {
             let (network, weights) = build(config, shape);
             let x: Images = normal_values([2, shape.height, shape.width, shape.channels], 1);

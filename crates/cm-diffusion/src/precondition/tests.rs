@@ -63,8 +63,8 @@ fn no_noise_is_a_finite_input() {
 #[test]
 fn vp_tells_the_time_of_a_noise_level() {
     let vp = Vp::default();
-    for t in [1e-3, 0.01, 0.2, 0.5, 0.9, 1.0] {
-        let s = ((0.5 * 19.9 * t * t + 0.1 * t as f64).exp() - 1.0).sqrt();
+    for t in [1e-3f64, 0.01, 0.2, 0.5, 0.9, 1.0] {
+        let s = ((0.5 * 19.9 * t * t + 0.1 * t).exp() - 1.0).sqrt();
         let c = vp.coefficients(sigma(s as f32));
         assert!((f64::from(c.c_noise) / 999.0 - t).abs() < 2e-6, "{t}: {}", c.c_noise / 999.0);
         assert!((f64::from(c.c_in) - 1.0 / (1.0 + s * s).sqrt()).abs() < 1e-6);

@@ -3,7 +3,7 @@
 use super::super::guess::{Dialect, EdmNames, Guess, Hints, Told};
 use super::super::naming::{Naming, split, torch};
 use super::super::table::{Fold, Layout, Outputs, Piece};
-use super::infer::{Names, heads, heights};
+use super::infer::{Names, given_heads, heads, heights};
 use super::wrapper;
 use cm_image::ImageShape;
 use cm_import::{Archive, Attribute, ModuleInfo};
@@ -84,7 +84,7 @@ fn config(
         blocks,
         attention,
         heads: match hints.heads {
-            Some(heads) => heads,
+            Some(heads) => given_heads(heads),
             None => heads(names, "Block", told)?,
         },
         waves: names.outputs("emb_fourier.freqs")?,

@@ -118,7 +118,7 @@ pub(in super::super) fn infer(archive: &Archive, prefix: &str, hints: &Hints) ->
             blocks,
             attention,
             heads: match hints.heads {
-                Some(heads) => heads,
+                Some(heads) => given_heads(heads),
                 None => heads(&names, "UNetBlock", &mut told)?,
             },
             embedding_scale: 1.0,
@@ -248,6 +248,14 @@ fn filtered(names: &Names<'_>, config: UNetConfig, hints: &Hints) -> Result<UNet
     Ok(UNetConfig { resampling, ..config })
 }
 
+/// The heads that were given, as these classes count them: rounded down.
+pub(super) fn given_heads(heads: HeadsConfig) -> HeadsConfig {
+    match heads {
+        HeadsConfig::Channels(each) => HeadsConfig::Whole(each),
+        other @ (HeadsConfig::Count(_) | HeadsConfig::Whole(_)) => other,
+    }
+}
+
 /// The heads of a DhariwalUNet or of EDM2's network: a pickle says them, a state dict has those of the class.
 pub(super) fn heads(names: &Names<'_>, class: &'static str, told: &mut Told) -> Result<HeadsConfig, String> {
     let of = |(_, module): (&str, &ModuleInfo)| {
@@ -256,9 +264,20 @@ pub(super) fn heads(names: &Names<'_>, class: &'static str, told: &mut Told) -> 
     let found: Vec<(usize, usize)> =
         names.modules(class).filter_map(of).filter(|&(_, heads)| heads > 0).collect();
     if found.is_empty() {
-        if names.all().any(|(name, _)| name.ends_with("qkv.weight")) && names.archive.modules().is_empty() {
-            let note = "heads of attention: one for 64 channels, as the class has with these names; else give --heads";
-            told.notes.push(note.to_owned());
+        let attentions = names.all().filter(|(name, _)| name.ends_with("qkv.weight"));
+        let narrowest = attentions.filter_map(|(_, shape)| shape.get(1).copied()).min();
+        match narrowest.filter(|_| names.archive.modules().is_empty()) {
+            None => {}
+            Some(channels) if channels < 64 => {
+                return Err(format!(
+                    "the heads of its attention cannot be told from its arrays: the class has one for 64 channels, and \
+                     there is attention of {channels}; give --head-channels or --heads"
+                ));
+            }
+            Some(_) => told.notes.push(
+                "heads of attention: one for 64 channels, as the class with these names has; else give --heads"
+                    .to_owned(),
+            ),
         }
         return Ok(HeadsConfig::Whole(64));
     }

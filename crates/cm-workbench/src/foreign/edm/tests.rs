@@ -181,9 +181,19 @@ fn outputs_are_those_of_the_original_classes() {
         let denoised = network.forward_scaled(&mut graph, &weights, &x, &scaling, extra);
         let raw = difference(&raw, &fixture.read("raw").unwrap());
         let denoised = difference(&denoised, &fixture.read("denoised").unwrap());
-        println!("{name}: raw {raw:.2e}, denoised {denoised:.2e}");
         assert!(raw <= 3e-6 && denoised <= 3e-6, "{name}: raw {raw:.2e}, denoised {denoised:.2e}");
     }
+}
+
+/// Sixty-four channels a head were taken of networks that have fewer channels, and their attention left out.
+#[test]
+fn heads_that_a_state_dict_does_not_say_are_asked_for() {
+    let archive = open(&file(&shapes(&open(CASES[15].1))));
+    let told = infer(&archive, &Hints::default()).unwrap_err();
+    assert!(told.contains("attention of 16") && told.contains("--head-channels"), "{told}");
+    let hints = Hints { heads: Some(HeadsConfig::Channels(8)), ..Hints::default() };
+    let NetworkConfig::Edm2(config) = infer(&archive, &hints).unwrap().network else { panic!("an EDM2") };
+    assert_eq!(config.heads, HeadsConfig::Whole(8));
 }
 
 /// Whole numbers are no weights: they were read as such.
