@@ -14,11 +14,9 @@ pub(crate) fn names(
     weights: &Weights,
     dialect: Dialect,
 ) -> Result<Vec<Entry>, String> {
+    let labelled = weights.outlines().any(|(name, _)| name.starts_with("embedding.label."));
     let naming: Box<dyn Naming> = match (config, dialect) {
-        (NetworkConfig::Edm2(config), Dialect::Edm(_)) => {
-            let labelled = weights.outlines().any(|(name, _)| name.starts_with("embedding.label."));
-            edm::naming_edm2(config, height, labelled)
-        }
+        (NetworkConfig::Edm2(config), Dialect::Edm(_)) => edm::naming_edm2(config, height, labelled),
         (NetworkConfig::Edm2(_), _) => {
             return Err(
                 "EDM2's weights are normalised when they are imported, so they have no names to go back to"
@@ -26,7 +24,7 @@ pub(crate) fn names(
             );
         }
         (NetworkConfig::UNet(_) | NetworkConfig::Adm(_), Dialect::Edm(names)) => {
-            edm::naming(config, height, names)
+            edm::naming(config, height, names, labelled)
         }
         (NetworkConfig::Adm(config), Dialect::Torch) => Box::new(Adm::new(config, height)),
         (NetworkConfig::Adm(_), Dialect::Flax) => {

@@ -49,8 +49,10 @@ pub(crate) enum Fold {
     /// Nothing.
     #[default]
     None,
-    /// A table with a row for each class: every value times a factor, plus this vector.
-    Label { factor: f32, bias: Piece },
+    /// Every value times a factor.
+    Scale(f32),
+    /// Plus what this matrix makes of this vector, which is added before it whatever the class.
+    Through { matrix: Piece, vector: Piece },
     /// The weights of each output over their magnitude, as networks that preserve magnitudes use them (Karras et al. 2024,
     /// Equations 47 and 66), times a factor and, if there is one, times this gain.
     Magnitude { factor: f64, gain: Option<String> },
@@ -142,9 +144,9 @@ impl Entry {
     /// The foreign arrays it needs.
     fn arrays(&self) -> impl Iterator<Item = (&str, &[usize])> {
         let beside = match &self.fold {
-            Fold::Label { bias, .. } => Some((bias.name.as_str(), bias.shape.as_slice())),
+            Fold::Through { vector, .. } => Some((vector.name.as_str(), vector.shape.as_slice())),
             Fold::Magnitude { gain: Some(gain), .. } => Some((gain.as_str(), &[][..])),
-            Fold::None | Fold::Magnitude { gain: None, .. } => None,
+            Fold::None | Fold::Scale(_) | Fold::Magnitude { gain: None, .. } => None,
         };
         self.pieces.iter().map(|piece| (piece.name.as_str(), piece.shape.as_slice())).chain(beside)
     }
@@ -189,10 +191,14 @@ pub(crate) fn load(
         let columns = entry.outputs();
         match &entry.fold {
             Fold::None => {}
-            Fold::Label { factor, bias } => {
-                let bias = archive.read(&format!("{prefix}{}", bias.name))?;
-                for row in values.chunks_exact_mut(columns) {
-                    row.iter_mut().zip(&bias).for_each(|(value, bias)| *value = factor * *value + bias);
+            Fold::Scale(factor) => values.iter_mut().for_each(|value| *value *= factor),
+            Fold::Through { matrix, vector } => {
+                let matrix = archive.read(&format!("{prefix}{}", matrix.name))?;
+                let vector = archive.read(&format!("{prefix}{}", vector.name))?;
+                for (value, row) in values.iter_mut().zip(matrix.chunks_exact(vector.len())) {
+                    let through: f64 =
+                        row.iter().zip(&vector).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    *value = (f64::from(*value) + through) as f32;
                 }
             }
             Fold::Magnitude { factor, gain } => {

@@ -3,20 +3,29 @@
 use super::super::guess::EdmNames;
 use super::super::naming::{Naming, split, torch};
 use super::super::table::{Fold, Layout, Outputs, Piece};
-use cm_network::NetworkConfig;
+use cm_network::{EmbeddingConfig, FourierConfig, NetworkConfig, ScaleConfig};
 use std::collections::HashMap;
 
-/// The names of a U-Net with images of this height.
-pub(in super::super) fn naming(config: &NetworkConfig, height: usize, names: EdmNames) -> Box<dyn Naming> {
-    Box::new(match config {
-        NetworkConfig::Adm(config) => {
-            Names::new(config.multipliers.len(), config.blocks, height, true, names)
-        }
+/// The names of a U-Net with images of this height, which is told classes or not.
+pub(in super::super) fn naming(
+    config: &NetworkConfig,
+    height: usize,
+    names: EdmNames,
+    labelled: bool,
+) -> Box<dyn Naming> {
+    let (levels, blocks, dhariwal, waves) = match config {
+        NetworkConfig::Adm(config) => (config.multipliers.len(), config.blocks, true, 0),
         NetworkConfig::UNet(config) => {
-            Names::new(config.multipliers.len(), config.blocks, height, false, names)
+            let width = match config.embedding {
+                EmbeddingConfig::Positional(ScaleConfig { width, .. })
+                | EmbeddingConfig::Fourier(FourierConfig { width, .. }) => width,
+            };
+            let waves = if labelled { width * config.channels } else { 0 };
+            (config.multipliers.len(), config.blocks, false, waves)
         }
-        NetworkConfig::Edm2(_) | NetworkConfig::Mlp(_) => Names::new(0, 0, height, false, names),
-    })
+        NetworkConfig::Edm2(_) | NetworkConfig::Mlp(_) => (0, 0, false, 0),
+    };
+    Box::new(Names { waves, ..Names::new(levels, blocks, height, dhariwal, names) })
 }
 
 struct Names {
@@ -24,6 +33,8 @@ struct Names {
     blocks: HashMap<String, String>,
     dhariwal: bool,
     outputs: usize,
+    /// Of a SongUNet that is told classes: the values that they join; else 0.
+    waves: usize,
 }
 
 impl Names {
@@ -57,7 +68,7 @@ impl Names {
                 put(format!("{ours}.{part}"), format!("{theirs}_{part}"));
             }
         }
-        Self { blocks: map, dhariwal, outputs: names.outputs }
+        Self { blocks: map, dhariwal, outputs: names.outputs, waves: 0 }
     }
 }
 
@@ -113,11 +124,15 @@ impl Naming for Names {
 
     fn fold(&self, owner: &str, shape: &[usize]) -> Fold {
         match *shape {
-            // SongUNet multiplies the one-hot class by the root of their number, and its map has a bias.
-            [classes, features] if owner == "embedding.label" && !self.dhariwal => {
-                let bias = torch("map_label.bias".to_owned(), &[features]);
-                Fold::Label { factor: (classes as f32).sqrt(), bias }
+            // SongUNet multiplies the one-hot class by the root of their number. Its map has a bias, which joins without
+            // a class as well: what the next layer makes of it is that layer's.
+            [classes, _] if owner == "embedding.label" && !self.dhariwal => {
+                Fold::Scale((classes as f32).sqrt())
             }
+            [outputs] if owner == "embedding.layer0" && self.waves > 0 => Fold::Through {
+                matrix: torch("map_layer0.weight".to_owned(), &[self.waves, outputs]),
+                vector: torch("map_label.bias".to_owned(), &[self.waves]),
+            },
             _ => Fold::None,
         }
     }
