@@ -6,8 +6,8 @@ use crate::limits::MOST_CHANNELS;
 use crate::problem::Problems;
 use crate::recompute::Passes;
 use crate::{Conditions, Edm2Config, Extra, Network, NetworkConfigError, ResamplingConfig};
-use cm_image::ImageShape;
 use cm_image::random::derive_seed;
+use cm_image::{ImageShape, NO_CLASS};
 use cm_tensor::{Graph, Images, Matrix, ParameterId, Vector, Weights, ops};
 use std::f32::consts::SQRT_2;
 use std::sync::Arc;
@@ -254,10 +254,10 @@ impl Embedding {
                 true => Matrix::outline([count, *classes]),
                 false => {
                     let mut values = vec![0.0; count * classes];
-                    labels
-                        .iter()
-                        .enumerate()
-                        .for_each(|(row, &label)| values[row * classes + label as usize] = 1.0);
+                    let rows = values.chunks_exact_mut(*classes);
+                    // A class that is not told adds nothing.
+                    let told = labels.iter().zip(rows).filter(|(label, _)| **label != NO_CLASS);
+                    told.for_each(|(&label, row)| row[label as usize] = 1.0);
                     Matrix::constant(values, [count, *classes])
                 }
             };

@@ -1,5 +1,6 @@
 //! What is wrong with one experiment: each component's own ranges, and the rules that join components.
 
+use crate::check_guidance;
 use crate::check_samplers;
 use crate::experiment_config::{
     EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherFileConfig, TeacherSource,
@@ -93,6 +94,7 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     if let TeacherSource::File(config) = &experiment.teacher {
         problems.extend(teacher_file(experiment, config));
     }
+    problems.extend(check_guidance::guidance(experiment));
     if experiment.teacher == TeacherSource::None && experiment.method.asks_teacher() {
         let message = "distillation needs a teacher";
         problems.push(Problem::new("teacher", message, "Trained(..), Exact; or method: Training"));
@@ -267,18 +269,13 @@ fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Ve
     }
     let starts = experiment.consistency.init == InitConfig::Teacher
         || experiment.method == MethodConfig::ProgressiveDistillation;
-    match card.precondition {
-        PreconditionConfig::Edm | PreconditionConfig::Consistency => {}
-        other @ (PreconditionConfig::Vp(_) | PreconditionConfig::Ve | PreconditionConfig::Iddpm(_)) => {
-            if starts {
-                let message =
-                    format!("it holds a {other}: its network is told other numbers and makes other ones");
-                say(
-                    message,
-                    "consistency: (init: Random), or a teacher with EDM's preconditioning to start from",
-                );
-            }
-        }
+    let of_edm = matches!(card.precondition, PreconditionConfig::Edm | PreconditionConfig::Consistency);
+    if starts && !of_edm {
+        let message = format!(
+            "it holds a {}: its network is told other numbers and makes other ones",
+            card.precondition
+        );
+        say(message, "consistency: (init: Random), or a teacher with EDM's preconditioning to start from");
     }
     problems
 }
