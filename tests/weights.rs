@@ -76,9 +76,93 @@ fn images_are_drawn_from_imported_weights_whatever_the_batch() {
     assert_eq!(one.len(), 5 * 64);
     // Matrix products block differently for different numbers of rows: a pixel may be rounded the other way.
     assert!(one.iter().zip(&all).all(|(a, b)| (a - b).abs() <= 1.0));
+}
+
+/// As EDM's deterministic sampler does; nothing else is done with a diffusion model.
+#[test]
+fn images_are_drawn_from_a_diffusion_model_along_its_flow() {
+    let folder = imported("edm");
+    let arguments = ["sample", "weights.safetensors", "--count", "3", "--out", "drawn"];
+    let (told, _) = expect(folder.path(), &arguments, 0);
+    assert!(told.contains("evaluations for each image: 35"), "{told}");
+    let (told, _) = expect(folder.path(), &[&arguments[..5], &["few", "--steps", "3"]].concat(), 0);
+    assert!(told.contains("evaluations for each image: 5"), "{told}");
+    let drawn = |out: &str| arrays(&folder.path().join(out).join("samples.npz"), &["arr_0"]).remove(0);
+    assert!(drawn("drawn").len() == 3 * 64 && drawn("drawn") != drawn("few"));
+    let (_, told) = expect(folder.path(), &[&arguments[..5], &["one", "--steps", "1"]].concat(), 2);
+    assert!(told.contains("2 to 1000 levels"), "{told}");
+}
+
+/// Networks as EDM's training pickles them, with half precision and a source that ends the program that runs it.
+#[test]
+fn pickled_networks_of_edm_are_read_as_they_are() {
+    for (name, network, inner) in
+        [("song", "UNet(", "model"), ("adm", "Adm(", "model"), ("edm2", "Edm2(", "unet")]
+    {
+        let folder = scratch("");
+        let original = fixture(&format!("edm-{name}-tiny.pkl"));
+        let (told, _) = expect(folder.path(), &["import", original.to_str().unwrap(), "--out", "model"], 0);
+        assert!(told.contains(network) && told.contains("classes: 3"), "{told}");
+        assert!(told.contains("Precond around it: diffusion model"), "{told}");
+        assert_eq!(told.contains("augmentations is left out"), name == "song", "{told}");
+        let expected = fixture(&format!("edm-{name}-tiny.safetensors"));
+        fs::copy(&expected, folder.path().join("in.safetensors")).unwrap();
+        let arguments = ["denoise", "--weights", "model", "--input", "in.safetensors", "--out", "out.npz"];
+        expect(folder.path(), &arguments, 0);
+        let ours = arrays(&folder.path().join("out.npz"), &["raw", "denoised"]);
+        for (ours, theirs) in ours.iter().zip(arrays(&expected, &["raw", "denoised"])) {
+            let most = |values: &mut dyn Iterator<Item = f32>| values.map(f32::abs).fold(0.0, f32::max);
+            let error =
+                most(&mut ours.iter().zip(&theirs).map(|(a, b)| a - b)) / most(&mut theirs.iter().copied());
+            assert!(error <= 3e-6, "{name}: {error:.2e}");
+        }
+        expect(folder.path(), &["sample", "model", "--count", "2", "--steps", "2", "--out", "drawn"], 0);
+        let (_, told) =
+            expect(folder.path(), &["import", original.to_str().unwrap(), "--out", "x", "--size", "16"], 2);
+        assert!(told.contains("images of 8 pixels, not of 16"), "{told}");
+        let (_, told) = expect(
+            folder.path(),
+            &["import", original.to_str().unwrap(), "--out", "x", "--prefix", "net"],
+            2,
+        );
+        assert!(told.contains(&format!("begin with `ema.{inner}.`")), "{told}");
+    }
+}
+
+/// What the arrays do not say goes along: heads, sigma_data, noise levels.
+#[test]
+fn a_model_of_one_s_own_comes_back_as_the_same_function() {
+    let folder = scratch("");
+    let original = fixture("ddpmpp-tiny.pt");
+    let network =
+        "UNet(channels: 8, multipliers: [1, 2], blocks: 1, attention: [4], heads: 4, resampling: Fir)";
+    let more = ["--size", "8", "--precondition", "consistency", "--sigma-data", "0.752", "--rho", "5"];
+    let arguments = ["import", original.to_str().unwrap(), "--network", network, "--out", "own.safetensors"];
+    expect(folder.path(), &[&arguments[..], &more].concat(), 0);
+    let bytes = fs::read(folder.path().join("own.safetensors")).unwrap();
+    for out in ["back.pt", "back.safetensors"] {
+        let (told, _) = expect(folder.path(), &["export", "own.safetensors", "--out", out], 0);
+        assert!(told.contains("one head of attention, and this model 4"), "{told}");
+        expect(folder.path(), &["import", out, "--out", "again.safetensors"], 0);
+        assert!(fs::read(folder.path().join("again.safetensors")).unwrap() == bytes, "{out}");
+    }
+    let (told, _) = expect(folder.path(), &["export", "own.safetensors", "--out", "back.msgpack"], 0);
+    let line = told.lines().find_map(|line| line.split_once("cm import back.msgpack ")).unwrap().1;
+    let options = line.split(" --network '").collect::<Vec<_>>();
+    let mut arguments = vec!["import", "back.msgpack", "--out", "flax.safetensors"];
+    arguments.extend(options[0].split(' '));
+    arguments.extend(["--network", options[1].trim_end_matches('\'')]);
+    expect(folder.path(), &arguments, 0);
+    assert!(fs::read(folder.path().join("flax.safetensors")).unwrap() == bytes);
+    // Without all that, what is assumed is said, and what cannot be is asked for.
     let (_, told) =
-        expect(imported("edm").path(), &["sample", "--weights", "weights.safetensors", "--out", "x"], 2);
-    assert!(told.contains("a diffusion model's"), "{told}");
+        expect(folder.path(), &["import", original.to_str().unwrap(), "--size", "8", "--out", "x"], 2);
+    assert!(told.contains("--precondition"), "{told}");
+    let bare = ["import", original.to_str().unwrap(), "--size", "8", "--precondition", "edm", "--out", "x"];
+    let (told, _) = expect(folder.path(), &bare, 0);
+    for note in ["// one head of attention", "// resolutions change without a filter", "// sigma_data 0.5"] {
+        assert!(told.contains(note), "{told}");
+    }
 }
 
 /// A study of a second on the digits, whose teacher is a file.

@@ -120,7 +120,7 @@ impl BenchNetwork {
                 blocks,
                 attention: vec![attention],
                 dropout: 0.0,
-                embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+                embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
                 ..UNetConfig::default()
             })
         };

@@ -226,12 +226,14 @@ fn perform(command: Command, stop: &StopFlag) -> Result<(), Ending> {
             print(&told?)
         }
         Command::Import { import } => {
-            let Imported { out, format, card, parameters } = cm_workbench::import(&import.into())?;
-            print(&format!("// from {format}: {parameters} parameters\n{card}{}\n", out.display()))
+            let Imported { out, format, card, parameters, notes } = cm_workbench::import(&import.into())?;
+            let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();
+            print(&format!("// from {format}: {parameters} parameters\n{notes}{card}{}\n", out.display()))
         }
         Command::Export { export } => {
-            let Exported { out, arrays } = cm_workbench::export(&export.into())?;
-            print(&format!("{} with {arrays} arrays\n", out.display()))
+            let Exported { out, arrays, notes } = cm_workbench::export(&export.into())?;
+            let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();
+            print(&format!("{notes}{} with {arrays} arrays\n", out.display()))
         }
         Command::Denoise { denoise, threads: Threads { threads } } => {
             let denoised =

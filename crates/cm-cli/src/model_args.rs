@@ -28,10 +28,11 @@ pub(crate) struct SampleArgs {
     /// weights, rounded.
     #[arg(long, value_enum)]
     quantisation: Option<Rule>,
-    /// Evaluate the model so many times, at noise levels of its own spacing. A model that jumps from level to level
-    /// knows only some numbers.
-    #[arg(long, default_value_t = 1, conflicts_with = "times")]
-    steps: usize,
+    /// Evaluate the model so many times, at noise levels of its own spacing; without it, once. A model that jumps from
+    /// level to level knows only some numbers. A diffusion model is led by Heun's method from level to level of so many,
+    /// and to 0: 18 without it, which are 35 evaluations.
+    #[arg(long, conflicts_with = "times")]
+    steps: Option<usize>,
     /// Evaluate it once at its highest noise level, and once at each of these: falling, separated by commas.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     times: Option<Vec<f32>>,
@@ -79,7 +80,11 @@ impl From<SampleArgs> for SampleRequest {
             count: args.count,
             seed: args.seed,
             quantisation: args.quantisation.map(Quantisation::from),
-            evaluations: args.times.map_or(Evaluations::Steps(args.steps), Evaluations::Times),
+            evaluations: match (args.times, args.steps) {
+                (Some(times), _) => Evaluations::Times(times),
+                (None, Some(steps)) => Evaluations::Steps(steps),
+                (None, None) => Evaluations::Usual,
+            },
             clip: args.clip,
             batch: args.batch,
         }

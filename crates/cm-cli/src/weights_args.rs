@@ -1,7 +1,8 @@
 //! What can be typed about weights of other programs: `cm import`, `cm export`, `cm denoise`.
 
 use clap::ValueEnum;
-use cm_study::PreconditionConfig;
+use cm_network::{HeadsConfig, ResamplingConfig};
+use cm_study::{IddpmConfig, PreconditionConfig, VpConfig};
 use cm_workbench::{DenoiseRequest, ExportRequest, ImportRequest, ModelRequest};
 use std::path::PathBuf;
 
@@ -12,6 +13,30 @@ pub(crate) enum Precondition {
     Edm,
     /// As a consistency model's.
     Consistency,
+    /// As a diffusion model's of the variance-preserving formulation (VP), with the published numbers.
+    Vp,
+    /// As a diffusion model's of the variance-exploding formulation (VE).
+    Ve,
+    /// As a diffusion model's of improved DDPM, with the published numbers.
+    Iddpm,
+}
+
+/// How blocks change the resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Resampling {
+    /// Means of 2x2 pixels, and each pixel four times.
+    Plain,
+    /// Through the filter (1, 3, 3, 1).
+    Fir,
+}
+
+impl From<Resampling> for ResamplingConfig {
+    fn from(resampling: Resampling) -> Self {
+        match resampling {
+            Resampling::Plain => Self::Plain,
+            Resampling::Fir => Self::Fir,
+        }
+    }
 }
 
 impl From<Precondition> for PreconditionConfig {
@@ -19,6 +44,9 @@ impl From<Precondition> for PreconditionConfig {
         match precondition {
             Precondition::Edm => Self::Edm,
             Precondition::Consistency => Self::Consistency,
+            Precondition::Vp => Self::Vp(VpConfig::default()),
+            Precondition::Ve => Self::Ve,
+            Precondition::Iddpm => Self::Iddpm(IddpmConfig::default()),
         }
     }
 }
@@ -26,14 +54,16 @@ impl From<Precondition> for PreconditionConfig {
 /// Arguments of `cm import`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ImportArgs {
-    /// The file: `.pt` or `.pth` of PyTorch, old or new; msgpack of Flax; safetensors with the original names.
+    /// The file: `.pt` or `.pth` of PyTorch, old or new; a pickled network of EDM or EDM2 (`.pkl`), whose source is not
+    /// run; msgpack of Flax; safetensors with the original names.
     input: PathBuf,
     /// The file to write: safetensors with all that `cm sample`, `cm denoise` and studies need to know.
     #[arg(long)]
     out: PathBuf,
-    /// Whether the weights are a diffusion model's or a consistency model's: no file says so.
+    /// Whether the weights are a diffusion model's or a consistency model's. Pickled networks of EDM say so; state dicts do
+    /// not, and it is asked for.
     #[arg(long, value_enum)]
-    precondition: Precondition,
+    precondition: Option<Precondition>,
     /// The network, as in a study: `AdmImagenet64`, `Adm(channels: 64)`. Without it, what the names and shapes say.
     #[arg(long)]
     network: Option<String>,
@@ -41,10 +71,19 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     size: Option<usize>,
     /// What the names of the wanted weights begin with, if the file holds several: `params/`, `state_dict.`. Without it,
-    /// averaged weights are taken before raw ones.
+    /// averaged weights (`ema.`, `model_ema.`, `params_ema/`, ...) are taken before raw ones.
     #[arg(long)]
     prefix: Option<String>,
-    /// Standard deviation of the data, if not 0.5.
+    /// The number of attention heads, where the file does not say it.
+    #[arg(long, value_name = "N", conflicts_with_all = ["head_channels", "network"])]
+    heads: Option<usize>,
+    /// The channels of each attention head, where the file does not say it.
+    #[arg(long, value_name = "N", conflicts_with = "network")]
+    head_channels: Option<usize>,
+    /// How blocks change the resolution, where the file does not say it.
+    #[arg(long, value_enum, conflicts_with = "network")]
+    resampling: Option<Resampling>,
+    /// Standard deviation of the data, if not 0.5 or as the file says.
     #[arg(long, allow_negative_numbers = true)]
     sigma_data: Option<f32>,
     /// The lowest noise level, if not 0.002.
@@ -66,7 +105,9 @@ impl From<ImportArgs> for ImportRequest {
             network: args.network,
             size: args.size,
             prefix: args.prefix,
-            precondition: args.precondition.into(),
+            precondition: args.precondition.map(Into::into),
+            heads: args.heads.map(HeadsConfig::Count).or(args.head_channels.map(HeadsConfig::Channels)),
+            resampling: args.resampling.map(Into::into),
             sigma_data: args.sigma_data,
             sigma_min: args.sigma_min,
             sigma_max: args.sigma_max,

@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let network = NetworkConfig::Mlp(MlpConfig {
         width: 64,
         blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
         ..MlpConfig::default()
     });
     let (network, weights) = network.build(mixture.shape(), Conditions::default(), 0)?;

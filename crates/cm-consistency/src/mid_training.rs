@@ -196,7 +196,7 @@ mod tests {
         let config = MlpConfig {
             width: 32,
             blocks: 2,
-            embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+            embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
             ..MlpConfig::default()
         };
         let (network, weights) = NetworkConfig::Mlp(config).build(SHAPE, Conditions::default(), 0).unwrap();

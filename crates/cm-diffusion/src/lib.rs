@@ -34,7 +34,7 @@ pub use index_law::{IndexLaw, IndexLawConfig, LogNormalIndexConfig};
 pub use noise_distribution::{
     LogNormal, LogNormalConfig, LogUniform, LogUniformConfig, NoiseDistribution, NoiseDistributionConfig,
 };
-pub use precondition::{Boundary, Coefficients, Edm, Precondition};
+pub use precondition::{Boundary, Coefficients, Edm, Iddpm, Precondition, Ve, Vp};
 pub use sampler::{
     Ancestral, Churn, DpmSolverPlusPlus, FlowEnd, Gamma, Jumps, Labels, Multistep, OneStep, ProbabilityFlow,
     Sampler, Stochastic,

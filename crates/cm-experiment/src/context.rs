@@ -3,10 +3,12 @@
 use crate::assemble::{Data, Judge};
 use crate::error::RunError;
 use crate::seed::NamedSeeds;
-use cm_diffusion::{Boundary, Denoiser, Discretisation, Edm, Guidance, Guided, Labels, SigmaRange};
+use cm_diffusion::{
+    Boundary, Denoiser, Discretisation, Edm, Guidance, Guided, Labels, Precondition, SigmaRange,
+};
 use cm_evaluator::{MetricKind, Reference};
 use cm_network::{Network, Weights};
-use cm_study::{ExperimentConfig, PlannedRun, TeacherSource};
+use cm_study::{ExperimentConfig, PlannedRun, TeacherSource, WeightsCard};
 use cm_teacher::Teacher;
 
 /// Data, judge, noise levels and network of a run; whoever does a run piece by piece hands it from one to the next.
@@ -23,6 +25,8 @@ pub struct Context {
     pub(crate) fresh: Weights,
     /// The trained teacher's averaged weights, once there are any.
     pub(crate) teacher: Option<Weights>,
+    /// What a teacher from a file says of itself.
+    pub(crate) teacher_card: Option<WeightsCard>,
 }
 
 impl Context {
@@ -60,8 +64,17 @@ impl Context {
                 _,
             ) => None,
         };
-        let teacher = None;
-        Ok(Self { data, judge, range, discretisation, network, own_teacher_network, fresh, teacher })
+        Ok(Self {
+            data,
+            judge,
+            range,
+            discretisation,
+            network,
+            own_teacher_network,
+            fresh,
+            teacher: None,
+            teacher_card: None,
+        })
     }
 
     /// The network of the teacher's weights.
@@ -97,8 +110,11 @@ impl Context {
         match source {
             TeacherSource::Trained(_) | TeacherSource::File(_) => {
                 self.teacher.as_ref().map(|weights| -> Box<dyn Denoiser> {
-                    let edm = Edm { sigma_data: self.data.sigma_data };
-                    Box::new(Teacher::new(self.teacher_network(), weights.clone(), edm))
+                    let precondition: Box<dyn Precondition> = match &self.teacher_card {
+                        Some(card) => card.precondition(None),
+                        None => Box::new(self.edm()),
+                    };
+                    Box::new(Teacher::with(self.teacher_network(), weights.clone(), precondition))
                 })
             }
             TeacherSource::Exact => {

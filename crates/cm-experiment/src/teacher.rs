@@ -16,7 +16,7 @@ use cm_evaluator::floor;
 use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
 use cm_network::Weights;
-use cm_study::{TeacherKey, TeacherSource};
+use cm_study::{PreconditionConfig, TeacherKey, TeacherSource};
 use cm_teacher::{Teacher, TeacherStep};
 use cm_training::StepReport;
 
@@ -33,9 +33,16 @@ impl Run<'_> {
         }
         if let TeacherSource::File(config) = &experiment.teacher {
             let file = WeightsFile::open(&config.path)?;
-            // The network was trained with this value, whatever the data of this study are.
-            context.data.sigma_data = file.card.sigma_data;
+            match file.card.precondition {
+                // The network was trained with this value, whatever the data of this study are.
+                PreconditionConfig::Edm | PreconditionConfig::Consistency => {
+                    context.data.sigma_data = file.card.sigma_data;
+                }
+                // These know no such value.
+                PreconditionConfig::Vp(_) | PreconditionConfig::Ve | PreconditionConfig::Iddpm(_) => {}
+            }
             context.teacher = Some(file.weights);
+            context.teacher_card = Some(file.card);
         }
         Ok(context)
     }

@@ -4,11 +4,12 @@
 //! with, started from. It is read and written array by array, so that a network is in memory once.
 
 use cm_consistency::ConsistencyModel;
-use cm_diffusion::{Discretisation, Karras, Labels, SigmaRange};
+use cm_diffusion::{Denoiser, Discretisation, Karras, Labels, SigmaRange};
 use cm_host::{FileError, durable};
 use cm_import::Archive;
 use cm_network::{Network, TensorFile, Weights};
 use cm_study::WeightsCard;
+use cm_teacher::Teacher;
 use std::path::Path;
 
 /// An open file of weights.
@@ -76,6 +77,12 @@ impl WeightsFile {
     /// The consistency function of the weights.
     pub fn consistency(&self) -> ConsistencyModel<'_> {
         ConsistencyModel::new(self.network.as_ref(), self.weights.clone(), self.card.boundary())
+    }
+
+    /// The weights as a denoiser, preconditioned as the card says.
+    pub fn denoiser(&self) -> Box<dyn Denoiser + '_> {
+        let precondition = self.card.precondition(None);
+        Box::new(Teacher::with(self.network.as_ref(), self.weights.clone(), precondition))
     }
 
     /// The classes asked of its images: all equally likely, if it knows any.

@@ -3,6 +3,7 @@
 use crate::dtype::Dtype;
 use crate::error::ImportError;
 use crate::input::{Input, Source, Span};
+use crate::module::ModuleInfo;
 use crate::place::Place;
 use crate::{flax, limits, numpy, pytorch, safe, zipped};
 use std::collections::{BTreeMap, HashMap};
@@ -62,6 +63,7 @@ pub struct Archive {
     places: Vec<Place>,
     by_name: HashMap<String, usize>,
     metadata: BTreeMap<String, String>,
+    modules: Vec<ModuleInfo>,
 }
 
 impl Archive {
@@ -87,13 +89,16 @@ impl Archive {
         let mut head = [0; 16];
         let known = len.min(16) as usize;
         Input::new(source.as_mut(), whole)?.fill(&mut head[..known])?;
-        let mut metadata = BTreeMap::new();
+        let (mut metadata, mut modules) = (BTreeMap::new(), Vec::new());
         let file = source.as_mut();
         let (format, found) = match head {
             [b'P', b'K', 3 | 5, 4 | 6, ..] => {
                 let entries = zipped::entries(file, len)?;
                 if entries.iter().any(|entry| entry.name.ends_with("data.pkl")) {
-                    (Format::PytorchZip, pytorch::zip(file, &entries)?)
+                    let (found, objects) = pytorch::zip(file, &entries)?;
+                    modules = objects;
+                    metadata = pytorch::extra_files(file, &entries)?;
+                    (Format::PytorchZip, found)
                 } else if entries.iter().all(|entry| entry.name.ends_with(".npy")) {
                     (Format::Npz, numpy::npz(file, &entries)?)
                 } else {
@@ -104,7 +109,8 @@ impl Archive {
                 (Format::Npy, vec![("array".to_owned(), numpy::npy(&mut Input::new(file, whole)?)?)])
             }
             [0x80, 2..=5, ..] => {
-                let (legacy, found) = pytorch::stream(&mut Input::new(file, whole)?)?;
+                let (legacy, (found, objects)) = pytorch::stream(file, whole)?;
+                modules = objects;
                 (if legacy { Format::PytorchStream } else { Format::Pickle }, found)
             }
             [_, _, _, _, _, _, _, _, b'{', ..] => {
@@ -125,6 +131,7 @@ impl Archive {
             places: Vec::new(),
             by_name: HashMap::new(),
             metadata,
+            modules,
         };
         for (name, place) in found {
             if archive.by_name.insert(name.clone(), archive.places.len()).is_some() {
@@ -151,9 +158,15 @@ impl Archive {
         self.by_name.get(name).map(|&index| &self.tensors[index])
     }
 
-    /// Text by key that a safetensors file carries; empty for other formats.
+    /// Text by key that a safetensors file carries, or the extra files of a zip archive of PyTorch's (those of 64 KiB and
+    /// less that are text); empty for other formats.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// The objects of a pickle that have a class, from outer to inner; empty for other formats.
+    pub fn modules(&self) -> &[ModuleInfo] {
+        &self.modules
     }
 
     /// The values of a tensor in row-major order; numbers wider than `f32` are rounded to it.

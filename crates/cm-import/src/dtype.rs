@@ -56,6 +56,22 @@ impl Dtype {
         }
     }
 
+    /// Whether its values are of floating point, as weights are.
+    pub fn is_float(self) -> bool {
+        match self {
+            Self::F16 | Self::Bf16 | Self::F32 | Self::F64 => true,
+            Self::I8
+            | Self::I16
+            | Self::I32
+            | Self::I64
+            | Self::U8
+            | Self::U16
+            | Self::U32
+            | Self::U64
+            | Self::Bool => false,
+        }
+    }
+
     /// Appends the values of whole `bytes`, rounded to `f32` where they are wider.
     pub(crate) fn to_f32(self, bytes: &[u8], big: bool, out: &mut Vec<f32>) {
         match self {

@@ -15,6 +15,9 @@
 //! and tensors, whatever it asks for; a claim is compared with the length of the file before anything is allocated for
 //! it; nothing is ever written or executed. The limits are in `limits.rs`.
 //!
+//! A pickled network, as `torch_utils.persistence` writes it, is its tensors under the names of its state dict, and
+//! [`Archive::modules`]: names of classes, and numbers. The source text that comes along is not looked at.
+//!
 //! Pickles of data sets, which are dictionaries of arrays and lists, are read by [`PickledDict`].
 //!
 //! Deliberately absent: networks, the meaning of names, writing. Knows no crate of this workspace.
@@ -25,6 +28,7 @@ mod error;
 mod flax;
 mod input;
 mod limits;
+mod module;
 mod numpy;
 mod pickle;
 mod pickled_dict;
@@ -38,4 +42,6 @@ mod zipped;
 pub use archive::{Archive, Format, TensorInfo};
 pub use dtype::Dtype;
 pub use error::ImportError;
+pub use module::{Attribute, ModuleInfo};
 pub use pickled_dict::{PickledArray, PickledDict};
+pub use pytorch::EXTRA_FILES;

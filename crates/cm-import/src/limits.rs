@@ -20,3 +20,11 @@ pub(crate) const SAFETENSORS_HEADER: u64 = 100_000_000;
 pub(crate) const NPY_HEADER: u64 = 1 << 16;
 /// Bytes of a compressed array of an `.npz` archive, unpacked.
 pub(crate) const UNPACKED: u64 = 1 << 32;
+/// Numbers in a list that is an attribute of an object; longer ones are not kept.
+pub(crate) const ATTRIBUTE_ITEMS: usize = 64;
+/// Bytes of a text that is an attribute of an object; longer ones, such as a program's source, are not kept.
+pub(crate) const ATTRIBUTE_TEXT: usize = 256;
+/// Attributes of all objects.
+pub(crate) const ATTRIBUTES: u64 = 1 << 20;
+/// Bytes of an extra file of an archive of PyTorch's that is kept as text.
+pub(crate) const EXTRA_TEXT: u64 = 1 << 16;

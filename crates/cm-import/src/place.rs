@@ -31,6 +31,29 @@ impl Data {
             Self::Compressed { len, .. } => *len,
         }
     }
+
+    /// All but the first bytes; `None` if there are not so many.
+    pub(crate) fn behind(self, first: u64) -> Option<Self> {
+        if first > self.len() {
+            return None;
+        }
+        let mut left = first;
+        Some(match self {
+            Self::Spans(mut spans) => {
+                for span in &mut spans {
+                    let cut = left.min(span.len);
+                    *span = Span { start: span.start + cut, len: span.len - cut };
+                    left -= cut;
+                }
+                Self::Spans(spans)
+            }
+            Self::Here(bytes) if first == 0 => Self::Here(bytes),
+            Self::Here(bytes) => Self::Here(bytes[first as usize..].into()),
+            Self::Compressed { entry, skip, len } => {
+                Self::Compressed { entry, skip: skip + first, len: len - first }
+            }
+        })
+    }
 }
 
 /// Values of a storage: `offset` and `strides` count values, not bytes.

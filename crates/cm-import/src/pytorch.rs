@@ -2,10 +2,13 @@
 
 use crate::error::ImportError;
 use crate::input::{Input, Source, Span};
-use crate::pickle::{self, NoStorages, Node, Pickle, Storage, Storages};
-use crate::place::Found;
+use crate::limits;
+use crate::module::ModuleInfo;
+use crate::pickle::{self, Blob, NoStorages, Node, Pickle, Storage, Storages};
+use crate::place::{Data, Found};
 use crate::zipped::ZipEntry;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io::Cursor;
 
 /// What a stream of `torch.save` begins with.
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
@@ -19,7 +22,7 @@ struct Entries<'a> {
 }
 
 impl Storages for Entries<'_> {
-    fn span(&self, storage: &Storage) -> Result<Span, ImportError> {
+    fn data(&self, storage: &Storage) -> Result<Data, ImportError> {
         let Storage { key, dtype, len, .. } = storage;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if key.is_empty() || key.starts_with('.') || !key.chars().all(plain) {
@@ -38,7 +41,7 @@ impl Storages for Entries<'_> {
                 format!("the storage `{name}` of {} bytes cannot hold {len} values", span.len),
             ));
         }
-        Ok(span)
+        Ok(Data::Spans(vec![span]))
     }
 }
 
@@ -48,8 +51,11 @@ fn stored(entry: &ZipEntry) -> Result<Span, ImportError> {
     })
 }
 
+/// Tensors, and objects that have a class.
+pub(crate) type Content = (Found, Vec<ModuleInfo>);
+
 /// The tensors of a zip archive.
-pub(crate) fn zip(source: &mut dyn Source, entries: &[ZipEntry]) -> Result<Found, ImportError> {
+pub(crate) fn zip(source: &mut dyn Source, entries: &[ZipEntry]) -> Result<Content, ImportError> {
     let pickles: Vec<&ZipEntry> = entries
         .iter()
         .filter(|entry| entry.name == "data.pkl" || entry.name.ends_with("/data.pkl"))
@@ -73,23 +79,57 @@ pub(crate) fn zip(source: &mut dyn Source, entries: &[ZipEntry]) -> Result<Found
     flattened(&pickle, &Entries { by_name, prefix })
 }
 
-/// Storages behind the pickles of a stream.
-struct Behind(HashMap<String, Span>);
+/// Where an archive keeps files that are no part of its content, as TorchScript's `_extra_files`.
+pub const EXTRA_FILES: &str = "extra/";
+
+/// The short texts among the extra files, by their names.
+pub(crate) fn extra_files(
+    source: &mut dyn Source,
+    entries: &[ZipEntry],
+) -> Result<BTreeMap<String, String>, ImportError> {
+    let mut texts = BTreeMap::new();
+    for entry in entries {
+        let inside = entry.name.split_once('/').map(|(_, inside)| inside);
+        let Some(name) = inside.and_then(|inside| inside.strip_prefix(EXTRA_FILES)) else { continue };
+        if let Some(span) = entry.stored.filter(|span| span.len <= limits::EXTRA_TEXT) {
+            let bytes = Input::new(source, span)?.bytes(span.len)?;
+            if let Ok(text) = String::from_utf8(bytes) {
+                texts.insert(name.to_owned(), text);
+            }
+        }
+    }
+    Ok(texts)
+}
+
+/// Storages behind the pickles of a stream, or saved on their own.
+#[derive(Default)]
+struct Behind(HashMap<String, Data>);
 
 impl Storages for Behind {
-    fn span(&self, storage: &Storage) -> Result<Span, ImportError> {
-        self.0.get(&storage.key).copied().ok_or_else(|| {
+    fn data(&self, storage: &Storage) -> Result<Data, ImportError> {
+        self.0.get(&storage.key).cloned().ok_or_else(|| {
             ImportError::malformed(0, format!("the storage `{}` is not in the file", storage.key))
         })
     }
 }
 
 /// The tensors of a stream that begins with a pickle; whether it is PyTorch's.
-pub(crate) fn stream(input: &mut Input<'_>) -> Result<(bool, Found), ImportError> {
-    let first = pickle::read(input)?;
-    if !matches!(first.root(), Node::Int(MAGIC)) {
-        return Ok((false, flattened(&first, &NoStorages)?));
+pub(crate) fn stream(source: &mut dyn Source, whole: Span) -> Result<(bool, Content), ImportError> {
+    let mut input = Input::new(source, whole)?;
+    let first = pickle::read(&mut input)?;
+    if is_magic(&first) {
+        let (content, storages) = behind_magic(&mut input)?;
+        return Ok((true, flattened(&content, &storages)?));
     }
+    Ok((false, saved_apart(source, first)?))
+}
+
+fn is_magic(pickle: &Pickle) -> bool {
+    matches!(pickle.root(), Node::Int(MAGIC))
+}
+
+/// The content of a stream whose first pickle was the magic number, and its storages.
+fn behind_magic(input: &mut Input<'_>) -> Result<(Pickle, Behind), ImportError> {
     let protocol = pickle::read(input)?;
     if !matches!(protocol.root(), Node::Int(PROTOCOL)) {
         return Err(ImportError::Unsupported("a version of PyTorch's stream other than 1001".to_owned()));
@@ -109,7 +149,7 @@ pub(crate) fn stream(input: &mut Input<'_>) -> Result<(bool, Found), ImportError
     };
     let named: HashMap<&str, &Storage> =
         content.storages().map(|storage| (storage.key.as_str(), storage)).collect();
-    let mut spans = HashMap::new();
+    let mut behind = Behind::default();
     for &key in keys_in_order {
         let at = input.at();
         let Some(key) = keys.text(key) else {
@@ -131,9 +171,53 @@ pub(crate) fn stream(input: &mut Input<'_>) -> Result<(bool, Found), ImportError
         }
         let bytes = len.checked_mul(storage.dtype.bytes());
         let bytes = bytes.ok_or_else(|| ImportError::malformed(at, "a storage beyond 2^64 bytes"))?;
-        spans.insert(key, input.skip(bytes)?);
+        behind.0.insert(key, Data::Spans(vec![input.skip(bytes)?]));
     }
-    Ok((true, flattened(&content, &Behind(spans))?))
+    Ok((content, behind))
+}
+
+/// The tensors of a plain pickle. Python's own pickling saves each storage as a stream of its own inside.
+fn saved_apart(source: &mut dyn Source, mut pickle: Pickle) -> Result<Content, ImportError> {
+    let mut behind = Behind::default();
+    pickle.open_storages(|blob| {
+        let (mut storage, data) = match blob {
+            Blob::InFile(span) => saved_storage(&mut Input::new(source, *span)?)?,
+            Blob::Here(bytes) => {
+                let whole = Span { start: 0, len: bytes.len() as u64 };
+                let (storage, data) =
+                    saved_storage(&mut Input::new(&mut Cursor::new(bytes.clone()), whole)?)?;
+                let Data::Spans(spans) = data else { return Err(not_alone()) };
+                let values: Vec<u8> = spans
+                    .iter()
+                    .flat_map(|span| &bytes[span.start as usize..(span.start + span.len) as usize])
+                    .copied()
+                    .collect();
+                (storage, Data::Here(values.into()))
+            }
+        };
+        storage.key = behind.0.len().to_string();
+        behind.0.insert(storage.key.clone(), data);
+        Ok(storage)
+    })?;
+    match behind.0.is_empty() {
+        true => flattened(&pickle, &NoStorages),
+        false => flattened(&pickle, &behind),
+    }
+}
+
+/// A storage that is the whole content of a stream.
+fn saved_storage(input: &mut Input<'_>) -> Result<(Storage, Data), ImportError> {
+    let first = pickle::read(input)?;
+    if !is_magic(&first) {
+        return Err(not_alone());
+    }
+    let (content, storages) = behind_magic(input)?;
+    let Node::Storage(storage) = content.root() else { return Err(not_alone()) };
+    Ok((storage.clone(), storages.data(storage)?))
+}
+
+fn not_alone() -> ImportError {
+    ImportError::malformed(0, "a storage inside the pickle is not PyTorch's stream of one storage")
 }
 
 /// What the machine says of itself that wrote the file.
@@ -146,15 +230,25 @@ fn little_endian(system: &Pickle) -> Option<bool> {
     }
 }
 
-/// The tensors of a pickle's value by the path to them.
-fn flattened(pickle: &Pickle, storages: &dyn Storages) -> Result<Found, ImportError> {
-    let mut found = Vec::new();
+/// The tensors of a pickle's value by the path to them, and its objects.
+fn flattened(pickle: &Pickle, storages: &dyn Storages) -> Result<Content, ImportError> {
+    let (mut found, mut objects, mut attributes) = (Vec::new(), Vec::new(), 0);
     pickle.visit(&mut |path, node| {
         if let Some(place) = pickle.place(node, storages)? {
             let name = if path.is_empty() { "tensor".to_owned() } else { path.join(".") };
             found.push((name, place));
         }
+        if let Node::Object { class: Some(class), state: Some(state) } = node {
+            let object = ModuleInfo {
+                path: path.join("."),
+                class: class.to_string(),
+                attributes: pickle.attributes(*state),
+            };
+            attributes += object.attributes.len() as u64;
+            ImportError::limit("a number of attributes", attributes, limits::ATTRIBUTES)?;
+            objects.push(object);
+        }
         Ok(())
     })?;
-    Ok(found)
+    Ok((found, objects))
 }

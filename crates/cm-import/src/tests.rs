@@ -1,5 +1,7 @@
 //! Files of other programs read right, and hostile ones refused.
 
+mod persistent;
+
 use crate::{Archive, Dtype, Format, ImportError};
 use proptest::prelude::*;
 use std::io::{Cursor, Write};

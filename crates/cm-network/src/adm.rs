@@ -1,11 +1,12 @@
 //! The U-Net of ADM (Dhariwal and Nichol 2021), as Song et al. 2023 use it.
 
-use crate::config::{MOST_CHANNELS, Problems};
 use crate::init::Builder;
 use crate::layers::{
     AdmBlock, BranchContext, Conv2d, Embedding, Epilogue, GroupNorm, Grouping, Manner, Resample,
     SelfAttention,
 };
+use crate::limits::MOST_CHANNELS;
+use crate::problem::Problems;
 use crate::recompute::Passes;
 use crate::{AdmConfig, Conditions, EmbeddingConfig, Extra, Network, NetworkConfigError, ScaleConfig};
 use cm_image::ImageShape;
@@ -75,9 +76,10 @@ impl Adm {
     ) -> Result<(Self, Weights), NetworkConfigError> {
         check(config, shape)?;
         let AdmConfig { channels, multipliers, blocks, attention, heads, .. } = config;
+        let grouping = if config.small_groups { Grouping::Dhariwal } else { Grouping::Adm };
         let context = BranchContext {
-            embedding: 4 * channels,
-            grouping: Grouping::Adm,
+            embedding: config.embedding_multiplier * channels,
+            grouping,
             scale: config.scale_shift,
             dropout: config.dropout,
         };
@@ -85,21 +87,21 @@ impl Adm {
         let mut block = |b: &mut Builder, name: String, ends: (usize, usize), resample, attends: bool| {
             dropout_stream += 1;
             let block = AdmBlock::new(b, &name, ends, resample, &context, dropout_stream);
-            let attention = attends.then(|| {
-                let heads = heads.of(ends.1).expect("checked");
-                SelfAttention::new(b, &format!("{name}.attention"), ends.1, heads, Grouping::Adm)
-            });
+            let heads = heads.of(ends.1).filter(|&heads| attends && heads > 0);
+            let attention = heads
+                .map(|heads| SelfAttention::new(b, &format!("{name}.attention"), ends.1, heads, grouping));
             Arc::new(Stage::Block(Box::new(block), attention))
         };
         let conv = |b: &mut Builder, name: &str, width: usize| {
             Conv2d::new(b, &format!("{name}.conv"), width, width, 3, 1.0)
         };
-        let embedding = EmbeddingConfig::Positional(ScaleConfig { scale: config.embedding_scale });
-        let embedding = Embedding::new(&mut b, embedding, *channels, conditions, Manner::Adm);
-        let input = Conv2d::new(&mut b, "input", shape.channels, *channels, 3, 1.0);
+        let ends = (*channels, context.embedding);
+        let embedding = Embedding::new(&mut b, embedding_config(config), ends, conditions, Manner::Adm);
+        // Dhariwal and Nichol 2021 multiply the first convolution's channels, too.
+        let mut width = channels * multipliers[0];
+        let input = Conv2d::new(&mut b, "input", shape.channels, width, 3, 1.0);
         let mut encoder = Vec::new();
-        let mut kept = vec![*channels];
-        let mut width = *channels;
+        let mut kept = vec![width];
         for (level, multiplier) in multipliers.iter().enumerate() {
             let attends = attention.contains(&(shape.height >> level));
             if level > 0 {
@@ -140,7 +142,7 @@ impl Adm {
                 width = ends.1;
             }
         }
-        let norm = GroupNorm::new(&mut b, "output.norm", width, Grouping::Adm);
+        let norm = GroupNorm::new(&mut b, "output.norm", width, grouping);
         let output = Conv2d::new(&mut b, "output.conv", width, shape.channels, 3, 0.0);
         let recompute = config.recompute;
         let network = Self { shape, embedding, input, encoder, middle, decoder, norm, output, recompute };
@@ -189,10 +191,12 @@ impl Network for Adm {
 }
 
 fn check(config: &AdmConfig, shape: ImageShape) -> Result<(), NetworkConfigError> {
-    let AdmConfig { channels, multipliers, blocks, attention, heads, dropout, embedding_scale, .. } = config;
+    let AdmConfig { channels, multipliers, blocks, attention, heads, dropout, embedding_multiplier, .. } =
+        config;
     let mut problems = Problems::default();
-    let whole = (1..=MOST_CHANNELS).contains(channels) && channels.is_multiple_of(32);
-    problems.unless(whole, "channels", channels, format!("a multiple of 32, 32 to {MOST_CHANNELS}"));
+    let unit = if config.small_groups { 4 } else { 32 };
+    let whole = (1..=MOST_CHANNELS).contains(channels) && channels.is_multiple_of(unit);
+    problems.unless(whole, "channels", channels, format!("a multiple of {unit}, {unit} to {MOST_CHANNELS}"));
     problems.resolutions(*channels, multipliers, *blocks, shape);
     // The middle attends at the last resolution.
     let last = multipliers.len().saturating_sub(1);
@@ -207,7 +211,11 @@ fn check(config: &AdmConfig, shape: ImageShape) -> Result<(), NetworkConfigError
         format!("heads that the channels of every resolution with attention can be shared out to ({channels} x {multipliers:?})"),
     );
     problems.unless((0.0..1.0).contains(dropout), "dropout", dropout, "in [0, 1)");
-    let scale = EmbeddingConfig::Positional(ScaleConfig { scale: *embedding_scale });
-    scale.check(&mut problems);
+    problems.embedding_multiplier(*embedding_multiplier);
+    embedding_config(config).check(&mut problems);
     problems.none()
+}
+
+fn embedding_config(config: &AdmConfig) -> EmbeddingConfig {
+    EmbeddingConfig::Positional(ScaleConfig { scale: config.embedding_scale, ..ScaleConfig::default() })
 }

@@ -1,10 +1,11 @@
 //! From a configuration to a network: the only place where an architecture becomes a `Box<dyn Network>`.
 
-use crate::config::{MOST_PARAMETERS, Problems};
 use crate::init::Builder;
+use crate::limits::MOST_PARAMETERS;
+use crate::problem::Problems;
 use crate::{
-    Adm, AdmConfig, Conditions, Extra, Mlp, MlpConfig, Network, NetworkConfig, NetworkConfigError, UNet,
-    UNetConfig,
+    Adm, AdmConfig, Conditions, Edm2, Edm2Config, Extra, Mlp, MlpConfig, Network, NetworkConfig,
+    NetworkConfigError, UNet, UNetConfig,
 };
 use cm_image::ImageShape;
 use cm_tensor::{Graph, Images, Weights};
@@ -39,9 +40,9 @@ impl NetworkConfig {
         let (network, weights) = self.with(shape, conditions, Builder::new(None))?;
         let (count, mut problems) = (weights.count(), Problems::default());
         let (field, given) = match self {
-            Self::UNet(UNetConfig { channels, .. }) | Self::Adm(AdmConfig { channels, .. }) => {
-                ("channels", channels)
-            }
+            Self::UNet(UNetConfig { channels, .. })
+            | Self::Adm(AdmConfig { channels, .. })
+            | Self::Edm2(Edm2Config { channels, .. }) => ("channels", channels),
             Self::Mlp(MlpConfig { width, .. }) => ("width", width),
         };
         let allowed = format!("a network of at most {MOST_PARAMETERS} weights, and this one has {count}");
@@ -72,6 +73,10 @@ impl NetworkConfig {
             }
             NetworkConfig::Adm(config) => {
                 let (network, weights) = Adm::new(config, shape, conditions, b)?;
+                (Box::new(network), weights)
+            }
+            NetworkConfig::Edm2(config) => {
+                let (network, weights) = Edm2::new(config, shape, conditions, b)?;
                 (Box::new(network), weights)
             }
             NetworkConfig::Mlp(config) => {

@@ -1,8 +1,24 @@
 //! Which network, as data.
 
 use crate::Preset;
-use cm_image::ImageShape;
+use crate::block_config::{HeadsConfig, ResamplingConfig};
+use crate::edm2_config::Edm2Config;
+use crate::limits::MOST_WIDTH;
+use crate::problem::Problems;
 use serde::{Deserialize, Serialize};
+
+// What is as ever is not written: plans and files of before stay the same text.
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
+fn is_four(value: &usize) -> bool {
+    *value == 4
+}
 
 /// The architectures there are. A [`Preset`] may stand for one in a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,6 +28,8 @@ pub enum NetworkConfig {
     UNet(UNetConfig),
     /// U-Net of ADM, for images.
     Adm(AdmConfig),
+    /// U-Net of EDM2, for images.
+    Edm2(Edm2Config),
     /// Residual multi-layer perceptron, for vectors.
     Mlp(MlpConfig),
 }
@@ -22,6 +40,7 @@ pub enum NetworkConfig {
 enum Written {
     UNet(UNetConfig),
     Adm(AdmConfig),
+    Edm2(Edm2Config),
     Mlp(MlpConfig),
     NcsnppCifar10,
     DdpmppCifar10,
@@ -34,6 +53,7 @@ impl From<Written> for NetworkConfig {
         match written {
             Written::UNet(config) => Self::UNet(config),
             Written::Adm(config) => Self::Adm(config),
+            Written::Edm2(config) => Self::Edm2(config),
             Written::Mlp(config) => Self::Mlp(config),
             Written::NcsnppCifar10 => Preset::NcsnppCifar10.config(),
             Written::DdpmppCifar10 => Preset::DdpmppCifar10.config(),
@@ -77,11 +97,11 @@ impl Default for NetworkConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct UNetConfig {
     /// Channels of the widest resolution, before multiplication; a multiple of 4. No resolution has more than
-    /// [`MOST_CHANNELS`].
+    /// [`MOST_CHANNELS`](crate::MOST_CHANNELS).
     pub channels: usize,
     /// Factor of `channels` at each resolution, widest first; each further one halves height and width.
     pub multipliers: Vec<usize>,
-    /// Residual blocks at each resolution on the way down, at most [`MOST_BLOCKS`] in all; one more on the way up.
+    /// Residual blocks at each resolution on the way down, at most [`MOST_BLOCKS`](crate::MOST_BLOCKS) in all; one more on the way up.
     pub blocks: usize,
     /// Heights (in pixels) of the resolutions that have self-attention.
     pub attention: Vec<usize>,
@@ -98,18 +118,21 @@ pub struct UNetConfig {
     pub resampling: ResamplingConfig,
     /// Whether the reduced input joins the way down at every resolution (NCSN++'s residual input pyramid).
     pub input_pyramid: bool,
+    /// Whether the input, halved, is projected and added at every resolution of the way down, instead (Karras et al.
+    /// 2022, SongUNet: encoder_type "skip").
+    #[serde(skip_serializing_if = "is_false")]
+    pub input_skip: bool,
+    /// Whether every resolution of the way up adds to the doubled output of the one below, instead of the widest alone
+    /// giving it (SongUNet: decoder_type "skip").
+    #[serde(skip_serializing_if = "is_false")]
+    pub output_skip: bool,
+    /// Values of the embedded noise level for each of `channels`, 1 to [`MOST_WIDTH`](crate::MOST_WIDTH).
+    #[serde(skip_serializing_if = "is_four")]
+    pub embedding_multiplier: usize,
     /// Whether training keeps only the inputs of blocks, and computes the rest again on its way back: less memory for a
     /// third more time. Gradients are the same up to the order of sums.
     pub recompute: bool,
 }
-
-/// Channels of a resolution, and values of a hidden layer, at most: 64 times as many as the widest published network has
-/// (ADM, 1024). A single 3x3 convolution between two such would take 144 GiB.
-pub const MOST_CHANNELS: usize = 1 << 16;
-/// Blocks on the way down in all, and of a perceptron, at most: ten times as many as the deepest published network has.
-pub const MOST_BLOCKS: usize = 256;
-/// Weights of a network at most, 256 GiB of them: training holds five times as much.
-pub const MOST_PARAMETERS: usize = 1 << 36;
 
 impl Default for UNetConfig {
     fn default() -> Self {
@@ -124,31 +147,24 @@ impl Default for UNetConfig {
             film: false,                             // Karras et al. 2022, Table 7: DDPM++ shifts
             resampling: ResamplingConfig::default(), // beside that type
             input_pyramid: false,                    // Karras et al. 2022, Table 7: NCSN++ only
+            input_skip: false,                       // Karras et al. 2022, Table 7: neither
+            output_skip: false,                      // Karras et al. 2022, Table 7: neither
+            embedding_multiplier: 4,                 // Song et al. 2021, as all networks here
             recompute: false,                        // ours: memory is seldom short
         }
     }
-}
-
-/// How a block halves and doubles height and width.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ResamplingConfig {
-    /// Means of 2x2 pixels; each pixel four times.
-    #[default] // Karras et al. 2022, Table 7, DDPM++: no FIR filter
-    Plain,
-    /// The filter (1, 3, 3, 1) in both directions (Song et al. 2021).
-    Fir,
 }
 
 /// The U-Net of ADM (Dhariwal and Nichol 2021), as Song et al. 2023 use it for ImageNet and LSUN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdmConfig {
-    /// Channels of the widest resolution, before multiplication; a multiple of 32. No resolution has more than
-    /// [`MOST_CHANNELS`].
+    /// Channels of the widest resolution, before multiplication; a multiple of 32, and of 4 with `small_groups`. No
+    /// resolution has more than [`MOST_CHANNELS`](crate::MOST_CHANNELS).
     pub channels: usize,
     /// Factor of `channels` at each resolution, widest first; each further one halves height and width.
     pub multipliers: Vec<usize>,
-    /// Residual blocks at each resolution on the way down, at most [`MOST_BLOCKS`] in all; one more on the way up.
+    /// Residual blocks at each resolution on the way down, at most [`MOST_BLOCKS`](crate::MOST_BLOCKS) in all; one more on the way up.
     pub blocks: usize,
     /// Heights (in pixels) of the resolutions that have self-attention, on both ways. The middle always has.
     pub attention: Vec<usize>,
@@ -164,6 +180,13 @@ pub struct AdmConfig {
     /// Whether resolutions change inside residual blocks, instead of by a convolution of stride 2 and by one behind
     /// repeated pixels.
     pub resample_in_blocks: bool,
+    /// Whether a norm of fewer than 128 channels has groups of at least 4 channels, instead of 32 groups (Karras et al.
+    /// 2022, DhariwalUNet).
+    #[serde(skip_serializing_if = "is_false")]
+    pub small_groups: bool,
+    /// As [`UNetConfig::embedding_multiplier`].
+    #[serde(skip_serializing_if = "is_four")]
+    pub embedding_multiplier: usize,
     /// As [`UNetConfig::recompute`].
     pub recompute: bool,
 }
@@ -180,28 +203,10 @@ impl Default for AdmConfig {
             embedding_scale: 1000.0,          // the released weights: 1000 x 0.25 ln sigma
             scale_shift: true,                // Song et al. 2023, ImageNet 64x64
             resample_in_blocks: true,         // Song et al. 2023, ImageNet 64x64
+            small_groups: false,              // Dhariwal and Nichol 2021: 32 groups
+            embedding_multiplier: 4,          // Dhariwal and Nichol 2021, Section 3
             recompute: false,                 // as UNetConfig
         }
-    }
-}
-
-/// How many attention heads there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HeadsConfig {
-    /// So many, at every resolution.
-    Count(usize),
-    /// One for so many channels.
-    Channels(usize),
-}
-
-impl HeadsConfig {
-    /// The heads of `channels`; `None` if they cannot be shared out.
-    pub(crate) fn of(self, channels: usize) -> Option<usize> {
-        let heads = match self {
-            Self::Count(heads) => heads,
-            Self::Channels(each) => channels.checked_div(each).filter(|heads| heads * each == channels)?,
-        };
-        (heads > 0 && channels.is_multiple_of(heads)).then_some(heads)
     }
 }
 
@@ -227,7 +232,7 @@ impl Default for EmbeddingConfig {
 pub struct FourierConfig {
     /// Standard deviation of the frequencies, > 0.
     pub scale: f32,
-    /// Sines and cosines for each channel of the network, 1 or 2.
+    /// Sines and cosines for each channel of the network, 1 to [`MOST_WIDTH`](crate::MOST_WIDTH).
     pub width: usize,
 }
 
@@ -246,12 +251,16 @@ impl Default for FourierConfig {
 pub struct ScaleConfig {
     /// Factor before the sines and cosines, > 0. The released ImageNet and LSUN weights use 1000.
     pub scale: f32,
+    /// Sines and cosines for each channel of the network, 1 to [`MOST_WIDTH`](crate::MOST_WIDTH).
+    #[serde(skip_serializing_if = "is_one")]
+    pub width: usize,
 }
 
 impl Default for ScaleConfig {
     fn default() -> Self {
         Self {
             scale: 1.0, // Karras et al. 2022: c_noise enters as it is
+            width: 1,   // Karras et al. 2022, Table 7, DDPM++
         }
     }
 }
@@ -260,9 +269,9 @@ impl Default for ScaleConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MlpConfig {
-    /// Values of a hidden layer, a multiple of 4, at most [`MOST_CHANNELS`].
+    /// Values of a hidden layer, a multiple of 4, at most [`MOST_CHANNELS`](crate::MOST_CHANNELS).
     pub width: usize,
-    /// Residual blocks, 1 to [`MOST_BLOCKS`].
+    /// Residual blocks, 1 to [`MOST_BLOCKS`](crate::MOST_BLOCKS).
     pub blocks: usize,
     /// Share of values dropped inside blocks while training, in [0, 1).
     pub dropout: f32,
@@ -281,81 +290,13 @@ impl Default for MlpConfig {
     }
 }
 
-/// Why a network cannot be built: every number that is out of its range or does not fit the images, at least one.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct NetworkConfigError(pub Vec<NetworkProblem>);
-
-/// A number that is out of its range.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{field} is {given}: {allowed}")]
-pub struct NetworkProblem {
-    /// Path of the field inside the configuration.
-    pub field: &'static str,
-    /// The value given.
-    pub given: String,
-    /// What is allowed.
-    pub allowed: String,
-}
-
-/// Collects what is wrong with a configuration.
-#[derive(Default)]
-pub(crate) struct Problems(Vec<NetworkProblem>);
-
-impl Problems {
-    /// Notes a problem unless the condition holds.
-    pub(crate) fn unless(
-        &mut self,
-        holds: bool,
-        field: &'static str,
-        given: impl std::fmt::Debug,
-        allowed: impl Into<String>,
-    ) {
-        if !holds {
-            self.0.push(NetworkProblem { field, given: format!("{given:?}"), allowed: allowed.into() });
-        }
-    }
-
-    /// The factors of a U-Net's resolutions, which must fit the images, and its blocks.
-    pub(crate) fn resolutions(
-        &mut self,
-        channels: usize,
-        multipliers: &[usize],
-        blocks: usize,
-        shape: ImageShape,
-    ) {
-        let some = !multipliers.is_empty() && multipliers.iter().all(|&m| m > 0);
-        self.unless(some, "multipliers", multipliers, "at least one factor, each at least 1");
-        let widest = multipliers.iter().max().map_or(0, |&m| channels.saturating_mul(m));
-        let narrow = channels > MOST_CHANNELS || widest <= MOST_CHANNELS;
-        let allowed = format!("at most {MOST_CHANNELS} channels at a resolution ({channels} x factor)");
-        self.unless(narrow, "multipliers", multipliers, allowed);
-        let in_all = blocks.saturating_mul(multipliers.len());
-        let allowed = format!("at least 1, and at most {MOST_BLOCKS} at all resolutions together");
-        self.unless(blocks > 0 && in_all <= MOST_BLOCKS, "blocks", blocks, allowed);
-        let halvings = multipliers.len().saturating_sub(1);
-        let divides = |extent: usize| halvings < 32 && extent.is_multiple_of(1 << halvings);
-        self.unless(
-            divides(shape.height) && divides(shape.width),
-            "multipliers",
-            multipliers,
-            format!("images of {shape} can be halved no more than their height and width divide by 2"),
-        );
-    }
-
-    /// # Errors
-    /// If anything was noted.
-    pub(crate) fn none(self) -> Result<(), NetworkConfigError> {
-        if self.0.is_empty() { Ok(()) } else { Err(NetworkConfigError(self.0)) }
-    }
-}
-
 impl NetworkConfig {
     /// The same function of weights and images, without what only training knows: dropout and recomputation.
     pub fn without_training(&self) -> Self {
         match self {
             Self::UNet(config) => Self::UNet(UNetConfig { dropout: 0.0, recompute: false, ..config.clone() }),
             Self::Adm(config) => Self::Adm(AdmConfig { dropout: 0.0, recompute: false, ..config.clone() }),
+            Self::Edm2(config) => Self::Edm2(Edm2Config { dropout: 0.0, recompute: false, ..config.clone() }),
             Self::Mlp(config) => Self::Mlp(MlpConfig { dropout: 0.0, ..config.clone() }),
         }
     }
@@ -365,6 +306,7 @@ impl NetworkConfig {
         match self {
             Self::UNet(config) => Self::UNet(UNetConfig { recompute, ..config }),
             Self::Adm(config) => Self::Adm(AdmConfig { recompute, ..config }),
+            Self::Edm2(config) => Self::Edm2(Edm2Config { recompute, ..config }),
             Self::Mlp(config) => Self::Mlp(config),
         }
     }
@@ -373,11 +315,16 @@ impl NetworkConfig {
 impl EmbeddingConfig {
     pub(crate) fn check(self, problems: &mut Problems) {
         let (scale, width) = match self {
-            Self::Positional(ScaleConfig { scale }) => (scale, 1),
+            Self::Positional(ScaleConfig { scale, width }) => (scale, width),
             Self::Fourier(FourierConfig { scale, width }) => (scale, width),
         };
         let holds = scale > 0.0 && scale.is_finite();
         problems.unless(holds, "embedding.scale", scale, "a finite number above 0");
-        problems.unless((1..=2).contains(&width), "embedding.width", width, "1 or 2");
+        problems.unless(
+            (1..=MOST_WIDTH).contains(&width),
+            "embedding.width",
+            width,
+            format!("1 to {MOST_WIDTH}"),
+        );
     }
 }

@@ -9,13 +9,18 @@
 
 mod adm;
 mod assemble;
+mod block_config;
 mod config;
+mod edm2;
+mod edm2_config;
 pub mod feature_net;
 mod init;
 mod layers;
+mod limits;
 mod mlp;
 mod network;
 mod preset;
+mod problem;
 mod recompute;
 mod scaled;
 #[cfg(test)]
@@ -24,13 +29,17 @@ mod unet;
 
 pub use adm::Adm;
 pub use assemble::Counts;
+pub use block_config::{HeadsConfig, ResamplingConfig};
 pub use config::{
-    AdmConfig, EmbeddingConfig, FourierConfig, HeadsConfig, MOST_BLOCKS, MOST_CHANNELS, MOST_PARAMETERS,
-    MlpConfig, NetworkConfig, NetworkConfigError, NetworkProblem, ResamplingConfig, ScaleConfig, UNetConfig,
+    AdmConfig, EmbeddingConfig, FourierConfig, MlpConfig, NetworkConfig, ScaleConfig, UNetConfig,
 };
+pub use edm2::Edm2;
+pub use edm2_config::Edm2Config;
+pub use limits::{MOST_BLOCKS, MOST_CHANNELS, MOST_PARAMETERS, MOST_WIDTH};
 pub use mlp::Mlp;
 pub use network::{Conditions, Extra, LabelsError, Network, check_labels};
 pub use preset::Preset;
+pub use problem::{NetworkConfigError, NetworkProblem};
 pub use scaled::Scaling;
 pub use unet::UNet;
 

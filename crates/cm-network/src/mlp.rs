@@ -1,8 +1,9 @@
 //! A residual perceptron for vectors: points of the plane, small mixtures.
 
-use crate::config::{MOST_BLOCKS, MOST_CHANNELS, Problems};
 use crate::init::Builder;
 use crate::layers::{Embedding, Linear, Manner};
+use crate::limits::{MOST_BLOCKS, MOST_CHANNELS};
+use crate::problem::Problems;
 use crate::{Conditions, Extra, MlpConfig, Network, NetworkConfigError};
 use cm_image::ImageShape;
 use cm_image::random::derive_seed;
@@ -44,7 +45,7 @@ impl Mlp {
         problems.unless((0.0..1.0).contains(&dropout), "dropout", dropout, "in [0, 1)");
         embedding.check(&mut problems);
         problems.none()?;
-        let embedding = Embedding::new(&mut b, embedding, width / 4, conditions, Manner::Song);
+        let embedding = Embedding::new(&mut b, embedding, (width / 4, width), conditions, Manner::Song);
         let input = Linear::new(&mut b, "input", shape.len(), width, 1.0);
         let blocks = (0..blocks)
             .map(|index| Block {

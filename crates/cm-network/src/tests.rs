@@ -1,16 +1,18 @@
 //! Whole networks: gradients, determinism, parameter counts.
 
 mod device;
+mod families;
 
 use crate::feature_net::Classifier;
 use crate::{
-    AdmConfig, Conditions, EmbeddingConfig, Extra, FourierConfig, HeadsConfig, MlpConfig, Network,
-    NetworkConfig, Preset, ResamplingConfig, ScaleConfig, UNetConfig,
+    AdmConfig, Conditions, Edm2Config, EmbeddingConfig, Extra, FourierConfig, HeadsConfig, MlpConfig,
+    Network, NetworkConfig, Preset, ResamplingConfig, ScaleConfig, UNetConfig,
 };
 use cm_image::ImageShape;
 use cm_image::random::Random;
 use cm_tensor::gradient_check::{assert_gradient, assert_gradient_with_step, normal_values};
 use cm_tensor::{Graph, Images, Weights};
+use families::{tiny_dhariwal, tiny_edm2, tiny_plain_pyramid, tiny_skips};
 
 fn tiny_unet() -> NetworkConfig {
     NetworkConfig::UNet(UNetConfig {
@@ -60,12 +62,16 @@ fn tiny_mlp() -> NetworkConfig {
     NetworkConfig::Mlp(MlpConfig { width: 16, blocks: 2, ..MlpConfig::default() })
 }
 
-fn networks() -> [(NetworkConfig, ImageShape); 6] {
+fn networks() -> [(NetworkConfig, ImageShape); 10] {
     let images = ImageShape::new(8, 8, 2);
     [
         (tiny_unet(), images),
         (tiny_film(), images),
         (tiny_ncsnpp(), images),
+        (tiny_skips(), images),
+        (tiny_plain_pyramid(), images),
+        (tiny_dhariwal(), images),
+        (tiny_edm2(), images),
         (tiny_adm(), images),
         (plain_adm(), images),
         (tiny_mlp(), ImageShape::vector(3)),
@@ -127,7 +133,11 @@ fn gradients_by_every_weight() {
             let direction: Vec<f32> = gradients[index].iter().map(|g| g.signum()).collect();
             let claimed: f64 = gradients[index].iter().map(|g| f64::from(g.abs())).sum();
             let trained = weights.trained().nth(index).unwrap();
-            assert_eq!(trained, name != "embedding.frequencies", "{name}");
+            assert_eq!(
+                trained,
+                !["embedding.frequencies", "embedding.phases"].contains(&name.as_str()),
+                "{name}"
+            );
             if !trained {
                 assert_eq!(claimed, 0.0, "{name} is not trained");
                 continue;
@@ -250,20 +260,13 @@ fn recomputation_keeps_less() {
 #[test]
 fn recomputation_changes_nothing_but_the_order_of_sums() {
     for (config, shape) in networks() {
-        let recomputing = match &config {
-            NetworkConfig::UNet(c) => {
-                NetworkConfig::UNet(UNetConfig { recompute: true, dropout: 0.3, ..c.clone() })
-            }
-            NetworkConfig::Adm(c) => {
-                NetworkConfig::Adm(AdmConfig { recompute: true, dropout: 0.3, ..c.clone() })
-            }
+        let dropping = match config {
+            NetworkConfig::UNet(c) => NetworkConfig::UNet(UNetConfig { dropout: 0.3, ..c }),
+            NetworkConfig::Adm(c) => NetworkConfig::Adm(AdmConfig { dropout: 0.3, ..c }),
+            NetworkConfig::Edm2(c) => NetworkConfig::Edm2(Edm2Config { dropout: 0.3, ..c }),
             NetworkConfig::Mlp(_) => continue,
         };
-        let keeping = match &recomputing {
-            NetworkConfig::UNet(c) => NetworkConfig::UNet(UNetConfig { recompute: false, ..c.clone() }),
-            NetworkConfig::Adm(c) => NetworkConfig::Adm(AdmConfig { recompute: false, ..c.clone() }),
-            NetworkConfig::Mlp(_) => continue,
-        };
+        let (recomputing, keeping) = (dropping.clone().recomputed(true), dropping.recomputed(false));
         let run = |config: &NetworkConfig| {
             let (network, weights) = build(config, shape);
             let x: Images = normal_values([2, shape.height, shape.width, shape.channels], 1);
@@ -330,7 +333,7 @@ fn everything_wrong_with_a_network_is_told_at_once() {
         let error = config.build(ImageShape::new(8, 8, 1), Conditions::default(), 0).err().unwrap();
         error.0.into_iter().map(|problem| problem.field).collect()
     };
-    let embedding = EmbeddingConfig::Positional(ScaleConfig { scale: f32::NAN });
+    let embedding = EmbeddingConfig::Positional(ScaleConfig { scale: f32::NAN, ..ScaleConfig::default() });
     let unet = UNetConfig {
         channels: 0,
         multipliers: vec![],

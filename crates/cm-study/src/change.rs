@@ -151,6 +151,7 @@ impl Change {
             Self::Dropout(value) => match network {
                 NetworkConfig::UNet(config) => config.dropout = value,
                 NetworkConfig::Adm(config) => config.dropout = value,
+                NetworkConfig::Edm2(config) => config.dropout = value,
                 NetworkConfig::Mlp(config) => config.dropout = value,
             },
             Self::Teacher(value) => *teacher = value,

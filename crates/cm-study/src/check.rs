@@ -263,9 +263,19 @@ fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Ve
     }
     let distils =
         matches!(experiment.method, MethodConfig::Distillation(_) | MethodConfig::ProgressiveDistillation);
-    if distils && card.precondition == PreconditionConfig::Consistency {
+    if distils && card.precondition.is_consistency() {
         let message = "it holds a consistency model, which cannot be distilled".to_owned();
         say(message, "a diffusion model, or method: Training, which starts from it");
+    }
+    let starts = experiment.consistency.init == InitConfig::Teacher
+        || experiment.method == MethodConfig::ProgressiveDistillation;
+    let of_edm = matches!(card.precondition, PreconditionConfig::Edm | PreconditionConfig::Consistency);
+    if starts && !of_edm {
+        let message = format!(
+            "it holds a {}: its network is told other numbers and makes other ones",
+            card.precondition
+        );
+        say(message, "consistency: (init: Random), or a teacher with EDM's preconditioning to start from");
     }
     problems
 }

@@ -69,4 +69,4 @@ pub use samplers::{
     MultistepConfig, StudentSamplerConfig, TeacherMethodConfig, TeacherSamplerConfig,
 };
 pub use study_config::{ArmConfig, ArmsConfig, StudyConfig};
-pub use weights_card::{PreconditionConfig, WeightsCard};
+pub use weights_card::{IddpmConfig, PreconditionConfig, VpConfig, WeightsCard};

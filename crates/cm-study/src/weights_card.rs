@@ -2,7 +2,7 @@
 //! its teacher, and is checked against the card. Deliberately absent: the weights (the runner's).
 
 use crate::notation::{from_ron, to_ron};
-use cm_diffusion::{Boundary, Edm, Karras, SigmaRange};
+use cm_diffusion::{Boundary, Edm, Iddpm, Karras, Precondition, SigmaRange, Ve, Vp};
 use cm_host::FileError;
 use cm_image::ImageShape;
 use cm_import::Archive;
@@ -58,12 +58,77 @@ impl Default for WeightsCard {
 }
 
 /// How a network's output becomes an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PreconditionConfig {
     /// A diffusion model's (Karras et al. 2022).
     Edm,
     /// A consistency model's (Song et al. 2023).
     Consistency,
+    /// A diffusion model's of the variance-preserving formulation (Karras et al. 2022, Table 1).
+    Vp(VpConfig),
+    /// A diffusion model's of the variance-exploding formulation (Karras et al. 2022, Table 1).
+    Ve,
+    /// A diffusion model's of improved DDPM (Karras et al. 2022, Table 1).
+    Iddpm(IddpmConfig),
+}
+
+/// See [`Vp`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VpConfig {
+    /// Extent of the noise schedule.
+    pub beta_d: f32,
+    /// Its slope at the beginning.
+    pub beta_min: f32,
+    /// The steps of the discrete formulation.
+    pub steps: f32,
+}
+
+impl Default for VpConfig {
+    fn default() -> Self {
+        Self {
+            beta_d: 19.9,  // Karras et al. 2022, Table 1
+            beta_min: 0.1, // Karras et al. 2022, Table 1
+            steps: 1000.0, // Karras et al. 2022, Table 1
+        }
+    }
+}
+
+/// See [`Iddpm`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IddpmConfig {
+    /// The least part of the signal that a step keeps.
+    pub c1: f32,
+    /// The shift of the cosine schedule.
+    pub c2: f32,
+    /// The number of noise levels, 1 to [`IddpmConfig::MOST_STEPS`].
+    pub steps: usize,
+}
+
+impl IddpmConfig {
+    /// Noise levels at most: a thousand times as many as were ever used.
+    pub const MOST_STEPS: usize = 1_000_000;
+}
+
+impl Default for IddpmConfig {
+    fn default() -> Self {
+        Self {
+            c1: 0.001,   // Karras et al. 2022, Table 1
+            c2: 0.008,   // Karras et al. 2022, Table 1
+            steps: 1000, // Karras et al. 2022, Table 1
+        }
+    }
+}
+
+impl PreconditionConfig {
+    /// Whether a network used so is a consistency model, and no diffusion model.
+    pub fn is_consistency(self) -> bool {
+        match self {
+            Self::Consistency => true,
+            Self::Edm | Self::Vp(_) | Self::Ve | Self::Iddpm(_) => false,
+        }
+    }
 }
 
 /// What a file of weights says it is, for messages.
@@ -72,6 +137,9 @@ impl std::fmt::Display for PreconditionConfig {
         f.write_str(match self {
             Self::Edm => "diffusion model",
             Self::Consistency => "consistency model",
+            Self::Vp(_) => "diffusion model (VP)",
+            Self::Ve => "diffusion model (VE)",
+            Self::Iddpm(_) => "diffusion model (iDDPM)",
         })
     }
 }
@@ -97,12 +165,40 @@ impl WeightsCard {
         if !(self.sigma_data > 0.0 && self.sigma_data.is_finite()) {
             return Err(format!("sigma_data is {}, which must be a finite number above 0", self.sigma_data));
         }
+        match self.precondition {
+            PreconditionConfig::Vp(VpConfig { beta_d, beta_min, steps })
+                if !(beta_d > 0.0
+                    && beta_min >= 0.0
+                    && steps >= 1.0
+                    && (beta_d + beta_min + steps).is_finite()) =>
+            {
+                return Err("the numbers of Vp are beta_d above 0, beta_min from 0, steps from 1".to_owned());
+            }
+            PreconditionConfig::Iddpm(IddpmConfig { c1, c2, steps })
+                if !(c1 > 0.0 && c1 < 1.0 && c2 > 0.0 && (1..=IddpmConfig::MOST_STEPS).contains(&steps)) =>
+            {
+                return Err("the numbers of Iddpm are c1 in (0, 1), c2 above 0, steps from 1".to_owned());
+            }
+            PreconditionConfig::Edm
+            | PreconditionConfig::Consistency
+            | PreconditionConfig::Vp(_)
+            | PreconditionConfig::Ve
+            | PreconditionConfig::Iddpm(_) => {}
+        }
         Ok((range, karras))
     }
 
-    /// The preconditioning of its network as a denoiser.
-    pub fn edm(&self) -> Edm {
-        Edm { sigma_data: self.sigma_data }
+    /// Its network's preconditioning, or the one that is `asked` for.
+    pub fn precondition(&self, asked: Option<PreconditionConfig>) -> Box<dyn Precondition> {
+        match asked.unwrap_or(self.precondition) {
+            PreconditionConfig::Edm => Box::new(Edm { sigma_data: self.sigma_data }),
+            PreconditionConfig::Consistency => Box::new(self.boundary()),
+            PreconditionConfig::Vp(VpConfig { beta_d, beta_min, steps }) => {
+                Box::new(Vp { beta_d, beta_min, steps })
+            }
+            PreconditionConfig::Ve => Box::new(Ve),
+            PreconditionConfig::Iddpm(IddpmConfig { c1, c2, steps }) => Box::new(Iddpm::new(c1, c2, steps)),
+        }
     }
 
     /// The preconditioning of its network as a consistency function.

@@ -5,16 +5,21 @@ use cm_image::ImageBatch;
 use cm_network::{Extra, Network, Scaling, check_labels};
 use cm_tensor::{Graph, Images, Weights};
 
-/// D(x; sigma) = c_skip x + c_out F(c_in x, c_noise) with EDM's coefficients.
+/// D(x; sigma) = c_skip x + c_out F(c_in x, c_noise).
 pub struct Teacher<'a> {
     network: &'a dyn Network,
     weights: Weights,
-    precondition: Edm,
+    precondition: Box<dyn Precondition>,
 }
 
 impl<'a> Teacher<'a> {
     /// A denoiser from a network, its weights and the preconditioning it was trained under.
     pub fn new(network: &'a dyn Network, weights: Weights, precondition: Edm) -> Self {
+        Self::with(network, weights, Box::new(precondition))
+    }
+
+    /// The same, of any preconditioning.
+    pub fn with(network: &'a dyn Network, weights: Weights, precondition: Box<dyn Precondition>) -> Self {
         Self { network, weights, precondition }
     }
 
@@ -30,7 +35,7 @@ impl Denoiser for Teacher<'_> {
         let labels = check_labels(self.network, labels, noisy.count()).map_err(ModelError::other)?;
         let mut graph = Graph::inference();
         let x = Images::from_batch(noisy);
-        let scaling = scaling(&self.precondition, sigma);
+        let scaling = scaling(self.precondition.as_ref(), sigma);
         let extra = Extra { labels, ..Extra::default() };
         let output = self.network.forward_scaled(&mut graph, &self.weights, &x, &scaling, extra);
         Ok(output.to_batch())
@@ -38,7 +43,7 @@ impl Denoiser for Teacher<'_> {
 }
 
 /// The coefficients of each image.
-pub(crate) fn scaling(precondition: &Edm, sigma: &[Sigma]) -> Scaling {
+pub(crate) fn scaling(precondition: &dyn Precondition, sigma: &[Sigma]) -> Scaling {
     let mut scaling = Scaling::default();
     for &sigma in sigma {
         let c = precondition.coefficients(sigma);

@@ -15,7 +15,7 @@ use cm_tensor::{ops, scaled_rows};
 use std::path::{Path, PathBuf};
 
 /// What is to be denoised.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DenoiseRequest {
     /// A file of weights.
     pub weights: PathBuf,
@@ -57,10 +57,7 @@ pub fn denoise(request: &DenoiseRequest) -> Result<Denoised, WorkbenchError> {
     let card = WeightsCard::read(&request.weights)?;
     let input = read(request, card.shape(), card.classes)?;
     let file = WeightsFile::open(&request.weights)?;
-    let precondition: Box<dyn Precondition> = match request.precondition.unwrap_or(card.precondition) {
-        PreconditionConfig::Edm => Box::new(card.edm()),
-        PreconditionConfig::Consistency => Box::new(card.boundary()),
-    };
+    let precondition = card.precondition(request.precondition);
     let gradients = match (&request.gradients, &input.seed) {
         (Some(path), Some(seed)) => Some(differentiated(&file, precondition.as_ref(), &input, seed, path)?),
         (Some(_), None) | (None, _) => None,
@@ -128,7 +125,7 @@ fn differentiated(
     let of_weights: Vec<&[f32]> = of_weights.iter().map(Vec::as_slice).collect();
     let table = names(&file.card.network, shape.height, &file.weights, Dialect::Torch)
         .map_err(|message| WorkbenchError::failed("the gradients' names", message))?;
-    durable::write_with(path, |out| foreign::write(out, Container::Safetensors, &table, &of_weights))
+    durable::write_with(path, |out| foreign::write(out, Container::Safetensors, &table, &of_weights, None))
         .map_err(FileError::io(path))?;
     let of_x = gradients.take(&x).unwrap_or_else(|| vec![0.0; input.x.len()]);
     Ok(to_nchw(&of_x, shape))

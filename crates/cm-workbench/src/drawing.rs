@@ -47,10 +47,23 @@ pub struct SampleRequest {
 /// At which noise levels a model is evaluated.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evaluations {
-    /// So many times, at least 1: at sigma_max, and at the inner ones of this number of levels and one more.
+    /// As is usual: once, and at 18 levels of a diffusion model (Karras et al. 2022, for CIFAR-10).
+    Usual,
+    /// So many times, at least 1: at sigma_max, and at the inner ones of this number of levels and one more. A diffusion
+    /// model is led from level to level of so many, and then to 0.
     Steps(usize),
-    /// At sigma_max, and at these levels, strictly falling.
+    /// At sigma_max, and at these levels, strictly falling; a diffusion model is led from one to the next.
     Times(Vec<f32>),
+}
+
+impl Evaluations {
+    /// The same, and `steps` where nothing is said.
+    pub(crate) fn or_steps(&self, steps: usize) -> Self {
+        match self {
+            Self::Usual => Self::Steps(steps),
+            said @ (Self::Steps(_) | Self::Times(_)) => said.clone(),
+        }
+    }
 }
 
 /// What was drawn.

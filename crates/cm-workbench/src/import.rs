@@ -1,12 +1,11 @@
 //! Weights of other programs into a file of ours.
 
 use crate::error::WorkbenchError;
-use crate::foreign::{self, Guess, Mismatches, dialect_of, infer, names};
+use crate::foreign::{self, CARD, Guess, Hints, Mismatches, check_filters, infer, names};
 use cm_experiment::WeightsFile;
 use cm_host::FileError;
-use cm_image::ImageShape;
 use cm_import::Archive;
-use cm_network::{Conditions, NetworkConfig};
+use cm_network::{HeadsConfig, NetworkConfig, ResamplingConfig};
 use cm_study::{PreconditionConfig, Problems, WeightsCard, from_ron, to_ron};
 use std::path::PathBuf;
 
@@ -23,8 +22,12 @@ pub struct ImportRequest {
     pub size: Option<usize>,
     /// What the names of the wanted weights begin with.
     pub prefix: Option<String>,
-    /// How the network's output is used.
-    pub precondition: PreconditionConfig,
+    /// How the network's output is used; needed where the file does not say it.
+    pub precondition: Option<PreconditionConfig>,
+    /// Heads of attention, where the file does not say them.
+    pub heads: Option<HeadsConfig>,
+    /// How blocks change the resolution, where the file does not say it.
+    pub resampling: Option<ResamplingConfig>,
     /// Standard deviation of the data it was trained with.
     pub sigma_data: Option<f32>,
     /// Its lowest noise level.
@@ -46,6 +49,8 @@ pub struct Imported {
     pub card: String,
     /// The number of values in all arrays.
     pub parameters: usize,
+    /// What was chosen, assumed and left out, for people.
+    pub notes: Vec<String>,
 }
 
 /// Names that are listed of each kind of mismatch, at most.
@@ -74,23 +79,60 @@ pub fn import(request: &ImportRequest) -> Result<Imported, WorkbenchError> {
     }
     problems.check()?;
     let mut archive = Archive::open(input).map_err(|error| FileError::damaged(input, error))?;
-    let guess = match given {
-        Some(network) => fitted(&archive, network, *size, prefix.as_deref()),
-        None => infer(&archive, *size, prefix.as_deref()),
+    let carried = carried(&archive).map_err(damaged)?;
+    // Whoever says something of the network says that the card's is not meant.
+    let of_card = carried.as_ref().filter(|_| request.heads.is_none() && request.resampling.is_none());
+    let hints = Hints {
+        network: given.or(of_card.map(|card| card.network.clone())),
+        size: size.or(of_card.map(|card| card.height)),
+        prefix: prefix.clone(),
+        heads: request.heads,
+        resampling: request.resampling,
     };
-    let Guess { network, shape, conditions, dialect, prefix } = guess.map_err(damaged)?;
+    let Guess { network, shape, conditions, dialect, prefix, told } =
+        infer(&archive, &hints).map_err(damaged)?;
+    let (mut told, mut notes) = (told.clone(), told.notes);
+    if let Some(card) = &carried {
+        notes
+            .push("what `cm export` wrote beside the weights is taken where no option says otherwise".into());
+        told.precondition = Some(card.precondition);
+        told.sigma_data = Some(card.sigma_data);
+        (told.sigma_min, told.sigma_max) = (Some(card.sigma_min), Some(card.sigma_max));
+    }
     let defaults = WeightsCard::default();
+    let Some(precondition) = request.precondition.or(told.precondition) else {
+        let mut problems = Problems::default();
+        let message = "the file does not say how its network's output is used";
+        let allowed = "edm or consistency; vp, ve or iddpm for other diffusion models of Karras et al. 2022";
+        problems.add("--precondition", message, allowed);
+        return Err(unsaid(problems));
+    };
+    let used = |name: &str, given: Option<f32>, told: Option<f32>, default: f32, notes: &mut Vec<String>| {
+        if given.or(told).is_none() {
+            notes.push(format!("{name} {default}, as published; the file does not say it"));
+        }
+        given.or(told).unwrap_or(default)
+    };
+    let sigma_data = match precondition {
+        PreconditionConfig::Edm | PreconditionConfig::Consistency => {
+            used("sigma_data", request.sigma_data, told.sigma_data, defaults.sigma_data, &mut notes)
+        }
+        // These know no such value.
+        PreconditionConfig::Vp(_) | PreconditionConfig::Ve | PreconditionConfig::Iddpm(_) => {
+            request.sigma_data.unwrap_or(defaults.sigma_data)
+        }
+    };
     let card = WeightsCard {
         network,
         height: shape.height,
         width: shape.width,
         channels: shape.channels,
         classes: conditions.classes,
-        precondition: request.precondition,
-        sigma_data: request.sigma_data.unwrap_or(defaults.sigma_data),
-        sigma_min: request.sigma_min.unwrap_or(defaults.sigma_min),
-        sigma_max: request.sigma_max.unwrap_or(defaults.sigma_max),
-        rho: request.rho.unwrap_or(defaults.rho),
+        precondition,
+        sigma_data,
+        sigma_min: used("sigma_min", request.sigma_min, told.sigma_min, defaults.sigma_min, &mut notes),
+        sigma_max: used("sigma_max", request.sigma_max, told.sigma_max, defaults.sigma_max, &mut notes),
+        rho: request.rho.or(carried.map(|card| card.rho)).unwrap_or(defaults.rho),
     };
     let mut problems = Problems::default();
     if let Err(message) = card.discretisation() {
@@ -101,10 +143,11 @@ pub fn import(request: &ImportRequest) -> Result<Imported, WorkbenchError> {
     let (_, mut weights) =
         card.network.outline(shape, conditions).map_err(|error| damaged(format!("the network: {error}")))?;
     let table = names(&card.network, shape.height, &weights, dialect).map_err(damaged)?;
-    let mismatches = Mismatches::between(&table, &archive, &prefix);
+    let mismatches = Mismatches::between(&table, &archive, &prefix, &told.ignored);
     if !mismatches.is_empty() {
-        return Err(damaged(told(&mismatches)).into());
+        return Err(damaged(listed(&mismatches)).into());
     }
+    check_filters(&mut archive, &prefix, &told.ignored).map_err(damaged)?;
     foreign::load(&table, &mut archive, &prefix, &mut weights)
         .map_err(|error| FileError::damaged(input, error))?;
     if let Some((name, _, _)) = weights.iter().find(|(_, _, values)| values.iter().any(|v| !v.is_finite())) {
@@ -116,40 +159,28 @@ pub fn import(request: &ImportRequest) -> Result<Imported, WorkbenchError> {
         format: archive.format().to_string(),
         card: to_ron(&card),
         parameters: weights.count(),
+        notes,
     })
 }
 
-/// A network that was given, with what it does not say itself: the images' channels, and classes.
-fn fitted(
-    archive: &Archive,
-    network: NetworkConfig,
-    size: Option<usize>,
-    prefix: Option<&str>,
-) -> Result<Guess, String> {
-    let preset = cm_network::Preset::ALL.into_iter().find(|preset| preset.config() == network);
-    let height = size.or(preset.map(|preset| preset.shape().height));
-    let height = height.ok_or("the height of the images must be given")?;
-    let dialect = dialect_of(archive.format());
-    let prefix = prefix.unwrap_or_default().to_owned();
-    let shape = |name: &str| archive.find(&format!("{prefix}{name}")).map(|info| info.shape.as_slice());
-    // The last kernel makes images: outputs first in PyTorch, last in Flax.
-    let channels = match (shape("out.2.weight"), shape("Conv_1.weight"), shape("Conv_1/kernel")) {
-        (Some(&[outputs, ..]), _, _) | (_, Some(&[outputs, ..]), _) | (_, _, Some(&[.., outputs])) => outputs,
-        _ => 3,
-    };
-    let classes = shape("label_emb.weight").and_then(|shape| shape.first().copied());
-    Ok(Guess {
-        network,
-        shape: ImageShape::new(height, height, channels),
-        conditions: Conditions { classes, ..Conditions::default() },
-        dialect,
-        prefix,
-    })
+/// The card that `cm export` wrote into a foreign file.
+fn carried(archive: &Archive) -> Result<Option<WeightsCard>, String> {
+    let read =
+        |text: &String| from_ron(text).map_err(|error| format!("its `{CARD}` cannot be read: {error}"));
+    archive.metadata().get(CARD).map(read).transpose()
+}
+
+/// The error of problems that there are.
+fn unsaid(problems: Problems) -> WorkbenchError {
+    match problems.check() {
+        Err(errors) => errors.into(),
+        Ok(()) => WorkbenchError::failed("importing", "something is unsaid"),
+    }
 }
 
 /// All mismatches, one on a line.
-fn told(mismatches: &Mismatches) -> String {
-    let Mismatches { missing, unexpected, misshapen } = mismatches;
+fn listed(mismatches: &Mismatches) -> String {
+    let Mismatches { missing, unexpected, misshapen, whole } = mismatches;
     let mut text = "its arrays are not those of the network".to_owned();
     let mut list = |what: &str, lines: Vec<String>| {
         lines.iter().take(LISTED).for_each(|line| text += &format!("\n  {what}: {line}"));
@@ -163,5 +194,6 @@ fn told(mismatches: &Mismatches) -> String {
         .iter()
         .map(|(name, given, expected)| format!("{name} is {given:?}, but the network's is {expected:?}"));
     list("misshapen", shapes.collect());
+    list("no weights but whole numbers (quantised or another kind of array)", whole.clone());
     text
 }

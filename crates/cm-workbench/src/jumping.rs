@@ -32,13 +32,13 @@ pub(crate) fn sample_jumps(
         *steps = steps.iter().min().copied().into_iter().collect();
     }
     let listed = allowed.told("--steps ", "");
-    let steps = match request.evaluations {
+    let steps = match request.evaluations.or_steps(1) {
         Evaluations::Steps(steps) if allowed.allow(steps) => steps,
         Evaluations::Steps(steps) => {
             problems.add("--steps", format!("{model} is not trained for {steps} steps"), listed);
             steps
         }
-        Evaluations::Times(_) => {
+        Evaluations::Times(_) | Evaluations::Usual => {
             let message = format!("{model} jumps from noise level to noise level of its own");
             problems.add("--times", message, listed);
             1

@@ -31,6 +31,7 @@ mod drawing;
 mod edit;
 mod error;
 mod export;
+mod flow;
 mod foreign;
 mod import;
 mod jumping;

@@ -5,7 +5,7 @@ use cm_consistency::ConsistencyModel;
 use cm_diffusion::{Labels, NoiseLevels, NumLevels, QuantityError, SigmaRange};
 use cm_experiment::{FolderError, Trained, WeightsFile};
 use cm_image::ImageShape;
-use cm_study::{PreconditionConfig, WeightsCard};
+use cm_study::WeightsCard;
 use std::path::Path;
 
 /// What sampling and editing need.
@@ -21,9 +21,9 @@ impl Model {
             return Ok(Self::Run(Box::new(Trained::open(path)?)));
         }
         let file = WeightsFile::open(path)?;
-        match file.card.precondition {
-            PreconditionConfig::Consistency => Ok(Self::File(Box::new(file))),
-            PreconditionConfig::Edm => {
+        match file.card.precondition.is_consistency() {
+            true => Ok(Self::File(Box::new(file))),
+            false => {
                 let reason =
                     "its weights are a diffusion model's, and a consistency model is needed".to_owned();
                 Err(FolderError::NoModel { path: path.to_owned(), reason }.into())

@@ -1,8 +1,9 @@
 //! Images drawn from a trained model: one that knows where trajectories end in several steps, one that jumps as it
-//! was trained to.
+//! was trained to, and a diffusion model along its probability flow.
 
 use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, check_counts, draw};
 use crate::error::WorkbenchError;
+use crate::flow::sample_flow;
 use crate::jumping::sample_jumps;
 use crate::model::Model;
 use crate::request::{Chosen, checked_levels};
@@ -24,6 +25,9 @@ pub fn sample(
     let mut problems = Problems::default();
     let path = &request.model.path;
     let model = match WeightsCard::is_in(path) {
+        true if !WeightsCard::read(path)?.precondition.is_consistency() => {
+            return sample_flow(request, problems, stop, progress);
+        }
         true => Model::open(path)?,
         false => {
             let trained = Trained::open_any(path)?;
@@ -34,7 +38,7 @@ pub fn sample(
         }
     };
     let chosen = Chosen::of(model, &request.model, &mut problems);
-    let times = times(&request.evaluations, &chosen, &mut problems);
+    let times = times(&request.evaluations.or_steps(1), &chosen, &mut problems);
     check_counts(request, &mut problems);
     problems.check()?;
     let function = chosen.model.function(chosen.average);
@@ -72,6 +76,7 @@ fn times(evaluations: &Evaluations, chosen: &Chosen, problems: &mut Problems) ->
             return checked_levels(problems, "--times", times, chosen.model.range(), false);
         }
         Evaluations::Steps(steps) => *steps,
+        Evaluations::Usual => 1,
     };
     let levels = match steps {
         1..=MAX_STEPS => NumLevels::new(steps + 1)

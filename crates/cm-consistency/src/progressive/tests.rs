@@ -33,7 +33,7 @@ fn network() -> (Box<dyn Network>, Weights) {
     let config = MlpConfig {
         width: 32,
         blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
         ..MlpConfig::default()
     };
     let (network, mut weights) = NetworkConfig::Mlp(config).build(SHAPE, Conditions::default(), 0).unwrap();
@@ -241,7 +241,7 @@ fn one_step_of_the_student_is_nearer_the_flow_than_one_of_its_teacher() {
     let (_, fresh) = NetworkConfig::Mlp(MlpConfig {
         width: 32,
         blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
         ..MlpConfig::default()
     })
     .build(SHAPE, Conditions::default(), 0)

@@ -49,7 +49,7 @@ fn network() -> (Box<dyn Network>, Weights) {
     let config = MlpConfig {
         width: 48,
         blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
         ..MlpConfig::default()
     };
     let conditions = Conditions { second_time: true, ..Conditions::default() };

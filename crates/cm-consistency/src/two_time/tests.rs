@@ -38,7 +38,7 @@ fn network() -> (Box<dyn Network>, Weights) {
     let config = MlpConfig {
         width: 48,
         blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
         ..MlpConfig::default()
     };
     let conditions = Conditions { second_time: true, ..Conditions::default() };
@@ -293,7 +293,7 @@ fn a_guided_target_drives_one_jump_towards_its_class() {
     let mlp = MlpConfig {
         width: 48,
         blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
         ..MlpConfig::default()
     };
     let (network, weights) = NetworkConfig::Mlp(mlp).build(shape, conditions, 0).unwrap();

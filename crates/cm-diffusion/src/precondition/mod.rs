@@ -2,9 +2,15 @@
 
 mod boundary;
 mod edm;
+mod iddpm;
+mod ve;
+mod vp;
 
 pub use boundary::Boundary;
 pub use edm::Edm;
+pub use iddpm::Iddpm;
+pub use ve::Ve;
+pub use vp::Vp;
 
 use crate::Sigma;
 

@@ -58,3 +58,32 @@ fn the_boundary_at_the_noisy_end() {
 fn no_noise_is_a_finite_input() {
     assert!(Edm { sigma_data: 0.5 }.coefficients(Sigma::ZERO).c_noise.is_finite());
 }
+
+/// sigma(t) of Karras et al. 2022, Table 1, "VP": the time told is the one at which the noise has that level.
+#[test]
+fn vp_tells_the_time_of_a_noise_level() {
+    let vp = Vp::default();
+    for t in [1e-3f64, 0.01, 0.2, 0.5, 0.9, 1.0] {
+        let s = ((0.5 * 19.9 * t * t + 0.1 * t).exp() - 1.0).sqrt();
+        let c = vp.coefficients(sigma(s as f32));
+        assert!((f64::from(c.c_noise) / 999.0 - t).abs() < 2e-6, "{t}: {}", c.c_noise / 999.0);
+        assert!((f64::from(c.c_in) - 1.0 / (1.0 + s * s).sqrt()).abs() < 1e-6);
+    }
+}
+
+/// The ends of the table: the highest level is told M - 1, the lowest 0, and each level is its own nearest.
+#[test]
+fn iddpm_counts_its_levels() {
+    let iddpm = Iddpm::new(0.001, 0.008, 1000);
+    let told = |s: f32| iddpm.coefficients(sigma(s)).c_noise;
+    // u_0 is about 20,000; u_999 about 0.0064 (Karras et al. 2022, Section 3 and their code).
+    assert_eq!(told(1e6), 999.0);
+    assert_eq!(told(0.0064), 0.0);
+    assert_eq!(told(1e-6), -1.0);
+    let mut last = told(1e-3);
+    for exponent in -20..40 {
+        let next = told(1.2f32.powi(exponent));
+        assert!(next >= last);
+        last = next;
+    }
+}

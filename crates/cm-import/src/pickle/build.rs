@@ -1,7 +1,7 @@
 //! What the instructions that name something build: containers, tensors, arrays, storages.
 
 use super::machine::Machine;
-use super::value::{Blob, Global, Id, Node, Storage};
+use super::value::{Blob, Global, Id, Node, Storage, is_inert};
 use crate::error::ImportError;
 use crate::{limits, numpy};
 
@@ -39,17 +39,25 @@ impl Machine<'_, '_> {
     }
 
     pub(super) fn global(&mut self, module: &str, name: &str) -> Result<(), ImportError> {
-        let global = Global::find(module, name);
-        let global = global.ok_or_else(|| ImportError::Forbidden(format!("{module}.{name}")))?;
-        self.push(Node::Global(global));
+        self.push(match Global::find(module, name) {
+            Some(global) => Node::Global(global),
+            None if is_inert(module) => Node::Class(name.into()),
+            None => return Err(ImportError::Forbidden(format!("{module}.{name}"))),
+        });
         Ok(())
     }
 
     /// What a call of one of the allowed names builds.
     pub(super) fn call(&mut self, global: Id, arguments: Id) -> Result<(), ImportError> {
         let arguments = self.items(arguments)?;
-        let Node::Global(global) = self.nodes[global as usize] else {
-            return Err(self.broken("calls what is no function"));
+        let global = match &self.nodes[global as usize] {
+            Node::Global(global) => *global,
+            Node::Class(class) => {
+                let class = Some(class.clone());
+                self.push(Node::Object { class, state: None });
+                return Ok(());
+            }
+            _ => return Err(self.broken("calls what is no function")),
         };
         let argument = |index: usize| {
             arguments.get(index).copied().ok_or_else(|| self.broken("a call lacks an argument"))
@@ -75,7 +83,21 @@ impl Machine<'_, '_> {
                 self.stack.push(first);
                 return Ok(());
             }
-            Global::Object => Node::Object(None),
+            Global::Object => Node::Object { class: None, state: None },
+            Global::Reconstructor => match &self.nodes[argument(0)? as usize] {
+                Node::Class(class) => Node::Object { class: Some(class.clone()), state: None },
+                Node::Global(Global::Object) => Node::Object { class: None, state: None },
+                _ => return Err(self.broken("an object without a class")),
+            },
+            Global::Persistent => self.persisted(argument(0)?)?,
+            Global::SavedStorage => match &self.nodes[self.as_bytes(argument(0)?)? as usize] {
+                Node::Bytes(blob) => Node::SavedStorage(blob.clone()),
+                _ => return Err(self.broken("a storage without its bytes")),
+            },
+            Global::Set => match arguments.first() {
+                None => Node::Tuple(vec![]),
+                Some(&items) => Node::Tuple(self.items(items)?),
+            },
             Global::Tensor | Global::TypedTensor => {
                 let dtype = match (global, arguments.get(6)) {
                     (Global::TypedTensor, Some(&dtype)) => match self.nodes[dtype as usize] {
@@ -122,6 +144,19 @@ impl Machine<'_, '_> {
         Ok(())
     }
 
+    /// An object of `torch_utils.persistence`: (its type, version, source, the name of its class, its state) by name.
+    fn persisted(&self, meta: Id) -> Result<Node, ImportError> {
+        let Node::Dict(entries) = &self.nodes[meta as usize] else {
+            return Err(self.broken("a persistent object without its description"));
+        };
+        let entry = |wanted: &str| {
+            let is = |&&(key, _): &&(Id, Id)| matches!(&self.nodes[key as usize], Node::Text(key) if key == wanted);
+            entries.iter().find(is).map(|&(_, value)| value)
+        };
+        let class = entry("class_name").ok_or_else(|| self.broken("a persistent object without a class"))?;
+        Ok(Node::Object { class: Some(self.as_text(class)?.into()), state: entry("state") })
+    }
+
     /// The node, if it is bytes.
     fn as_bytes(&self, id: Id) -> Result<Id, ImportError> {
         match self.nodes[id as usize] {
@@ -134,7 +169,10 @@ impl Machine<'_, '_> {
     pub(super) fn build(&mut self, state: Id) -> Result<(), ImportError> {
         let object = self.top()? as usize;
         match &self.nodes[object] {
-            Node::Object(_) => self.nodes[object] = Node::Object(Some(state)),
+            Node::Object { class, .. } => {
+                let class = class.clone();
+                self.nodes[object] = Node::Object { class, state: Some(state) };
+            }
             // (version, byte order, ...)
             Node::Element { dtype, .. } => {
                 let dtype = *dtype;

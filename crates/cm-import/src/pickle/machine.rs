@@ -87,8 +87,8 @@ impl Machine<'_, '_> {
                 self.long(len)?;
             }
             b'G' => {
-                self.input.array::<8>()?;
-                self.push(Node::Float);
+                let value = f64::from_be_bytes(self.input.array()?);
+                self.push(Node::Float(value));
             }
             b'I' | b'L' => {
                 let line = self.input.line(LINE)?;
@@ -103,8 +103,9 @@ impl Machine<'_, '_> {
                 self.push(node);
             }
             b'F' => {
-                self.input.line(LINE)?;
-                self.push(Node::Float);
+                let line = self.input.line(LINE)?;
+                let value = line.parse().map_err(|_| self.broken("a line is not a number"))?;
+                self.push(Node::Float(value));
             }
             b'X' => {
                 let len = u32::from_le_bytes(self.input.array()?).into();
@@ -130,14 +131,15 @@ impl Machine<'_, '_> {
                 let len = u64::from_le_bytes(self.input.array()?);
                 self.bytes(len)?;
             }
-            b']' => self.push(Node::List(vec![])),
+            // Sets are lists, too.
+            b']' | 0x8f => self.push(Node::List(vec![])),
             b'}' => self.push(Node::Dict(vec![])),
             b')' => self.push(Node::Tuple(vec![])),
             b'l' => {
                 let items = self.since_mark()?;
                 self.push(Node::List(items));
             }
-            b't' => {
+            b't' | 0x91 => {
                 let items = self.since_mark()?;
                 self.push(Node::Tuple(items));
             }
@@ -153,7 +155,7 @@ impl Machine<'_, '_> {
                 let item = self.pop()?;
                 self.append(vec![item])?;
             }
-            b'e' => {
+            b'e' | 0x90 => {
                 let items = self.since_mark()?;
                 self.append(items)?;
             }
@@ -264,6 +266,8 @@ impl Machine<'_, '_> {
                 values.extend(items);
                 Ok(())
             }
+            // What such an object contains besides its state is not needed.
+            Node::Object { .. } => Ok(()),
             _ => Err(self.broken("appends to what is no list")),
         }
     }
@@ -275,6 +279,7 @@ impl Machine<'_, '_> {
                 entries.extend(pairs);
                 Ok(())
             }
+            Node::Object { .. } => Ok(()),
             _ => Err(self.broken("inserts into what is no dictionary")),
         }
     }

@@ -11,11 +11,12 @@ mod value;
 
 use crate::dtype::Dtype;
 use crate::error::ImportError;
-use crate::input::Span;
 use crate::limits;
+use crate::module::Attribute;
 use crate::numpy;
 use crate::place::{Data, Place};
 pub(crate) use machine::read;
+use std::collections::BTreeMap;
 pub(crate) use value::{Blob, Id, Node, Storage};
 
 /// What a pickle built.
@@ -32,11 +33,22 @@ pub(crate) trait Storages {
     ///
     /// # Errors
     /// If there is none of this key, or it has not as many bytes as `storage` claims.
-    fn span(&self, storage: &Storage) -> Result<Span, ImportError>;
+    fn data(&self, storage: &Storage) -> Result<Data, ImportError>;
 }
 
 /// What is done with a node and the keys that lead to it.
 type See<'s, 'p> = dyn FnMut(&[String], &'p Node) -> Result<(), ImportError> + 's;
+
+/// A way through a pickle's value.
+#[derive(Default)]
+struct Walk {
+    path: Vec<String>,
+    steps: u64,
+    depth: u64,
+}
+
+/// What a module of PyTorch keeps its tensors and its parts in.
+const PARTS: [&str; 3] = ["_parameters", "_buffers", "_modules"];
 
 impl Pickle {
     pub(crate) fn root(&self) -> &Node {
@@ -55,59 +67,137 @@ impl Pickle {
         })
     }
 
-    /// Calls `see` for everything inside the pickle's value with the keys that lead there.
+    /// Replaces every storage that is saved on its own by one of the name that `open` gives it.
+    ///
+    /// # Errors
+    /// What `open` returns.
+    pub(crate) fn open_storages(
+        &mut self,
+        mut open: impl FnMut(&Blob) -> Result<Storage, ImportError>,
+    ) -> Result<(), ImportError> {
+        for node in &mut self.nodes {
+            if let Node::SavedStorage(blob) = node {
+                *node = Node::Storage(open(blob)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `see` for everything inside the pickle's value with the keys that lead there: as a state dict does, a module
+    /// of PyTorch leads to its parameters, buffers and parts by their own names.
     ///
     /// # Errors
     /// What `see` returns; and if containers are nested too deep, as those that contain themselves are.
     pub(crate) fn visit<'p>(&'p self, see: &mut See<'_, 'p>) -> Result<(), ImportError> {
-        self.step(self.root, &mut Vec::new(), &mut 0, see)
+        self.step(self.root, &mut Walk::default(), see)
     }
 
-    fn step<'p>(
-        &'p self,
-        id: Id,
-        path: &mut Vec<String>,
-        steps: &mut u64,
-        see: &mut See<'_, 'p>,
-    ) -> Result<(), ImportError> {
-        *steps += 1;
-        ImportError::limit("a number of objects", *steps, limits::OBJECTS as u64)?;
-        ImportError::limit("a depth of containers", path.len() as u64, limits::DEPTH as u64)?;
+    fn step<'p>(&'p self, id: Id, walk: &mut Walk, see: &mut See<'_, 'p>) -> Result<(), ImportError> {
+        walk.steps += 1;
+        walk.depth += 1;
+        ImportError::limit("a number of objects", walk.steps, limits::OBJECTS as u64)?;
+        ImportError::limit("a depth of containers", walk.depth, limits::DEPTH as u64)?;
         let node = self.node(id);
-        see(path, node)?;
+        see(&walk.path, node)?;
         match node {
-            Node::Dict(entries) => {
-                for &(key, value) in entries {
-                    // What has no name is not looked for: optimisers key their state by numbers, which are names too.
-                    if let Some(key) = self.key(key) {
-                        path.push(key);
-                        self.step(value, path, steps, see)?;
-                        path.pop();
-                    }
-                }
-            }
+            Node::Dict(entries) => self.named(entries, walk, see)?,
             Node::List(values) | Node::Tuple(values) => {
                 for (index, &value) in values.iter().enumerate() {
-                    path.push(index.to_string());
-                    self.step(value, path, steps, see)?;
-                    path.pop();
+                    walk.path.push(index.to_string());
+                    self.step(value, walk, see)?;
+                    walk.path.pop();
                 }
             }
-            Node::Object(Some(state)) => self.step(*state, path, steps, see)?,
-            Node::Object(None)
+            Node::Object { state: Some(state), .. } => {
+                let parts = self.parts(*state);
+                match parts.is_empty() {
+                    true => self.step(*state, walk, see)?,
+                    false => parts.into_iter().try_for_each(|entries| self.named(entries, walk, see))?,
+                }
+            }
+            Node::Object { state: None, .. }
             | Node::None
             | Node::Bool(_)
             | Node::Int(_)
-            | Node::Float
+            | Node::Float(_)
             | Node::Text(_)
             | Node::Bytes(_)
             | Node::Global(_)
+            | Node::Class(_)
             | Node::Storage(_)
+            | Node::SavedStorage(_)
             | Node::Tensor { .. }
             | Node::Element { .. }
             | Node::Array { .. } => {}
         }
+        walk.depth -= 1;
         Ok(())
+    }
+
+    fn named<'p>(
+        &'p self,
+        entries: &'p [(Id, Id)],
+        walk: &mut Walk,
+        see: &mut See<'_, 'p>,
+    ) -> Result<(), ImportError> {
+        for &(key, value) in entries {
+            // What has no name is not looked for: optimisers key their state by numbers, which are names too.
+            if let Some(key) = self.key(key) {
+                walk.path.push(key);
+                self.step(value, walk, see)?;
+                walk.path.pop();
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a module of PyTorch keeps what it consists of; nothing of any other state.
+    fn parts(&self, state: Id) -> Vec<&[(Id, Id)]> {
+        let Node::Dict(entries) = self.node(state) else { return vec![] };
+        let is_part = |key: Id| matches!(self.node(key), Node::Text(key) if PARTS.contains(&key.as_str()));
+        let parts = entries.iter().filter(|&&(key, _)| is_part(key));
+        parts
+            .filter_map(|&(_, value)| match self.node(value) {
+                Node::Dict(entries) => Some(entries.as_slice()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The plain attributes of an object with this state: numbers, texts and lists of them.
+    pub(crate) fn attributes(&self, state: Id) -> BTreeMap<String, Attribute> {
+        let Node::Dict(entries) = self.node(state) else { return BTreeMap::new() };
+        let plain = |&(key, value): &(Id, Id)| Some((self.text(key)?, self.attribute(value)?));
+        entries.iter().filter_map(plain).collect()
+    }
+
+    fn attribute(&self, id: Id) -> Option<Attribute> {
+        Some(match self.node(id) {
+            Node::List(items) | Node::Tuple(items) if items.len() <= limits::ATTRIBUTE_ITEMS => {
+                let items = items.iter().map(|&item| self.scalar(item));
+                Attribute::List(items.collect::<Option<Vec<f64>>>()?)
+            }
+            Node::None => Attribute::None,
+            Node::Text(text) if text.len() <= limits::ATTRIBUTE_TEXT => Attribute::Text(text.clone()),
+            _ => Attribute::Number(self.scalar(id)?),
+        })
+    }
+
+    /// A number of Python or of NumPy.
+    fn scalar(&self, id: Id) -> Option<f64> {
+        match self.node(id) {
+            Node::Bool(value) => Some(f64::from(u8::from(*value))),
+            Node::Int(value) => Some(*value as f64),
+            Node::Float(value) => Some(*value),
+            Node::Array { data: Some((shape, element, _, bytes)) } if shape.is_empty() => {
+                let &Node::Element { dtype, big_endian } = self.node(*element) else { return None };
+                let Node::Bytes(Blob::Here(bytes)) = self.node(*bytes) else { return None };
+                let mut values = Vec::new();
+                dtype.to_f64(bytes, big_endian, &mut values);
+                values.first().copied()
+            }
+            _ => None,
+        }
     }
 
     fn key(&self, id: Id) -> Option<String> {
@@ -135,13 +225,12 @@ impl Pickle {
                     return Err(broken("a tensor without a storage"));
                 };
                 let dtype = dtype.unwrap_or(storage.dtype);
-                let span = storages.span(storage)?;
+                let data = storages.data(storage)?;
                 let first = storage.view_offset.checked_mul(storage.dtype.bytes());
-                let first = first.filter(|&first| first <= span.len);
-                let first = first.ok_or_else(|| broken("a view begins behind its storage"))?;
-                let span = Span { start: span.start + first, len: span.len - first };
+                let data = first.and_then(|first| data.behind(first));
+                let data = data.ok_or_else(|| broken("a view begins behind its storage"))?;
                 let (shape, strides) = (shape.clone(), strides.clone());
-                Place::strided(Data::Spans(vec![span]), dtype, false, shape, *offset, strides)?
+                Place::strided(data, dtype, false, shape, *offset, strides)?
             }
             Node::Array { data: Some((shape, element, fortran, bytes)) } => {
                 let Node::Element { dtype, big_endian } = *self.node(*element) else {
@@ -163,15 +252,17 @@ impl Pickle {
             Node::None
             | Node::Bool(_)
             | Node::Int(_)
-            | Node::Float
+            | Node::Float(_)
             | Node::Text(_)
             | Node::Bytes(_)
             | Node::List(_)
             | Node::Tuple(_)
             | Node::Dict(_)
             | Node::Global(_)
-            | Node::Object(_)
+            | Node::Class(_)
+            | Node::Object { .. }
             | Node::Storage(_)
+            | Node::SavedStorage(_)
             | Node::Element { .. } => return Ok(None),
         }))
     }
@@ -181,7 +272,7 @@ impl Pickle {
 pub(crate) struct NoStorages;
 
 impl Storages for NoStorages {
-    fn span(&self, storage: &Storage) -> Result<Span, ImportError> {
+    fn data(&self, storage: &Storage) -> Result<Data, ImportError> {
         Err(ImportError::malformed(0, format!("the storage `{}` is nowhere", storage.key)))
     }
 }

@@ -32,16 +32,23 @@ pub(crate) enum Node {
     None,
     Bool(bool),
     Int(i128),
-    Float,
+    Float(f64),
     Text(String),
     Bytes(Blob),
     List(Vec<Id>),
     Tuple(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Global(Global),
-    /// A module of TorchScript or a namespace: its state and nothing else.
-    Object(Option<Id>),
+    /// A class of the packages in [`is_inert`], to be called.
+    Class(Arc<str>),
+    /// An object of a class, a module of TorchScript or a namespace: its state and nothing else.
+    Object {
+        class: Option<Arc<str>>,
+        state: Option<Id>,
+    },
     Storage(Storage),
+    /// A storage saved on its own, as bytes of another stream of PyTorch's.
+    SavedStorage(Blob),
     /// `dtype` is that of the storage unless given.
     Tensor {
         storage: Id,
@@ -78,6 +85,14 @@ pub(crate) enum Global {
     Device,
     /// A module of TorchScript, or a namespace.
     Object,
+    /// `copyreg._reconstructor`: an object of its first argument, which is a class.
+    Reconstructor,
+    /// `torch_utils.persistence`: an object whose class comes along as source text. The text is not looked at.
+    Persistent,
+    /// `torch.storage._load_from_bytes`.
+    SavedStorage,
+    /// Sets: tuples.
+    Set,
     /// `numpy.core.multiarray._reconstruct`.
     Reconstruct,
     /// `numpy.core.multiarray.scalar`.
@@ -95,6 +110,12 @@ impl Global {
     pub(crate) fn find(module: &str, name: &str) -> Option<Self> {
         Some(match (module, name) {
             ("collections", "OrderedDict") => Self::OrderedDict,
+            ("dnnlib" | "dnnlib.util", "EasyDict") => Self::OrderedDict,
+            ("torch_utils.persistence", "_reconstruct_persistent_obj") => Self::Persistent,
+            ("builtins" | "__builtin__", "set" | "frozenset") => Self::Set,
+            ("copyreg" | "copy_reg", "_reconstructor") => Self::Reconstructor,
+            ("builtins" | "__builtin__", "object") => Self::Object,
+            ("torch.storage", "_load_from_bytes") => Self::SavedStorage,
             ("torch", "Size") => Self::Size,
             ("torch", "device") => Self::Device,
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Self::Tensor,
@@ -116,4 +137,22 @@ impl Global {
             _ => return None,
         })
     }
+}
+
+/// Whether objects of a module's classes are kept as their state: modules of PyTorch inside a pickled network, and what
+/// training programs put beside the weights. No such class is known here, and none is ever run.
+pub(crate) fn is_inert(module: &str) -> bool {
+    const PACKAGES: [&str; 8] = [
+        "torch.nn",
+        "torch.optim",
+        "pytorch_lightning",
+        "lightning",
+        "lightning_fabric",
+        "omegaconf",
+        "pathlib",
+        "typing",
+    ];
+    PACKAGES.iter().any(|package| {
+        module.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }

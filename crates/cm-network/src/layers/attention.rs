@@ -29,7 +29,7 @@ impl SelfAttention {
         let out = Conv2d::new(b, &format!("{name}.proj"), channels, channels, 1, 0.0);
         let scale = match grouping {
             Grouping::Song => FRAC_1_SQRT_2,
-            Grouping::Adm => 1.0,
+            Grouping::Adm | Grouping::Dhariwal => 1.0,
         };
         Self { norm, qkv, out, heads, scale }
     }

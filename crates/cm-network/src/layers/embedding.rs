@@ -2,7 +2,7 @@
 
 use super::Linear;
 use crate::init::Builder;
-use crate::{Conditions, EmbeddingConfig, Extra, FourierConfig};
+use crate::{Conditions, EmbeddingConfig, Extra, FourierConfig, ScaleConfig};
 use cm_image::NO_CLASS;
 use cm_tensor::{Graph, Matrix, ParameterId, Weights, ops};
 
@@ -35,16 +35,18 @@ enum Frequencies {
 const MAX_PERIOD: f64 = 10_000.0;
 
 impl Embedding {
-    /// `channels` (even) waves in, or a multiple, and `4 channels` values out.
+    /// `channels` (even) waves in, or a multiple, and `outputs` values out.
     pub(crate) fn new(
         b: &mut Builder,
         config: EmbeddingConfig,
-        channels: usize,
+        (channels, outputs): (usize, usize),
         conditions: Conditions,
         manner: Manner,
     ) -> Self {
         let (frequencies, features) = match config {
-            EmbeddingConfig::Positional(config) => (Frequencies::Geometric { scale: config.scale }, channels),
+            EmbeddingConfig::Positional(ScaleConfig { scale, width }) => {
+                (Frequencies::Geometric { scale }, channels * width)
+            }
             EmbeddingConfig::Fourier(FourierConfig { scale, width }) => {
                 let features = channels * width;
                 let drawn = b.untrained_normal("embedding.frequencies", &[features / 2], scale);
@@ -53,7 +55,7 @@ impl Embedding {
         };
         let joins = match manner {
             Manner::Song => features,
-            Manner::Adm => 4 * channels,
+            Manner::Adm => outputs,
         };
         // Karras et al. 2022, SongUNet: the one-hot label is scaled by sqrt(classes), i.e. unit variance.
         let label = conditions.classes.map(|classes| {
@@ -63,8 +65,8 @@ impl Embedding {
         let second_time = conditions
             .second_time
             .then(|| Linear::unbiased(b, "embedding.second_time", features, features, 0.0));
-        let layer0 = Linear::new(b, "embedding.layer0", features, 4 * channels, 1.0);
-        let layer1 = Linear::new(b, "embedding.layer1", 4 * channels, 4 * channels, 1.0);
+        let layer0 = Linear::new(b, "embedding.layer0", features, outputs, 1.0);
+        let layer1 = Linear::new(b, "embedding.layer1", outputs, outputs, 1.0);
         Self { frequencies, label, second_time, layer0, layer1, manner, features }
     }
 

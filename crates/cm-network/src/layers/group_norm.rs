@@ -17,6 +17,8 @@ pub(crate) enum Grouping {
     Song,
     /// 32 groups; 1e-5 (ADM).
     Adm,
+    /// As many as `Song`; 1e-5 (Karras et al. 2022, DhariwalUNet).
+    Dhariwal,
 }
 
 impl GroupNorm {
@@ -24,15 +26,9 @@ impl GroupNorm {
         let gamma = b.constant(&format!("{name}.weight"), &[channels], 1.0);
         let beta = b.constant(&format!("{name}.bias"), &[channels], 0.0);
         let (groups, eps) = match grouping {
-            Grouping::Song => {
-                // The largest divisor that leaves at least 4 channels a group; min(32, C / 4) itself where that divides.
-                let most = (channels / 4).clamp(1, 32);
-                (1..=most)
-                    .rev()
-                    .find(|&groups| channels.is_multiple_of(groups))
-                    .map_or((1, 1e-6), |g| (g, 1e-6))
-            }
+            Grouping::Song => (of_four(channels), 1e-6),
             Grouping::Adm => (32, 1e-5),
+            Grouping::Dhariwal => (of_four(channels), 1e-5),
         };
         Self { gamma, beta, groups, eps }
     }
@@ -51,4 +47,10 @@ impl GroupNorm {
     ) -> Images {
         ops::group_norm(g, x, w.get(self.gamma), w.get(self.beta), Some(film), self.groups, self.eps, true)
     }
+}
+
+/// The largest divisor that leaves at least 4 channels a group; min(32, C / 4) itself where that divides.
+fn of_four(channels: usize) -> usize {
+    let most = (channels / 4).clamp(1, 32);
+    (1..=most).rev().find(|&groups| channels.is_multiple_of(groups)).unwrap_or(1)
 }

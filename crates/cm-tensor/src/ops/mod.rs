@@ -14,6 +14,7 @@ mod distance;
 mod dropout;
 mod group_norm;
 mod linear;
+mod magnitude;
 mod pool;
 mod resample;
 mod reshape;
@@ -30,6 +31,7 @@ pub use distance::{PairDistance, feature_distance, pair_distance, weighted_featu
 pub use dropout::dropout;
 pub use group_norm::group_norm;
 pub use linear::linear;
+pub use magnitude::{clamp, modulate, pixel_norm};
 pub use pool::{average_pool, global_average, max_pool};
 pub use resample::{average_down, bilinear, fir_down, fir_smooth, fir_up, nearest_up};
 pub use reshape::{as_images, as_matrix};

@@ -183,3 +183,22 @@ fn empty_batches_pass_through() {
     let y = global_average(&mut g, &y);
     assert_eq!(y.shape(), [0, 8]);
 }
+
+#[test]
+fn operations_that_preserve_magnitudes() {
+    let x = images([2, 3, 2, 12], 40);
+    assert_gradient(&x, TOLERANCE, |g, x| pixel_norm(g, x, 1));
+    assert_gradient(&x, TOLERANCE, |g, x| pixel_norm(g, x, 3));
+    let by: Matrix = normal_values([2, 12], 41);
+    assert_gradient(&x, TOLERANCE, |g, x| modulate(g, x, &by));
+    assert_gradient(&by, TOLERANCE, |g, by| modulate(g, &x, by));
+    // No value near the limit.
+    let apart: Vec<f32> = x.values().iter().map(|v| if v.abs() > 0.8 { 3.0 * v } else { v * 0.5 }).collect();
+    assert_gradient(&Images::constant(apart, [2, 3, 2, 12]), TOLERANCE, |g, x| clamp(g, x, 1.0));
+    let mut graph = Graph::inference();
+    // Root mean square 5; a pixel of zeros stays.
+    let pixels = Images::constant(vec![3.0, 4.0, 5.0, -50f32.sqrt(), 0.0, 0.0, 0.0, 0.0], [1, 1, 2, 4]);
+    let normed = pixel_norm(&mut graph, &pixels, 1);
+    let expected = [0.6, 0.8, 1.0, -2f32.sqrt(), 0.0, 0.0, 0.0, 0.0];
+    assert!(normed.values().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{:?}", normed.values());
+}

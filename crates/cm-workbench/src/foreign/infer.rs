@@ -1,74 +1,71 @@
 //! Which network a file of weights belongs to, from its names and shapes.
 
-use super::{Dialect, Mismatches, names};
+use super::edm;
+use super::guess::{Dialect, Guess, Hints, Told};
+use super::names::names;
+use super::root::{Family, Root, root};
+use super::table::Mismatches;
 use cm_image::ImageShape;
-use cm_import::{Archive, Format};
-use cm_network::{AdmConfig, Conditions, NetworkConfig, Preset, UNetConfig};
+use cm_import::Archive;
+use cm_network::{AdmConfig, Conditions, HeadsConfig, NetworkConfig, Preset, ResamplingConfig, UNetConfig};
 
-/// A network that fits a file.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Guess {
-    pub(crate) network: NetworkConfig,
-    pub(crate) shape: ImageShape,
-    pub(crate) conditions: Conditions,
-    pub(crate) dialect: Dialect,
-    /// What all names begin with.
-    pub(crate) prefix: String,
-}
-
-/// Names by which a family is known, where everything else about it is told apart.
 const ADM_INPUT: &str = "input_blocks.0.0.weight";
-const SONG_INPUT: [(&str, Dialect); 2] =
-    [("Conv_0.weight", Dialect::Torch), ("Conv_0/kernel", Dialect::Flax)];
 
-/// The network of a file; an error says what cannot be told from it. `height` is that of the images, where it is given:
-/// a convolution does not know it, and only a file that fits a preset tells it.
-pub(crate) fn infer(archive: &Archive, height: Option<usize>, prefix: Option<&str>) -> Result<Guess, String> {
-    if let Some(prefix) = prefix_of(archive, ADM_INPUT, prefix)? {
-        return adm(archive, height, &prefix);
-    }
-    for (input, dialect) in SONG_INPUT {
-        if let Some(prefix) = prefix_of(archive, input, prefix)? {
-            return song(archive, height, &prefix, dialect);
+/// The network of a file, or the one that is given; an error says what cannot be told from the file.
+pub(crate) fn infer(archive: &Archive, hints: &Hints) -> Result<Guess, String> {
+    let Root { family, prefix, notes } = root(archive, hints.prefix.as_deref())?;
+    let mut guess = match (family, &hints.network) {
+        (Family::Edm2, _) => edm::infer_edm2(archive, &prefix, hints)?,
+        (Family::Edm, Some(network)) => edm::given(archive, &prefix, network.clone(), hints.size)?,
+        (Family::Edm, None) => edm::infer(archive, &prefix, hints)?,
+        (Family::Adm, Some(network)) => {
+            fitted(archive, network.clone(), hints.size, &prefix, Dialect::Torch)?
         }
-    }
-    Err(format!(
-        "the names are neither ADM's (`{ADM_INPUT}`) nor NCSN++'s or DDPM++'s (`Conv_0/kernel`): {}",
-        archive.tensors().iter().take(3).map(|t| format!("`{}`", t.name)).collect::<Vec<_>>().join(", ")
-    ))
+        (Family::Adm, None) => adm(archive, hints, &prefix)?,
+        (Family::Song(dialect), Some(network)) => {
+            fitted(archive, network.clone(), hints.size, &prefix, dialect)?
+        }
+        (Family::Song(dialect), None) => song(archive, hints, &prefix, dialect)?,
+    };
+    guess.told.notes.splice(0..0, notes);
+    Ok(guess)
 }
 
-/// What stands before the name of the first convolution. Of averaged and raw weights, the averaged ones.
-fn prefix_of(archive: &Archive, name: &str, given: Option<&str>) -> Result<Option<String>, String> {
-    let candidates: Vec<&str> = archive
-        .tensors()
-        .iter()
-        .filter_map(|tensor| tensor.name.strip_suffix(name))
-        .filter(|prefix| prefix.is_empty() || prefix.ends_with(['.', '/']))
-        .filter(|prefix| !(prefix.contains("Block") || prefix.contains("block")))
-        .collect();
-    if let Some(given) = given {
-        return Ok(candidates.contains(&given).then(|| given.to_owned()));
-    }
-    match candidates.as_slice() {
-        [] => Ok(None),
-        [only] => Ok(Some((*only).to_owned())),
-        several => match several.iter().find(|prefix| prefix.starts_with("params_ema")) {
-            Some(averaged) => Ok(Some((*averaged).to_owned())),
-            None => Err(format!(
-                "there are several sets of weights, one of which must be named: {}",
-                several.join(", ")
-            )),
-        },
-    }
+/// A network that was given, with what it does not say itself: the images' channels, and classes.
+fn fitted(
+    archive: &Archive,
+    network: NetworkConfig,
+    size: Option<usize>,
+    prefix: &str,
+    dialect: Dialect,
+) -> Result<Guess, String> {
+    let preset = Preset::ALL.into_iter().find(|preset| preset.config() == network);
+    let height = size.or(preset.map(|preset| preset.shape().height));
+    let height = height.ok_or("the height of the images must be given (--size)")?;
+    let names = Names { archive, prefix };
+    // The last kernel makes images: outputs first in PyTorch, last in Flax.
+    let last = (names.shape("out.2.weight"), names.shape("Conv_1.weight"), names.shape("Conv_1/kernel"));
+    let channels = match last {
+        (Some(&[outputs, ..]), _, _) | (_, Some(&[outputs, ..]), _) | (_, _, Some(&[.., outputs])) => outputs,
+        _ => 3,
+    };
+    let classes = names.shape("label_emb.weight").and_then(|shape| shape.first().copied());
+    Ok(Guess {
+        network,
+        shape: ImageShape::new(height, height, channels),
+        conditions: Conditions { classes, ..Conditions::default() },
+        dialect,
+        prefix: prefix.to_owned(),
+        told: Told::default(),
+    })
 }
 
 /// Whether a network's names and shapes are exactly those of the file.
 fn fits(guess: &Guess, archive: &Archive) -> bool {
-    let Guess { network, shape, conditions, dialect, prefix } = guess;
+    let Guess { network, shape, conditions, dialect, prefix, told } = guess;
     let Ok((_, weights)) = network.outline(*shape, *conditions) else { return false };
     names(network, shape.height, &weights, *dialect)
-        .is_ok_and(|table| Mismatches::between(&table, archive, prefix).is_empty())
+        .is_ok_and(|table| Mismatches::between(&table, archive, prefix, &told.ignored).is_empty())
 }
 
 fn presets(archive: &Archive, prefix: &str, dialect: Dialect) -> Option<Guess> {
@@ -80,6 +77,7 @@ fn presets(archive: &Archive, prefix: &str, dialect: Dialect) -> Option<Guess> {
             conditions: preset.conditions(),
             dialect,
             prefix: prefix.to_owned(),
+            told: Told::default(),
         })
         .find(|guess| fits(guess, archive))
 }
@@ -90,8 +88,8 @@ struct Names<'a> {
     prefix: &'a str,
 }
 
-impl Names<'_> {
-    fn shape(&self, name: &str) -> Option<&[usize]> {
+impl<'a> Names<'a> {
+    fn shape(&self, name: &str) -> Option<&'a [usize]> {
         self.archive.find(&format!("{}{name}", self.prefix)).map(|info| info.shape.as_slice())
     }
 
@@ -106,22 +104,45 @@ impl Names<'_> {
 }
 
 fn needs_height(what: &str) -> String {
-    format!("{what} fits no preset, so the height of its images must be given")
+    format!("{what} fits no preset, so the height of its images must be given (--size)")
 }
 
-fn adm(archive: &Archive, height: Option<usize>, prefix: &str) -> Result<Guess, String> {
+fn adm(archive: &Archive, hints: &Hints, prefix: &str) -> Result<Guess, String> {
     let of_preset = presets(archive, prefix, Dialect::Torch);
-    if let Some(guess) = of_preset.filter(|guess| height.is_none_or(|height| height == guess.shape.height)) {
+    let fits_size = |guess: &Guess| hints.size.is_none_or(|size| size == guess.shape.height);
+    if let Some(mut guess) = of_preset.filter(fits_size) {
+        if let NetworkConfig::Adm(config) = &mut guess.network {
+            match hints.heads {
+                Some(heads) => config.heads = heads,
+                None => guess.told.notes.push(
+                    "heads of attention: one for 64 channels, as the published network of this size has; the file \
+                     does not say it, and --heads or --head-channels would"
+                        .to_owned(),
+                ),
+            }
+        }
+        guess.told.notes.push(scale_note());
         return Ok(guess);
     }
     let names = Names { archive, prefix };
-    let height = height.ok_or_else(|| needs_height("the ADM in this file"))?;
+    let height = hints.size.ok_or_else(|| needs_height("the ADM in this file"))?;
     let unclear = |what: &str| format!("the ADM in this file has no {what} where it should");
-    let &[channels, image_channels, ..] =
-        names.shape(ADM_INPUT).ok_or_else(|| unclear("first convolution"))?
-    else {
+    let &[_, image_channels, ..] = names.shape(ADM_INPUT).ok_or_else(|| unclear("first convolution"))? else {
         return Err(unclear("first convolution"));
     };
+    // The first convolution's channels are multiplied; the waves are not.
+    let &[_, channels] = names.shape("time_embed.0.weight").ok_or_else(|| unclear("time_embed.0.weight"))?
+    else {
+        return Err(unclear("time_embed.0.weight"));
+    };
+    let outputs =
+        names.shape("out.2.weight").and_then(|shape| shape.first().copied()).unwrap_or(image_channels);
+    if outputs != image_channels {
+        return Err(format!(
+            "it makes {outputs} channels of {image_channels}: a model of noise with learned variances \
+             (guided-diffusion), and not EDM's, whose use of the network is known here"
+        ));
+    }
     let in_block = |n: usize| format!("output_blocks.{n}.0.in_layers.0.weight");
     let out_blocks = names.count(0, in_block);
     let up_in_block =
@@ -149,11 +170,16 @@ fn adm(archive: &Archive, height: Option<usize>, prefix: &str) -> Result<Guess, 
     let embedded = names.shape("input_blocks.1.0.emb_layers.1.weight").and_then(|shape| shape.first());
     let scale_shift = embedded == Some(&(2 * channels * multipliers[0]));
     let classes = names.shape("label_emb.weight").and_then(|shape| shape.first().copied());
+    let heads = match hints.heads {
+        Some(heads) => heads,
+        None => return Err(heads_question()),
+    };
     let network = NetworkConfig::Adm(AdmConfig {
         channels,
         multipliers,
         blocks,
         attention,
+        heads,
         scale_shift,
         resample_in_blocks,
         ..AdmConfig::default()
@@ -164,18 +190,32 @@ fn adm(archive: &Archive, height: Option<usize>, prefix: &str) -> Result<Guess, 
         conditions: Conditions { classes, ..Conditions::default() },
         dialect: Dialect::Torch,
         prefix: prefix.to_owned(),
+        told: Told { notes: vec![scale_note()], ..Told::default() },
     })
 }
 
-fn song(archive: &Archive, height: Option<usize>, prefix: &str, dialect: Dialect) -> Result<Guess, String> {
+/// That another number of heads would make other numbers of the same weights.
+fn heads_question() -> String {
+    "the heads of its attention cannot be told from its arrays, and every number of them gives other images: give \
+     --head-channels (64 in OpenAI's published networks) or --heads"
+        .to_owned()
+}
+
+fn scale_note() -> String {
+    "its noise level enters as 1000 x ln(sigma) / 4, as in OpenAI's consistency models; else give --network"
+        .to_owned()
+}
+
+fn song(archive: &Archive, hints: &Hints, prefix: &str, dialect: Dialect) -> Result<Guess, String> {
     let of_preset = presets(archive, prefix, dialect);
-    if let Some(guess) = of_preset.filter(|guess| height.is_none_or(|height| height == guess.shape.height)) {
-        return Ok(guess);
+    let fits_size = |guess: &Guess| hints.size.is_none_or(|size| size == guess.shape.height);
+    if let Some(guess) = of_preset.filter(fits_size) {
+        return chosen(guess, hints);
     }
     let names = Names { archive, prefix };
-    let height = height.ok_or_else(|| needs_height("the network in this file"))?;
+    let height = hints.size.ok_or_else(|| needs_height("the network in this file"))?;
     let (joint, kernel) = match dialect {
-        Dialect::Torch => ('.', "weight"),
+        Dialect::Torch | Dialect::Edm(_) => ('.', "weight"),
         Dialect::Flax => ('/', "kernel"),
     };
     let convolution = |module: &str| -> Option<(usize, usize)> {
@@ -228,25 +268,39 @@ fn song(archive: &Archive, height: Option<usize>, prefix: &str, dialect: Dialect
             conditions: Conditions::default(),
             dialect,
             prefix: prefix.to_owned(),
+            told: Told::default(),
         }
     });
     let mut fitting: Vec<Guess> = choices.filter(|guess| fits(guess, archive)).collect();
     match fitting.len() {
-        1 => Ok(fitting.remove(0)),
+        1 => chosen(fitting.remove(0), hints),
         0 => Err("no choice of resolutions with attention fits the names and shapes".to_owned()),
         _ => Err("several choices of resolutions with attention fit: the network must be given".to_owned()),
     }
 }
 
-/// Whose manner of writing names a format has, for a network that is given.
-pub(crate) fn dialect_of(format: Format) -> Dialect {
-    match format {
-        Format::FlaxMsgpack => Dialect::Flax,
-        Format::PytorchZip
-        | Format::PytorchStream
-        | Format::Pickle
-        | Format::Npy
-        | Format::Npz
-        | Format::Safetensors => Dialect::Torch,
+/// The guess with what no array says: one head, as the original program has, and how resolutions change.
+fn chosen(mut guess: Guess, hints: &Hints) -> Result<Guess, String> {
+    let NetworkConfig::UNet(config) = &mut guess.network else { return Ok(guess) };
+    match hints.heads {
+        Some(HeadsConfig::Count(heads)) => config.heads = heads,
+        Some(HeadsConfig::Channels(_) | HeadsConfig::Whole(_)) => {
+            return Err("an NCSN++ or DDPM++ has so many heads at every resolution: give --heads".to_owned());
+        }
+        None => guess
+            .told
+            .notes
+            .push("one head of attention, as the program with these names has; else give --heads".to_owned()),
     }
+    match hints.resampling {
+        Some(resampling) => config.resampling = resampling,
+        None => {
+            let (chosen, of) = match config.resampling {
+                ResamplingConfig::Plain => ("without a filter (plain)", "DDPM++ (Karras et al. 2022)"),
+                ResamplingConfig::Fir => ("through the filter (1, 3, 3, 1) (fir)", "NCSN++"),
+            };
+            guess.told.notes.push(format!("resolutions change {chosen}, as in {of}; else give --resampling"));
+        }
+    }
+    Ok(guess)
 }

@@ -1,17 +1,11 @@
 //! What the original programs call each array.
 
-use super::{Entry, Layout, Piece};
+use super::edm;
+use super::guess::Dialect;
+use super::naming::{Naming, split, torch};
+use super::table::{Entry, Layout, Outputs, Piece};
 use cm_network::{AdmConfig, NetworkConfig, UNetConfig, Weights};
 use std::collections::HashMap;
-
-/// In which program's manner names are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// PyTorch: names joined by dots, outputs first.
-    Torch,
-    /// Flax: names joined by slashes, outputs last.
-    Flax,
-}
 
 /// The table for the arrays of `weights`, in their order; an error names the array that has no foreign name.
 pub(crate) fn names(
@@ -20,43 +14,35 @@ pub(crate) fn names(
     weights: &Weights,
     dialect: Dialect,
 ) -> Result<Vec<Entry>, String> {
-    let naming: Box<dyn Naming> = match config {
-        NetworkConfig::Adm(config) if dialect == Dialect::Torch => Box::new(Adm::new(config, height)),
-        NetworkConfig::Adm(_) => return Err("ADM's weights are PyTorch's, not Flax's".to_owned()),
-        NetworkConfig::UNet(config) => Box::new(Song::new(config, height, dialect)),
-        NetworkConfig::Mlp(_) => return Err("an MLP has no names in other programs".to_owned()),
+    let labelled = weights.outlines().any(|(name, _)| name.starts_with("embedding.label."));
+    let naming: Box<dyn Naming> = match (config, dialect) {
+        (NetworkConfig::Edm2(config), Dialect::Edm(_)) => edm::naming_edm2(config, height, labelled),
+        (NetworkConfig::Edm2(_), _) => {
+            return Err(
+                "EDM2's weights are normalised when they are imported, so they have no names to go back to"
+                    .to_owned(),
+            );
+        }
+        (NetworkConfig::UNet(_) | NetworkConfig::Adm(_), Dialect::Edm(names)) => {
+            edm::naming(config, height, names, labelled)
+        }
+        (NetworkConfig::Adm(config), Dialect::Torch) => Box::new(Adm::new(config, height)),
+        (NetworkConfig::Adm(_), Dialect::Flax) => {
+            return Err("ADM's weights are PyTorch's, not Flax's".to_owned());
+        }
+        (NetworkConfig::UNet(config), Dialect::Torch | Dialect::Flax) => {
+            Box::new(Song::new(config, height, dialect))
+        }
+        (NetworkConfig::Mlp(_), _) => return Err("an MLP has no names in other programs".to_owned()),
     };
     let entry = |(name, shape): (&str, &[usize])| {
         let (owner, leaf) = name.rsplit_once('.').unwrap_or(("", name));
         let pieces = naming.pieces(owner, leaf, shape);
         let pieces =
             pieces.ok_or_else(|| format!("the array `{name}` has no name in the original program"))?;
-        Ok(Entry { ours: name.to_owned(), pieces })
+        Ok(Entry { ours: name.to_owned(), pieces, fold: naming.fold(owner, shape) })
     };
     weights.outlines().map(entry).collect()
-}
-
-trait Naming {
-    /// The pieces of our array `owner`.`leaf`; `None` if the original has no such thing.
-    fn pieces(&self, owner: &str, leaf: &str, shape: &[usize]) -> Option<Vec<Piece>>;
-}
-
-/// The whole foreign array of our `shape`, in PyTorch's layouts.
-fn torch(name: String, shape: &[usize]) -> Piece {
-    let (layout, theirs) = match *shape {
-        [height, width, inputs, outputs] => (Layout::Kernel, vec![outputs, inputs, height, width]),
-        [inputs, outputs] => (Layout::Matrix, vec![outputs, inputs]),
-        _ => (Layout::Ours, shape.to_vec()),
-    };
-    Piece { name, shape: theirs, layout, outputs: 0..shape.last().copied().unwrap_or(1) }
-}
-
-/// Of a block's name and a part of it: the name without the part.
-fn split<'n>(owner: &'n str, parts: &'n [(&str, &str)]) -> Option<(&'n str, &'n str)> {
-    parts.iter().find_map(|(part, theirs)| {
-        let block = owner.strip_suffix(part)?.strip_suffix('.')?;
-        Some((block, *theirs))
-    })
 }
 
 struct Adm {
@@ -118,7 +104,7 @@ impl Naming for Adm {
         }
         if owner == "embedding.label" {
             // A table: one row for each class, as ours.
-            let (name, outputs) = ("label_emb.weight".to_owned(), 0..*shape.last()?);
+            let (name, outputs) = ("label_emb.weight".to_owned(), Outputs::first(*shape.last()?));
             return Some(vec![Piece { name, shape: shape.to_vec(), layout: Layout::Ours, outputs }]);
         }
         if let Some((block, _)) = split(owner, &[("affine", ""), ("film_scale", "")]) {
@@ -126,10 +112,8 @@ impl Naming for Adm {
             let mut piece = torch(name, shape);
             if self.scale_shift {
                 // One map gives both: scales, then shifts.
-                let outputs = piece.outputs.len();
                 piece.shape[0] *= 2;
-                let first = if owner.ends_with("affine") { outputs } else { 0 };
-                piece.outputs = first..first + outputs;
+                piece.outputs.first = if owner.ends_with("affine") { piece.outputs.count } else { 0 };
             }
             return Some(vec![piece]);
         }
@@ -201,7 +185,7 @@ impl Song {
 
     fn piece(&self, module: &str, leaf: &str, shape: &[usize]) -> Piece {
         match self.dialect {
-            Dialect::Torch => torch(format!("{module}.{leaf}"), shape),
+            Dialect::Torch | Dialect::Edm(_) => torch(format!("{module}.{leaf}"), shape),
             Dialect::Flax => {
                 let last = module.rsplit('.').next().unwrap_or(module);
                 let leaf = match leaf {
@@ -211,7 +195,7 @@ impl Song {
                     leaf => leaf,
                 };
                 let name = format!("{}/{leaf}", module.replace('.', "/"));
-                let outputs = 0..shape.last().copied().unwrap_or(1);
+                let outputs = Outputs::first(shape.last().copied().unwrap_or(1));
                 Piece { name, shape: shape.to_vec(), layout: Layout::Ours, outputs }
             }
         }
@@ -220,12 +204,12 @@ impl Song {
     /// One of the 1x1 maps of an attention, as a matrix without taps.
     fn nin(&self, attention: &str, number: usize, leaf: &str, width: usize) -> Piece {
         let joint = match self.dialect {
-            Dialect::Torch => '.',
+            Dialect::Torch | Dialect::Edm(_) => '.',
             Dialect::Flax => '/',
         };
         let (leaf, shape) = if leaf == "weight" { ("W", vec![width, width]) } else { ("b", vec![width]) };
         let name = format!("{attention}{joint}NIN_{number}{joint}{leaf}");
-        Piece { name, shape, layout: Layout::Ours, outputs: 0..width }
+        Piece { name, shape, layout: Layout::Ours, outputs: Outputs::first(width) }
     }
 }
 
@@ -244,10 +228,10 @@ impl Naming for Song {
         }
         if (owner, leaf) == ("embedding", "frequencies") {
             let name = match self.dialect {
-                Dialect::Torch => "GaussianFourierProjection_0.W",
+                Dialect::Torch | Dialect::Edm(_) => "GaussianFourierProjection_0.W",
                 Dialect::Flax => "GaussianFourierProjection_0/W",
             };
-            let outputs = 0..*shape.last()?;
+            let outputs = Outputs::first(*shape.last()?);
             let piece = Piece { name: name.to_owned(), shape: shape.to_vec(), layout: Layout::Ours, outputs };
             return Some(vec![piece]);
         }

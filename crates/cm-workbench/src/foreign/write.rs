@@ -2,9 +2,13 @@
 //!
 //! Written one array after the other; the largest array is what memory is needed for.
 
-use super::{Entry, Target, targets};
+use super::table::{Entry, Target, targets};
+use cm_import::EXTRA_FILES;
 use std::io::{self, Seek, Write};
 use zip::write::SimpleFileOptions;
+
+/// Under which name a file keeps the card of its weights.
+pub(crate) const CARD: &str = "cm_card";
 
 /// Which file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,18 +20,20 @@ pub(crate) enum Container {
     Flax,
 }
 
-/// Writes the foreign arrays of a table, from ours: one slice for each entry.
+/// Writes the foreign arrays of a table, from ours: one slice for each entry. PyTorch's archives and safetensors have room
+/// for a `card` besides, which the original programs do not read; Flax's files have none.
 pub(crate) fn write(
     out: impl Write + Seek,
     container: Container,
     table: &[Entry],
     ours: &[&[f32]],
+    card: Option<&str>,
 ) -> io::Result<()> {
     let targets = targets(table);
     let values = |target: &Target<'_>| target.values(table, ours);
     match container {
-        Container::Pytorch => pytorch(out, &targets, values),
-        Container::Safetensors => safetensors(out, &targets, values),
+        Container::Pytorch => pytorch(out, &targets, values, card),
+        Container::Safetensors => safetensors(out, &targets, values, card),
         Container::Flax => flax(out, &targets, values),
     }
 }
@@ -85,6 +91,7 @@ fn pytorch(
     out: impl Write + Seek,
     targets: &[Target<'_>],
     values: impl Fn(&Target<'_>) -> Vec<f32>,
+    card: Option<&str>,
 ) -> io::Result<()> {
     let mut zip = zip::ZipWriter::new(out);
     // The same content gives the same bytes: no clock is read.
@@ -101,6 +108,10 @@ fn pytorch(
     for (key, target) in targets.iter().enumerate() {
         file(&format!("archive/data/{key}"), &mut |mut out| put(&mut out, &values(target)))?;
     }
+    if let Some(card) = card {
+        let name = format!("archive/{EXTRA_FILES}{CARD}");
+        file(&name, &mut |out| out.write_all(card.as_bytes()))?;
+    }
     file("archive/version", &mut |out| out.write_all(b"3\n"))?;
     zip.finish()?.flush()
 }
@@ -109,8 +120,12 @@ fn safetensors(
     mut out: impl Write,
     targets: &[Target<'_>],
     values: impl Fn(&Target<'_>) -> Vec<f32>,
+    card: Option<&str>,
 ) -> io::Result<()> {
     let mut header = serde_json::Map::new();
+    if let Some(card) = card {
+        header.insert("__metadata__".to_owned(), serde_json::json!({ CARD: card }));
+    }
     let mut at = 0;
     for target in targets {
         let end = at + 4 * target.shape.iter().product::<usize>();

@@ -1,0 +1,198 @@
+//! What networks that preserve magnitudes do to pixels (Karras et al. 2024).
+//!
+//! On a device these are worked out on the host: they serve imported networks, and none that is trained from the beginning.
+
+use crate::device::Device;
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix};
+use cm_gpu::{Buffer, GpuError};
+
+/// Added to a magnitude before it divides (Karras et al. 2024, Equation 47).
+const EPS: f32 = 1e-4;
+
+/// Brings the values of a device here, and the outcome back.
+fn forward_here(op: &impl CustomOp, device: &Device, inputs: &[Buffer], len: usize) -> (Buffer, Vec<Buffer>) {
+    let inputs: Vec<Vec<f32>> = inputs.iter().map(|input| device.downloaded(input)).collect();
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut output = vec![0.0; len];
+    let saved = op.forward(&inputs, &mut output);
+    (device.uploaded(&output), vec![device.uploaded(&saved)])
+}
+
+fn backward_here(op: &impl CustomOp, device: &Device, context: &DeviceContext<'_>) -> Vec<Option<Buffer>> {
+    let here = |buffer: Option<&Buffer>| buffer.map_or_else(Vec::new, |buffer| device.downloaded(buffer));
+    let inputs: Vec<Vec<f32>> = context.inputs.iter().map(|input| here(input.as_ref())).collect();
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let (output, saved) = (here(context.output), here(context.saved.first()));
+    let gradients = op.backward(BackwardContext {
+        inputs: &inputs,
+        output: &output,
+        saved: &saved,
+        gradient: device.downloaded(&context.gradient),
+        wanted: context.wanted,
+    });
+    gradients.into_iter().map(|gradient| gradient.map(|gradient| device.uploaded(&gradient))).collect()
+}
+
+struct PixelNorm {
+    /// Values that are normalised together.
+    each: usize,
+}
+
+impl CustomOp for PixelNorm {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        let root = (self.each as f32).sqrt();
+        let parts = inputs[0].chunks_exact(self.each).zip(output.chunks_exact_mut(self.each));
+        parts
+            .map(|(x, y)| {
+                let norm = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt() as f32;
+                let by = EPS + norm / root;
+                x.iter().zip(y).for_each(|(x, y)| *y = x / by);
+                by
+            })
+            .collect()
+    }
+
+    fn keeps_input(&self, _: usize) -> bool {
+        true
+    }
+
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+        let mut gradient = context.gradient;
+        let each = self.each as f32;
+        let parts = gradient.chunks_exact_mut(self.each).zip(context.inputs[0].chunks_exact(self.each));
+        for ((g, x), &by) in parts.zip(context.saved) {
+            let along: f32 = g.iter().zip(x).map(|(g, x)| g * x).sum();
+            // The divisor's own derivative: x / (norm root), and norm = (by - EPS) root.
+            let norm_root = (by - EPS) * each;
+            let pull = if norm_root > 0.0 { along / (by * by * norm_root) } else { 0.0 };
+            g.iter_mut().zip(x).for_each(|(g, x)| *g = *g / by - pull * x);
+        }
+        vec![Some(gradient)]
+    }
+
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        Ok(forward_here(self, device, inputs, inputs[0].len()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        Ok(backward_here(self, device, &context))
+    }
+}
+
+/// Every pixel's channels, in `groups` of as many, over their root mean square and 1e-4 more.
+///
+/// # Panics
+/// If the channels cannot be shared out to the groups.
+pub fn pixel_norm(graph: &mut Graph, x: &Images, groups: usize) -> Images {
+    let channels = x.shape()[3];
+    assert_eq!(channels % groups, 0, "{channels} channels in {groups} groups");
+    graph.apply(PixelNorm { each: channels / groups }, &[x], x.shape())
+}
+
+struct Modulate {
+    pixels: usize,
+    channels: usize,
+}
+
+impl CustomOp for Modulate {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        let image = self.pixels * self.channels;
+        let images = inputs[0].chunks_exact(image).zip(output.chunks_exact_mut(image));
+        for ((x, y), by) in images.zip(inputs[1].chunks_exact(self.channels)) {
+            for (x, y) in x.chunks_exact(self.channels).zip(y.chunks_exact_mut(self.channels)) {
+                x.iter().zip(by).zip(y).for_each(|((x, by), y)| *y = x * (1.0 + by));
+            }
+        }
+        Vec::new()
+    }
+
+    fn keeps_input(&self, _: usize) -> bool {
+        true
+    }
+
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+        let image = self.pixels * self.channels;
+        let mut of_x = context.gradient;
+        let mut of_factors = vec![0.0; context.inputs[1].len()];
+        let images = of_x.chunks_exact_mut(image).zip(context.inputs[0].chunks_exact(image));
+        let factors =
+            context.inputs[1].chunks_exact(self.channels).zip(of_factors.chunks_exact_mut(self.channels));
+        for ((g, x), (by, of_by)) in images.zip(factors) {
+            for (g, x) in g.chunks_exact_mut(self.channels).zip(x.chunks_exact(self.channels)) {
+                for (((g, x), by), of_by) in g.iter_mut().zip(x).zip(by).zip(of_by.iter_mut()) {
+                    *of_by += *g * x;
+                    *g *= 1.0 + by;
+                }
+            }
+        }
+        vec![context.wanted[0].then_some(of_x), context.wanted[1].then_some(of_factors)]
+    }
+
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        Ok(forward_here(self, device, inputs, inputs[0].len()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        Ok(backward_here(self, device, &context))
+    }
+}
+
+/// x (1 + `by`), one factor for each image and channel.
+///
+/// # Shapes
+/// `x`: `[N, H, W, C]`; `by`: `[N, C]`.
+///
+/// # Panics
+/// If there is not one factor for each image and channel.
+pub fn modulate(graph: &mut Graph, x: &Images, by: &Matrix) -> Images {
+    let [batch, height, width, channels] = x.shape();
+    assert_eq!(by.shape(), [batch, channels], "one factor for each image and channel");
+    graph.apply(Modulate { pixels: height * width, channels }, &[x, by], x.shape())
+}
+
+struct Clamp {
+    limit: f32,
+}
+
+impl CustomOp for Clamp {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        inputs[0].iter().zip(output).for_each(|(x, y)| *y = x.clamp(-self.limit, self.limit));
+        Vec::new()
+    }
+
+    fn keeps_input(&self, _: usize) -> bool {
+        true
+    }
+
+    fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
+        let mut gradient = context.gradient;
+        let beyond = gradient.iter_mut().zip(context.inputs[0]).filter(|(_, x)| x.abs() > self.limit);
+        beyond.for_each(|(g, _)| *g = 0.0);
+        vec![Some(gradient)]
+    }
+
+    fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
+        Ok(forward_here(self, device, inputs, inputs[0].len()))
+    }
+
+    fn device_backward(
+        &self,
+        device: &Device,
+        context: DeviceContext<'_>,
+    ) -> Result<Vec<Option<Buffer>>, GpuError> {
+        Ok(backward_here(self, device, &context))
+    }
+}
+
+/// Values between -`limit` and `limit`.
+pub fn clamp(graph: &mut Graph, x: &Images, limit: f32) -> Images {
+    graph.apply(Clamp { limit }, &[x], x.shape())
+}
