@@ -101,32 +101,64 @@ fn a_run_that_is_stopped_anywhere_and_resumed_gives_the_same_bits() {
     }
 }
 
+/// Arms with every method there is, and the other ways to a target; in so many parts of a batch.
+fn every_method(shards: usize) -> String {
+    let continuous = "Curriculum(Fixed())";
+    format!(
+        "arms: Star([
+        (name: \"Distillation\", changes: []),
+        (name: \"Training\", changes: [Method(Training)]),
+        (name: \"ProgressiveDistillation\", changes: [Method(ProgressiveDistillation),
+            Curriculum(Halving(start: 4)), Samplers([Jumps(steps: 1), Jumps(steps: 4)])]),
+        (name: \"Shortcut\", changes: [Method(Shortcut()), Curriculum(Fixed(num_levels: 9)),
+            Samplers([Jumps(steps: 1), Jumps(steps: 8)])]),
+        (name: \"ContinuousDistillation\", changes: [Method(ContinuousDistillation()), {continuous}]),
+        (name: \"ContinuousTraining\", changes: [Method(ContinuousTraining()), {continuous}]),
+        (name: \"full\", changes: [Method(ContinuousDistillation(loss: Full(L1), time: Uniform)), {continuous}]),
+        (name: \"segments\", changes: [Segments(2), Samplers([Jumps(steps: 2)])]),
+        (name: \"mid-training\", changes: [MidTraining(
+            train: (total_images: 128, batch: 32, shards: {shards}, ema: [PerStep(0.9)]), trajectories: 40)]),
+    ]),"
+    )
+}
+
+/// The names of all methods, as the program lists them to somebody who asks for another.
+#[test]
+fn no_method_is_forgotten() {
+    let text = ring(64, "").replace("teacher: Exact,", "teacher: Exact, method: Another,");
+    let errors = cm_study::check("study.ron".as_ref(), &text).unwrap_err().to_string();
+    let allowed = errors.split("allowed: ").nth(1).unwrap().lines().next().unwrap();
+    let methods: Vec<&str> = allowed.split(", ").collect();
+    assert!(methods.len() >= 6 && methods.contains(&"Shortcut"), "{errors}");
+    let arms = every_method(1);
+    for method in methods {
+        let name = format!("(name: \"{method}\", changes: [");
+        let changes = arms.split(&name).nth(1).unwrap_or_else(|| panic!("no arm tests {method}"));
+        let its_own = method == "Distillation" || changes.starts_with(&format!("Method({method}"));
+        assert!(its_own, "the arm of {method} is another method's");
+    }
+}
+
 /// Stages that begin anew, targets of a model's own jumps, kept trajectories: each method goes on where it was.
 #[test]
 fn every_method_that_is_stopped_and_resumed_gives_the_same_bits() {
-    let arms = "arms: Star([
-        (name: \"progressive\", changes: [Method(ProgressiveDistillation), Curriculum(Halving(start: 4)),
-            Samplers([Jumps(steps: 1), Jumps(steps: 4)])]),
-        (name: \"shortcut\", changes: [Method(Shortcut()), Curriculum(Fixed(num_levels: 9)),
-            Samplers([Jumps(steps: 1), Jumps(steps: 8)])]),
-        (name: \"segments\", changes: [Segments(2), Samplers([Jumps(steps: 2)])]),
-        (name: \"mid-training\", changes: [MidTraining(
-            train: (total_images: 128, batch: 32, ema: [PerStep(0.9)]), trajectories: 40)]),
-    ]),";
-    let folder = scratch(&ring(320, arms));
+    let folder = scratch(&ring(320, &every_method(1)).replace("blocks: 1)", "blocks: 1, dropout: 0.2)"));
     let study = load(&folder.path().join("study.ron")).unwrap();
     let straight = folder.path().join("straight");
     run(&study, &straight, &StopFlag::new(), &mut Silent).unwrap();
     let expected = results(&straight.join("study"));
     let rows = fs::read_to_string(straight.join("study/report.csv")).unwrap();
-    for row in
-        ["progressive,0,student,jumps-4,4,", "shortcut,0,student,jumps-8,8,", "segments,0,student,jumps-2,2,"]
-    {
+    for row in [
+        "ProgressiveDistillation,0,student,jumps-4,4,",
+        "Shortcut,0,student,jumps-8,8,",
+        "segments,0,student,jumps-2,2,",
+        "ContinuousTraining,0,student,one-step,1,",
+    ] {
         assert!(rows.contains(row), "{row} is not in {rows}");
     }
     assert!(rows.contains("mid-training,0,mid-trained,one-step,1,"), "{rows}");
     for steps in [4, 2, 1] {
-        let stage = format!("progressive/seed-0/stages/steps-{steps}.safetensors");
+        let stage = format!("ProgressiveDistillation/seed-0/stages/steps-{steps}.safetensors");
         assert!(expected.contains_key(&stage), "{:?}", expected.keys());
     }
     // A step or a batch of samples at a time, so that every kind of phase is cut somewhere.
@@ -154,23 +186,9 @@ fn every_method_that_is_stopped_and_resumed_gives_the_same_bits() {
 /// The gradient of a batch in parts is the gradient of the batch, up to the order of sums; and always the same one.
 #[test]
 fn batches_in_parts_train_alike() {
-    let arms = "arms: Star([
-        (name: \"cd\", changes: []),
-        (name: \"ct\", changes: [Method(Training)]),
-        (name: \"progressive\", changes: [Method(ProgressiveDistillation), Curriculum(Halving(start: 4)),
-            Samplers([Jumps(steps: 1)])]),
-        (name: \"shortcut\", changes: [Method(Shortcut()), Curriculum(Fixed(num_levels: 9)),
-            Samplers([Jumps(steps: 1)])]),
-        (name: \"segments\", changes: [Segments(2), Samplers([Jumps(steps: 2)])]),
-        (name: \"mid-training\", changes: [MidTraining(
-            train: (total_images: 128, batch: 32, shards: 1, ema: [PerStep(0.9)]), trajectories: 40)]),
-    ]),";
-    let text = ring(256, arms);
     let of = |shards: usize, threads: &str| {
-        let text = text
-            .replace("batch: 32, ema", &format!("batch: 32, shards: {shards}, ema"))
-            .replace("shards: 1", &format!("shards: {shards}"));
-        let folder = scratch(&text);
+        let text = ring(256, &every_method(shards));
+        let folder = scratch(&text.replace("batch: 32, ema", &format!("batch: 32, shards: {shards}, ema")));
         cm(folder.path()).args(["run", "study.ron", "--out", ".", "--threads", threads]).assert().success();
         results(&folder.path().join("study"))
     };

@@ -85,6 +85,9 @@ pub enum ChangeError {
     /// Progressive distillation is defined by Euler's steps, and shortcut models have no teacher.
     #[error("a solver belongs to consistency distillation, but the method is another")]
     SolverOfJumps,
+    /// In continuous time there is no step to solve.
+    #[error("a solver belongs to consistency distillation, but in continuous time there is no step")]
+    SolverOfContinuousTime,
 }
 
 impl Change {
@@ -157,6 +160,9 @@ impl Change {
                 MethodConfig::Training => return Err(ChangeError::SolverOfTraining),
                 MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_) => {
                     return Err(ChangeError::SolverOfJumps);
+                }
+                MethodConfig::ContinuousDistillation(_) | MethodConfig::ContinuousTraining(_) => {
+                    return Err(ChangeError::SolverOfContinuousTime);
                 }
             },
             Self::Init(value) => consistency.init = value,

@@ -129,9 +129,13 @@ fn of_jumps(student: &[StudentSamplerConfig], experiment: &ExperimentConfig) -> 
 /// In how many steps a model that jumps can be sampled; `None` if what decides it is wrong and reported elsewhere.
 pub fn jump_steps(experiment: &ExperimentConfig) -> Option<Vec<usize>> {
     match (&experiment.method, experiment.consistency.curriculum) {
-        (MethodConfig::Distillation(_) | MethodConfig::Training, _) => {
-            Some(vec![experiment.consistency.segments])
-        }
+        (
+            MethodConfig::Distillation(_)
+            | MethodConfig::Training
+            | MethodConfig::ContinuousDistillation(_)
+            | MethodConfig::ContinuousTraining(_),
+            _,
+        ) => Some(vec![experiment.consistency.segments]),
         (MethodConfig::ProgressiveDistillation, CurriculumConfig::Halving(halving)) => {
             Some(halving.ladder().take(64).collect())
         }

@@ -79,6 +79,11 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
             MethodConfig::ProgressiveDistillation => 2.0,
             // Two jumps for a part of the images.
             MethodConfig::Shortcut(config) => 2.0 * f64::from(config.bootstrap),
+            // The derivative, and where the teacher aims.
+            MethodConfig::ContinuousDistillation(config) if trained_teacher => config.evaluations() - 2.0,
+            MethodConfig::ContinuousDistillation(config) | MethodConfig::ContinuousTraining(config) => {
+                config.evaluations() - 3.0
+            }
         };
     Some(ArmCost {
         arm: name.to_owned(),

@@ -6,7 +6,7 @@
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
-use cm_consistency::{ConsistencyConfig, ShortcutConfig};
+use cm_consistency::{ConsistencyConfig, ContinuousTimeConfig, ShortcutConfig};
 use cm_datasets::DatasetConfig;
 use cm_diffusion::SolverConfig;
 use cm_evaluator::{MetricConfig, MetricKind};
@@ -70,7 +70,10 @@ impl ExperimentConfig {
             MethodConfig::Distillation(_) | MethodConfig::Training if self.consistency.segments > 1 => {
                 Some("a consistency model of several segments")
             }
-            MethodConfig::Distillation(_) | MethodConfig::Training => None,
+            MethodConfig::Distillation(_)
+            | MethodConfig::Training
+            | MethodConfig::ContinuousDistillation(_)
+            | MethodConfig::ContinuousTraining(_) => None,
             MethodConfig::ProgressiveDistillation => Some("a progressively distilled model"),
             MethodConfig::Shortcut(_) => Some("a shortcut model"),
         }
@@ -119,6 +122,10 @@ pub enum MethodConfig {
     /// A model that is told how far it jumps and learns far jumps from two near ones, without a teacher (Frans et al.
     /// 2025); its levels are Fixed, a power of two and one.
     Shortcut(ShortcutConfig),
+    /// Distillation in continuous time, along the teacher's trajectories: with its defaults sCD (Lu and Song 2025).
+    ContinuousDistillation(ContinuousTimeConfig),
+    /// Training in continuous time, along trajectories of known noise: with its defaults sCT (Lu and Song 2025).
+    ContinuousTraining(ContinuousTimeConfig),
 }
 
 impl Default for MethodConfig {

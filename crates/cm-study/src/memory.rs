@@ -33,8 +33,10 @@ impl MemoryNeed {
         let target = !matches!(consistency.target, TargetConfig::StopGradient);
         let beside = match teacher {
             TeacherSource::Trained(_) | TeacherSource::File(_) => match method {
-                MethodConfig::Distillation(_) | MethodConfig::ProgressiveDistillation => 1,
-                MethodConfig::Training | MethodConfig::Shortcut(_) => 0,
+                MethodConfig::Distillation(_)
+                | MethodConfig::ProgressiveDistillation
+                | MethodConfig::ContinuousDistillation(_) => 1,
+                MethodConfig::Training | MethodConfig::Shortcut(_) | MethodConfig::ContinuousTraining(_) => 0,
             },
             TeacherSource::Exact | TeacherSource::None => 0,
         };
