@@ -87,9 +87,9 @@ mod tests {
     }
 
     /// dN / d ln sigma by central differences over points that aim at `aim`, as training has it, in double precision.
-    fn slope(x: f64, aim: f64, level: Sigma, raw: impl Fn(f64, Sigma) -> f64) -> f64 {
+    fn slope(x: f64, aim: f64, level: Sigma, step: f64, raw: impl Fn(f64, Sigma) -> f64) -> f64 {
         let from = f64::from(level.get());
-        let [(upper, above), (lower, below)] = [STEP, -STEP].map(|step| {
+        let [(upper, above), (lower, below)] = [step, -step].map(|step| {
             let to = sigma(from * step.exp());
             (f64::from(to.get()), raw(moved(x, aim, from, f64::from(to.get())), to))
         });
@@ -98,7 +98,7 @@ mod tests {
 
     /// The tangent of the exact function along its own flow, as a share of its largest part; the worst over levels and
     /// points.
-    fn worst(mixture: &GaussianMixture, boundary: Boundary) -> f64 {
+    fn worst(mixture: &GaussianMixture, boundary: Boundary, step: f64) -> f64 {
         let (min, mut worst) = (f64::from(boundary.sigma_min), 0.0f64);
         for factor in [1.5f64, 4.0, 30.0, 200.0, 1500.0, 9000.0] {
             let level = sigma(if min > 0.0 { min * factor } else { 0.005 * factor });
@@ -107,7 +107,7 @@ mod tests {
                 let x = place * s.hypot(0.7);
                 let aim = mixture.posterior_mean(&[x], s)[0];
                 let raw = exact(mixture, boundary, x, level);
-                let slope = slope(x, aim, level, |x, level| exact(mixture, boundary, x, level));
+                let slope = slope(x, aim, level, step, |x, level| exact(mixture, boundary, x, level));
                 let here = Level::new(level, boundary);
                 let parts = [
                     here.tangent(x, 0.0, 0.0, 0.0, 1.0),
@@ -128,19 +128,22 @@ mod tests {
         assert_eq!(STEP as f32, crate::CentralConfig::default().step);
         let gaussian = GaussianMixture::new(vec![1.0], vec![vec![0.3]], vec![0.7]).unwrap();
         for sigma_min in [0.0, 0.002, 0.05] {
-            let left = worst(&gaussian, Boundary { sigma_data: 0.5, sigma_min });
+            let left = worst(&gaussian, Boundary { sigma_data: 0.5, sigma_min }, STEP);
             assert!(left < 1e-5, "sigma_min {sigma_min}: {left}");
         }
     }
 
-    /// Two Gaussians of different weights in one dimension: where their basins part, the flow is far from linear.
+    /// Two Gaussians of different weights in one dimension: where their basins part, the flow is far from linear, and twice
+    /// a hundred-thousandth is left. It falls with the square of the step.
     #[test]
-    fn the_exact_function_of_a_mixture_has_no_tangent() {
+    fn of_the_exact_function_of_a_mixture_the_square_of_the_step_is_left() {
         let mixture =
             GaussianMixture::new(vec![1.0, 2.0], vec![vec![-0.8], vec![0.5]], vec![0.3, 0.2]).unwrap();
-        for sigma_min in [0.0, 0.002] {
-            let left = worst(&mixture, Boundary { sigma_data: 0.5, sigma_min });
-            assert!(left < 1e-5, "sigma_min {sigma_min}: {left}");
+        for sigma_min in [0.0, 0.05] {
+            let left = |step| worst(&mixture, Boundary { sigma_data: 0.5, sigma_min }, step);
+            let (near, far) = (left(STEP), left(4.0 * STEP));
+            assert!(near < 2e-5, "sigma_min {sigma_min}: {near}");
+            assert!((14.0..18.0).contains(&(far / near)), "sigma_min {sigma_min}: {far} {near}");
         }
     }
 
