@@ -201,7 +201,7 @@ fn what_cannot_be_evaluated_is_wrong_input() {
     let digits = "dataset:Digits()";
     for (told, part) in [
         (evaluate("missing", digits, "pixels", &[]), "no file or folder missing"),
-        (evaluate("empty", digits, "pixels", &[]), "the folder holds no PNG or JPEG files"),
+        (evaluate("empty", digits, "pixels", &[]), "the folder holds no PNG, JPEG or WebP files"),
         (evaluate("broken.npz", digits, "pixels", &[]), "broken.npz: not a whole npz file"),
         (
             evaluate(digits, digits, "vgg", &[]),

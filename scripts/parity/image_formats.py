@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Small files of every format that data sets are read from, made by Python's own libraries.
 
-    python scripts/parity/image_formats.py crates/cm-datasets/tests/fixtures
+    python scripts/parity/image_formats.py crates/cm-datasets/tests/fixtures [PART ...]
 
 Needs NumPy, Pillow and PyArrow. Images are a pattern that every reader's test computes for itself: the byte at row y, column x,
 channel c of image i is (37 i + 11 y + 5 x + 83 c + y x) mod 256. What cannot be computed (resized and JPEG images) is
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def pattern(index: int, height: int, width: int, channels: int) -> np.ndarray:
@@ -268,11 +268,54 @@ def kinds(out: Path) -> None:
         np.savez_compressed(file, images=np.stack(decoded))
 
 
+def webp(out: Path) -> None:
+    """A smooth picture as WebP: lossless, lossy, with an alpha channel; with what libwebp makes of it, on black."""
+    root = out / "webp"
+    root.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[0:37, 0:46]
+    smooth = np.stack([127 + 120 * np.sin(x / 9 + y / 31), 127 + 120 * np.cos(x * y / 90), x * 5], axis=-1).astype(np.uint8)
+    cover = ((x * 7 + y * 3) % 256).astype(np.uint8)
+    colour, covered = Image.fromarray(smooth), Image.fromarray(np.dstack([smooth, cover]))
+    colour.save(root / "lossless.webp", lossless=True)
+    colour.save(root / "lossy.webp", quality=70)
+    covered.save(root / "lossless-alpha.webp", lossless=True, exact=True)
+    covered.save(root / "lossy-alpha.webp", quality=80)
+    decoded = []
+    for path in sorted(root.glob("*.webp")):
+        pixels = np.array(Image.open(path).convert("RGBA")).astype(np.uint32)
+        decoded.append(((pixels[..., :3] * pixels[..., 3:] + 127) // 255).astype(np.uint8))
+    with (out / "webp.npz").open("wb") as file:
+        np.savez_compressed(file, images=np.stack(decoded))
+
+
+def turned(out: Path) -> None:
+    """A square picture in all eight orientations as JPEG, and in one as PNG and WebP; as stored, and as it is meant."""
+    root = out / "turned"
+    root.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(pattern(3, 8, 8, 3))
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x010F] = "a maker, so that the tag is not the first"
+        exif[0x0112] = orientation
+        picture.save(root / f"{orientation}.jpg", "jpeg", quality=95, subsampling=0, exif=exif)
+        if orientation == 6:
+            picture.save(root / "6.png", exif=exif)
+            picture.save(root / "6.webp", lossless=True, exif=exif)
+    files = sorted(root.iterdir())
+    for name, turn in [("stored", lambda image: image), ("upright", ImageOps.exif_transpose)]:
+        with (out / f"{name}.npz").open("wb") as file:
+            np.savez_compressed(file, images=np.stack([np.array(turn(Image.open(path)).convert("RGB")) for path in files]))
+
+
+PARTS = [cifar, downsampled, idx, npz, edm_zip, parquet, folders, resized, kinds, webp, turned]
+
+
 def main() -> None:
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    for part in [cifar, downsampled, idx, npz, edm_zip, parquet, folders, resized, kinds]:
-        part(out)
+    for part in PARTS:
+        if not sys.argv[2:] or part.__name__ in sys.argv[2:]:
+            part(out)
 
 
 if __name__ == "__main__":

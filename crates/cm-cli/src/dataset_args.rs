@@ -2,7 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 use cm_datasets::prepared::PrepareOptions;
-use cm_datasets::{Format, LabelRule, SourceConfig};
+use cm_datasets::{Format, LabelRule, Orientation, SourceConfig};
 use std::path::PathBuf;
 
 /// What to do with a data set.
@@ -10,8 +10,8 @@ use std::path::PathBuf;
 pub(crate) enum DatasetCommand {
     /// Turn images as they were downloaded into the form from which training streams them.
     ///
-    /// Reads CIFAR-10 (binary or Python, .tar.gz or unpacked), downsampled ImageNet (pickles or .npz), folders of PNG
-    /// and JPEG files, EDM's ZIP files, MNIST and its like (idx, perhaps .gz) and NumPy archives (.npz). The result is
+    /// Reads CIFAR-10 (binary or Python, .tar.gz or unpacked), downsampled ImageNet (pickles or .npz), folders of PNG,
+    /// JPEG and WebP files, EDM's ZIP files, MNIST and its like (idx, perhaps .gz) and NumPy archives (.npz). The result is
     /// named in a study as `dataset: Prepared(path: "DIR")`.
     #[command(
         after_help = "Example:\n  cm dataset prepare cifar-10-binary.tar.gz --out data/cifar10\n  cm dataset prepare lsun-cats --out data/cats --resolution 256 --labels nowhere"
@@ -25,6 +25,9 @@ pub(crate) enum DatasetCommand {
         /// MiB of a shard.
         #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
         shard_mib: u64,
+        /// Make nothing if there is anything to note: files left out, images turned, classes without images.
+        #[arg(long)]
+        strict: bool,
     },
     /// Print what a prepared folder or a source holds: images, shape, mean, standard deviation, classes.
     #[command(after_help = "Example:\n  cm dataset inspect data/cifar10 --sheet cifar10.png")]
@@ -58,7 +61,7 @@ pub(crate) struct SourceArgs {
     /// cropped at the centre. Without it, they stay as they are. Only for image files.
     #[arg(long)]
     resolution: Option<usize>,
-    /// 1 (grey) or 3 (colour). Without it, as the first image has. Only for image files.
+    /// 1 (grey) or 3 (colour). Without it, colour if any image has it. Only for image files.
     #[arg(long)]
     channels: Option<usize>,
     /// Where an image's class stands. Only for folders.
@@ -70,6 +73,9 @@ pub(crate) struct SourceArgs {
     /// Images held out for testing, where the source has no test part. Without it, a tenth, at most 10,000.
     #[arg(long)]
     held_out: Option<usize>,
+    /// Which way up images are read whose Exif data say so. Only for image files.
+    #[arg(long, value_enum, default_value_t = OrientationName::Upright)]
+    orientation: OrientationName,
 }
 
 /// The names of [`Format`].
@@ -97,9 +103,19 @@ pub(crate) enum LabelsName {
     Nowhere,
 }
 
+/// The names of [`Orientation`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum OrientationName {
+    /// As viewers show them.
+    Upright,
+    /// As they are stored; so the original code and EDM's tools read them.
+    Stored,
+}
+
 impl From<SourceArgs> for SourceConfig {
     fn from(args: SourceArgs) -> Self {
-        let SourceArgs { path, format, resolution, channels, labels, background, held_out } = args;
+        let SourceArgs { path, format, resolution, channels, labels, background, held_out, orientation } =
+            args;
         let format = format.map(|format| match format {
             FormatName::Cifar10 => Format::Cifar10,
             FormatName::DownsampledImageNet => Format::DownsampledImageNet,
@@ -114,11 +130,30 @@ impl From<SourceArgs> for SourceConfig {
             LabelsName::Prefixes => LabelRule::Prefixes,
             LabelsName::Nowhere => LabelRule::Nowhere,
         };
-        Self { path, format, resolution, channels, labels, background, held_out, ..Self::default() }
+        let orientation = match orientation {
+            OrientationName::Upright => Orientation::Upright,
+            OrientationName::Stored => Orientation::Stored,
+        };
+        Self {
+            path,
+            format,
+            resolution,
+            channels,
+            labels,
+            background,
+            held_out,
+            orientation,
+            ..Self::default()
+        }
     }
 }
 
 /// What `cm dataset prepare` asks for.
-pub(crate) fn prepare_options(source: SourceArgs, out: PathBuf, shard_mib: u64) -> PrepareOptions {
-    PrepareOptions { source: source.into(), out, shard_bytes: shard_mib << 20 }
+pub(crate) fn prepare_options(
+    source: SourceArgs,
+    out: PathBuf,
+    shard_mib: u64,
+    strict: bool,
+) -> PrepareOptions {
+    PrepareOptions { source: source.into(), out, shard_bytes: shard_mib << 20, strict }
 }

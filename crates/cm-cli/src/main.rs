@@ -214,8 +214,8 @@ fn perform(command: Command, stop: &StopFlag) -> Result<(), Ending> {
         }
         Command::Dataset { dataset } => {
             let told = match dataset {
-                DatasetCommand::Prepare { source, out, shard_mib } => cm_workbench::dataset::prepare(
-                    &dataset_args::prepare_options(source, out, shard_mib),
+                DatasetCommand::Prepare { source, out, shard_mib, strict } => cm_workbench::dataset::prepare(
+                    &dataset_args::prepare_options(source, out, shard_mib, strict),
                     progress::to_stderr().as_mut(),
                 ),
                 DatasetCommand::Inspect { source, sheet, images } => {

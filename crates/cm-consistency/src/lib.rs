@@ -8,7 +8,8 @@
 //! continuous-time losses. How the derivative along a trajectory is worked out is a [`Tangent`].
 //!
 //! Beside it stand its relatives. [`ProgressiveStep`] halves a sampler's steps from stage to stage, [`ShortcutStep`] trains
-//! a network that is told how far it jumps; both make a [`JumpModel`]. With [`Segments`] a consistency model is
+//! a network that is told how far it jumps, and [`TwoTimeStep`] one by what must hold between any two times (MeanFlow and
+//! its relatives); all make a [`JumpModel`]. With [`Segments`] a consistency model is
 //! consistent only within parts of the noise levels. [`MidTrainingStep`] goes before any of the consistency models'
 //! trainings. All take the same distances, weights, laws of intervals, optimisers and averages.
 //!
@@ -34,6 +35,9 @@ mod shortcut;
 mod step;
 mod tangent;
 mod trajectory;
+mod two_time;
+mod two_time_config;
+mod two_time_target;
 
 pub use config::{
     AdaptiveConfig, ConsistencyConfig, ContinuousConfig, CurriculumConfig, DistanceConfig, DoublingConfig,
@@ -56,5 +60,10 @@ pub use residual::Probe;
 pub use segments::Segments;
 pub use shortcut::{ShortcutConfig, ShortcutStep};
 pub use step::{ConsistencyStep, Parts};
-pub use tangent::{CentralConfig, Path, Raw, Tangent, TangentConfig};
+pub use tangent::{CentralConfig, LocalPath, Raw, Tangent, TangentConfig};
 pub use trajectory::{KnownNoise, NoisyPair, TeacherStep, Trajectory};
+pub use two_time::{TwoTimeParts, TwoTimeStep};
+pub use two_time_config::{
+    AlignYourFlowConfig, AlphaFlowConfig, BelowConfig, DerivativeConfig, Over, Path, Power, SoFlowConfig,
+    TimesConfig, TwoTimeConfig, TwoTimeTarget, Velocity,
+};

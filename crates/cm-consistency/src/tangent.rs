@@ -104,7 +104,7 @@ impl Raw<'_> {
 
 /// Trajectories near one point each: images, their levels, and where they aim.
 #[derive(Clone, Copy)]
-pub struct Path<'a> {
+pub struct LocalPath<'a> {
     /// The points.
     pub noisy: &'a ImageBatch,
     /// Their noise levels, above 0.
@@ -118,7 +118,7 @@ pub(crate) fn moved(x: f64, aim: f64, from: f64, to: f64) -> f64 {
     aim + to / from * (x - aim)
 }
 
-impl Path<'_> {
+impl LocalPath<'_> {
     /// The points `step` further in ln sigma, at levels rounded to single precision.
     pub(crate) fn moved(&self, step: f64) -> (ImageBatch, Vec<Sigma>) {
         let factor = libm::exp(step);
@@ -147,7 +147,7 @@ pub(crate) fn widths<'a>(upper: &'a [Sigma], lower: &'a [Sigma]) -> impl Iterato
 /// A way to the derivative along a path.
 pub trait Tangent: Send + Sync {
     /// dN / d ln sigma at the points of `path`, as many values as there.
-    fn along(&self, raw: &Raw<'_>, path: &Path<'_>) -> ImageBatch;
+    fn along(&self, raw: &Raw<'_>, path: &LocalPath<'_>) -> ImageBatch;
 }
 
 /// Central differences.
@@ -156,7 +156,7 @@ struct Central {
 }
 
 impl Tangent for Central {
-    fn along(&self, raw: &Raw<'_>, path: &Path<'_>) -> ImageBatch {
+    fn along(&self, raw: &Raw<'_>, path: &LocalPath<'_>) -> ImageBatch {
         let [(above, upper), (below, lower)] = [path.moved(self.step), path.moved(-self.step)];
         let at = |x: &ImageBatch, sigma: &[Sigma]| raw.forward(&mut Graph::inference(), x, sigma).to_batch();
         let (mut there, here) = (at(&above, &upper), at(&below, &lower));
@@ -191,7 +191,7 @@ mod tests {
         let (clean, noise) = (batch(), batch());
         let sigma = sigmas(&[0.002, 0.7, 80.0]);
         let noisy = cm_diffusion::noise::perturb(&clean, &sigma, &noise);
-        let path = Path { noisy: &noisy, sigma: &sigma, aim: &clean };
+        let path = LocalPath { noisy: &noisy, sigma: &sigma, aim: &clean };
         for step in [0.01, -0.01, 0.3] {
             let (points, levels) = path.moved(step);
             let expected = cm_diffusion::noise::perturb(&clean, &levels, &noise);
@@ -222,7 +222,7 @@ mod tests {
             precondition: Boundary { sigma_data: 0.5, sigma_min: 0.002 },
             extra: Extra { dropout_key: Some(5), ..Extra::default() },
         };
-        let path = Path { noisy: &noisy, sigma: &sigma, aim: &aim };
+        let path = LocalPath { noisy: &noisy, sigma: &sigma, aim: &aim };
         let at = |step: f32| TangentConfig::Central(CentralConfig { step }).build().along(&raw, &path);
         let distance = |a: &ImageBatch, b: &ImageBatch| {
             let squares = a.values().iter().zip(b.values()).map(|(a, b)| f64::from(a - b).powi(2));

@@ -2,7 +2,7 @@
 
 use crate::prepared::INDEX;
 use crate::{
-    Dataset, DatasetError, Digits, DigitsConfig, GaussianMixtureConfig, Outline, PreparedConfig,
+    About, Dataset, DatasetError, Digits, DigitsConfig, GaussianMixtureConfig, Outline, PreparedConfig,
     SourceConfig, Split, SwissRollConfig, pixel_table,
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,21 @@ impl DatasetConfig {
             Self::Prepared(config) => config.build(split)?,
             Self::Source(config) => pixel_table::build(config, split)?,
         })
+    }
+
+    /// The names of its classes and what a user should know of how its images were read.
+    ///
+    /// # Errors
+    /// [`DatasetError`] if the data cannot be read.
+    pub fn about(&self) -> Result<About, DatasetError> {
+        match self {
+            Self::Digits(DigitsConfig {}) => {
+                Ok(About { classes: (0..10).map(|digit| digit.to_string()).collect(), notes: Vec::new() })
+            }
+            Self::GaussianMixture(_) | Self::SwissRoll(_) => Ok(About::default()),
+            Self::Prepared(config) => config.about(),
+            Self::Source(config) => pixel_table::about(config),
+        }
     }
 
     /// Whether it holds pictures, which are delivered as 8-bit pixels, and not points.

@@ -34,7 +34,7 @@ pub use loader::Loader;
 pub use outline::{Expectation, Outline};
 pub use prefetch::Prefetch;
 pub use prepared::{Prepared, PreparedConfig};
-pub use source::{Format, LabelRule, SourceConfig, read_image};
+pub use source::{About, Format, LabelRule, Orientation, SourceConfig, is_image, read_image};
 pub use summary::Summary;
 pub use swiss_roll::{SwissRoll, SwissRollConfig};
 pub use transform::{Subset, flip_horizontally};

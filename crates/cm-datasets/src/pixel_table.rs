@@ -1,7 +1,7 @@
 //! Images as bytes in memory: a source that is small enough to be read whole.
 
 use crate::dataset::check_image;
-use crate::source::{Intake, Store, read};
+use crate::source::{About, Store, take};
 use crate::transform::ClassSubset;
 use crate::{Dataset, DatasetError, SourceConfig, Split};
 use cm_image::{ImageShape, from_u8};
@@ -33,7 +33,8 @@ struct Part {
 #[derive(Debug)]
 struct Whole {
     shape: ImageShape,
-    classes: Option<usize>,
+    labelled: bool,
+    about: About,
     parts: [Part; 2],
 }
 
@@ -73,11 +74,8 @@ fn whole(config: &SourceConfig) -> Result<Arc<Whole>, DatasetError> {
     }
     *last = None;
     let mut memory = Memory::default();
-    let mut intake = Intake::new(&mut memory, config.held_out);
-    let classes = read(config, &mut intake)?;
-    let taken = intake.end(config.path.display())?;
-    let classes = taken.labelled.then(|| classes.names.len().max(taken.classes as usize));
-    let whole = Arc::new(Whole { shape: taken.shape, classes, parts: memory.0 });
+    let (taken, about) = take(config, &mut memory)?;
+    let whole = Arc::new(Whole { shape: taken.shape, labelled: taken.labelled, about, parts: memory.0 });
     *last = Some((key, Arc::clone(&whole)));
     Ok(whole)
 }
@@ -93,6 +91,20 @@ pub(crate) fn build(config: &SourceConfig, split: Split) -> Result<Box<dyn Datas
         Ok(Box::new(table))
     } else {
         Ok(Box::new(ClassSubset::new(table, &config.only_classes)?))
+    }
+}
+
+/// What is known of a source beside its images.
+pub(crate) fn about(config: &SourceConfig) -> Result<About, DatasetError> {
+    let mut about = whole(config)?.about.clone();
+    choose(&mut about.classes, &config.only_classes);
+    Ok(about)
+}
+
+/// Of the classes' names those of the classes that are kept.
+pub(crate) fn choose(names: &mut Vec<String>, only: &[u32]) {
+    if !only.is_empty() {
+        *names = only.iter().filter_map(|&class| names.get(class as usize).cloned()).collect();
     }
 }
 
@@ -129,6 +141,6 @@ impl Dataset for PixelTable {
     }
 
     fn num_classes(&self) -> Option<usize> {
-        self.whole.classes
+        self.whole.labelled.then_some(self.whole.about.classes.len())
     }
 }

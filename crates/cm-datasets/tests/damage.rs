@@ -88,7 +88,7 @@ fn npy(kind: &str, shape: &str, data: &[u8]) -> Vec<u8> {
 fn what_is_not_there_is_said() {
     expect(Path::new("missing/cifar.tar.gz"), &["missing/cifar.tar.gz", "No such file"]);
     expect(Path::new(""), &["path", "none is given"]);
-    expect(scratch().path(), &["holds no PNG or JPEG files"]);
+    expect(scratch().path(), &["holds no PNG, JPEG or WebP files"]);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn archives_of_images_that_are_damaged_or_hostile() {
         (vec![("a/../../evil.png", image.clone())], "leads out of the archive"),
         (vec![("C:\\evil.png", image.clone())], "leads out of the archive"),
         (vec![("a.txt", image.clone())], "there are no images"),
-        (vec![("a.png", image[..image.len() - 20].to_vec())], "a.zip: a.png: neither a PNG nor a JPEG"),
+        (vec![("a.png", image[..image.len() - 20].to_vec())], "a.zip: a.png: no PNG, JPEG or WebP"),
         (
             vec![("a.png", image.clone()), ("b.png", other)],
             "b.png: it is of 16x16x3, and those before it are of 3x4x3",
@@ -326,9 +326,9 @@ fn folders_with_images_that_do_not_fit() {
     expect(folder.path(), &["1.png: it has a label, and those before it have none"]);
     fs::remove_file(folder.path().join("3.png")).unwrap();
     put("a/4.png", "resized/1.png");
-    expect(folder.path(), &["4.png: it is of 40x23x1"]);
+    expect(folder.path(), &["4.png: it is of 40x23x3"]);
     put("a/0.jpg", "folder/readme.txt");
-    expect(folder.path(), &["0.jpg: neither a PNG nor a JPEG"]);
+    expect(folder.path(), &["0.jpg: no PNG, JPEG or WebP"]);
     let cut = fs::read(fixture("jpeg/colour.jpg")).unwrap();
     fs::write(folder.path().join("a/0.jpg"), &cut[..cut.len() / 2]).unwrap();
     expect(folder.path(), &["0.jpg", "JPEG"]);
@@ -359,7 +359,8 @@ fn prepared_folders_that_were_changed() {
     let scratch = scratch();
     let out = scratch.path().join("set");
     let source = SourceConfig { path: fixture("cifar-10-binary.tar.gz"), ..SourceConfig::default() };
-    prepare(&PrepareOptions { source, out: out.clone(), shard_bytes: 7000 }, &mut |_| ()).unwrap();
+    prepare(&PrepareOptions { source, out: out.clone(), shard_bytes: 7000, strict: false }, &mut |_| ())
+        .unwrap();
     let open = || {
         let config = PreparedConfig { path: out.clone(), ..PreparedConfig::default() };
         DatasetConfig::Prepared(config).build(Split::Train)
@@ -427,7 +428,7 @@ mod parquet_files {
             ("no-label", &["row 2", "no value"]),
             ("no-image", &["row 2", "no value"]),
             ("no-bytes", &["row 2", "no value"]),
-            ("no-picture", &["row 2", "neither a PNG nor a JPEG"]),
+            ("no-picture", &["row 2", "no PNG, JPEG or WebP"]),
             ("other-size", &["row 2", "6x5x3"]),
             ("bomb", &["row 2", "a file of more than 33554432 bytes"]),
             ("no-column", &["no column of image files is called image or img; there are picture, label"]),

@@ -172,7 +172,7 @@ pub(crate) fn trajectory<'a>(
             Err(RunError::failed("assembling the student", "distillation without a teacher"))
         }
         (MethodConfig::Training | MethodConfig::ContinuousTraining(_), _) => Ok(Box::new(KnownNoise)),
-        (MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_), _) => {
+        (MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_) | MethodConfig::TwoTime(_), _) => {
             Err(RunError::failed("assembling the student", "the method has no pairs of noise levels"))
         }
     }

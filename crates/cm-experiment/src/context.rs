@@ -6,7 +6,7 @@ use crate::seed::NamedSeeds;
 use cm_diffusion::{Boundary, Denoiser, Discretisation, Edm, Labels, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
 use cm_network::{Network, Weights};
-use cm_study::{ExperimentConfig, MethodConfig, PlannedRun, TeacherSource};
+use cm_study::{ExperimentConfig, PlannedRun, TeacherSource};
 use cm_teacher::Teacher;
 
 /// Data, judge, noise levels and network of a run; whoever does a run piece by piece hands it from one to the next.
@@ -47,8 +47,8 @@ impl Context {
             )
             .map_err(|error| RunError::failed(what("the network"), error))?;
         let conditions = experiment.conditions(data.train.num_classes());
-        let own_teacher_network = match (&experiment.teacher, &experiment.method) {
-            (TeacherSource::Trained(_) | TeacherSource::File(_), MethodConfig::Shortcut(_)) => {
+        let own_teacher_network = match (&experiment.teacher, experiment.method.has_second_time()) {
+            (TeacherSource::Trained(_) | TeacherSource::File(_), true) => {
                 let built = experiment.network.build(data.shape(), conditions, 0);
                 Some(built.map_err(|error| RunError::failed(what("the teacher's network"), error))?.0)
             }

@@ -18,7 +18,7 @@ use crate::tensor_file::{encode, read, write_file};
 use crate::{loss_bins, snapshots};
 use cm_consistency::{
     ConsistencyStep, ContinuousParts, ContinuousTimeStep, CurriculumConfig, InitConfig, JumpParts, Parts,
-    Probe, ProgressiveStep, ShortcutStep, Stage,
+    Probe, ProgressiveStep, ShortcutStep, Stage, TwoTimeParts, TwoTimeStep,
 };
 use cm_evaluator::Reference;
 use cm_host::{FileError, Progress};
@@ -115,6 +115,15 @@ impl Run<'_> {
             MethodConfig::Shortcut(shortcut) => {
                 let parts = JumpParts { discretisation, index_law, distance, weighting };
                 let mut step = ShortcutStep::new(config, shortcut, network, weights, context.edm(), parts);
+                self.train_student(context, folder, &mut step, rows, progress)
+            }
+            MethodConfig::TwoTime(two_time) => {
+                let teacher = denoiser.as_deref().filter(|_| experiment.method.asks_teacher());
+                if teacher.is_none() && experiment.method.asks_teacher() {
+                    return Err(RunError::failed("assembling the student", "there is no teacher").into());
+                }
+                let parts = TwoTimeParts { range: context.range, distance, weighting, teacher };
+                let mut step = TwoTimeStep::new(config, two_time, network, weights, context.edm(), parts);
                 self.train_student(context, folder, &mut step, rows, progress)
             }
         }

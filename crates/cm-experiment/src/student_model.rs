@@ -30,7 +30,9 @@ impl<'a> Student<'a> {
             MethodConfig::ProgressiveDistillation => {
                 Self::Jumps(JumpModel::distilled(network, weights, context.edm()))
             }
-            MethodConfig::Shortcut(_) => Self::Jumps(JumpModel::shortcut(network, weights, context.edm())),
+            MethodConfig::Shortcut(_) | MethodConfig::TwoTime(_) => {
+                Self::Jumps(JumpModel::shortcut(network, weights, context.edm()))
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! What the training of any student tells the runner.
 
-use cm_consistency::{ConsistencyStep, ContinuousTimeStep, Probe, ProgressiveStep, ShortcutStep, Stage};
+use cm_consistency::{
+    ConsistencyStep, ContinuousTimeStep, Probe, ProgressiveStep, ShortcutStep, Stage, TwoTimeStep,
+};
 use cm_diffusion::ModelError;
 use cm_training::{StepReport, TrainState, TrainStep};
 
@@ -61,6 +63,16 @@ impl StudentStep for ProgressiveStep<'_> {
 }
 
 impl StudentStep for ShortcutStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
+}
+
+impl StudentStep for TwoTimeStep<'_> {
     fn state(&self) -> &TrainState {
         self.state()
     }

@@ -1,7 +1,7 @@
 //! Pictures in a folder: which there are, and one of them read.
 
 use crate::error::ScoringError;
-use cm_datasets::read_image;
+use cm_datasets::{is_image, read_image};
 use cm_host::FileError;
 use cm_image::ImageShape;
 use std::fs;
@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Endings of pictures in formats that are not read here: better told than left out of a count.
-const OTHER_PICTURES: [&str; 5] = ["webp", "gif", "bmp", "tif", "tiff"];
+const OTHER_PICTURES: [&str; 6] = ["gif", "bmp", "tif", "tiff", "avif", "heic"];
 
 /// The pictures in a folder and below it; what begins with a dot is passed over.
 pub(crate) fn collect(
@@ -19,7 +19,8 @@ pub(crate) fn collect(
 ) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with('.') {
             continue;
         }
         if path.is_dir() {
@@ -28,7 +29,7 @@ pub(crate) fn collect(
         }
         let ending =
             path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
-        if ["png", "jpg", "jpeg"].contains(&ending.as_str()) {
+        if is_image(&name) {
             pictures.push(path);
         } else if OTHER_PICTURES.contains(&ending.as_str()) {
             others.push(path);

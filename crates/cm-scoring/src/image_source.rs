@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub enum ImageSource {
     /// `arr_0` of an npz file: u8, N x height x width x channels; f32 of points.
     Npz(PathBuf),
-    /// PNG and JPEG files, those of folders below included, in the order of their paths.
+    /// PNG, JPEG and WebP files, those of folders below included, in the order of their paths.
     Folder(PathBuf),
     /// A data set by its RON, and which part of it.
     Dataset(DatasetConfig, Split),
@@ -268,11 +268,13 @@ impl ImageStream {
         if let Some(other) = others.first() {
             let count = others.len();
             let message =
-                format!("{count} pictures are neither PNG nor JPEG files, such as {}", other.display());
+                format!("{count} pictures are no PNG, JPEG or WebP files, such as {}", other.display());
             return Err(FileError::damaged(path, message).into());
         }
         let Some(first) = files.first() else {
-            return Err(FileError::damaged(path, "the folder holds no PNG or JPEG files".to_owned()).into());
+            return Err(
+                FileError::damaged(path, "the folder holds no PNG, JPEG or WebP files".to_owned()).into()
+            );
         };
         let (shape, _) = read_picture(first, channels)?;
         Ok(Self { shape, count: files.len(), at: 0, images: Images::Files(files), drawn: None })
@@ -341,7 +343,7 @@ mod tests {
         let path = folder.path();
         let source = ImageSource::parse(path.to_str().unwrap()).unwrap();
         let told = |source: &ImageSource| source.open(None).err().unwrap().to_string();
-        assert!(told(&source).ends_with("the folder holds no PNG or JPEG files"));
+        assert!(told(&source).ends_with("the folder holds no PNG, JPEG or WebP files"));
         fs::create_dir(path.join("b")).unwrap();
         png(&path.join("b/1.png"), 2, 1, 20);
         png(&path.join("a.png"), 2, 1, 10);
@@ -354,7 +356,7 @@ mod tests {
         let error = source.open(None).unwrap().next_batch(9).unwrap_err();
         assert!(error.to_string().contains("c.png: the image is 3x1x1, but the first one 2x1x1"), "{error}");
         fs::write(path.join("d.webp"), "a picture").unwrap();
-        assert!(told(&source).contains("1 pictures are neither PNG nor JPEG files"), "{}", told(&source));
+        assert!(told(&source).contains("1 pictures are no PNG, JPEG or WebP files"), "{}", told(&source));
     }
 
     #[test]

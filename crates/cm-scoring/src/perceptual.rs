@@ -99,7 +99,7 @@ fn open(option: &str, text: &str, problems: &mut Problems) -> Result<Option<Imag
             problems.add(
                 option,
                 message,
-                "a .npz file, a folder of PNG or JPEG files, such a file, dataset:RON[@train|@test]",
+                "a .npz file, a folder of PNG, JPEG or WebP files, such a file, dataset:RON[@train|@test]",
             );
             Ok(None)
         }

@@ -34,7 +34,7 @@ impl Side {
                 problems.add(
                     option,
                     message,
-                    "a .npz file, a folder of PNG or JPEG files, dataset:RON[@train|@test]",
+                    "a .npz file, a folder of PNG, JPEG or WebP files, dataset:RON[@train|@test]",
                 );
                 return Ok(None);
             }

@@ -46,7 +46,7 @@ pub fn write_statistics(
             problems.add(
                 "IMAGES",
                 message,
-                "a .npz file, a folder of PNG or JPEG files, dataset:RON[@train|@test]",
+                "a .npz file, a folder of PNG, JPEG or WebP files, dataset:RON[@train|@test]",
             );
         })
         .ok();

@@ -158,7 +158,9 @@ impl Change {
             Self::Solver(value) => match method {
                 MethodConfig::Distillation(config) => config.solver = value,
                 MethodConfig::Training => return Err(ChangeError::SolverOfTraining),
-                MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_) => {
+                MethodConfig::ProgressiveDistillation
+                | MethodConfig::Shortcut(_)
+                | MethodConfig::TwoTime(_) => {
                     return Err(ChangeError::SolverOfJumps);
                 }
                 MethodConfig::ContinuousDistillation(_) | MethodConfig::ContinuousTraining(_) => {

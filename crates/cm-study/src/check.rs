@@ -1,7 +1,7 @@
 //! What is wrong with one experiment: each component's own ranges, and the rules that join components.
 
 use crate::experiment_config::{
-    EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherFileConfig, TeacherSource,
+    EvaluationConfig, ExperimentConfig, LoggingConfig, TeacherFileConfig, TeacherSource,
 };
 use crate::mid_training_config::bytes_kept;
 use crate::problem::{Problem, ranged};
@@ -65,16 +65,6 @@ fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
     problems
 }
 
-/// Whether a method asks its teacher.
-fn distils(method: &MethodConfig) -> bool {
-    match method {
-        MethodConfig::Distillation(_)
-        | MethodConfig::ProgressiveDistillation
-        | MethodConfig::ContinuousDistillation(_) => true,
-        MethodConfig::Training | MethodConfig::Shortcut(_) | MethodConfig::ContinuousTraining(_) => false,
-    }
-}
-
 /// Which teacher, method and data go together.
 fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -95,7 +85,7 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     if let TeacherSource::File(config) = &experiment.teacher {
         problems.extend(teacher_file(experiment, config));
     }
-    if experiment.teacher == TeacherSource::None && distils(&experiment.method) {
+    if experiment.teacher == TeacherSource::None && experiment.method.asks_teacher() {
         let message = "distillation needs a teacher";
         problems.push(Problem::new("teacher", message, "Trained(..), Exact; or method: Training"));
     }
@@ -198,7 +188,7 @@ fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Ve
             say(message, "as many as the study's networks are told (class_conditional)");
         }
     }
-    if distils(&experiment.method) && card.precondition == PreconditionConfig::Consistency {
+    if experiment.method.asks_teacher() && card.precondition == PreconditionConfig::Consistency {
         let message = "it holds a consistency model, which cannot be distilled".to_owned();
         say(message, "a diffusion model, or method: Training, which starts from it");
     }

@@ -39,6 +39,14 @@ pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
                 say("train.snapshots", message, "None");
             }
         }
+        MethodConfig::TwoTime(two_time) => {
+            plain("a model of two times");
+            if !matches!(consistency.curriculum, CurriculumConfig::Fixed(_)) {
+                let message = "a model of two times has no levels, so none of their curricula".to_owned();
+                say("curriculum", message, "Fixed(..), the default");
+            }
+            problems.extend(ranged("method", two_time.problems(consistency.train.batch)));
+        }
         MethodConfig::ContinuousDistillation(config) | MethodConfig::ContinuousTraining(config) => {
             let default = ConsistencyConfig::default();
             let others = [

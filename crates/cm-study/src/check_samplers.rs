@@ -104,13 +104,12 @@ fn of_jumps(student: &[StudentSamplerConfig], experiment: &ExperimentConfig) -> 
         let allowed = "OneStep, Multistep(..), Gamma(..)";
         return places.map(|index| Problem::new(format!("student[{index}]"), message, allowed)).collect();
     };
-    let allowed: Vec<String> = steps.iter().map(|steps| format!("Jumps(steps: {steps})")).collect();
-    let allowed = allowed.join(", ");
+    let allowed = steps.told("Jumps(steps: ", ")");
     let mut problems = Vec::new();
     for (index, sampler) in student.iter().enumerate() {
         let path = format!("student[{index}]");
         match sampler {
-            StudentSamplerConfig::Jumps(JumpsConfig { steps: given }) if steps.contains(given) => {}
+            StudentSamplerConfig::Jumps(JumpsConfig { steps: given }) if steps.allow(*given) => {}
             StudentSamplerConfig::Jumps(JumpsConfig { steps: given }) => {
                 let message = format!("{model} is not trained for {given} steps");
                 problems.push(Problem::new(format!("{path}.steps"), message, &allowed));
@@ -126,8 +125,39 @@ fn of_jumps(student: &[StudentSamplerConfig], experiment: &ExperimentConfig) -> 
     problems
 }
 
+/// In how many steps a model that jumps can be sampled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JumpSteps {
+    /// In these.
+    These(Vec<usize>),
+    /// In any number.
+    Any,
+}
+
+impl JumpSteps {
+    /// Whether it can be sampled in so many.
+    pub fn allow(&self, steps: usize) -> bool {
+        match self {
+            Self::These(allowed) => allowed.contains(&steps),
+            Self::Any => (1..NumLevels::MOST).contains(&steps),
+        }
+    }
+
+    /// The numbers for people, each between `before` and `after`.
+    pub fn told(&self, before: &str, after: &str) -> String {
+        match self {
+            Self::These(allowed) => {
+                let each = allowed.iter().map(|steps| format!("{before}{steps}{after}"));
+                each.collect::<Vec<_>>().join(", ")
+            }
+            Self::Any => format!("{before}N{after} with N from 1 to {}", NumLevels::MOST - 1),
+        }
+    }
+}
+
 /// In how many steps a model that jumps can be sampled; `None` if what decides it is wrong and reported elsewhere.
-pub fn jump_steps(experiment: &ExperimentConfig) -> Option<Vec<usize>> {
+pub fn jump_steps(experiment: &ExperimentConfig) -> Option<JumpSteps> {
+    let these = JumpSteps::These;
     match (&experiment.method, experiment.consistency.curriculum) {
         (
             MethodConfig::Distillation(_)
@@ -135,15 +165,16 @@ pub fn jump_steps(experiment: &ExperimentConfig) -> Option<Vec<usize>> {
             | MethodConfig::ContinuousDistillation(_)
             | MethodConfig::ContinuousTraining(_),
             _,
-        ) => Some(vec![experiment.consistency.segments]),
+        ) => Some(these(vec![experiment.consistency.segments])),
         (MethodConfig::ProgressiveDistillation, CurriculumConfig::Halving(halving)) => {
-            Some(halving.ladder().take(64).collect())
+            Some(these(halving.ladder().take(64).collect()))
         }
         (MethodConfig::Shortcut(_), CurriculumConfig::Fixed(fixed)) => {
             let intervals = fixed.num_levels.saturating_sub(1);
             let doubled = std::iter::successors(Some(1usize), |steps| steps.checked_mul(2));
-            Some(doubled.take_while(|steps| *steps <= intervals).collect())
+            Some(these(doubled.take_while(|steps| *steps <= intervals).collect()))
         }
+        (MethodConfig::TwoTime(_), _) => Some(JumpSteps::Any),
         (MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_), _) => None,
     }
 }

@@ -84,6 +84,10 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
             MethodConfig::ContinuousDistillation(config) | MethodConfig::ContinuousTraining(config) => {
                 config.evaluations() - 3.0
             }
+            // What the target is made of, and the teacher's velocity.
+            MethodConfig::TwoTime(config) => {
+                config.extra_passes() + f64::from(u8::from(trained_teacher && method.asks_teacher()))
+            }
         };
     Some(ArmCost {
         arm: name.to_owned(),

@@ -6,7 +6,7 @@
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
-use cm_consistency::{ConsistencyConfig, ContinuousTimeConfig, ShortcutConfig};
+use cm_consistency::{ConsistencyConfig, ContinuousTimeConfig, ShortcutConfig, TwoTimeConfig, Velocity};
 use cm_datasets::DatasetConfig;
 use cm_diffusion::SolverConfig;
 use cm_evaluator::{MetricConfig, MetricKind};
@@ -58,9 +58,9 @@ impl ExperimentConfig {
         Conditions { classes: classes.filter(|_| self.class_conditional), ..Conditions::default() }
     }
 
-    /// What the student is told: as the teacher, and a shortcut model also where it jumps.
+    /// What the student is told: as the teacher, and a model that needs it also where it jumps.
     pub fn student_conditions(&self, classes: Option<usize>) -> Conditions {
-        let second_time = matches!(self.method, MethodConfig::Shortcut(_));
+        let second_time = self.method.has_second_time();
         Conditions { second_time, ..self.conditions(classes) }
     }
 
@@ -76,6 +76,7 @@ impl ExperimentConfig {
             | MethodConfig::ContinuousTraining(_) => None,
             MethodConfig::ProgressiveDistillation => Some("a progressively distilled model"),
             MethodConfig::Shortcut(_) => Some("a shortcut model"),
+            MethodConfig::TwoTime(_) => Some("a model of two times"),
         }
     }
 }
@@ -126,6 +127,32 @@ pub enum MethodConfig {
     ContinuousDistillation(ContinuousTimeConfig),
     /// Training in continuous time, along trajectories of known noise: with its defaults sCT (Lu and Song 2025).
     ContinuousTraining(ContinuousTimeConfig),
+    /// A model of the jump between any two times, trained by what must hold between them: MeanFlow and its relatives. Its
+    /// curriculum and its law of intervals are not used.
+    TwoTime(TwoTimeConfig),
+}
+
+impl MethodConfig {
+    /// Whether the student's network is told where it jumps.
+    pub fn has_second_time(&self) -> bool {
+        match self {
+            Self::Shortcut(_) | Self::TwoTime(_) => true,
+            Self::Distillation(_)
+            | Self::Training
+            | Self::ProgressiveDistillation
+            | Self::ContinuousDistillation(_)
+            | Self::ContinuousTraining(_) => false,
+        }
+    }
+
+    /// Whether each step of the student's training asks the teacher.
+    pub fn asks_teacher(&self) -> bool {
+        match self {
+            Self::Distillation(_) | Self::ProgressiveDistillation | Self::ContinuousDistillation(_) => true,
+            Self::TwoTime(two_time) => two_time.velocity == Velocity::Teacher,
+            Self::Training | Self::Shortcut(_) | Self::ContinuousTraining(_) => false,
+        }
+    }
 }
 
 impl Default for MethodConfig {

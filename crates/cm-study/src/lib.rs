@@ -40,10 +40,11 @@ mod samplers;
 mod schedule;
 mod source_map;
 mod study_config;
+mod warnings;
 mod weights_card;
 
 pub use change::{Change, ChangeError};
-pub use check_samplers::jump_steps;
+pub use check_samplers::{JumpSteps, jump_steps};
 pub use cost::{ArmCost, TrainingCost};
 pub use describe::describe_preset;
 pub use diagnostics::{Diagnostic, InputErrors};

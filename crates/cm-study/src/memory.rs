@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: how much there is, which `cm-host` knows.
 
-use crate::experiment_config::{ExperimentConfig, MethodConfig, TeacherSource};
+use crate::experiment_config::{ExperimentConfig, TeacherSource};
 use crate::judged::{MOST_HELD, features};
 use crate::mid_training_config::bytes_kept;
 use cm_consistency::TargetConfig;
@@ -32,12 +32,7 @@ impl MemoryNeed {
         let values = data.shape.len() as u64;
         let target = !matches!(consistency.target, TargetConfig::StopGradient);
         let beside = match teacher {
-            TeacherSource::Trained(_) | TeacherSource::File(_) => match method {
-                MethodConfig::Distillation(_)
-                | MethodConfig::ProgressiveDistillation
-                | MethodConfig::ContinuousDistillation(_) => 1,
-                MethodConfig::Training | MethodConfig::Shortcut(_) | MethodConfig::ContinuousTraining(_) => 0,
-            },
+            TeacherSource::Trained(_) | TeacherSource::File(_) => u64::from(method.asks_teacher()),
             TeacherSource::Exact | TeacherSource::None => 0,
         };
         let mut trainings = vec![(&consistency.train, u64::from(target) + beside)];

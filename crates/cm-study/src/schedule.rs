@@ -111,15 +111,16 @@ fn student(experiment: &ExperimentConfig) -> Vec<Stretch> {
         MethodConfig::Distillation(_)
         | MethodConfig::Training
         | MethodConfig::ProgressiveDistillation
-        | MethodConfig::Shortcut(_) => {}
+        | MethodConfig::Shortcut(_)
+        | MethodConfig::TwoTime(_) => {}
     }
     let curriculum = Curriculum { levels: config.curriculum, target: config.target };
     stretches(&config.train, |progress| {
         let (spacing, target_decay) = curriculum.at(progress);
         let levels = match spacing {
+            Spacing::Levels(_) if matches!(experiment.method, MethodConfig::TwoTime(_)) => Levels::None,
             Spacing::Levels(num_levels) => {
-                let intervals = num_levels.get() - 1;
-                Levels::Grid { first: intervals, last: intervals }
+                Levels::Grid { first: num_levels.get() - 1, last: num_levels.get() - 1 }
             }
             Spacing::Stage(stage) => match config.curriculum {
                 CurriculumConfig::Continuous(continuous) => {
@@ -207,9 +208,9 @@ impl Plan {
         aligned(&rows)
     }
 
-    /// What a plan's author should know before running it: curricula that are too fast for their number of levels. Only
-    /// training without a teacher is warned of, for that is where the rule was seen.
-    pub fn warnings(&self) -> Vec<String> {
+    /// Curricula that are too fast for their number of levels. Only training without a teacher is warned of, for that is
+    /// where the rule was seen.
+    pub(crate) fn hasty(&self) -> Vec<String> {
         let of_arm = |arm: &crate::PlannedArm| {
             match arm.experiment.method {
                 MethodConfig::Training => {}
@@ -217,7 +218,8 @@ impl Plan {
                 | MethodConfig::ProgressiveDistillation
                 | MethodConfig::Shortcut(_)
                 | MethodConfig::ContinuousDistillation(_)
-                | MethodConfig::ContinuousTraining(_) => return None,
+                | MethodConfig::ContinuousTraining(_)
+                | MethodConfig::TwoTime(_) => return None,
             }
             let batch = arm.experiment.consistency.train.batch;
             let wanted = wanted_steps_per_interval(batch);

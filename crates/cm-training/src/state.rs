@@ -111,7 +111,7 @@ impl TrainState {
     ) -> Result<StepReport, TrainError> {
         let mut sum = GradientSum::new(weights.len());
         sum.add(&Shard::whole(weights.len()), graph, losses, weights.clone(), &self.weights);
-        self.update_by(sum, &Alone, &weights, at, target_decay, levels)
+        self.update_by(sum, &Alone, |image, _| weights[image], at, target_decay, levels)
     }
 
     /// The end of a step that all processes share: the loss is that of all images with these weights, the gradient that
@@ -132,20 +132,40 @@ impl TrainState {
         target_decay: f32,
         levels: impl Fn(usize) -> (f32, f32),
     ) -> Result<StepReport, TrainError> {
-        self.update_by(sum, group(), weights, at, target_decay, levels)
+        self.update_by(sum, group(), |image, _| weights[image], at, target_decay, levels)
+    }
+
+    /// As [`descend_by`](Self::descend_by), for weights that depend on the losses: `weight` gives that of an image by its
+    /// place in the batch and its loss.
+    ///
+    /// # Errors
+    /// As [`descend_by`](Self::descend_by).
+    ///
+    /// # Panics
+    /// If not all of this process's parts were added.
+    pub fn descend_weighted(
+        &mut self,
+        sum: GradientSum,
+        weight: impl Fn(usize, f32) -> f32,
+        at: (Progress, StepSeed),
+        target_decay: f32,
+        levels: impl Fn(usize) -> (f32, f32),
+    ) -> Result<StepReport, TrainError> {
+        self.update_by(sum, group(), weight, at, target_decay, levels)
     }
 
     fn update_by(
         &mut self,
         sum: GradientSum,
         group: &dyn Collective,
-        weights: &[f32],
+        weight: impl Fn(usize, f32) -> f32,
         (progress, seed): (Progress, StepSeed),
         target_decay: f32,
         levels: impl Fn(usize) -> (f32, f32),
     ) -> Result<StepReport, TrainError> {
         let (losses, gradient) = sum.shared(group)?;
-        let each: Vec<f64> = losses.iter().zip(weights).map(|(l, w)| f64::from(*l) * f64::from(*w)).collect();
+        let weighted = |(image, &loss): (usize, &f32)| f64::from(loss) * f64::from(weight(image, loss));
+        let each: Vec<f64> = losses.iter().enumerate().map(weighted).collect();
         let loss: f64 = each.iter().sum();
         let not_finite = |what| TrainError::NotFinite {
             what,
@@ -157,7 +177,7 @@ impl TrainState {
         if !loss.is_finite() {
             return Err(not_finite("loss"));
         }
-        let count = weights.len();
+        let count = each.len();
         let learning_rate = self.learning_rate.at(progress);
         let gradient_norm = match gradient {
             Partial::Device(device, branches) => {

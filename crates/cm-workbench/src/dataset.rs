@@ -2,7 +2,9 @@
 
 use crate::error::WorkbenchError;
 use cm_datasets::prepared::{self, Index, PrepareOptions};
-use cm_datasets::{Dataset, DatasetConfig, DatasetError, PreparedConfig, SourceConfig, Split, Summary};
+use cm_datasets::{
+    About, Dataset, DatasetConfig, DatasetError, PreparedConfig, SourceConfig, Split, Summary,
+};
 use cm_host::{FileError, Progress, durable};
 use cm_image::{ImageBatch, contact_sheet, write_png};
 use std::path::Path;
@@ -23,7 +25,7 @@ pub fn prepare(options: &PrepareOptions, progress: &mut dyn Progress) -> Result<
     })?;
     progress.advance(index.train.images + index.test.images - before, None);
     progress.finish_phase();
-    Ok(format!("{}: {}\n", options.out.display(), counts(&index)))
+    Ok(format!("{}: {}\n{}", options.out.display(), counts(&index), noted(&index.notes)))
 }
 
 /// Compares every file of a prepared folder with its index; what to tell of it.
@@ -60,7 +62,7 @@ pub fn inspect(source: SourceConfig, sheet: Option<&Path>, images: usize) -> Res
         }
         None => DatasetConfig::Source(source),
     };
-    let names = index.as_ref().and_then(|index| index.classes.clone()).unwrap_or_default();
+    let About { classes: names, notes } = config.about()?;
     let mut text = String::new();
     for (name, split) in [("train", Split::Train), ("test", Split::Test)] {
         match config.build(split) {
@@ -69,6 +71,7 @@ pub fn inspect(source: SourceConfig, sheet: Option<&Path>, images: usize) -> Res
             Err(error) => return Err(error.into()),
         }
     }
+    text += &noted(&notes);
     if let Some(index) = &index {
         text += &format!("from {}", index.provenance.source.path.display());
         if let Some(hash) = &index.provenance.blake3 {
@@ -81,6 +84,10 @@ pub fn inspect(source: SourceConfig, sheet: Option<&Path>, images: usize) -> Res
         text += &format!("{}\n", path.display());
     }
     Ok(text)
+}
+
+fn noted(notes: &[String]) -> String {
+    notes.iter().map(|note| format!("note: {note}\n")).collect()
 }
 
 fn described(name: &str, summary: &Summary, names: &[String]) -> String {

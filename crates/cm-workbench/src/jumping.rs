@@ -8,7 +8,7 @@ use crate::error::WorkbenchError;
 use crate::request::pick;
 use cm_experiment::Trained;
 use cm_host::{Progress, StopFlag};
-use cm_study::{JumpsConfig, MethodConfig, Problems, StudentSamplerConfig, jump_steps};
+use cm_study::{JumpSteps, JumpsConfig, MethodConfig, Problems, StudentSamplerConfig, jump_steps};
 
 /// Draws what is asked for from `trained`, which is `model`, a kind that jumps; of progressive distillation from the
 /// student of the stage with so many steps.
@@ -23,21 +23,24 @@ pub(crate) fn sample_jumps(
     let experiment = &trained.run().experiment;
     let path = &request.model.path;
     let staged = experiment.method == MethodConfig::ProgressiveDistillation;
-    let mut allowed = jump_steps(experiment).unwrap_or_default();
-    if staged && !path.is_dir() {
+    let mut allowed = jump_steps(experiment).unwrap_or(JumpSteps::These(Vec::new()));
+    if let JumpSteps::These(steps) = &mut allowed
+        && staged
+        && !path.is_dir()
+    {
         // The file alone is the student of the last stage.
-        allowed = allowed.into_iter().min().into_iter().collect();
+        *steps = steps.iter().min().copied().into_iter().collect();
     }
-    let listed: Vec<String> = allowed.iter().map(|steps| format!("--steps {steps}")).collect();
+    let listed = allowed.told("--steps ", "");
     let steps = match request.evaluations {
-        Evaluations::Steps(steps) if allowed.contains(&steps) => steps,
+        Evaluations::Steps(steps) if allowed.allow(steps) => steps,
         Evaluations::Steps(steps) => {
-            problems.add("--steps", format!("{model} is not trained for {steps} steps"), listed.join(", "));
+            problems.add("--steps", format!("{model} is not trained for {steps} steps"), listed);
             steps
         }
         Evaluations::Times(_) => {
             let message = format!("{model} jumps from noise level to noise level of its own");
-            problems.add("--times", message, listed.join(", "));
+            problems.add("--times", message, listed);
             1
         }
     };

@@ -6,7 +6,7 @@ use super::weight_head::WeightHead;
 use super::{
     ContinuousLossConfig, ContinuousTimeConfig, DerivativeNorm, NormalisationConfig, StopGradientConfig,
 };
-use crate::tangent::{Path, Raw, Tangent, TangentConfig, widths};
+use crate::tangent::{LocalPath, Raw, Tangent, TangentConfig, widths};
 use crate::{ConsistencyConfig, ConsistencyModel, Probe, Trajectory};
 use cm_diffusion::{Boundary, Discretisation, ModelError, QuantityError, Sigma, Weighting, noise};
 use cm_image::random::Random;
@@ -110,7 +110,7 @@ impl<'a> ContinuousTimeStep<'a> {
             precondition: self.precondition,
             extra,
         };
-        let path = Path { noisy: &noisy, sigma, aim: &aim };
+        let path = LocalPath { noisy: &noisy, sigma, aim: &aim };
         Ok(match self.config.loss {
             ContinuousLossConfig::StopGradient(config) => self.towards_target(&raw, &path, config, progress),
             ContinuousLossConfig::Full(norm) => self.through_derivative(&raw, &path, norm),
@@ -121,7 +121,7 @@ impl<'a> ContinuousTimeStep<'a> {
     fn towards_target(
         &self,
         raw: &Raw<'_>,
-        path: &Path<'_>,
+        path: &LocalPath<'_>,
         config: StopGradientConfig,
         progress: Progress,
     ) -> (Graph, Vector) {
@@ -149,7 +149,12 @@ impl<'a> ContinuousTimeStep<'a> {
     }
 
     /// The size of df / d sigma, by central differences of two evaluations that are both recorded.
-    fn through_derivative(&self, raw: &Raw<'_>, path: &Path<'_>, norm: DerivativeNorm) -> (Graph, Vector) {
+    fn through_derivative(
+        &self,
+        raw: &Raw<'_>,
+        path: &LocalPath<'_>,
+        norm: DerivativeNorm,
+    ) -> (Graph, Vector) {
         let TangentConfig::Central(central) = self.config.tangent;
         let step = f64::from(central.step);
         let [(above, upper), (below, lower)] = [path.moved(step), path.moved(-step)];

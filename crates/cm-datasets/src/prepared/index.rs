@@ -34,6 +34,9 @@ pub struct Index {
     pub test: Part,
     /// Where the images come from.
     pub provenance: Provenance,
+    /// What a user should know of how the source was read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The BLAKE3 hash of all of this, with nothing in this place.
     #[serde(default)]
     pub blake3: String,

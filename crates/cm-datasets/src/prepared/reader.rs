@@ -2,9 +2,9 @@
 
 use super::{Index, Part, Sealed};
 use crate::dataset::check_image;
-use crate::pixel_table::write_values;
+use crate::pixel_table::{choose, write_values};
 use crate::transform::ClassSubset;
-use crate::{Dataset, DatasetError, Expectation, Outline, Split};
+use crate::{About, Dataset, DatasetError, Expectation, Outline, Split};
 use cm_image::ImageShape;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -47,6 +47,16 @@ impl PreparedConfig {
         } else {
             Ok(Box::new(ClassSubset::new(data, &self.only_classes)?))
         }
+    }
+}
+
+impl PreparedConfig {
+    /// What its index says beside its images.
+    pub(crate) fn about(&self) -> Result<About, DatasetError> {
+        let Index { classes, notes, .. } = Index::open(&self.path)?;
+        let mut classes = classes.unwrap_or_default();
+        choose(&mut classes, &self.only_classes);
+        Ok(About { classes, notes })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A source to its prepared form.
 
 use super::index::{FORMAT, INDEX, Index, Part, Provenance, Sealed};
-use crate::source::{Intake, Store, read};
+use crate::source::{About, Store, take};
 use crate::{DatasetError, SourceConfig, Split};
 use cm_host::{FileError, NewFolder};
 use std::fs::File;
@@ -17,6 +17,8 @@ pub struct PrepareOptions {
     pub out: PathBuf,
     /// Bytes of a shard, at least 1; an image is never cut.
     pub shard_bytes: u64,
+    /// Whether anything that would be noted is an error.
+    pub strict: bool,
 }
 
 /// Bytes of a shard unless said otherwise.
@@ -24,7 +26,7 @@ const SHARD_BYTES: u64 = 1 << 28; // ours: few files, and each copied in a secon
 
 impl Default for PrepareOptions {
     fn default() -> Self {
-        Self { source: SourceConfig::default(), out: PathBuf::new(), shard_bytes: SHARD_BYTES }
+        Self { source: SourceConfig::default(), out: PathBuf::new(), shard_bytes: SHARD_BYTES, strict: false }
     }
 }
 
@@ -37,7 +39,7 @@ impl Default for PrepareOptions {
 /// [`DatasetError`] if the source is not what it should be, the folder is there already, another process makes it, or it
 /// cannot be written.
 pub fn prepare(options: &PrepareOptions, told: &mut dyn FnMut(u64)) -> Result<Index, DatasetError> {
-    let PrepareOptions { source, out, shard_bytes } = options;
+    let PrepareOptions { source, out, shard_bytes, strict } = options;
     if !source.only_classes.is_empty() {
         let allowed = "all classes here; a study file chooses among them";
         return Err(DatasetError::setting("only_classes", "classes are chosen", allowed));
@@ -46,7 +48,7 @@ pub fn prepare(options: &PrepareOptions, told: &mut dyn FnMut(u64)) -> Result<In
         return Err(there_already(out));
     }
     let folder = NewFolder::begin(out).map_err(told_of)?;
-    let index = write(source, folder.partial(), *shard_bytes, told)?;
+    let index = write(source, folder.partial(), *shard_bytes, *strict, told)?;
     folder.finish().map_err(told_of)?;
     Ok(index)
 }
@@ -55,6 +57,7 @@ fn write(
     source: &SourceConfig,
     folder: &Path,
     shard_bytes: u64,
+    strict: bool,
     told: &mut dyn FnMut(u64),
 ) -> Result<Index, DatasetError> {
     let mut shards = Shards {
@@ -63,14 +66,12 @@ fn write(
         told,
         images: 0,
     };
-    let mut intake = Intake::new(&mut shards, source.held_out);
-    let classes = read(source, &mut intake)?;
-    let taken = intake.end(source.path.display())?;
+    let (taken, About { classes, notes }) = take(source, &mut shards)?;
+    if strict && !notes.is_empty() {
+        let what = format!("{}: {}", source.path.display(), notes.join("; "));
+        return Err(DatasetError::setting("strict", what, "data of which nothing need be noted"));
+    }
     let Shards { train, test, .. } = shards;
-    let names = || {
-        let counted = (classes.names.len() as u32..taken.classes).map(|number| number.to_string());
-        classes.names.iter().cloned().chain(counted).collect()
-    };
     // Where it lay is of this machine and no other.
     let name = source.path.file_name().unwrap_or_default();
     let provenance = Provenance {
@@ -83,10 +84,11 @@ fn write(
         height: taken.shape.height,
         width: taken.shape.width,
         channels: taken.shape.channels,
-        classes: taken.labelled.then(names),
+        classes: taken.labelled.then_some(classes),
         train: train.finish()?,
         test: test.finish()?,
         provenance,
+        notes,
         blake3: String::new(),
     };
     let text = index.to_text();

@@ -5,7 +5,7 @@
 //! six are held while they are sorted, 31 MB each.
 
 use super::downsampled::images;
-use super::{Classes, Intake, Parts, Record, interleave, label, open};
+use super::{About, Intake, Parts, Record, interleave, label, open};
 use crate::{DatasetError, Split};
 use cm_image::ImageShape;
 use cm_import::PickledDict;
@@ -33,10 +33,15 @@ const MAX_FILE: u64 = 1 << 26;
 const MAX_PADDING: u64 = 1 << 24;
 
 /// Reads a `.tar.gz` file or the folder that was in it.
-pub(super) fn read(path: &Path, intake: &mut Intake<'_>) -> Result<Classes, DatasetError> {
+pub(super) fn read(path: &Path, intake: &mut Intake<'_>) -> Result<About, DatasetError> {
     let files = if path.is_dir() { folder(path)? } else { archive(path)? };
     let binary = files.contains_key("data_batch_1.bin");
     let ending = if binary { ".bin" } else { "" };
+    let names = names(&files, path, binary)?;
+    if names.len() != CLASSES as usize {
+        let what = format!("it names {} classes, and there are {CLASSES}", names.len());
+        return Err(DatasetError::file(path.display(), what));
+    }
     intake.begin(Parts::TrainAndTest, path.display())?;
     for (name, part) in BATCHES {
         let name = format!("{name}{ending}");
@@ -44,12 +49,7 @@ pub(super) fn read(path: &Path, intake: &mut Intake<'_>) -> Result<Classes, Data
         let bytes = files.get(&name).ok_or_else(|| DatasetError::file(&place, "it is missing"))?;
         if binary { records(bytes, &place, part, intake) } else { pickled(bytes, &place, part, intake) }?;
     }
-    let names = names(&files, path)?;
-    if names.len() != CLASSES as usize {
-        let what = format!("it names {} classes, and there are {CLASSES}", names.len());
-        return Err(DatasetError::file(path.display(), what));
-    }
-    Ok(Classes { names })
+    Ok(About { classes: names, notes: Vec::new() })
 }
 
 fn wanted(name: &str) -> bool {
@@ -148,14 +148,19 @@ fn pickled(bytes: &[u8], place: &str, part: Split, intake: &mut Intake<'_>) -> R
     images(&data, &labels, &mut input, place, part, intake)
 }
 
-fn names(files: &BTreeMap<String, Vec<u8>>, path: &Path) -> Result<Vec<String>, DatasetError> {
-    if let Some(text) = files.get("batches.meta.txt") {
+/// The names of the classes, from the file that the archive of this version has for them.
+fn names(files: &BTreeMap<String, Vec<u8>>, path: &Path, binary: bool) -> Result<Vec<String>, DatasetError> {
+    let [pickled, text] = META;
+    if let Some(text) = files.get(text) {
         let text = String::from_utf8_lossy(text);
         let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
         return Ok(names.map(str::to_owned).collect());
     }
-    let place = format!("{}: batches.meta", path.display());
-    let meta = files.get("batches.meta").ok_or_else(|| DatasetError::file(&place, "it is missing"))?;
+    let wanted = if binary { text } else { pickled };
+    let missing =
+        || DatasetError::file(path.display(), format!("{wanted}, with the names of the classes, is missing"));
+    let meta = files.get(pickled).ok_or_else(missing)?;
+    let place = format!("{}: {pickled}", path.display());
     let pickle =
         PickledDict::read(&mut Cursor::new(meta)).map_err(|error| DatasetError::file(&place, error))?;
     pickle.texts("label_names").ok_or_else(|| DatasetError::file(&place, "it holds no list `label_names`"))

@@ -1,5 +1,6 @@
 //! Which source, as data, and how formats are told apart.
 
+use super::orientation::Orientation;
 use crate::DatasetError;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -18,7 +19,7 @@ pub struct SourceConfig {
     /// large, resized to it by their shorter side with a bicubic filter and cropped at the centre, as the original does.
     /// None: all images have one size, and it stays. Only for image files.
     pub resolution: Option<usize>,
-    /// 1 (grey) or 3 (colour). None: that of the first image. Only for image files.
+    /// 1 (grey) or 3 (colour). None: colour if any image has it (in Parquet files: if the first has). Only for image files.
     pub channels: Option<usize>,
     /// Where an image's class stands. Only for folders; of Parquet
     /// files it says whether labels are read.
@@ -29,19 +30,24 @@ pub struct SourceConfig {
     pub held_out: Option<usize>,
     /// The classes to keep, by number, in the order of their new numbers. Empty: all.
     pub only_classes: Vec<u32>,
+    /// Which way up images are read that say so in Exif data. Only for image files. Not written where it is the default,
+    /// so that indices written before it was known keep their hashes.
+    #[serde(skip_serializing_if = "Orientation::is_default")]
+    pub orientation: Orientation,
 }
 
 impl Default for SourceConfig {
     fn default() -> Self {
         Self {
-            path: PathBuf::new(),         // none: it must be given
-            format: None,                 // ours: names tell
-            resolution: None,             // ours: data sets for training mostly have one size
-            channels: None,               // ours: as they are
-            labels: LabelRule::default(), // beside that type
-            background: 0,                // ours: black, as `cm edit` reads transparent images
-            held_out: None,               // ours: a tenth, at most as many as CIFAR-10 has
-            only_classes: Vec::new(),     // all
+            path: PathBuf::new(),                // none: it must be given
+            format: None,                        // ours: names tell
+            resolution: None,                    // ours: data sets for training mostly have one size
+            channels: None,                      // ours: as they are
+            labels: LabelRule::default(),        // beside that type
+            background: 0,                       // ours: black, as `cm edit` reads transparent images
+            held_out: None,                      // ours: a tenth, at most as many as CIFAR-10 has
+            only_classes: Vec::new(),            // all
+            orientation: Orientation::default(), // beside that type
         }
     }
 }
@@ -53,7 +59,7 @@ pub enum Format {
     Cifar10,
     /// A folder of `train_data_batch_*` and `val_data*`, as pickles or `.npz` (Chrabaszcz et al. 2017).
     DownsampledImageNet,
-    /// A folder of PNG and JPEG files, at any depth; `train` beside `test` or `val` are its parts.
+    /// A folder of PNG, JPEG and WebP files, at any depth; `train` beside `test` or `val` are its parts.
     Folder,
     /// A ZIP file of images with `dataset.json` (EDM, StyleGAN).
     EdmZip,
@@ -105,6 +111,7 @@ impl SourceConfig {
             ("resolution", self.resolution.is_some()),
             ("channels", self.channels.is_some()),
             ("background", self.background != 0),
+            ("orientation", !self.orientation.is_default()),
         ];
         if let Some((field, _)) = own.into_iter().find(|&(_, given)| given && !of_files) {
             let what = format!("{}: images of {format:?} stay as they are", path.display());

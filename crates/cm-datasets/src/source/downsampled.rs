@@ -3,7 +3,7 @@
 
 use super::npy::Element;
 use super::npz::{Npz, rows};
-use super::{Classes, Intake, Parts, Record, interleave, label, open};
+use super::{About, Intake, Parts, Record, interleave, label, open};
 use crate::{DatasetError, Split};
 use cm_image::ImageShape;
 use cm_import::{Dtype, PickledArray, PickledDict};
@@ -16,7 +16,7 @@ const CLASSES: u32 = 1000;
 const FIRST: i64 = 1;
 
 /// Reads all `train_data_batch_*` by their numbers, then `val_data*`.
-pub(super) fn read(folder: &Path, intake: &mut Intake<'_>) -> Result<Classes, DatasetError> {
+pub(super) fn read(folder: &Path, intake: &mut Intake<'_>) -> Result<About, DatasetError> {
     let mut train: Vec<(u32, PathBuf)> = Vec::new();
     let mut test: Option<PathBuf> = None;
     let fail = |error| DatasetError::file(folder.display(), error);
@@ -46,7 +46,8 @@ pub(super) fn read(folder: &Path, intake: &mut Intake<'_>) -> Result<Classes, Da
         batch(path, Split::Train, intake)?;
     }
     batch(&test, Split::Test, intake)?;
-    Ok(Classes { names: (1..=CLASSES).map(|number| number.to_string()).collect() })
+    let classes = (1..=CLASSES).map(|number| number.to_string()).collect();
+    Ok(About { classes, notes: Vec::new() })
 }
 
 fn batch(path: &Path, part: Split, intake: &mut Intake<'_>) -> Result<(), DatasetError> {

@@ -1,8 +1,10 @@
 //! ZIP files of images with their labels in `dataset.json` (Karras et al. 2022, and StyleGAN before).
 
 use super::folder::AT_A_TIME;
-use super::image_file::{MAX_FILE, Wanted, decode_all, is_image};
-use super::{Classes, Intake, MAX_CLASSES, Parts, Record, SourceConfig, label, open};
+use super::image_file::{ImageFiles, MAX_FILE};
+use super::raster::{is_coloured, is_image};
+use super::walk::is_hidden;
+use super::{About, Intake, MAX_CLASSES, Parts, Record, SourceConfig, label, open};
 use crate::{DatasetError, Split};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -19,7 +21,7 @@ struct DatasetJson {
 }
 
 /// Reads all images of the archive in the order of their names.
-pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Classes, DatasetError> {
+pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<About, DatasetError> {
     let path = &config.path;
     let fail = |what: String| DatasetError::file(path.display(), what);
     let mut archive = ZipArchive::new(open(path)?)
@@ -31,26 +33,37 @@ pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Cla
         if entry.enclosed_name().is_none() || name.contains('\\') {
             return Err(fail(format!("entry {name:?} leads out of the archive")));
         }
-        if entry.is_file() && is_image(&name) {
+        if entry.is_file() && is_image(&name) && !name.split('/').any(is_hidden) {
             names.push(name);
         }
     }
     names.sort();
     let labels = labels(&mut archive, config)?;
-    if let Some(labels) = &labels
-        && let Some(missing) = names.iter().find(|name| !labels.contains_key(*name))
-    {
-        return Err(fail(format!("dataset.json has no label for {missing:?}")));
+    if let Some(labels) = &labels {
+        if let Some(missing) = names.iter().find(|name| !labels.contains_key(*name)) {
+            return Err(fail(format!("dataset.json has no label for {missing:?}")));
+        }
+        if let Some(missing) = labels.keys().filter(|name| names.binary_search(name).is_err()).min() {
+            return Err(fail(format!(
+                "dataset.json has a label for {missing:?}, and there is no such image"
+            )));
+        }
     }
     intake.begin(Parts::One(names.len()), path.display())?;
-    let mut wanted = Wanted::of(config);
+    let mut images = ImageFiles::new(config);
+    if images.asks_for_colour() {
+        let mut coloured = |name: &String| {
+            entry(&mut archive, name, MAX_FILE).is_ok_and(|file| is_coloured(&file) == Some(true))
+        };
+        images.any_is_coloured(names.iter().any(&mut coloured));
+    }
     for some in names.chunks(AT_A_TIME) {
         let mut files = Vec::new();
         for name in some {
             files.push(entry(&mut archive, name, MAX_FILE).map_err(|what| fail(format!("{name}: {what}")))?);
         }
         let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
-        for (name, image) in some.iter().zip(decode_all(&files, &mut wanted)) {
+        for (name, image) in some.iter().zip(images.decode_all(&files)) {
             let place = || format!("{}: {name}", path.display());
             let image = image.map_err(|what| DatasetError::file(place(), what))?;
             let label = labels.as_ref().map(|labels| labels[name]);
@@ -61,7 +74,7 @@ pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Cla
             )?;
         }
     }
-    Ok(Classes::default())
+    Ok(About { classes: Vec::new(), notes: images.notes() })
 }
 
 type Archive = ZipArchive<BufReader<File>>;
@@ -87,9 +100,17 @@ fn labels(
     let json: DatasetJson =
         serde_json::from_slice(&text).map_err(|error| DatasetError::file(&place, error))?;
     let Some(labels) = json.labels else { return Ok(None) };
-    let one = |(name, number): (String, i64)| {
+    let mut found = HashMap::new();
+    for (name, number) in labels {
         let label = label(number, 0, MAX_CLASSES, || format!("{place}: {name:?}"))?;
-        Ok((name, label))
-    };
-    labels.into_iter().map(one).collect::<Result<HashMap<String, u32>, DatasetError>>().map(Some)
+        // Archives made on a Mac list what the system put there, too.
+        if name.split('/').any(is_hidden) {
+            continue;
+        }
+        if found.contains_key(&name) {
+            return Err(DatasetError::file(&place, format!("it has {name:?} twice")));
+        }
+        found.insert(name, label);
+    }
+    Ok(Some(found))
 }

@@ -1,53 +1,41 @@
-//! Folders of PNG and JPEG files.
+//! Folders of PNG, JPEG and WebP files.
 
-use super::image_file::{MAX_FILE, Wanted, decode_all, is_image};
-use super::{Classes, Intake, LabelRule, MAX_CLASSES, Parts, Record, SourceConfig};
-use crate::{DatasetError, Split};
+use super::image_file::{ImageFiles, MAX_FILE};
+use super::layout::{Item, Layout, class_names};
+use super::raster::is_coloured;
+use super::{About, Intake, Parts, Record, SourceConfig};
+use crate::DatasetError;
 use rayon::prelude::*;
-use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// How deep folders may lie in each other; deeper ones are links in a circle.
-const MAX_DEPTH: usize = 32;
 /// Files decoded at a time.
 pub(super) const AT_A_TIME: usize = 32;
 
-/// An image file and what its class is called.
-struct Item {
-    path: PathBuf,
-    class: Option<String>,
-}
-
 /// Reads all images of a folder in the order of their names.
-pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Classes, DatasetError> {
+pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<About, DatasetError> {
     let root = &config.path;
-    let parts = parts(root)?;
+    let Layout { parts, mut notes } = Layout::of(root, config.labels)?;
+    let names = class_names(root, &parts)?;
     let alone = parts.len() == 1;
-    let mut items = Vec::new();
-    for (folder, part) in &parts {
-        items.push((*part, list(folder, config.labels)?));
-    }
-    let names: BTreeSet<String> =
-        items.iter().flat_map(|(_, items)| items).filter_map(|i| i.class.clone()).collect();
-    let names: Vec<String> = names.into_iter().collect();
-    if names.len() > MAX_CLASSES as usize {
-        let what = format!("{} classes, and at most {MAX_CLASSES} are counted", names.len());
-        return Err(DatasetError::file(root.display(), what));
-    }
-    let count = items.first().map_or(0, |(_, items)| items.len());
+    let count = parts.first().map_or(0, |(_, items)| items.len());
     if count == 0 {
-        return Err(DatasetError::file(root.display(), "it holds no PNG or JPEG files to train on"));
+        let what = "it holds no PNG, JPEG or WebP files to train on";
+        return Err(DatasetError::file(root.display(), [vec![what.to_owned()], notes].concat().join("; ")));
     }
     intake.begin(if alone { Parts::One(count) } else { Parts::TrainAndTest }, root.display())?;
-    let mut wanted = Wanted::of(config);
-    for (part, items) in &items {
+    let mut images = ImageFiles::new(config);
+    if images.asks_for_colour() {
+        let coloured = |item: &Item| load(&item.path).is_ok_and(|file| is_coloured(&file) == Some(true));
+        images.any_is_coloured(parts.iter().any(|(_, items)| items.par_iter().any(coloured)));
+    }
+    for (part, items) in &parts {
         for some in items.chunks(AT_A_TIME) {
             let files: Vec<Vec<u8>> =
                 some.par_iter().map(|item| load(&item.path)).collect::<Result<_, DatasetError>>()?;
             let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
-            for (item, image) in some.iter().zip(decode_all(&files, &mut wanted)) {
+            for (item, image) in some.iter().zip(images.decode_all(&files)) {
                 let place = || item.path.display().to_string();
                 let image = image.map_err(|what| DatasetError::file(place(), what))?;
                 let label = item.class.as_ref().and_then(|class| names.binary_search(class).ok());
@@ -57,68 +45,8 @@ pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Cla
             }
         }
     }
-    Ok(Classes { names })
-}
-
-/// `train` and `test` (or `val`), if these are what the folder holds; else the folder itself.
-fn parts(root: &Path) -> Result<Vec<(PathBuf, Split)>, DatasetError> {
-    let there = |name: &str| Some(root.join(name)).filter(|path| path.is_dir());
-    let test = ["test", "val", "validation"].into_iter().find_map(there);
-    Ok(match (there("train"), test) {
-        (Some(train), Some(test)) => vec![(train, Split::Train), (test, Split::Test)],
-        (_, _) => vec![(root.to_owned(), Split::Train)],
-    })
-}
-
-/// The image files of a part in the order of their paths.
-fn list(folder: &Path, rule: LabelRule) -> Result<Vec<Item>, DatasetError> {
-    let mut paths = Vec::new();
-    walk(folder, 0, &is_image, &mut paths)?;
-    let items = paths.into_iter().map(|path| {
-        let inner = path.strip_prefix(folder).unwrap_or(&path);
-        let class = match rule {
-            LabelRule::Nowhere => None,
-            LabelRule::Folders => {
-                let mut components = inner.components();
-                let first = components.next().filter(|_| components.next().is_some());
-                first.map(|first| first.as_os_str().to_string_lossy().into_owned())
-            }
-            LabelRule::Prefixes => {
-                let name = inner.file_name().unwrap_or_default().to_string_lossy();
-                Some(name.split('_').next().unwrap_or_default().to_owned())
-            }
-        };
-        Item { path, class }
-    });
-    Ok(items.collect())
-}
-
-/// All files at any depth whose names are wanted, each folder in the order of names. What begins with a dot is left out.
-pub(super) fn walk(
-    folder: &Path,
-    depth: usize,
-    wanted: &dyn Fn(&str) -> bool,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), DatasetError> {
-    let fail = |error| DatasetError::file(folder.display(), error);
-    if depth > MAX_DEPTH {
-        return Err(DatasetError::file(folder.display(), format!("folders lie more than {MAX_DEPTH} deep")));
-    }
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(fail)? {
-        entries.push(entry.map_err(fail)?.path());
-    }
-    entries.sort();
-    for path in entries {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-        } else if path.is_dir() {
-            walk(&path, depth + 1, wanted, found)?;
-        } else if wanted(&name) {
-            found.push(path);
-        }
-    }
-    Ok(())
+    notes.extend(images.notes());
+    Ok(About { classes: names, notes })
 }
 
 fn load(path: &Path) -> Result<Vec<u8>, DatasetError> {

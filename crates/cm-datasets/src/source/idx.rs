@@ -1,6 +1,7 @@
 //! The files of MNIST and its like (Y. LeCun): a magic number, lengths, bytes.
 
-use super::{Classes, Intake, MAX_CLASSES, Parts, Record, label, open};
+use super::walk::entries;
+use super::{About, Intake, MAX_CLASSES, Parts, Record, label, open, some_of};
 use crate::{DatasetError, Split};
 use cm_image::ImageShape;
 use flate2::bufread::GzDecoder;
@@ -16,8 +17,10 @@ const LABELS: [u8; 4] = [0, 0, 8, 1];
 const MAX_SIDE: usize = 1 << 14;
 
 /// Reads a folder with the four usual names, or one file of images and its labels.
-pub(super) fn read(path: &Path, intake: &mut Intake<'_>) -> Result<Classes, DatasetError> {
+pub(super) fn read(path: &Path, intake: &mut Intake<'_>) -> Result<About, DatasetError> {
+    let mut notes = Vec::new();
     if path.is_dir() {
+        notes.extend(left_out(path)?);
         let train = find(path, "train")?;
         let train = train.ok_or_else(|| {
             DatasetError::file(path.display(), "it holds no file train-images-idx3-ubyte (or with .gz)")
@@ -33,7 +36,7 @@ pub(super) fn read(path: &Path, intake: &mut Intake<'_>) -> Result<Classes, Data
     } else {
         part(path, Split::Train, intake, true)?;
     }
-    Ok(Classes::default())
+    Ok(About { classes: Vec::new(), notes })
 }
 
 fn find(folder: &Path, part: &str) -> Result<Option<PathBuf>, DatasetError> {
@@ -46,6 +49,19 @@ fn find(folder: &Path, part: &str) -> Result<Option<PathBuf>, DatasetError> {
         }
     }
     Ok(None)
+}
+
+/// A warning of files that are called like images or labels of neither part.
+fn left_out(folder: &Path) -> Result<Option<String>, DatasetError> {
+    let is_other = |name: &str| {
+        let known = ["train-images", "train-labels", "t10k-images", "t10k-labels"];
+        name.contains("-ubyte") && !known.iter().any(|known| name.starts_with(known))
+    };
+    let others: Vec<String> =
+        entries(folder)?.into_iter().map(|(name, _)| name).filter(|name| is_other(name)).collect();
+    Ok((!others.is_empty()).then(|| {
+        format!("{} left out: training images are called train-images-idx3-ubyte, those for testing t10k-images-idx3-ubyte", some_of(&others))
+    }))
 }
 
 /// The labels beside a file of images; `None` if there are none.

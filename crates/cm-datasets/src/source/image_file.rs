@@ -1,81 +1,132 @@
-//! PNG and JPEG files to bytes.
+//! Image files to images of one size and one number of channels.
 
 use super::SourceConfig;
+use super::orientation::Orientation;
 use super::pixels::Pixels;
+use super::raster;
 use super::resize::fit;
 use cm_image::ImageShape;
-use cm_jpeg::JpegError;
-use png::{ColorType, Transformations};
 use rayon::prelude::*;
 use std::fs::File;
-use std::io::{Cursor, Read};
-use std::iter;
+use std::io::Read;
 use std::path::Path;
 
 /// Bytes of one file.
 pub(super) const MAX_FILE: u64 = 1 << 25;
-/// The largest height or width.
-const MAX_SIDE: usize = 1 << 14;
-/// Pixels of one image that is resized: 8192 x 8192.
-const MAX_PIXELS: usize = 1 << 26;
-/// Pixels of one image that is not: 4096 x 4096.
+/// Pixels of one image that is not resized: 4096 x 4096.
 const MAX_KEPT_PIXELS: usize = 1 << 24;
 
 /// How image files become images of a data set.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) resolution: Option<usize>,
+struct Wanted {
+    resolution: Option<usize>,
     /// `None`: those of the file.
-    pub(super) channels: Option<usize>,
-    pub(super) background: u8,
+    channels: Option<usize>,
+    background: u8,
+    orientation: Orientation,
 }
 
-impl Wanted {
-    pub(super) fn of(config: &SourceConfig) -> Self {
-        let SourceConfig { resolution, channels, background, .. } = *config;
-        Self { resolution, channels, background }
+/// An image, and what had to be done to it.
+struct Decoded {
+    pixels: Pixels,
+    turned: bool,
+    recoloured: bool,
+}
+
+/// The image files of a source.
+pub(super) struct ImageFiles {
+    wanted: Wanted,
+    /// Whether the user says which channels images have.
+    told: bool,
+    images: usize,
+    turned: usize,
+    recoloured: usize,
+}
+
+impl ImageFiles {
+    pub(super) fn new(config: &SourceConfig) -> Self {
+        let SourceConfig { resolution, channels, background, orientation, .. } = *config;
+        let wanted = Wanted { resolution, channels, background, orientation };
+        Self { wanted, told: channels.is_some(), images: 0, turned: 0, recoloured: 0 }
+    }
+
+    /// Whether it must be seen, before the first image is read, if any of the files [is coloured](raster::is_coloured).
+    pub(super) fn asks_for_colour(&self) -> bool {
+        self.wanted.channels.is_none()
+    }
+
+    /// What was asked for.
+    pub(super) fn any_is_coloured(&mut self, any: bool) {
+        self.wanted.channels.get_or_insert(if any { 3 } else { 1 });
+    }
+
+    /// The images in the bytes of some files, decoded in parallel. Where it was not said which channels they have, all have
+    /// those of the very first, and a coloured one among grey ones is an error.
+    pub(super) fn decode_all(&mut self, files: &[&[u8]]) -> Vec<Result<Pixels, String>> {
+        if let (None, Some(first)) = (self.wanted.channels, files.first()) {
+            // What cannot be read is an error in a moment.
+            self.wanted.channels = raster::is_coloured(first).map(|coloured| if coloured { 3 } else { 1 });
+        }
+        let wanted = self.wanted;
+        let all: Vec<_> = files.par_iter().map(|file| decode(file, wanted)).collect();
+        let each = |decoded: Result<Decoded, String>| {
+            let Decoded { pixels, turned, recoloured } = decoded?;
+            if recoloured && !self.told && wanted.channels == Some(1) {
+                return Err("it is coloured, and the first image is grey: say `channels`, 3 or 1".into());
+            }
+            self.images += 1;
+            self.turned += usize::from(turned);
+            self.recoloured += usize::from(recoloured);
+            Ok(pixels)
+        };
+        all.into_iter().map(each).collect()
+    }
+
+    /// What the user should know of all that were decoded.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let Self { images, turned, recoloured, .. } = *self;
+        let mut notes = Vec::new();
+        if turned > 0 {
+            let (done, instead) = match self.wanted.orientation {
+                Orientation::Upright => {
+                    ("turned upright", "orientation `stored`: as the original code reads them")
+                }
+                Orientation::Stored => {
+                    ("read as they are stored", "orientation `upright`: as viewers show them")
+                }
+            };
+            notes.push(format!("{turned} of {images} images are {done}, for their Exif data say which way up they are ({instead})"));
+        }
+        if recoloured > 0 && !self.told {
+            notes.push(format!("{recoloured} of {images} images are grey; the others are coloured, so grey is repeated in three channels"));
+        }
+        notes
     }
 }
 
-/// Whether a file is an image by its name.
-pub(super) fn is_image(name: &str) -> bool {
-    let name = name.to_lowercase();
-    [".png", ".jpg", ".jpeg"].iter().any(|ending| name.ends_with(ending))
-}
-
-/// The image in the bytes of a PNG or JPEG file, of the wanted size and channels.
-pub(super) fn decode(file: &[u8], wanted: Wanted) -> Result<Pixels, String> {
-    let pixels = if file.starts_with(&[0xff, 0xd8]) { jpeg(file) } else { png(file, wanted.background) }?;
-    let pixels = match wanted.channels {
-        Some(channels) if channels != pixels.shape.channels => recolour(&pixels, channels),
-        Some(_) | None => pixels,
-    };
+/// The image in the bytes of a file, of the wanted size and channels.
+fn decode(file: &[u8], wanted: Wanted) -> Result<Decoded, String> {
+    let (mut pixels, turned) = raster::decode(file, wanted.background, wanted.orientation)?;
+    let other = wanted.channels.filter(|&channels| channels != pixels.shape.channels);
+    if let Some(channels) = other {
+        pixels = recolour(&pixels, channels);
+    }
     match wanted.resolution {
-        Some(side) => Ok(fit(pixels, side)),
+        Some(side) => pixels = fit(pixels, side),
         None => {
             let ImageShape { height, width, .. } = pixels.shape;
-            let small = height * width <= MAX_KEPT_PIXELS;
-            let what = || format!("an image of {height}x{width}: give a resolution to which it is reduced");
-            if small { Ok(pixels) } else { Err(what()) }
+            if height * width > MAX_KEPT_PIXELS {
+                return Err(format!(
+                    "an image of {height}x{width}: give a resolution to which it is reduced"
+                ));
+            }
         }
     }
+    Ok(Decoded { pixels, turned, recoloured: other.is_some() })
 }
 
-/// The images in the bytes of some files, decoded in parallel. Where no channels are wanted, all have those of the very
-/// first.
-pub(super) fn decode_all(files: &[&[u8]], wanted: &mut Wanted) -> Vec<Result<Pixels, String>> {
-    let Some((first, others)) = files.split_first() else { return Vec::new() };
-    let first = decode(first, *wanted);
-    if let Ok(image) = &first {
-        wanted.channels = Some(image.shape.channels);
-    }
-    let wanted = *wanted;
-    let others: Vec<_> = others.par_iter().map(|file| decode(file, wanted)).collect();
-    iter::once(first).chain(others).collect()
-}
-
-/// The pixels of a PNG or JPEG file, in NHWC order, in the wanted channels (1 or 3) or its own; what is transparent lies
-/// on black.
+/// The pixels of a PNG, JPEG or WebP file, upright, in NHWC order, in the wanted channels (1 or 3) or its own; what is
+/// transparent lies on black.
 ///
 /// # Errors
 /// What is wrong with the file: it cannot be read, is no such image, is damaged, or larger than 2^24 pixels.
@@ -86,62 +137,9 @@ pub fn read_image(path: &Path, channels: Option<usize>) -> Result<(ImageShape, V
     if bytes.len() as u64 > MAX_FILE {
         return Err(format!("a file of more than {MAX_FILE} bytes"));
     }
-    let pixels = decode(&bytes, Wanted { resolution: None, channels, background: 0 })?;
+    let wanted = Wanted { resolution: None, channels, background: 0, orientation: Orientation::Upright };
+    let Decoded { pixels, .. } = decode(&bytes, wanted)?;
     Ok((pixels.shape, pixels.values))
-}
-
-fn check(height: usize, width: usize) -> Result<(), String> {
-    if height > MAX_SIDE || width > MAX_SIDE || height * width > MAX_PIXELS {
-        return Err(format!("an image of {height}x{width}; at most {MAX_PIXELS} pixels are read"));
-    }
-    Ok(())
-}
-
-fn png(file: &[u8], background: u8) -> Result<Pixels, String> {
-    let no_png = |error: png::DecodingError| format!("neither a PNG nor a JPEG that can be read: {error}");
-    let mut decoder = png::Decoder::new(Cursor::new(file));
-    // Palettes and fewer than 8 bits become bytes, 16 bits their upper 8.
-    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
-    decoder.set_limits(png::Limits { bytes: 4 * MAX_PIXELS });
-    let header = decoder.read_header_info().map_err(no_png)?;
-    let (height, width) = (header.height as usize, header.width as usize);
-    check(height, width)?;
-    let mut reader = decoder.read_info().map_err(no_png)?;
-    let mut bytes = vec![0; reader.output_buffer_size().ok_or("too large an image")?];
-    let frame = reader.next_frame(&mut bytes).map_err(no_png)?;
-    bytes.truncate(frame.buffer_size());
-    let (channels, alpha) = match frame.color_type {
-        ColorType::Grayscale | ColorType::Indexed => (1, false),
-        ColorType::GrayscaleAlpha => (1, true),
-        ColorType::Rgb => (3, false),
-        ColorType::Rgba => (3, true),
-    };
-    let values = if alpha {
-        bytes.chunks_exact(channels + 1).flat_map(|pixel| over(pixel, background)).collect()
-    } else {
-        bytes
-    };
-    Ok(Pixels { shape: ImageShape::new(height, width, channels), values })
-}
-
-/// A pixel with its cover behind it, laid over a background and rounded.
-fn over(pixel: &[u8], background: u8) -> impl Iterator<Item = u8> {
-    let (colours, cover) = pixel.split_at(pixel.len() - 1);
-    let cover = u32::from(cover[0]);
-    colours.iter().map(move |&colour| {
-        let mixed = u32::from(colour) * cover + u32::from(background) * (255 - cover);
-        ((mixed + 127) / 255) as u8
-    })
-}
-
-fn jpeg(file: &[u8]) -> Result<Pixels, String> {
-    let picture = cm_jpeg::decode(file, MAX_PIXELS).map_err(|error| match error {
-        JpegError::Damaged(_) | JpegError::Cut(_) => format!("no JPEG that can be read: {error}"),
-        JpegError::Unsupported(_) | JpegError::TooLarge { .. } => error.to_string(),
-    })?;
-    check(picture.height, picture.width)?;
-    let shape = ImageShape::new(picture.height, picture.width, picture.channels);
-    Ok(Pixels { shape, values: picture.values })
 }
 
 /// Grey to colour by repetition, colour to grey by the weights of BT.601 in 16 bits, as Pillow has them.
@@ -157,38 +155,4 @@ fn recolour(image: &Pixels, channels: usize) -> Pixels {
         image.values.chunks_exact(3).map(grey).collect()
     };
     Pixels { shape, values }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn covers_mix_with_the_background() {
-        let mixed = |pixel: &[u8], background| over(pixel, background).collect::<Vec<u8>>();
-        assert_eq!(mixed(&[200, 100, 0, 255], 9), [200, 100, 0]);
-        assert_eq!(mixed(&[200, 100, 0, 0], 9), [9, 9, 9]);
-        assert_eq!(mixed(&[200, 51], 0), [40]);
-        assert_eq!(mixed(&[0, 51], 255), [204]);
-    }
-
-    #[test]
-    fn what_is_no_image_or_too_large_is_an_error() {
-        let wanted = Wanted { resolution: None, channels: None, background: 0 };
-        for (file, part) in [
-            (&b"GIF89a"[..], "neither a PNG nor a JPEG"),
-            (b"", "neither a PNG nor a JPEG"),
-            (b"\xff\xd8\xff\xe0", "no JPEG"),
-        ] {
-            let said = decode(file, wanted).unwrap_err();
-            assert!(said.contains(part), "{said}");
-        }
-        // A header that announces 60,000 x 60,000 pixels, and nothing behind it.
-        let mut file = Vec::new();
-        let mut encoder = png::Encoder::new(&mut file, 60_000, 60_000);
-        encoder.set_color(ColorType::Rgb);
-        drop(encoder.write_header().unwrap());
-        let said = decode(&file, wanted).unwrap_err();
-        assert!(said.contains("60000x60000"), "{said}");
-    }
 }

@@ -1,5 +1,6 @@
 //! What happens to every image of a source, whatever its format.
 
+use super::some_of;
 use crate::order::permuted;
 use crate::{DatasetError, Split};
 use cm_image::ImageShape;
@@ -40,16 +41,59 @@ pub(crate) struct Intake<'a> {
     /// Images so far, of training and test.
     counts: [usize; 2],
     seen: usize,
-    /// One more than the highest label.
-    classes: u32,
+    /// Images of each class, of training and test.
+    classes: Vec<[usize; 2]>,
+    /// The largest value of all.
+    largest: u8,
 }
 
 /// What was taken in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) shape: ImageShape,
     pub(crate) labelled: bool,
-    pub(crate) classes: u32,
+    /// Images of each class up to the highest label, of training and test.
+    pub(crate) counts: Vec<[usize; 2]>,
+    largest: u8,
+    held_out: bool,
+}
+
+/// Images with no value above this are nearly black: a 64th of the range, as of 10 bits that are stored as 16.
+const DARK: u8 = 3;
+
+impl Taken {
+    /// What is odd about it; `names`: of all classes.
+    pub(super) fn notes(&self, names: &[String]) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.largest <= DARK {
+            notes.push(format!(
+                "no value of any image is above {} of 255: they are nearly black",
+                self.largest
+            ));
+        }
+        // Which images are held out is chance.
+        let without = |part: Split| -> Vec<String> {
+            let lacks = |counts: &[usize; 2]| counts[part as usize] == 0 && counts.iter().sum::<usize>() > 0;
+            self.counts
+                .iter()
+                .zip(names)
+                .filter(|(counts, _)| lacks(counts))
+                .map(|(_, name)| name.clone())
+                .collect()
+        };
+        for (part, what) in [(Split::Train, "train on"), (Split::Test, "test on")] {
+            let classes = without(part);
+            if !classes.is_empty() && !self.held_out && self.has_tests() {
+                let count = if classes.len() == 1 { "class has" } else { "classes have" };
+                notes.push(format!("{} {count} no image to {what}: {}", classes.len(), some_of(&classes)));
+            }
+        }
+        notes
+    }
+
+    fn has_tests(&self) -> bool {
+        self.counts.iter().any(|counts| counts[Split::Test as usize] > 0)
+    }
 }
 
 /// Held out unless said otherwise, at most.
@@ -59,7 +103,17 @@ impl<'a> Intake<'a> {
     /// `held_out`: images for testing where the source has no test part; `None`: a tenth, at most 10,000.
     pub(crate) fn new(store: &'a mut dyn Store, held_out: Option<usize>) -> Self {
         let parts = Parts::TrainAndTest;
-        Self { store, held_out, parts, shape: None, labelled: None, counts: [0; 2], seen: 0, classes: 0 }
+        Self {
+            store,
+            held_out,
+            parts,
+            shape: None,
+            labelled: None,
+            counts: [0; 2],
+            seen: 0,
+            classes: Vec::new(),
+            largest: 0,
+        }
     }
 
     /// The source was opened and has these parts.
@@ -107,7 +161,6 @@ impl<'a> Intake<'a> {
             let (has, had) = if labelled { ("no label", "have one") } else { ("a label", "have none") };
             return fail(format!("it has {has}, and those before it {had}"));
         }
-        self.classes = self.classes.max(label.map_or(0, |label| label + 1));
         let part = match (self.parts, part) {
             (Parts::One(images), Split::Train) => {
                 let place = permuted(self.seen as u64, images as u64, HELD_OUT_SEED);
@@ -117,6 +170,13 @@ impl<'a> Intake<'a> {
         };
         self.seen += 1;
         self.counts[part as usize] += 1;
+        if let Some(label) = label {
+            if self.classes.len() <= label as usize {
+                self.classes.resize(label as usize + 1, [0; 2]);
+            }
+            self.classes[label as usize][part as usize] += 1;
+        }
+        self.largest = pixels.iter().fold(self.largest, |largest, &value| largest.max(value));
         self.store.put(part, pixels, label)
     }
 
@@ -124,7 +184,9 @@ impl<'a> Intake<'a> {
     pub(crate) fn end(self, place: impl Display) -> Result<Taken, DatasetError> {
         match self.shape {
             Some(shape) if self.counts[Split::Train as usize] > 0 => {
-                Ok(Taken { shape, labelled: self.labelled == Some(true), classes: self.classes })
+                let held_out = matches!(self.parts, Parts::One(_));
+                let labelled = self.labelled == Some(true);
+                Ok(Taken { shape, labelled, counts: self.classes, largest: self.largest, held_out })
             }
             Some(_) | None => Err(DatasetError::file(place, "there are no images to train on")),
         }

@@ -15,31 +15,57 @@ mod folder;
 mod idx;
 mod image_file;
 mod intake;
+mod layout;
 mod npy;
 mod npz;
+mod orientation;
 #[cfg(feature = "hub")]
 mod parquet;
 mod pixels;
+mod raster;
 mod resize;
+mod walk;
 
 pub use config::{Format, LabelRule, SourceConfig};
 pub use image_file::read_image;
-pub(crate) use intake::{Intake, Parts, Record, Store};
+pub(crate) use intake::{Store, Taken};
+pub use orientation::Orientation;
+pub use raster::is_image;
+
+use intake::{Intake, Parts, Record};
 
 use crate::DatasetError;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-/// What a source says of its classes beside the labels.
+/// What is known of a data set beside its images and labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Classes {
-    /// Their names, if they have any; else labels are counted.
-    pub(crate) names: Vec<String>,
+pub struct About {
+    /// The names of the classes, by number; without classes none.
+    pub classes: Vec<String>,
+    /// What a user should know of how it was read: files that were left out, images that were turned.
+    pub notes: Vec<String>,
 }
 
-/// Reads all images of a source into `intake`.
-pub(crate) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Classes, DatasetError> {
+/// Reads all images of a source into `store`.
+pub(crate) fn take(config: &SourceConfig, store: &mut dyn Store) -> Result<(Taken, About), DatasetError> {
+    let mut intake = Intake::new(store, config.held_out);
+    let mut about = read(config, &mut intake)?;
+    let taken = intake.end(config.path.display())?;
+    if taken.labelled {
+        // Classes without names are called by their numbers.
+        let unnamed = about.classes.len() as u32..taken.counts.len() as u32;
+        about.classes.extend(unnamed.map(|number| number.to_string()));
+    } else {
+        about.classes.clear();
+    }
+    about.notes.extend(taken.notes(&about.classes));
+    Ok((taken, about))
+}
+
+/// Hands all images of a source to `intake`; only classes that have names are named.
+fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<About, DatasetError> {
     let path = &config.path;
     match config.format()? {
         Format::Cifar10 => cifar::read(path, intake),
@@ -55,6 +81,17 @@ pub(crate) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Cla
             let what = format!("{}: this program was built without what reads Parquet files", path.display());
             Err(DatasetError::setting("format", what, "a program built with `--features hub`"))
         }
+    }
+}
+
+/// Names that are told one by one.
+const NAMED: usize = 5;
+
+/// The first few of some names, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    match names.len().saturating_sub(NAMED) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..NAMED].join(", ")),
     }
 }
 

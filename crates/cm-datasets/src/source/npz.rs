@@ -1,7 +1,7 @@
 //! NumPy archives of images and labels, under the names people use.
 
 use super::npy::{Element, Header, NpyError};
-use super::{Classes, Intake, MAX_CLASSES, Parts, Record, label};
+use super::{About, Intake, MAX_CLASSES, Parts, Record, label};
 use crate::{DatasetError, Split};
 use cm_image::ImageShape;
 use std::fs::File;
@@ -104,7 +104,7 @@ pub(super) fn rows(
 }
 
 /// Reads an archive of images.
-pub(super) fn read(path: &Path, intake: &mut Intake<'_>) -> Result<Classes, DatasetError> {
+pub(super) fn read(path: &Path, intake: &mut Intake<'_>) -> Result<About, DatasetError> {
     let mut archive = Npz::open(path)?;
     let [images, labels, test_images, test_labels] = NAMES.map(|names| archive.find(names));
     let images = images.ok_or_else(|| {
@@ -119,7 +119,7 @@ pub(super) fn read(path: &Path, intake: &mut Intake<'_>) -> Result<Classes, Data
         }
         None => part(&mut archive, images, labels, Split::Train, intake, true)?,
     }
-    Ok(Classes::default())
+    Ok(About::default())
 }
 
 fn part(

@@ -1,8 +1,9 @@
-//! Parquet files as the Hugging Face Hub holds data sets: a column of PNG or JPEG files, perhaps one of labels.
+//! Parquet files as the Hugging Face Hub holds data sets: a column of PNG, JPEG or WebP files, perhaps one of labels.
 
-use super::folder::{AT_A_TIME, walk};
-use super::image_file::{MAX_FILE, Wanted, decode_all};
-use super::{Classes, Intake, LabelRule, MAX_CLASSES, Parts, Record, SourceConfig, label};
+use super::folder::AT_A_TIME;
+use super::image_file::{ImageFiles, MAX_FILE};
+use super::walk::walk;
+use super::{About, Intake, LabelRule, MAX_CLASSES, Parts, Record, SourceConfig, label};
 use crate::{DatasetError, Split};
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageMetadata, PageReader};
@@ -24,7 +25,7 @@ const MAX_COLUMN: i64 = 1 << 31;
 
 /// Reads one file, or all files of a folder in the order of their names: `train-00000-of-00005.parquet` or
 /// `train/0000.parquet`, and likewise `test` or `validation`.
-pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Classes, DatasetError> {
+pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<About, DatasetError> {
     let parts = parts(&config.path)?;
     let alone = !parts.iter().any(|(part, _)| *part == Split::Test);
     let mut tables = Vec::new();
@@ -34,11 +35,11 @@ pub(super) fn read(config: &SourceConfig, intake: &mut Intake<'_>) -> Result<Cla
     let names = tables.iter().find_map(|(_, table)| table.names.clone()).unwrap_or_default();
     let count = tables.iter().map(|(_, table)| table.rows).sum();
     intake.begin(if alone { Parts::One(count) } else { Parts::TrainAndTest }, config.path.display())?;
-    let mut wanted = Wanted::of(config);
+    let mut images = ImageFiles::new(config);
     for (part, table) in &tables {
-        table.read(*part, &mut wanted, names.len(), intake)?;
+        table.read(*part, &mut images, names.len(), intake)?;
     }
-    Ok(Classes { names })
+    Ok(About { classes: names, notes: images.notes() })
 }
 
 /// The files of each part, training first.
@@ -46,8 +47,7 @@ fn parts(root: &Path) -> Result<Vec<(Split, PathBuf)>, DatasetError> {
     if !root.is_dir() {
         return Ok(vec![(Split::Train, root.to_owned())]);
     }
-    let mut paths = Vec::new();
-    walk(root, 0, &|name| name.ends_with(".parquet"), &mut paths)?;
+    let paths = walk(root, &|name| name.ends_with(".parquet"))?;
     if paths.is_empty() {
         return Err(DatasetError::file(root.display(), "it holds no .parquet files"));
     }
@@ -123,7 +123,7 @@ impl Table {
     fn read(
         &self,
         part: Split,
-        wanted: &mut Wanted,
+        decoder: &mut ImageFiles,
         classes: usize,
         intake: &mut Intake<'_>,
     ) -> Result<(), DatasetError> {
@@ -148,7 +148,7 @@ impl Table {
                     return Err(at((index, format!("a file of more than {MAX_FILE} bytes"))));
                 }
                 let files: Vec<&[u8]> = files.iter().map(ByteArray::data).collect();
-                for (index, image) in decode_all(&files, wanted).into_iter().enumerate() {
+                for (index, image) in decoder.decode_all(&files).into_iter().enumerate() {
                     let image = image.map_err(|what| at((index, what)))?;
                     let number = numbers.as_ref().map(|numbers| numbers[index]);
                     let label =

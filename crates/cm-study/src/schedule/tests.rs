@@ -92,15 +92,15 @@ fn the_rule_of_steps_per_interval() {
 fn a_phase_too_short_for_its_levels_is_warned_of_with_the_rule() {
     let fixed = |num_levels| CurriculumConfig::Fixed(FixedConfig { num_levels });
     // 2,000 steps on 10 intervals are 200 each, on 11 they are 182.
-    assert!(plan(experiment(fixed(11), 100, 200_000)).warnings().is_empty());
-    let warnings = plan(experiment(fixed(12), 100, 200_000)).warnings();
+    assert!(plan(experiment(fixed(11), 100, 200_000)).hasty().is_empty());
+    let warnings = plan(experiment(fixed(12), 100, 200_000)).hasty();
     assert_eq!(warnings.len(), 1);
     for part in ["arm a: 182 steps", "N is 12", "images 0 to 200000", "batch of 100 wants 200", RULE] {
         assert!(warnings[0].contains(part), "{part}: {warnings:?}");
     }
     let mut distilled = experiment(fixed(12), 100, 200_000);
     distilled.method = MethodConfig::default();
-    assert!(plan(distilled).warnings().is_empty());
+    assert!(plan(distilled).hasty().is_empty());
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn the_gradient_moves_f_against_its_derivative() {
     let gradient = gradient_of(graph, &losses, step.weights(&sigma).0, &step.state.weights);
     let (points, _) = noisy(&batch, &sigma);
     let aim = cm_diffusion::Denoiser::denoise(&mixture, &points, &sigma, &[]).unwrap();
-    let path = Path { noisy: &points, sigma: &sigma, aim: &aim };
+    let path = LocalPath { noisy: &points, sigma: &sigma, aim: &aim };
     let f = |weights: &Weights, x: &ImageBatch, sigma: &[Sigma]| {
         ConsistencyModel::new(network.as_ref(), weights.clone(), BOUNDARY).endpoint(x, sigma, &[]).unwrap()
     };

@@ -1,0 +1,229 @@
+//! Training of a model of two times by what must hold between them: MeanFlow and its relatives.
+
+use crate::jump_model::second_times;
+use crate::model::scaling;
+use crate::two_time_config::{Over, Power, TwoTimeConfig, Velocity};
+use crate::two_time_target::{Aims, Jumps, Rule};
+use crate::{ConsistencyConfig, Curriculum, Distance, TargetConfig};
+use cm_diffusion::{Denoiser, Edm, ModelError, Sigma, SigmaRange, Weighting, noise};
+use cm_image::ImageBatch;
+use cm_image::random::Random;
+use cm_network::{Extra, Network, check_labels};
+use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
+use cm_training::{
+    Batch, GradientSum, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep,
+};
+
+/// The stream of a step's seed from which times are drawn; images' noise uses seeds derived per image.
+const TIMES_STREAM: u64 = 1;
+
+/// What a [`TwoTimeStep`] is made of, built from a [`ConsistencyConfig`].
+pub struct TwoTimeParts<'a> {
+    /// The levels between which times lie.
+    pub range: SigmaRange,
+    /// How the student's output is compared with its target.
+    pub distance: Box<dyn Distance>,
+    /// A weight of each pair of levels beside that of the loss.
+    pub weighting: Box<dyn Weighting>,
+    /// Whose velocity is followed, if it is not that of the known noise.
+    pub teacher: Option<&'a dyn Denoiser>,
+}
+
+/// Training of a [`JumpModel::shortcut`](crate::JumpModel::shortcut) of all pairs of times.
+///
+/// The first images of a batch learn jumps of two times, the others, whose times are equal, where the velocity aims. The
+/// squared error E of velocities is the distance's of the points aimed at over t^2 (or over (sigma_data sin t)^2), so with
+/// another distance than squared L2 the loss is a relative of the paper's.
+pub struct TwoTimeStep<'a> {
+    network: &'a dyn Network,
+    precondition: Edm,
+    parts: TwoTimeParts<'a>,
+    config: TwoTimeConfig,
+    curriculum: Curriculum,
+    state: TrainState,
+}
+
+/// The times of a batch.
+struct Times {
+    from: Vec<Sigma>,
+    to: Vec<Sigma>,
+    /// Where a jump is split, as a share of its time.
+    split: Vec<f64>,
+}
+
+impl<'a> TwoTimeStep<'a> {
+    /// Training from `weights`, which are the network's; the network takes a second time.
+    ///
+    /// # Panics
+    /// If the teacher's velocity is to be followed and there is no teacher.
+    pub fn new(
+        config: &ConsistencyConfig,
+        two_time: TwoTimeConfig,
+        network: &'a dyn Network,
+        weights: Weights,
+        precondition: Edm,
+        parts: TwoTimeParts<'a>,
+    ) -> Self {
+        let taught = two_time.velocity == Velocity::Teacher;
+        assert!(parts.teacher.is_some() || !taught, "a teacher's velocity without a teacher");
+        let with_target = config.target != TargetConfig::StopGradient;
+        Self {
+            network,
+            precondition,
+            parts,
+            config: two_time,
+            curriculum: Curriculum { levels: config.curriculum, target: config.target },
+            state: TrainState::new(&config.train, weights, with_target),
+        }
+    }
+
+    /// Weights and averages.
+    pub fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn draw(&self, count: usize, pairs: usize, seed: StepSeed) -> Result<Times, TrainError> {
+        let mut random = Random::with_stream(seed.noise(), TIMES_STREAM);
+        let mut times = Times { from: Vec::new(), to: Vec::new(), split: Vec::new() };
+        for image in 0..count {
+            let drawn = self.config.times.draw(self.parts.range, image >= pairs, &mut random);
+            let (from, to) = drawn.map_err(TrainError::model)?;
+            times.from.push(from);
+            times.to.push(to);
+            times.split.push(random.uniform_f64());
+        }
+        Ok(times)
+    }
+
+    /// Where the velocity at `sigma` aims.
+    fn velocity(
+        &self,
+        clean: &ImageBatch,
+        noisy: &ImageBatch,
+        sigma: &[Sigma],
+        labels: &[u32],
+    ) -> Result<ImageBatch, ModelError> {
+        match (self.config.velocity, self.parts.teacher) {
+            (Velocity::Teacher, Some(teacher)) => teacher.denoise(noisy, sigma, labels),
+            (Velocity::Teacher | Velocity::KnownNoise, _) => Ok(clean.clone()),
+        }
+    }
+
+    /// The network's D of some images with these weights, recorded in `graph`.
+    fn aims(
+        &self,
+        graph: &mut Graph,
+        weights: &Weights,
+        x: &ImageBatch,
+        (from, to): (&[Sigma], &[Sigma]),
+        labels: &[u32],
+        dropout_key: u64,
+    ) -> Result<Images, ModelError> {
+        let second = second_times(to);
+        let labels = check_labels(self.network, labels, x.count()).map_err(ModelError::other)?;
+        let extra = Extra { labels, second_time: Some(&second), dropout_key: Some(dropout_key) };
+        let scaling = scaling(&self.precondition, from);
+        Ok(self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra))
+    }
+}
+
+impl Power {
+    /// The weight of an image whose distance is `distance`, the mean over `values` values, where one of D is worth `unit`
+    /// of the squared error.
+    fn weight(&self, distance: f64, values: usize, (unit, gain, scale): (f64, f64, f64)) -> f64 {
+        let values = match self.over {
+            Over::Sum => values as f64,
+            Over::Mean => 1.0,
+        };
+        let error = distance * values * unit;
+        gain * values * unit / libm::pow(scale * error + f64::from(self.constant), f64::from(self.power))
+    }
+}
+
+impl TrainStep for TwoTimeStep<'_> {
+    fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
+        batch.check_shape(self.network.shape())?;
+        let count = batch.images.count();
+        check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
+        let pairs = self.config.pairs(count);
+        let (_, target_decay) = self.curriculum.at(progress);
+        let Times { from, to, split } = self.draw(count, pairs, seed)?;
+        let sigma_data = f64::from(self.precondition.sigma_data);
+        let rule = Rule {
+            target: self.config.target,
+            path: self.config.path,
+            sigma_data,
+            progress: progress.images as f64 / progress.total_images as f64,
+        };
+        let values = self.network.shape().len();
+        let (power, path, weighting) = (self.config.loss, self.config.path, &self.parts.weighting);
+        // Of all images of the batch, whichever process computes them.
+        let worth = from.iter().zip(&to).map(|(&from, &to)| {
+            let (gain, scale) = rule.worth(from, to);
+            let share = f64::from(weighting.weight(from, to)) / count as f64;
+            (path.unit(f64::from(from.get()), sigma_data), gain * share, scale)
+        });
+        let worth: Vec<(f64, f64, f64)> = worth.collect();
+        let weight = |image: usize, distance: f32| power.weight(distance.into(), values, worth[image]) as f32;
+
+        let mut sum = GradientSum::new(count);
+        for shard in self.state.shards(count) {
+            let range = shard.images.clone();
+            let Batch { images: clean, labels } = batch.slice(range.clone());
+            let (from, to) = (&from[range.clone()], &to[range.clone()]);
+            let key = shard.dropout_key(seed);
+            let noise = noise::batch_noise(clean.shape(), &seed.image_noise(range.clone()), 0);
+            let noisy = noise::perturb(&clean, from, &noise);
+            let mut graph = Graph::recording();
+            let own = &self.state.weights;
+            let student = self.aims(&mut graph, own, &noisy, (from, to), &labels, key);
+            let student = student.map_err(TrainError::model)?;
+
+            let mut target = self.velocity(&clean, &noisy, from, &labels).map_err(TrainError::model)?;
+            let jumps = pairs.clamp(range.start, range.end) - range.start;
+            if jumps > 0 {
+                let known = &labels[..jumps.min(labels.len())];
+                let weights = self.state.target.as_ref().unwrap_or(own);
+                let aims: &Aims<'_> = &|x, from, to| {
+                    let aims = self.aims(&mut Graph::inference(), weights, x, (from, to), known, key)?;
+                    Ok(aims.to_batch())
+                };
+                let (x, from, to) = (noisy.slice(0..jumps), &from[..jumps], &to[..jumps]);
+                let answer = match self.state.target {
+                    Some(_) => aims(&x, from, to).map_err(TrainError::model)?,
+                    None => student.to_batch().slice(0..jumps),
+                };
+                let jumps = Jumps {
+                    x: &x,
+                    from,
+                    to,
+                    own: &answer,
+                    velocity: &target.slice(0..jumps),
+                    split: &split[range.clone()][..jumps],
+                };
+                let mut aimed = rule.targets(&jumps, aims).map_err(TrainError::model)?;
+                aimed.append(&target.slice(jumps.x.count()..clean.count()));
+                target = aimed;
+            }
+            let distances = self.parts.distance.distance(&mut graph, &student, &Images::from_batch(&target));
+            let weights =
+                range.zip(distances.values()).map(|(image, &distance)| weight(image, distance)).collect();
+            sum.add(&shard, graph, &distances, weights, &self.state.weights);
+        }
+        let ends = |image: usize| (from[image].get(), to[image].get());
+        let mut report = self.state.descend_weighted(sum, weight, (progress, seed), target_decay, ends)?;
+        report.scalars = vec![("ratio", rule.ratio()), ("target_decay", f64::from(target_decay))];
+        Ok(report)
+    }
+
+    fn save(&self, file: &mut TensorFile) {
+        self.state.save(file);
+    }
+
+    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
+        self.state.load(file)
+    }
+}
+
+#[cfg(test)]
+mod tests;
