@@ -73,7 +73,7 @@ mod tests {
     use crate::tangent::moved;
     use cm_diffusion::analytic::GaussianMixture;
 
-    const STEP: f64 = 0.004;
+    const STEP: f64 = 0.005;
 
     fn sigma(value: f64) -> Sigma {
         Sigma::new(value as f32).unwrap()
@@ -133,8 +133,8 @@ mod tests {
         }
     }
 
-    /// Two Gaussians of different weights in one dimension: where their basins part, the flow is far from linear, and twice
-    /// a hundred-thousandth is left. It falls with the square of the step.
+    /// Two Gaussians of different weights in one dimension: where their basins part, the flow is far from linear, and three
+    /// hundred-thousandths are left. They fall with the square of the step.
     #[test]
     fn of_the_exact_function_of_a_mixture_the_square_of_the_step_is_left() {
         let mixture =
@@ -142,7 +142,7 @@ mod tests {
         for sigma_min in [0.0, 0.05] {
             let left = |step| worst(&mixture, Boundary { sigma_data: 0.5, sigma_min }, step);
             let (near, far) = (left(STEP), left(4.0 * STEP));
-            assert!(near < 2e-5, "sigma_min {sigma_min}: {near}");
+            assert!(near < 3e-5, "sigma_min {sigma_min}: {near}");
             assert!((14.0..18.0).contains(&(far / near)), "sigma_min {sigma_min}: {far} {near}");
         }
     }
