@@ -95,7 +95,7 @@ impl Run<'_> {
         let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
         let scored = floor(&reference, context.data.test_images.clone()).map_err(self.failed("the floor"))?;
         let mut rows = self.rows(&scored, "floor", "-", 0, self.planned.seed);
-        if let Some(denoiser) = context.denoiser(&experiment.teacher) {
+        if let Some(denoiser) = context.denoiser(experiment) {
             let levels = self.teacher_levels(context)?;
             let sampler = self.teacher_sampler(context, denoiser.as_ref(), &levels)?;
             let seed = NamedSeeds::of(experiment.teacher_seed).sample;
