@@ -76,6 +76,21 @@ fn methods_that_do_not_fit_their_settings() {
 }
 
 #[test]
+fn settings_that_continuous_time_does_not_have() {
+    let arms = "arms: Star([
+        (name: \"a\", changes: [Method(ContinuousDistillation())]),
+        (name: \"b\", changes: [Method(ContinuousTraining()), Curriculum(Continuous()), Target(Ema(0.9)), Distance(L1),
+            Weighting(Snr), Segments(2), IndexLaw(LogNormal())]),
+        (name: \"c\", changes: [Curriculum(Fixed()), Method(ContinuousDistillation(tangent: Central(step: 0),
+            time: LogNormal(std: -1), loss: StopGradient(normalisation: L2(0), warmup: Fraction(2)),
+            weighting: InverseGap, weight_head: Some(channels: 0)))]),
+        (name: \"d\", changes: [Curriculum(Fixed()), Method(ContinuousDistillation()), Teacher(None), Solver(Euler)]),
+        (name: \"e\", changes: [Curriculum(Fixed()), Method(ContinuousDistillation()), Samplers([Jumps(steps: 2)])]),
+    ]),";
+    check("continuous_time", &ring(320, arms));
+}
+
+#[test]
 fn parts_that_do_not_fit_together() {
     let study = ring(320, "").replace(
         "metrics: [SlicedWasserstein, ModeWeights]",

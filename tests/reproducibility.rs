@@ -1,7 +1,7 @@
 //! The same plan gives the same bits: twice, with any number of threads, and stopped anywhere and resumed.
 
 use crate::util::{cm, ring, root, scratch};
-use cm_consistency::TwoTimeTarget;
+use cm_consistency::{ContinuousLossConfig, TwoTimeTarget};
 use cm_experiment::{RunOutcome, resume, run};
 use cm_host::{Progress, Silent, StopFlag};
 use cm_study::{MethodConfig, load};
@@ -125,6 +125,9 @@ const EVERY_METHOD: &str = "arms: Star([
             Samplers([Jumps(steps: 1)])]),
         (name: \"ayf\", changes: [Method(TwoTime(target: AlignYourFlow(), velocity: Teacher)),
             Samplers([Jumps(steps: 1)])]),
+        (name: \"scd\", changes: [Method(ContinuousDistillation()), Curriculum(Fixed())]),
+        (name: \"sct\", changes: [Method(ContinuousTraining()), Curriculum(Fixed())]),
+        (name: \"full\", changes: [Method(ContinuousDistillation(loss: Full(L1), time: Uniform)), Curriculum(Fixed())]),
     ]),";
 
 /// The arm that tries a method; a new one must be given its own before this compiles.
@@ -143,13 +146,32 @@ fn arm_of(method: &MethodConfig) -> &'static str {
             TwoTimeTarget::TransitionModel(_) => "transition",
             TwoTimeTarget::AlignYourFlow(_) => "ayf",
         },
+        MethodConfig::ContinuousDistillation(config) => match config.loss {
+            ContinuousLossConfig::StopGradient(_) => "scd",
+            ContinuousLossConfig::Full(_) => "full",
+        },
+        MethodConfig::ContinuousTraining(_) => "sct",
+    }
+}
+
+/// The methods are those that the program lists to somebody who asks for another.
+#[test]
+fn every_method_has_an_arm() {
+    let text = ring(64, "").replace("teacher: Exact,", "teacher: Exact, method: Another,");
+    let errors = cm_study::check("study.ron".as_ref(), &text).unwrap_err().to_string();
+    let allowed = errors.split("allowed: ").nth(1).unwrap().lines().next().unwrap();
+    let methods: Vec<&str> = allowed.split(", ").collect();
+    assert!(methods.len() >= 7 && methods[0] == "Distillation", "{errors}");
+    for method in &methods[1..] {
+        assert!(EVERY_METHOD.contains(&format!("Method({method}")), "no arm tries {method}");
     }
 }
 
 /// Stages that begin anew, targets of a model's own jumps, kept trajectories: each method goes on where it was.
 #[test]
 fn every_method_that_is_stopped_and_resumed_gives_the_same_bits() {
-    let folder = scratch(&ring(320, EVERY_METHOD));
+    let text = ring(320, EVERY_METHOD).replace("blocks: 1)", "blocks: 1, dropout: 0.2)");
+    let folder = scratch(&text);
     let study = load(&folder.path().join("study.ron")).unwrap();
     let tried: BTreeSet<&str> = study.plan.arms.iter().map(|arm| arm.name.as_str()).collect();
     for arm in &study.plan.arms {

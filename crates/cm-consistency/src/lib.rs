@@ -4,6 +4,9 @@
 //! [`Trajectory`], and the two methods differ there and nowhere else; how far apart the noise levels of a pair are is
 //! a [`Curriculum`], how two outputs are compared a [`Distance`]. The result is a [`ConsistencyModel`].
 //!
+//! [`ContinuousTimeStep`] is the limit in which the levels of a pair are infinitely near: sCM, and the first paper's own
+//! continuous-time losses. How the derivative along a trajectory is worked out is a [`Tangent`].
+//!
 //! Beside it stand its relatives. [`ProgressiveStep`] halves a sampler's steps from stage to stage, [`ShortcutStep`] trains
 //! a network that is told how far it jumps, and [`TwoTimeStep`] one by what must hold between any two times (MeanFlow and
 //! its relatives); all make a [`JumpModel`]. With [`Segments`] a consistency model is
@@ -15,6 +18,7 @@
 
 mod config;
 mod continuous;
+mod continuous_time;
 mod curriculum;
 mod distance;
 mod halving;
@@ -29,6 +33,7 @@ mod residual;
 mod segments;
 mod shortcut;
 mod step;
+mod tangent;
 mod trajectory;
 mod two_time;
 mod two_time_config;
@@ -40,6 +45,10 @@ pub use config::{
     ResizedConfig, TargetConfig,
 };
 pub use continuous::ContinuousPairs;
+pub use continuous_time::{
+    ContinuousLossConfig, ContinuousParts, ContinuousTimeConfig, ContinuousTimeStep, DerivativeNorm,
+    NormalisationConfig, StopGradientConfig, TimeLawConfig, TimeLogNormalConfig, WeightHeadConfig,
+};
 pub use curriculum::{Curriculum, Spacing};
 pub use distance::{ClassifierFeatures, Distance, Perceptual, Pixels, Resized};
 pub use halving::{HalvingConfig, Stage};
@@ -51,6 +60,7 @@ pub use residual::Probe;
 pub use segments::Segments;
 pub use shortcut::{ShortcutConfig, ShortcutStep};
 pub use step::{ConsistencyStep, Parts};
+pub use tangent::{CentralConfig, LocalPath, Raw, Tangent, TangentConfig};
 pub use trajectory::{KnownNoise, NoisyPair, TeacherStep, Trajectory};
 pub use two_time::{TwoTimeParts, TwoTimeStep};
 pub use two_time_config::{

@@ -26,6 +26,19 @@ pub trait Trajectory {
     /// # Errors
     /// [`ModelError`] if a teacher fails.
     fn lower_point(&self, pair: &NoisyPair<'_>) -> Result<ImageBatch, ModelError>;
+
+    /// Where the trajectories through `noisy` at `sigma` aim: D, with dx / d ln sigma = x - D. `clean` is what `noisy` was
+    /// made from.
+    ///
+    /// # Errors
+    /// [`ModelError`] if a teacher fails.
+    fn aim(
+        &self,
+        clean: &ImageBatch,
+        noisy: &ImageBatch,
+        sigma: &[Sigma],
+        labels: &[u32],
+    ) -> Result<ImageBatch, ModelError>;
 }
 
 /// One step of a solver with the teacher's score: consistency distillation, Song et al. 2023, Algorithm 2.
@@ -40,6 +53,19 @@ impl Trajectory for TeacherStep<'_> {
     fn lower_point(&self, pair: &NoisyPair<'_>) -> Result<ImageBatch, ModelError> {
         self.solver.step(self.denoiser, pair.noisy, pair.upper, pair.lower, pair.labels)
     }
+
+    /// The teacher's denoised images.
+    fn aim(
+        &self,
+        _: &ImageBatch,
+        noisy: &ImageBatch,
+        sigma: &[Sigma],
+        labels: &[u32],
+    ) -> Result<ImageBatch, ModelError> {
+        let aim = self.denoiser.denoise(noisy, sigma, labels)?;
+        ModelError::check(&aim, sigma, noisy.shape())?;
+        Ok(aim)
+    }
 }
 
 /// The same noise at the lower level: consistency training, Song et al. 2023, Algorithm 3. It is an Euler step with
@@ -49,5 +75,16 @@ pub struct KnownNoise;
 impl Trajectory for KnownNoise {
     fn lower_point(&self, pair: &NoisyPair<'_>) -> Result<ImageBatch, ModelError> {
         Ok(noise::perturb(pair.clean, pair.lower, pair.noise))
+    }
+
+    /// The images themselves.
+    fn aim(
+        &self,
+        clean: &ImageBatch,
+        _: &ImageBatch,
+        _: &[Sigma],
+        _: &[u32],
+    ) -> Result<ImageBatch, ModelError> {
+        Ok(clean.clone())
     }
 }

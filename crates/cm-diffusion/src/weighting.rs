@@ -22,6 +22,7 @@ pub trait Weighting: Send + Sync {
 /// assert_eq!(weight(WeightingConfig::TruncatedSnr), 1.0);
 /// assert_eq!(weight(WeightingConfig::Karras), 4.25);
 /// assert_eq!(weight(WeightingConfig::InverseGap), 2.0);
+/// assert_eq!(weight(WeightingConfig::TrigFlow), 4.25);
 /// # Ok::<(), cm_diffusion::QuantityError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,10 @@ pub enum WeightingConfig {
     Karras,
     /// 1 / (upper - lower) (Song and Dhariwal 2023, Section 3.1).
     InverseGap,
+    /// sigma / sigma_data + sigma_data / sigma = 1 / (sin t cos t), t = arctan(sigma / sigma_data): the prior weight
+    /// 1 / (sigma_data tan t) of sCM in the variables here, where a loss per sigma is weighted (Lu and Song 2025,
+    /// Section 4.2).
+    TrigFlow,
 }
 
 impl WeightingConfig {
@@ -52,6 +57,7 @@ impl WeightingConfig {
             Self::TruncatedSnr => Box::new(TruncatedSnr),
             Self::Karras => Box::new(Karras { sigma_data }),
             Self::InverseGap => Box::new(InverseGap),
+            Self::TrigFlow => Box::new(TrigFlow { sigma_data }),
         }
     }
 }
@@ -64,6 +70,9 @@ struct Karras {
     sigma_data: f32,
 }
 struct InverseGap;
+struct TrigFlow {
+    sigma_data: f32,
+}
 
 /// sigma^-2.
 fn snr(sigma: Sigma) -> f64 {
@@ -103,6 +112,13 @@ impl Weighting for Karras {
 impl Weighting for InverseGap {
     fn weight(&self, upper: Sigma, lower: Sigma) -> f32 {
         (1.0 / (f64::from(upper.get()) - f64::from(lower.get()))) as f32
+    }
+}
+
+impl Weighting for TrigFlow {
+    fn weight(&self, upper: Sigma, _: Sigma) -> f32 {
+        let ratio = f64::from(upper.get()) / f64::from(self.sigma_data);
+        (ratio + ratio.recip()) as f32
     }
 }
 

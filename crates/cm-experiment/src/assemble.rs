@@ -13,7 +13,7 @@ use cm_diffusion::analytic::{ExactConsistency, GaussianMixture};
 use cm_diffusion::{
     AlongLine, Ancestral, ConsistencyFunction, Denoiser, Discretisation, DpmSolverPlusPlus, FlowMap, Gamma,
     Jumps, Labels, Multistep, NoiseLevels, NumLevels, OneStep, ProbabilityFlow, QuantityError, Sampler,
-    Sigma, SigmaRange, Stochastic,
+    Sigma, SigmaRange, SolverConfig, Stochastic,
 };
 use cm_evaluator::{ExactEndpoint, ExactModes, Judges, MetricKind, Needs, NetworkJudge};
 use cm_image::{ImageBatch, ImageShape};
@@ -164,10 +164,14 @@ pub(crate) fn trajectory<'a>(
         (MethodConfig::Distillation(config), Some(denoiser)) => {
             Ok(Box::new(TeacherStep { denoiser, solver: config.solver.build() }))
         }
-        (MethodConfig::Distillation(_), None) => {
+        // A solver's step is taken only to measure how far the student is from consistency.
+        (MethodConfig::ContinuousDistillation(_), Some(denoiser)) => {
+            Ok(Box::new(TeacherStep { denoiser, solver: SolverConfig::default().build() }))
+        }
+        (MethodConfig::Distillation(_) | MethodConfig::ContinuousDistillation(_), None) => {
             Err(RunError::failed("assembling the student", "distillation without a teacher"))
         }
-        (MethodConfig::Training, _) => Ok(Box::new(KnownNoise)),
+        (MethodConfig::Training | MethodConfig::ContinuousTraining(_), _) => Ok(Box::new(KnownNoise)),
         (MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_) | MethodConfig::TwoTime(_), _) => {
             Err(RunError::failed("assembling the student", "the method has no pairs of noise levels"))
         }

@@ -50,6 +50,7 @@ mod seed;
 mod snapshots;
 mod student;
 mod student_model;
+mod student_step;
 mod study_dir;
 pub mod table;
 mod teacher;

@@ -12,89 +12,23 @@ use crate::run::Run;
 use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
 use crate::student_model::{Student, stage_file, stage_name};
+use crate::student_step::StudentStep;
 use crate::table::ReportRow;
 use crate::tensor_file::{encode, read, write_file};
 use crate::{loss_bins, snapshots};
 use cm_consistency::{
-    ConsistencyStep, CurriculumConfig, InitConfig, JumpParts, Parts, Probe, ProgressiveStep, ShortcutStep,
-    Stage, TwoTimeParts, TwoTimeStep,
+    ConsistencyStep, ContinuousParts, ContinuousTimeStep, CurriculumConfig, InitConfig, JumpParts, Parts,
+    Probe, ProgressiveStep, ShortcutStep, Stage, TwoTimeParts, TwoTimeStep,
 };
-use cm_diffusion::ModelError;
 use cm_evaluator::Reference;
 use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
 use cm_network::Weights;
 use cm_study::{JumpsConfig, MethodConfig, StudentSamplerConfig, flatten};
-use cm_training::{EmaConfig, StepReport, TrainState, TrainStep};
+use cm_training::{EmaConfig, StepReport, TrainState};
 
 /// Held-out images on which residuals are measured.
 const PROBE_IMAGES: usize = 16;
-
-/// What the phase of a student asks of its training.
-trait StudentStep: TrainStep {
-    fn state(&self) -> &TrainState;
-
-    /// How far the student is from consistency, where that means something.
-    fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>>;
-
-    /// The stage that the step with this report has finished.
-    fn finished_stage(&self, _: &StepReport, _total_images: u64) -> Option<Stage> {
-        None
-    }
-
-    /// In how many steps the present student samples, if that changes over the run.
-    fn steps(&self) -> Option<usize> {
-        None
-    }
-}
-
-impl StudentStep for ConsistencyStep<'_> {
-    fn state(&self) -> &TrainState {
-        self.state()
-    }
-
-    fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
-        self.residuals(probe)
-    }
-}
-
-impl StudentStep for ProgressiveStep<'_> {
-    fn state(&self) -> &TrainState {
-        self.state()
-    }
-
-    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
-        None
-    }
-
-    fn finished_stage(&self, report: &StepReport, total_images: u64) -> Option<Stage> {
-        self.finished_stage(report.images, total_images)
-    }
-
-    fn steps(&self) -> Option<usize> {
-        Some(self.steps())
-    }
-}
-
-impl StudentStep for ShortcutStep<'_> {
-    fn state(&self) -> &TrainState {
-        self.state()
-    }
-
-    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
-        None
-    }
-}
-
-impl StudentStep for TwoTimeStep<'_> {
-    fn state(&self) -> &TrainState {
-        self.state()
-    }
-
-    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
-        None
-    }
-}
 
 /// A value of a plan, for TensorBoard.
 fn value_of(text: &str) -> HyperParameter {
@@ -155,6 +89,14 @@ impl Run<'_> {
                     weighting,
                 };
                 let mut step = ConsistencyStep::new(config, network, weights, context.boundary(), parts);
+                self.train_student(context, folder, &mut step, rows, progress)
+            }
+            MethodConfig::ContinuousDistillation(time) | MethodConfig::ContinuousTraining(time) => {
+                let trajectory = trajectory(&experiment.method, denoiser.as_deref())?;
+                let parts = ContinuousParts { trajectory, discretisation };
+                let mut step =
+                    ContinuousTimeStep::new(config, time, network, weights, context.boundary(), parts)
+                        .map_err(self.failed("the law of noise levels"))?;
                 self.train_student(context, folder, &mut step, rows, progress)
             }
             MethodConfig::ProgressiveDistillation => {

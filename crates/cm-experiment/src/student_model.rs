@@ -21,7 +21,10 @@ impl<'a> Student<'a> {
     pub(crate) fn new(experiment: &ExperimentConfig, context: &'a Context, weights: Weights) -> Self {
         let network = context.network.as_ref();
         match experiment.method {
-            MethodConfig::Distillation(_) | MethodConfig::Training => {
+            MethodConfig::Distillation(_)
+            | MethodConfig::Training
+            | MethodConfig::ContinuousDistillation(_)
+            | MethodConfig::ContinuousTraining(_) => {
                 Self::Consistency(ConsistencyModel::new(network, weights, context.boundary()))
             }
             MethodConfig::ProgressiveDistillation => {

@@ -87,6 +87,9 @@ pub enum ChangeError {
     /// Progressive distillation is defined by Euler's steps, and shortcut models have no teacher.
     #[error("a solver belongs to consistency distillation, but the method is another")]
     SolverOfJumps,
+    /// In continuous time there is no step to solve.
+    #[error("a solver belongs to consistency distillation, but in continuous time there is no step")]
+    SolverOfContinuousTime,
 }
 
 impl Change {
@@ -165,6 +168,9 @@ impl Change {
                 | MethodConfig::Shortcut(_)
                 | MethodConfig::TwoTime(_) => {
                     return Err(ChangeError::SolverOfJumps);
+                }
+                MethodConfig::ContinuousDistillation(_) | MethodConfig::ContinuousTraining(_) => {
+                    return Err(ChangeError::SolverOfContinuousTime);
                 }
             },
             Self::Init(value) => consistency.init = value,

@@ -1,37 +1,28 @@
 //! What is wrong with one experiment: each component's own ranges, and the rules that join components.
 
-use crate::check_guidance;
-use crate::check_samplers;
 use crate::experiment_config::{
-    EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherFileConfig, TeacherSource,
+    EvaluationConfig, ExperimentConfig, LoggingConfig, TeacherFileConfig, TeacherSource,
 };
 use crate::mid_training_config::bytes_kept;
-use crate::problem::Problem;
+use crate::problem::{Problem, ranged};
 use crate::samplers::TeacherMethodConfig;
 use crate::weights_card::{PreconditionConfig, WeightsCard};
-use cm_consistency::{CurriculumConfig, DistanceConfig, FixedConfig, InitConfig, LpipsConfig, TargetConfig};
+use crate::{check_guidance, check_methods, check_samplers};
+use cm_consistency::{DistanceConfig, InitConfig, LpipsConfig};
 use cm_datasets::{DatasetConfig, Outline, Split};
 use cm_evaluator::{MetricConfigError, MetricKind, Needs};
 use cm_network::NetworkProblem;
 use cm_network::feature_net::{LpipsPooling, LpipsResize, LpipsTrunk};
-use cm_training::RangeError;
 
 /// Everything wrong with an experiment, with paths inside it. Empty if it can be run.
 pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mut problems = components(experiment);
     problems.extend(method(experiment));
-    problems.extend(jumps(experiment));
+    problems.extend(check_methods::problems(experiment));
     problems.extend(mid_training(experiment));
     problems.extend(evaluation(experiment));
     problems.extend(logging(&experiment.logging));
     problems
-}
-
-fn ranged(prefix: &str, problems: Vec<RangeError>) -> impl Iterator<Item = Problem> {
-    problems.into_iter().map(move |problem| {
-        let path = format!("{prefix}.{}", problem.field);
-        Problem::new(path, format!("{} is {}", problem.field, problem.given), problem.allowed)
-    })
 }
 
 /// What each crate says of its own configuration.
@@ -168,69 +159,6 @@ fn mid_training(experiment: &ExperimentConfig) -> Vec<Problem> {
     problems
 }
 
-/// What the methods whose models jump ask of the rest.
-fn jumps(experiment: &ExperimentConfig) -> Vec<Problem> {
-    let consistency = &experiment.consistency;
-    let mut problems = Vec::new();
-    let mut say = |path: &str, message: String, allowed: &str| {
-        problems.push(Problem::new(format!("consistency.{path}"), message, allowed));
-    };
-    let halving = matches!(consistency.curriculum, CurriculumConfig::Halving(_));
-    let mut plain = |method: &str| {
-        if consistency.segments > 1 {
-            say("segments", format!("{method} has no segments"), "1");
-        }
-    };
-    match &experiment.method {
-        MethodConfig::Distillation(_) | MethodConfig::Training => {
-            if halving {
-                let message = "only progressive distillation halves its steps".to_owned();
-                say("curriculum", message, "another curriculum, or method: ProgressiveDistillation");
-            }
-        }
-        MethodConfig::ProgressiveDistillation => {
-            plain("progressive distillation");
-            if !halving {
-                let message = "progressive distillation halves its steps from stage to stage".to_owned();
-                say("curriculum", message, "Halving(start: .., end: ..)");
-            }
-            if consistency.target != TargetConfig::StopGradient {
-                let message = "progressive distillation has its teacher for a target".to_owned();
-                say("target", message, "StopGradient, the default");
-            }
-            if consistency.train.snapshots.is_some() {
-                let message = "averages over a run whose weights begin anew are of no use".to_owned();
-                say("train.snapshots", message, "None");
-            }
-        }
-        MethodConfig::Shortcut(shortcut) => {
-            plain("a shortcut model");
-            let levels = match consistency.curriculum {
-                CurriculumConfig::Fixed(FixedConfig { num_levels }) => Some(num_levels),
-                CurriculumConfig::Progressive(_)
-                | CurriculumConfig::Doubling(_)
-                | CurriculumConfig::Continuous(_)
-                | CurriculumConfig::Halving(_) => None,
-            };
-            if !levels.is_some_and(|levels| levels >= 3 && (levels - 1).is_power_of_two()) {
-                let message = "a shortcut model doubles its steps".to_owned();
-                say("curriculum", message, "Fixed(num_levels: ..) with a power of two and one, at least 3");
-            }
-            let batch = consistency.train.batch;
-            problems.extend(ranged("method", shortcut.problems(batch).into_iter().collect()));
-        }
-        MethodConfig::TwoTime(two_time) => {
-            plain("a model of two times");
-            if !matches!(consistency.curriculum, CurriculumConfig::Fixed(_)) {
-                let message = "a model of two times has no levels, so none of their curricula".to_owned();
-                say("curriculum", message, "Fixed(..), the default");
-            }
-            problems.extend(ranged("method", two_time.problems(consistency.train.batch)));
-        }
-    }
-    problems
-}
-
 /// Whether a file of weights fits the experiment.
 fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -261,9 +189,7 @@ fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Ve
             say(message, "as many as the study's networks are told (class_conditional)");
         }
     }
-    let distils =
-        matches!(experiment.method, MethodConfig::Distillation(_) | MethodConfig::ProgressiveDistillation);
-    if distils && card.precondition.is_consistency() {
+    if experiment.method.asks_teacher() && card.precondition.is_consistency() {
         let message = "it holds a consistency model, which cannot be distilled".to_owned();
         say(message, "a diffusion model, or method: Training, which starts from it");
     }

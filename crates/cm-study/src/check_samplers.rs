@@ -159,9 +159,13 @@ impl JumpSteps {
 pub fn jump_steps(experiment: &ExperimentConfig) -> Option<JumpSteps> {
     let these = JumpSteps::These;
     match (&experiment.method, experiment.consistency.curriculum) {
-        (MethodConfig::Distillation(_) | MethodConfig::Training, _) => {
-            Some(these(vec![experiment.consistency.segments]))
-        }
+        (
+            MethodConfig::Distillation(_)
+            | MethodConfig::Training
+            | MethodConfig::ContinuousDistillation(_)
+            | MethodConfig::ContinuousTraining(_),
+            _,
+        ) => Some(these(vec![experiment.consistency.segments])),
         (MethodConfig::ProgressiveDistillation, CurriculumConfig::Halving(halving)) => {
             Some(these(halving.ladder().take(64).collect()))
         }

@@ -79,6 +79,13 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
             MethodConfig::ProgressiveDistillation => 2.0,
             // Two jumps for a part of the images.
             MethodConfig::Shortcut(config) => 2.0 * f64::from(config.bootstrap),
+            // The derivative, and where the teacher aims.
+            MethodConfig::ContinuousDistillation(config) if trained_teacher => {
+                config.evaluations() - 3.0 + experiment.guided_passes()
+            }
+            MethodConfig::ContinuousDistillation(config) | MethodConfig::ContinuousTraining(config) => {
+                config.evaluations() - 3.0
+            }
             // What the target is made of, and the teacher's velocity.
             MethodConfig::TwoTime(config) => {
                 let asked = f64::from(u8::from(trained_teacher && method.asks_teacher()));

@@ -6,7 +6,7 @@
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
-use cm_consistency::{ConsistencyConfig, ShortcutConfig, TwoTimeConfig, Velocity};
+use cm_consistency::{ConsistencyConfig, ContinuousTimeConfig, ShortcutConfig, TwoTimeConfig, Velocity};
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{Guidance, SolverConfig};
 use cm_evaluator::{MetricConfig, MetricKind};
@@ -77,7 +77,10 @@ impl ExperimentConfig {
             MethodConfig::Distillation(_) | MethodConfig::Training if self.consistency.segments > 1 => {
                 Some("a consistency model of several segments")
             }
-            MethodConfig::Distillation(_) | MethodConfig::Training => None,
+            MethodConfig::Distillation(_)
+            | MethodConfig::Training
+            | MethodConfig::ContinuousDistillation(_)
+            | MethodConfig::ContinuousTraining(_) => None,
             MethodConfig::ProgressiveDistillation => Some("a progressively distilled model"),
             MethodConfig::Shortcut(_) => Some("a shortcut model"),
             MethodConfig::TwoTime(_) => Some("a model of two times"),
@@ -127,6 +130,10 @@ pub enum MethodConfig {
     /// A model that is told how far it jumps and learns far jumps from two near ones, without a teacher (Frans et al.
     /// 2025); its levels are Fixed, a power of two and one.
     Shortcut(ShortcutConfig),
+    /// Distillation in continuous time, along the teacher's trajectories: with its defaults sCD (Lu and Song 2025).
+    ContinuousDistillation(ContinuousTimeConfig),
+    /// Training in continuous time, along trajectories of known noise: with its defaults sCT (Lu and Song 2025).
+    ContinuousTraining(ContinuousTimeConfig),
     /// A model of the jump between any two times, trained by what must hold between them: MeanFlow and its relatives. Its
     /// curriculum and its law of intervals are not used.
     TwoTime(TwoTimeConfig),
@@ -137,16 +144,20 @@ impl MethodConfig {
     pub fn has_second_time(&self) -> bool {
         match self {
             Self::Shortcut(_) | Self::TwoTime(_) => true,
-            Self::Distillation(_) | Self::Training | Self::ProgressiveDistillation => false,
+            Self::Distillation(_)
+            | Self::Training
+            | Self::ProgressiveDistillation
+            | Self::ContinuousDistillation(_)
+            | Self::ContinuousTraining(_) => false,
         }
     }
 
     /// Whether each step of the student's training asks the teacher.
     pub fn asks_teacher(&self) -> bool {
         match self {
-            Self::Distillation(_) | Self::ProgressiveDistillation => true,
+            Self::Distillation(_) | Self::ProgressiveDistillation | Self::ContinuousDistillation(_) => true,
             Self::TwoTime(two_time) => two_time.velocity == Velocity::Teacher,
-            Self::Training | Self::Shortcut(_) => false,
+            Self::Training | Self::Shortcut(_) | Self::ContinuousTraining(_) => false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is wrong with something that somebody asked for: a study, before the problem has a place in a file, or the
 //! options of a command. Deliberately absent: places in a file (`diagnostics.rs`).
 
+use cm_training::RangeError;
 use std::fmt;
 
 /// One thing wrong with a study, before it has a place in a file.
@@ -26,6 +27,14 @@ impl Problem {
     pub fn absent(path: impl Into<String>, message: impl Into<String>, allowed: impl Into<String>) -> Self {
         Self { absent: true, ..Self::new(path, message, allowed) }
     }
+}
+
+/// What a crate says of its own configuration, whose path is `prefix`.
+pub(crate) fn ranged(prefix: &str, problems: Vec<RangeError>) -> impl Iterator<Item = Problem> {
+    problems.into_iter().map(move |problem| {
+        let path = format!("{prefix}.{}", problem.field);
+        Problem::new(path, format!("{} is {}", problem.field, problem.given), problem.allowed)
+    })
 }
 
 /// Everything that is wrong with a request. Never empty.

@@ -202,6 +202,21 @@ impl TrainState {
         Ok(StepReport { step, images, loss, gradient_norm, learning_rate, losses, scalars: Vec::new() })
     }
 
+    /// One update by a gradient that was worked out elsewhere, an array for each of the weights'; returns its norm. If that
+    /// is not finite nothing has been changed.
+    ///
+    /// # Panics
+    /// If the gradient is not of the weights.
+    pub fn follow(&mut self, gradient: &[Vec<f32>], progress: Progress) -> f64 {
+        assert_eq!(gradient.len(), self.weights.iter().count(), "an array for each of the weights");
+        let norm = Self::norm(gradient);
+        if norm.is_finite() {
+            let learning_rate = self.learning_rate.at(progress);
+            self.update(gradient, norm, learning_rate, 0.0);
+        }
+        norm
+    }
+
     /// Norm of a whole gradient.
     fn norm(gradients: &[Vec<f32>]) -> f64 {
         gradients.iter().map(|gradient| sum_squares(gradient)).sum::<f64>().sqrt()

@@ -1,0 +1,83 @@
+//! What the training of any student tells the runner.
+
+use cm_consistency::{
+    ConsistencyStep, ContinuousTimeStep, Probe, ProgressiveStep, ShortcutStep, Stage, TwoTimeStep,
+};
+use cm_diffusion::ModelError;
+use cm_training::{StepReport, TrainState, TrainStep};
+
+/// What the phase of a student asks of its training.
+pub(crate) trait StudentStep: TrainStep {
+    fn state(&self) -> &TrainState;
+
+    /// How far the student is from consistency, where that means something.
+    fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>>;
+
+    /// The stage that the step with this report has finished.
+    fn finished_stage(&self, _: &StepReport, _total_images: u64) -> Option<Stage> {
+        None
+    }
+
+    /// In how many steps the present student samples, if that changes over the run.
+    fn steps(&self) -> Option<usize> {
+        None
+    }
+}
+
+impl StudentStep for ConsistencyStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        self.residuals(probe)
+    }
+}
+
+impl StudentStep for ContinuousTimeStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        Some(self.residuals(probe))
+    }
+}
+
+impl StudentStep for ProgressiveStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
+
+    fn finished_stage(&self, report: &StepReport, total_images: u64) -> Option<Stage> {
+        self.finished_stage(report.images, total_images)
+    }
+
+    fn steps(&self) -> Option<usize> {
+        Some(self.steps())
+    }
+}
+
+impl StudentStep for ShortcutStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
+}
+
+impl StudentStep for TwoTimeStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
+}
