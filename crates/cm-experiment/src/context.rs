@@ -2,6 +2,7 @@
 
 use crate::assemble::{Data, Judge};
 use crate::error::RunError;
+use crate::networks::Networks;
 use crate::seed::NamedSeeds;
 use cm_diffusion::{Boundary, Denoiser, Discretisation, Edm, Labels, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
@@ -13,6 +14,7 @@ use cm_teacher::Teacher;
 pub struct Context {
     pub(crate) data: Data,
     pub(crate) judge: Judge,
+    pub(crate) networks: Networks,
     pub(crate) range: SigmaRange,
     pub(crate) discretisation: Box<dyn Discretisation>,
     /// The student's.
@@ -38,6 +40,7 @@ impl Context {
             .map_err(|error| RunError::failed(what("the noise levels"), error))?;
         let range = discretisation.range();
         let judge = Judge::new(&experiment.dataset, &data, range);
+        let networks = Networks::new(experiment);
         let (network, fresh) = experiment
             .network
             .build(
@@ -61,7 +64,17 @@ impl Context {
             ) => None,
         };
         let teacher = None;
-        Ok(Self { data, judge, range, discretisation, network, own_teacher_network, fresh, teacher })
+        Ok(Self {
+            data,
+            judge,
+            networks,
+            range,
+            discretisation,
+            network,
+            own_teacher_network,
+            fresh,
+            teacher,
+        })
     }
 
     /// The network of the teacher's weights.

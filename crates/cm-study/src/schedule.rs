@@ -296,7 +296,7 @@ mod tests {
 
     fn plan(experiment: ExperimentConfig) -> Plan {
         let arm = crate::PlannedArm { name: "a".into(), experiment };
-        Plan { question: String::new(), seeds: vec![0], arms: vec![arm] }
+        Plan { question: String::new(), seeds: vec![0], shortened_by: 1, arms: vec![arm] }
     }
 
     /// Eight phases of equal length, 10 to 1280 intervals: Song and Dhariwal 2024, Section 3.4.
@@ -391,7 +391,7 @@ mod tests {
         let experiment = experiment(CurriculumConfig::default(), 512, 512_000);
         let arm = |name: &str| crate::PlannedArm { name: name.into(), experiment: experiment.clone() };
         let arms = vec![arm("a"), arm("b")];
-        let table = Plan { question: String::new(), seeds: vec![0], arms }.schedule();
+        let table = Plan { question: String::new(), seeds: vec![0], shortened_by: 1, arms }.schedule();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 4, "header, rule, teacher, students: {table}");
         assert!(lines[2].starts_with("| teacher |") && lines[3].starts_with("| a, b    |"), "{table}");
