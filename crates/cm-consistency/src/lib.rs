@@ -55,5 +55,5 @@ pub use trajectory::{KnownNoise, NoisyPair, TeacherStep, Trajectory};
 pub use two_time::{TwoTimeParts, TwoTimeStep};
 pub use two_time_config::{
     AlignYourFlowConfig, AlphaFlowConfig, BelowConfig, DerivativeConfig, Over, Path, Power, SoFlowConfig,
-    TimesConfig, TwoTimeConfig, TwoTimeTarget, Velocity,
+    TargetGuidance, TimesConfig, TwoTimeConfig, TwoTimeTarget, Velocity,
 };

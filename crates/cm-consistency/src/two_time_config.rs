@@ -24,6 +24,8 @@ pub struct TwoTimeConfig {
     pub velocity: Velocity,
     /// The power of the squared error, 0 to 1, and the constant under it, above 0: see [`Power`].
     pub loss: Power,
+    /// Guidance inside the target, so that one evaluation draws guided. None: no guidance, and classes are always told.
+    pub guidance: Option<TargetGuidance>,
 }
 
 impl Default for TwoTimeConfig {
@@ -35,6 +37,7 @@ impl Default for TwoTimeConfig {
             equal_share: 0.25,                // Gsunshine/meanflow, CIFAR-10
             velocity: Velocity::KnownNoise,   // Geng et al. 2025 (MeanFlow), Section 4
             loss: Power::default(),           // beside that type
+            guidance: None,                   // Geng et al. 2025 (MeanFlow): none on CIFAR-10
         }
     }
 }
@@ -151,6 +154,43 @@ impl Default for AlignYourFlowConfig {
             most: 0.99,                             // Sabour et al. 2025
             warmup: 0.1,                            // ours: a tenth of the run
         }
+    }
+}
+
+/// The velocity v of [`TwoTimeTarget`] replaced by w v + (1 - w - k) u_none + k u_class, u the network's own at equal times
+/// without and with the class (Geng et al. 2025, MeanFlow, Section 4.2 and Appendix B.1). The scale that is reached is
+/// w / (1 - k).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TargetGuidance {
+    /// w, at least 0.
+    pub omega: f32,
+    /// k, at least 0 and below 1.
+    pub kappa: f32,
+    /// Only above this level, at least 0.
+    pub above: f32,
+    /// Only up to this level, more than `above`.
+    pub up_to: f32,
+    /// The share of images whose class is not told, above 0 and below 1.
+    pub label_dropout: f32,
+}
+
+impl Default for TargetGuidance {
+    fn default() -> Self {
+        Self {
+            omega: 2.0,           // ours: twice as far
+            kappa: 0.0,           // Geng et al. 2025, Equation 19: without mixing
+            above: 0.0,           // the same: at all times
+            up_to: f32::INFINITY, // the same
+            label_dropout: 0.1,   // Geng et al. 2025, Table 4
+        }
+    }
+}
+
+impl TargetGuidance {
+    /// Whether images at this level are guided.
+    pub(crate) fn covers(&self, sigma: Sigma) -> bool {
+        self.above < sigma.get() && sigma.get() <= self.up_to
     }
 }
 
@@ -285,7 +325,8 @@ impl TwoTimeConfig {
             | TwoTimeTarget::AlignYourFlow(_) => 2.0,
             TwoTimeTarget::ImprovedMeanFlow(_) => 3.0,
         };
-        passes * (1.0 - f64::from(self.equal_share))
+        let guided = self.guidance.map_or(0.0, |guidance| if guidance.kappa > 0.0 { 2.0 } else { 1.0 });
+        passes * (1.0 - f64::from(self.equal_share)) + guided
     }
 
     /// What is out of range for batches of `batch` images, with paths relative to this struct.
@@ -341,6 +382,15 @@ impl TwoTimeConfig {
                     ("target.warmup", warmup, share(warmup), "0 to 1"),
                 ]);
             }
+        }
+        if let Some(TargetGuidance { omega, kappa, above, up_to, label_dropout }) = self.guidance {
+            let dropped = label_dropout > 0.0 && label_dropout < 1.0;
+            checks.extend([
+                ("guidance.omega", omega, omega >= 0.0 && omega.is_finite(), "at least 0"),
+                ("guidance.kappa", kappa, (0.0..1.0).contains(&kappa), "at least 0, below 1"),
+                ("guidance.above", above, above >= 0.0 && above < up_to, "at least 0, below `up_to`"),
+                ("guidance.label_dropout", label_dropout, dropped, "above 0, below 1"),
+            ]);
         }
         let check = |(field, given, holds, allowed)| RangeError::unless(holds, field, given, allowed);
         problems.extend(checks.into_iter().filter_map(check));

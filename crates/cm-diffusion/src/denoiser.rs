@@ -69,6 +69,12 @@ pub trait Denoiser {
     fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError>;
 }
 
+impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
+        (**self).denoise(noisy, sigma, labels)
+    }
+}
+
 /// f(x, sigma): where the probability-flow ODE through (x, sigma) arrives at sigma_min.
 pub trait ConsistencyFunction {
     /// The endpoint of each image of `noisy` from its own level. `sigma` has one entry for each image; so has

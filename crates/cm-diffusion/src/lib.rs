@@ -13,6 +13,7 @@ mod denoiser;
 mod discretisation;
 pub mod editing;
 mod flow_map;
+mod guidance;
 mod index_law;
 pub mod noise;
 mod noise_distribution;
@@ -28,6 +29,7 @@ pub use discretisation::{
     SpacingConfig,
 };
 pub use flow_map::{AlongLine, FlowMap, euler_jump};
+pub use guidance::{Guidance, Guided};
 pub use index_law::{IndexLaw, IndexLawConfig, LogNormalIndexConfig};
 pub use noise_distribution::{
     LogNormal, LogNormalConfig, LogUniform, LogUniformConfig, NoiseDistribution, NoiseDistributionConfig,

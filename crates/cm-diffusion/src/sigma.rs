@@ -66,6 +66,18 @@ pub enum QuantityError {
         /// Standard deviation of ln sigma given.
         std: f32,
     },
+    /// Guidance must be a number and have levels.
+    #[error(
+        "guidance of weight {weight} above {above} up to {up_to}: need a finite weight of at least 0, and levels from 0 on"
+    )]
+    Guidance {
+        /// Weight given.
+        weight: f32,
+        /// Lower end given.
+        above: f32,
+        /// Upper end given.
+        up_to: f32,
+    },
     /// A law of intervals must fall on some of them.
     #[error(
         "ln sigma normal with mean {mean} and std {std}: need std > 0 and a share of the noise levels' range"

@@ -4,7 +4,7 @@ use crate::assemble::{Data, Judge};
 use crate::error::RunError;
 use crate::networks::Networks;
 use crate::seed::NamedSeeds;
-use cm_diffusion::{Boundary, Denoiser, Discretisation, Edm, Labels, SigmaRange};
+use cm_diffusion::{Boundary, Denoiser, Discretisation, Edm, Guidance, Guided, Labels, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
 use cm_network::{Network, Weights};
 use cm_study::{ExperimentConfig, PlannedRun, TeacherSource};
@@ -98,7 +98,15 @@ impl Context {
     }
 
     /// The teacher as a denoiser, whatever it is.
-    pub(crate) fn denoiser(&self, source: &TeacherSource) -> Option<Box<dyn Denoiser + '_>> {
+    pub(crate) fn denoiser(&self, experiment: &ExperimentConfig) -> Option<Box<dyn Denoiser + '_>> {
+        let denoiser = self.unguided(&experiment.teacher)?;
+        match experiment.guidance == Guidance::default() {
+            true => Some(denoiser),
+            false => Some(Box::new(Guided { denoiser, guidance: experiment.guidance })),
+        }
+    }
+
+    fn unguided(&self, source: &TeacherSource) -> Option<Box<dyn Denoiser + '_>> {
         match source {
             TeacherSource::Trained(_) | TeacherSource::File(_) => {
                 self.teacher.as_ref().map(|weights| -> Box<dyn Denoiser> {

@@ -107,7 +107,7 @@ impl Run<'_> {
         let experiment = self.experiment();
         let config = &experiment.consistency;
         let seeds = NamedSeeds::of(self.planned.seed);
-        let denoiser = context.denoiser(&experiment.teacher);
+        let denoiser = context.denoiser(experiment);
         let weights = match (config.init, &context.teacher) {
             (InitConfig::Teacher, Some(weights)) => context.start_from(weights)?,
             // An exact teacher has no weights to start from.

@@ -105,7 +105,7 @@ impl Run<'_> {
         let (networks, data) = (&context.networks, &context.data);
         let scored = networks.scores(data, &images, "held-out images", self.stop, progress)?;
         rows.extend(self.rows(&scored, "floor", "-", 0, self.planned.seed));
-        if let Some(denoiser) = context.denoiser(&experiment.teacher) {
+        if let Some(denoiser) = context.denoiser(experiment) {
             let levels = self.teacher_levels(context)?;
             let sampler = self.teacher_sampler(context, denoiser.as_ref(), &levels)?;
             let seed = NamedSeeds::of(experiment.teacher_seed).sample;

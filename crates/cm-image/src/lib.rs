@@ -17,3 +17,6 @@ pub use grid::{GridError, contact_sheet, scatter_plot, write_png};
 pub use quantise::{Quantisation, from_u8, to_u8, to_u8_truncated};
 pub use read::{PngImage, ReadError};
 pub use shape::ImageShape;
+
+/// The label of an image whose class is not told to a network that knows classes.
+pub const NO_CLASS: u32 = u32::MAX;

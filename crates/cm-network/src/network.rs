@@ -1,6 +1,6 @@
 //! What every network can do.
 
-use cm_image::ImageShape;
+use cm_image::{ImageShape, NO_CLASS};
 use cm_tensor::{Graph, Images, Weights};
 
 /// What a network is told besides the image and its noise level; fixed when it is built.
@@ -15,7 +15,7 @@ pub struct Conditions {
 /// The optional inputs of one evaluation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extra<'a> {
-    /// A class for each image; required if and only if the network was built with classes.
+    /// A class for each image, or [`NO_CLASS`]; required if and only if the network was built with classes.
     pub labels: Option<&'a [u32]>,
     /// A second c_noise for each image; required if and only if the network was built with a second time.
     pub second_time: Option<&'a [f32]>,
@@ -70,7 +70,7 @@ pub enum LabelsError {
     },
 }
 
-/// What [`Extra::labels`] must be for `network`: the labels, or nothing if it knows no classes.
+/// What [`Extra::labels`] must be for `network`: the labels, [`NO_CLASS`] among them, or nothing if it knows no classes.
 ///
 /// # Errors
 /// [`LabelsError`] if it knows classes and there is not one of them for each of `count` images.
@@ -85,7 +85,7 @@ pub fn check_labels<'a>(
     if labels.len() != count {
         return Err(LabelsError::Count { images: count, labels: labels.len() });
     }
-    match labels.iter().find(|&&label| label as usize >= classes) {
+    match labels.iter().find(|&&label| label as usize >= classes && label != NO_CLASS) {
         Some(&label) => Err(LabelsError::Class { label, classes }),
         None => Ok(Some(labels)),
     }

@@ -8,7 +8,7 @@ use crate::mid_training_config::MidTrainingConfig;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::{CurriculumConfig, DistanceConfig, InitConfig, TargetConfig};
 use cm_datasets::DatasetConfig;
-use cm_diffusion::{DiscretisationConfig, IndexLawConfig, SolverConfig, WeightingConfig};
+use cm_diffusion::{DiscretisationConfig, Guidance, IndexLawConfig, SolverConfig, WeightingConfig};
 use cm_network::NetworkConfig;
 use cm_training::{EmaConfig, LearningRateConfig, OptimiserConfig, Precision, SnapshotsConfig};
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub enum Change {
     Dropout(f32),
     /// The teacher.
     Teacher(TeacherSource),
+    /// How the teacher is guided.
+    Guidance(Guidance),
     /// Distillation or training.
     Method(MethodConfig),
     /// The training between the teacher's and the student's; `None` for none.
@@ -97,6 +99,7 @@ impl Change {
             Self::Precision(_) => "precision",
             Self::Dropout(_) => "network.dropout",
             Self::Teacher(_) => "teacher",
+            Self::Guidance(_) => "guidance",
             Self::Method(_) => "method",
             Self::MidTraining(_) => "mid_training",
             Self::Solver(_) => "method.solver",
@@ -133,6 +136,7 @@ impl Change {
             class_conditional,
             precision,
             teacher,
+            guidance,
             method,
             mid_training,
             consistency,
@@ -150,6 +154,7 @@ impl Change {
                 NetworkConfig::Mlp(config) => config.dropout = value,
             },
             Self::Teacher(value) => *teacher = value,
+            Self::Guidance(value) => *guidance = value,
             Self::Method(value) => *method = value,
             Self::MidTraining(value) => *mid_training = value,
             Self::Solver(value) => match method {

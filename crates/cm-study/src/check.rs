@@ -7,7 +7,7 @@ use crate::mid_training_config::bytes_kept;
 use crate::problem::Problem;
 use crate::samplers::TeacherMethodConfig;
 use crate::weights_card::{PreconditionConfig, WeightsCard};
-use crate::{check_evaluation, check_samplers};
+use crate::{check_evaluation, check_guidance, check_samplers};
 use cm_consistency::{CurriculumConfig, DistanceConfig, FixedConfig, InitConfig, LpipsConfig, TargetConfig};
 use cm_datasets::{DatasetConfig, Outline, Split};
 use cm_network::NetworkProblem;
@@ -92,6 +92,7 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     if let TeacherSource::File(config) = &experiment.teacher {
         problems.extend(teacher_file(experiment, config));
     }
+    problems.extend(check_guidance::guidance(experiment));
     if experiment.teacher == TeacherSource::None && experiment.method.asks_teacher() {
         let message = "distillation needs a teacher";
         problems.push(Problem::new("teacher", message, "Trained(..), Exact; or method: Training"));

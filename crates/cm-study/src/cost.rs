@@ -110,7 +110,7 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
         + match method {
             // The target network, and the teacher's step.
             MethodConfig::Distillation(config) if trained_teacher => {
-                1.0 + config.solver.build().evaluations(false) as f64
+                1.0 + config.solver.build().evaluations(false) as f64 * experiment.guided_passes()
             }
             MethodConfig::Distillation(_) | MethodConfig::Training => 1.0,
             // Two half steps of a teacher; an exact one is none of ours in the first stage only.
@@ -119,7 +119,8 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
             MethodConfig::Shortcut(config) => 2.0 * f64::from(config.bootstrap),
             // What the target is made of, and the teacher's velocity.
             MethodConfig::TwoTime(config) => {
-                config.extra_passes() + f64::from(u8::from(trained_teacher && method.asks_teacher()))
+                let asked = f64::from(u8::from(trained_teacher && method.asks_teacher()));
+                config.extra_passes() + asked * experiment.guided_passes()
             }
         };
     Some(ArmCost {

@@ -9,7 +9,7 @@ use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::{ConsistencyConfig, ShortcutConfig, TwoTimeConfig, Velocity};
 use cm_datasets::DatasetConfig;
-use cm_diffusion::SolverConfig;
+use cm_diffusion::{Guidance, SolverConfig};
 use cm_evaluator::{MetricConfig, MetricKind};
 use cm_image::Quantisation;
 use cm_network::{Conditions, NetworkConfig};
@@ -35,6 +35,8 @@ pub struct ExperimentConfig {
     pub teacher: TeacherSource,
     /// Seed of the teacher's training, 0 unless given. Not the run's seed: all runs share one teacher.
     pub teacher_seed: u64,
+    /// How the teacher is driven towards the class it is told, whenever it is asked: for samples, trajectories, targets.
+    pub guidance: Guidance,
     /// Distillation or training.
     pub method: MethodConfig,
     /// A training between the teacher's and the student's, from `consistency.init` on. None, as in Song et al. 2023:
@@ -63,6 +65,11 @@ impl ExperimentConfig {
     pub fn student_conditions(&self, classes: Option<usize>) -> Conditions {
         let second_time = self.method.has_second_time();
         Conditions { second_time, ..self.conditions(classes) }
+    }
+
+    /// How often a teacher that is asked once is evaluated, at most.
+    pub fn guided_passes(&self) -> f64 {
+        if self.guidance.weight == 1.0 { 1.0 } else { 2.0 }
     }
 
     /// Whether the student jumps from level to level instead of to the end: what it is, for people, if it does.

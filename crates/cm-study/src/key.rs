@@ -3,6 +3,7 @@
 use crate::experiment_config::{EvaluationConfig, ExperimentConfig, TeacherSource};
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
+use cm_diffusion::Guidance;
 use cm_training::Precision;
 
 /// What decides a trained teacher: runs with the same key share it.
@@ -40,6 +41,14 @@ impl TeacherKey {
     }
 }
 
+/// What guidance adds to a key: nothing where there is none, as before it was known.
+fn guidance_of(experiment: &ExperimentConfig) -> String {
+    match experiment.guidance == Guidance::default() {
+        true => String::new(),
+        false => format!(", guided {}", to_ron(&experiment.guidance)),
+    }
+}
+
 /// All that decides the weights after mid-training, but its seed.
 fn mid_trained_by(experiment: &ExperimentConfig, config: &MidTrainingConfig, seed: u64) -> String {
     let ExperimentConfig { dataset, network, class_conditional, teacher, teacher_seed, consistency, .. } =
@@ -47,7 +56,7 @@ fn mid_trained_by(experiment: &ExperimentConfig, config: &MidTrainingConfig, see
     let start = (&consistency.init, &consistency.discretisation);
     let decided_by =
         to_ron(&(dataset, network, class_conditional, teacher, teacher_seed, start, config, seed));
-    decided_by + &precision_of(experiment)
+    decided_by + &precision_of(experiment) + &guidance_of(experiment)
 }
 
 /// What a precision adds to a key: nothing for single precision, in which everything without a word of it was made.
@@ -82,5 +91,5 @@ pub fn baseline_key(e: &ExperimentConfig) -> String {
         evaluation,
     ));
     let networks = if networks.is_empty() { String::new() } else { to_ron(networks) };
-    decided_by + &networks + &precision_of(e)
+    decided_by + &networks + &precision_of(e) + &guidance_of(e)
 }

@@ -18,6 +18,7 @@ mod arms;
 mod change;
 mod check;
 mod check_evaluation;
+mod check_guidance;
 mod check_samplers;
 mod cost;
 mod describe;

@@ -14,6 +14,15 @@ pub struct TeacherConfig {
     pub train: TrainConfig,
     /// Which noise levels are trained.
     pub noise: NoiseDistributionConfig,
+    /// The share of images whose class is not told, in [0, 1): guidance asks for answers without it. Not written where
+    /// it is 0, so that teachers made before it was known are found again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub label_dropout: f32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_zero(share: &f32) -> bool {
+    *share == 0.0
 }
 
 impl Default for TeacherConfig {
@@ -33,6 +42,7 @@ impl Default for TeacherConfig {
                 ..TrainConfig::default()  // the rest as beside that type
             },
             noise: NoiseDistributionConfig::default(), // beside that type
+            label_dropout: 0.0,                        // Karras et al. 2022: classes are always told
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::TeacherConfig;
 use crate::teacher::scaling;
 use cm_diffusion::{Edm, NoiseDistribution, Sigma, Weighting, WeightingConfig, noise};
+use cm_image::NO_CLASS;
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::ops::{PairDistance, pair_distance};
@@ -12,12 +13,16 @@ use cm_training::{Batch, GradientSum, Progress, StepReport, StepSeed, TrainError
 /// The stream of a step's seed from which noise levels are drawn; images' noise uses seeds derived per image.
 const LEVELS_STREAM: u64 = 1;
 
+/// The stream from which it is drawn whose class is not told.
+const LABELS_STREAM: u64 = 2;
+
 /// Training of a [`crate::Teacher`].
 pub struct TeacherStep<'a> {
     network: &'a dyn Network,
     precondition: Edm,
     noise: Box<dyn NoiseDistribution>,
     weighting: Box<dyn Weighting>,
+    label_dropout: f32,
     state: TrainState,
 }
 
@@ -36,6 +41,7 @@ impl<'a> TeacherStep<'a> {
             noise,
             // lambda = 1 / c_out^2, so that the network's own error counts the same at every level.
             weighting: WeightingConfig::Karras.build(precondition.sigma_data),
+            label_dropout: config.label_dropout,
             state: TrainState::new(&config.train, weights, false),
         }
     }
@@ -44,6 +50,20 @@ impl<'a> TeacherStep<'a> {
     pub fn state(&self) -> &TrainState {
         &self.state
     }
+
+    /// A batch some of whose classes are not told.
+    fn untold(&self, batch: &Batch, seed: StepSeed) -> Batch {
+        let mut batch = batch.clone();
+        if self.label_dropout > 0.0 {
+            let mut random = Random::with_stream(seed.noise(), LABELS_STREAM);
+            for label in &mut batch.labels {
+                if random.uniform() < self.label_dropout {
+                    *label = NO_CLASS;
+                }
+            }
+        }
+        batch
+    }
 }
 
 impl TrainStep for TeacherStep<'_> {
@@ -51,6 +71,7 @@ impl TrainStep for TeacherStep<'_> {
         batch.check_shape(self.network.shape())?;
         let count = batch.images.count();
         check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
+        let batch = &self.untold(batch, seed);
         let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
         let sigma: Vec<Sigma> = (0..count).map(|_| self.noise.draw(&mut random)).collect();
         let weights: Vec<f32> = sigma.iter().map(|&s| self.weighting.weight(s, s) / count as f32).collect();
@@ -91,7 +112,7 @@ impl TrainStep for TeacherStep<'_> {
 mod tests {
     use super::*;
     use crate::Teacher;
-    use cm_diffusion::{Denoiser, NoiseDistributionConfig};
+    use cm_diffusion::{Denoiser, Guidance, Guided, NoiseDistributionConfig};
     use cm_image::{ImageBatch, ImageShape};
     use cm_network::{Conditions, EmbeddingConfig, FourierConfig, MlpConfig, NetworkConfig};
     use cm_training::{Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, TrainConfig, train};
@@ -187,6 +208,37 @@ mod tests {
         assert!(untold.to_string().contains("0 labels for 2 images"), "{untold}");
         let wrong = teacher.denoise(&noisy, &sigma, &[0, 2]).unwrap_err();
         assert!(wrong.to_string().contains("label 2"), "{wrong}");
+    }
+
+    /// Guided from what it says without a class, which is the mean of both, the classes lie further apart.
+    #[test]
+    fn with_classes_untold_it_also_knows_both_together_and_can_be_guided() {
+        let two = Conditions { classes: Some(2), ..Conditions::default() };
+        let (network, weights) = network(two);
+        let config = TeacherConfig { label_dropout: 0.3, ..config(100_000) };
+        let noise = NoiseDistributionConfig::default().build().unwrap();
+        let edm = Edm { sigma_data: 1.0 };
+        let mut step = TeacherStep::new(&config, network.as_ref(), weights, edm, noise);
+        let end: Result<_, TrainError> = train(
+            &mut step,
+            &config.train,
+            0,
+            (1, 2),
+            |k| Ok(two_points(k, 128)),
+            |_, _| Ok(Control::Continue),
+        );
+        assert_eq!(end.unwrap(), Control::Continue);
+        let teacher = Teacher::new(network.as_ref(), step.state.averages[0].clone(), edm);
+        let noisy = ImageBatch::zeros(ImageShape::vector(1), 3);
+        let sigma = [Sigma::new(2.0).unwrap(); 3];
+        let told = teacher.denoise(&noisy, &sigma, &[0, 1, NO_CLASS]).unwrap();
+        for (answer, exact) in told.values().iter().zip([-1.0, 1.0, 0.0]) {
+            assert!((answer - exact).abs() < 0.15, "{told:?}");
+        }
+        let guided = Guided { denoiser: teacher, guidance: Guidance { weight: 2.0, ..Guidance::default() } };
+        let driven = guided.denoise(&noisy, &sigma, &[0, 1, NO_CLASS]).unwrap();
+        assert!(driven.values()[0] < -1.6 && driven.values()[1] > 1.6, "{driven:?}");
+        assert_eq!(driven.values()[2], told.values()[2]);
     }
 
     #[test]

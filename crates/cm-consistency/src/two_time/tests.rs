@@ -1,8 +1,10 @@
 use super::*;
-use crate::two_time_config::{DerivativeConfig, TimesConfig, TwoTimeTarget};
+use crate::two_time_config::{DerivativeConfig, TargetGuidance, TimesConfig, TwoTimeTarget};
 use crate::{JumpModel, Pixels};
 use cm_diffusion::analytic::GaussianMixture;
-use cm_diffusion::{FlowMap, LogNormalConfig, WeightingConfig, euler_jump};
+use cm_diffusion::{
+    FlowMap, Guidance, Guided, Heun, LogNormalConfig, OdeSolver, WeightingConfig, euler_jump,
+};
 use cm_image::ImageShape;
 use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
 use cm_tensor::ops::PairDistance;
@@ -272,4 +274,77 @@ fn what_is_out_of_range_is_named() {
     named(TwoTimeConfig { target: TwoTimeTarget::MeanFlow(derivative), ..base }, "target.step");
     let wide = LogNormalConfig { mean: 0.0, std: 20.0 };
     named(TwoTimeConfig { times: TimesConfig::Sorted(wide), ..base }, "times");
+}
+
+/// Guided by 2, one evaluation ends where the guided flow of the exact denoisers does, by either form of the target.
+#[test]
+fn a_guided_target_drives_one_jump_towards_its_class() {
+    let shape = ImageShape::vector(1);
+    let two_points = |step: u64| {
+        let mut random = Random::with_stream(9, step);
+        let images = ImageBatch::from_fn(shape, 64, |_, v| {
+            v[0] = (if random.below(2) == 0 { -0.5 } else { 0.5 }) + 0.1 * random.normal();
+        });
+        let labels = images.values().iter().map(|&x| u32::from(x > 0.0)).collect();
+        Batch { images, labels }
+    };
+    let config = config(64_000, 64);
+    let conditions = Conditions { classes: Some(2), second_time: true };
+    let mlp = MlpConfig {
+        width: 48,
+        blocks: 2,
+        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+        ..MlpConfig::default()
+    };
+    let (network, weights) = NetworkConfig::Mlp(mlp).build(shape, conditions, 0).unwrap();
+    let ends = |guidance: Option<TargetGuidance>| {
+        let two_time = TwoTimeConfig {
+            target: TwoTimeTarget::SoFlow(crate::SoFlowConfig { start: 0.5, end: 0.05 }),
+            times: TimesConfig::Sorted(LogNormalConfig { mean: 0.0, std: 2.0 }),
+            guidance,
+            // A power draws the answer without a class from the mean to one of the two points.
+            loss: Power { power: 0.0, ..Power::default() },
+            ..TwoTimeConfig::default()
+        };
+        let mut step = step(&config, two_time, (network.as_ref(), weights.clone()), None);
+        let end: Result<_, TrainError> =
+            train(&mut step, &config.train, 0, (1, 2), |k| Ok(two_points(k)), |_, _| Ok(Control::Continue));
+        assert_eq!(end.unwrap(), Control::Continue);
+        let model = JumpModel::shortcut(network.as_ref(), step.state.averages[0].clone(), EDM);
+        let seeds: Vec<u64> = (0..200).collect();
+        let start = noise::batch_noise(shape, &seeds, 0).map(|z| 10.0 * z);
+        let level = |level: f32| vec![Sigma::new(level).unwrap(); 200];
+        let end = model.jump(&start, &level(10.0), &level(0.02), &[1; 200]).unwrap();
+        end.values().iter().map(|&v| f64::from(v)).sum::<f64>() / 200.0
+    };
+    let exact = guided_end();
+    let (plain, guided) = (ends(None), ends(Some(TargetGuidance::default())));
+    let mixed = ends(Some(TargetGuidance { omega: 1.0, kappa: 0.5, ..TargetGuidance::default() }));
+    assert!((plain - 0.5).abs() < 0.03, "{plain}");
+    assert!(exact > 0.55, "{exact}");
+    assert!((guided - exact).abs() < 0.03 && (mixed - exact).abs() < 0.03, "{guided} {mixed} {exact}");
+}
+
+/// Where the exact denoisers' flow, guided by 2, ends for class 1 in the mean.
+fn guided_end() -> f64 {
+    let gaussians = |means: &[f64]| {
+        let means = means.iter().map(|&mean| vec![mean]).collect::<Vec<_>>();
+        GaussianMixture::new(vec![1.0; means.len()], means.clone(), vec![0.1; means.len()]).unwrap()
+    };
+    let (class, all) = (gaussians(&[0.5]), gaussians(&[-0.5, 0.5]));
+    struct Either(GaussianMixture, GaussianMixture);
+    impl Denoiser for Either {
+        fn denoise(&self, x: &ImageBatch, at: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
+            if labels[0] == NO_CLASS { self.1.denoise(x, at, &[]) } else { self.0.denoise(x, at, &[]) }
+        }
+    }
+    let guidance = Guidance { weight: 2.0, ..Guidance::default() };
+    let teacher = Guided { denoiser: Either(class, all), guidance };
+    let seeds: Vec<u64> = (0..200).collect();
+    let level = |step: i32| vec![Sigma::new(10.0 * 0.002f32.powf(step as f32 / 300.0)).unwrap(); 200];
+    let mut x = noise::batch_noise(ImageShape::vector(1), &seeds, 0).map(|z| 10.0 * z);
+    for step in 0..300 {
+        x = Heun.step(&teacher, &x, &level(step), &level(step + 1), &[1; 200]).unwrap();
+    }
+    x.values().iter().map(|&v| f64::from(v)).sum::<f64>() / 200.0
 }

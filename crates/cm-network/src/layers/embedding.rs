@@ -3,6 +3,7 @@
 use super::Linear;
 use crate::init::Builder;
 use crate::{Conditions, EmbeddingConfig, Extra, FourierConfig};
+use cm_image::NO_CLASS;
 use cm_tensor::{Graph, Matrix, ParameterId, Weights, ops};
 
 pub(crate) struct Embedding {
@@ -112,7 +113,9 @@ impl Embedding {
             false => {
                 let mut one_hot = vec![0.0; count * classes];
                 let rows = one_hot.chunks_exact_mut(*classes);
-                labels.iter().zip(rows).for_each(|(&label, row)| row[label as usize] = 1.0);
+                // A class that is not told adds nothing, as in EDM2's networks.
+                let told = labels.iter().zip(rows).filter(|(label, _)| **label != NO_CLASS);
+                told.for_each(|(&label, row)| row[label as usize] = 1.0);
                 Matrix::constant(one_hot, [count, *classes])
             }
         };

@@ -1,0 +1,158 @@
+//! Classifier-free guidance (Ho and Salimans 2021) within an interval of noise levels (Kynkäänniemi et al. 2024).
+
+use crate::{Denoiser, ModelError, QuantityError, Sigma};
+use cm_image::{ImageBatch, NO_CLASS};
+use serde::{Deserialize, Serialize};
+
+/// How far a denoiser is driven towards the class it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Guidance {
+    /// w of D_none + w (D_class - D_none), at least 0. 1 is no guidance, to the bit.
+    pub weight: f32,
+    /// Only above this level, at least 0.
+    pub above: f32,
+    /// Only up to this level, more than `above`.
+    pub up_to: f32,
+}
+
+impl Default for Guidance {
+    fn default() -> Self {
+        Self {
+            weight: 1.0,          // none
+            above: 0.0,           // Ho and Salimans 2021: at all levels
+            up_to: f32::INFINITY, // the same
+        }
+    }
+}
+
+impl Guidance {
+    /// That it can be followed.
+    ///
+    /// # Errors
+    /// [`QuantityError::Guidance`] with what is out of range.
+    pub fn check(&self) -> Result<(), QuantityError> {
+        let Self { weight, above, up_to } = *self;
+        if weight >= 0.0 && weight.is_finite() && above >= 0.0 && up_to > above {
+            Ok(())
+        } else {
+            Err(QuantityError::Guidance { weight, above, up_to })
+        }
+    }
+
+    /// Whether images at this level are guided.
+    pub fn covers(&self, sigma: Sigma) -> bool {
+        self.weight != 1.0 && self.above < sigma.get() && sigma.get() <= self.up_to
+    }
+}
+
+/// A denoiser that knows what to answer for [`NO_CLASS`], guided. An image that is guided takes two evaluations.
+pub struct Guided<D> {
+    /// The denoiser.
+    pub denoiser: D,
+    /// How.
+    pub guidance: Guidance,
+}
+
+impl<D: Denoiser> Denoiser for Guided<D> {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
+        let mut told = self.denoiser.denoise(noisy, sigma, labels)?;
+        let wanted = |image: &usize| {
+            self.guidance.covers(sigma[*image]) && labels.get(*image).is_some_and(|&label| label != NO_CLASS)
+        };
+        let guided: Vec<usize> = (0..noisy.count()).filter(wanted).collect();
+        if guided.is_empty() {
+            return Ok(told);
+        }
+        let mut some = ImageBatch::zeros(noisy.shape(), 0);
+        guided.iter().for_each(|&image| some.append(&noisy.slice(image..image + 1)));
+        let levels: Vec<Sigma> = guided.iter().map(|&image| sigma[image]).collect();
+        let untold = self.denoiser.denoise(&some, &levels, &vec![NO_CLASS; guided.len()])?;
+        let weight = f64::from(self.guidance.weight);
+        let len = noisy.shape().len();
+        for (place, &image) in guided.iter().enumerate() {
+            let told = &mut told.values_mut()[image * len..(image + 1) * len];
+            for (told, &untold) in told.iter_mut().zip(untold.image(place)) {
+                let untold = f64::from(untold);
+                *told = (untold + weight * (f64::from(*told) - untold)) as f32;
+            }
+        }
+        Ok(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cm_image::ImageShape;
+    use std::cell::Cell;
+
+    const SHAPE: ImageShape = ImageShape::vector(2);
+
+    /// Answers label + sigma + x, for no class -1; counts images.
+    struct Told<'a>(&'a Cell<usize>);
+
+    impl Denoiser for Told<'_> {
+        fn denoise(
+            &self,
+            noisy: &ImageBatch,
+            sigma: &[Sigma],
+            labels: &[u32],
+        ) -> Result<ImageBatch, ModelError> {
+            self.0.set(self.0.get() + noisy.count());
+            let mut answer = noisy.clone();
+            for (image, values) in answer.images_mut().enumerate() {
+                let class = if labels[image] == NO_CLASS { -1.0 } else { labels[image] as f32 };
+                values.iter_mut().for_each(|v| *v += class + sigma[image].get());
+            }
+            Ok(answer)
+        }
+    }
+
+    fn case() -> (ImageBatch, Vec<Sigma>, Vec<u32>) {
+        let x = ImageBatch::from_fn(SHAPE, 5, |image, v| v.fill(0.25 * image as f32));
+        let sigma = [0.1, 0.5, 1.0, 2.0, 2.0].map(|level| Sigma::new(level).unwrap());
+        (x, sigma.to_vec(), vec![3, 3, 1, 2, NO_CLASS])
+    }
+
+    #[test]
+    fn images_within_the_interval_are_driven_towards_their_class() {
+        let (x, sigma, labels) = case();
+        let count = Cell::new(0);
+        let guidance = Guidance { weight: 3.0, above: 0.1, up_to: 1.0 };
+        let guided = Guided { denoiser: Told(&count), guidance }.denoise(&x, &sigma, &labels).unwrap();
+        assert_eq!(count.get(), 7, "five, and two again without a class");
+        let plain = Told(&count).denoise(&x, &sigma, &labels).unwrap();
+        for image in 0..5 {
+            // From -1 to the class and twice as far again.
+            let further = if [1, 2].contains(&image) { 2.0 * (labels[image] as f32 + 1.0) } else { 0.0 };
+            for (a, b) in guided.image(image).iter().zip(plain.image(image)) {
+                assert!((a - b - further).abs() < 1e-6, "{image}: {a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_of_one_and_no_labels_are_no_guidance_to_the_bit() {
+        let (x, sigma, labels) = case();
+        let count = Cell::new(0);
+        let plain = Told(&count).denoise(&x, &sigma, &labels).unwrap();
+        let one = Guided { denoiser: Told(&count), guidance: Guidance::default() };
+        assert_eq!(one.denoise(&x, &sigma, &labels).unwrap(), plain);
+        assert_eq!(count.get(), 10, "and cost nothing");
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_an_error() {
+        assert!(Guidance::default().check().is_ok());
+        for (weight, above, up_to) in [
+            (-1.0, 0.0, 1.0),
+            (f32::NAN, 0.0, 1.0),
+            (f32::INFINITY, 0.0, 1.0),
+            (2.0, 1.0, 1.0),
+            (2.0, -1.0, 1.0),
+        ] {
+            assert!(Guidance { weight, above, up_to }.check().is_err(), "{weight} {above} {up_to}");
+        }
+    }
+}
