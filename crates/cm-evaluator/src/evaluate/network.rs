@@ -81,7 +81,7 @@ mod tests {
     fn images(count: usize, seed: u64) -> ImageBatch {
         let mut random = cm_image::random::Random::new(seed);
         ImageBatch::from_fn(ImageShape::new(8, 8, 1), count, |_, image| {
-            image.fill_with(|| (2.0 * random.uniform() - 1.0) as f32);
+            image.fill_with(|| 2.0 * random.uniform() - 1.0);
         })
     }
 
