@@ -66,6 +66,7 @@ const ALLOWED: [(&str, &[&str]); 22] = [
             "cm-image",
             "cm-import",
             "cm-network",
+            "cm-scoring",
             "cm-study",
             "cm-teacher",
             "cm-tensor",

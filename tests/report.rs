@@ -139,7 +139,7 @@ fn card(fid: f64, published: bool, drawn: Option<&SamplesCard>) -> String {
         "metrics": [metric(if published { "fid" } else { "frechet" }, fid), metric("precision", 0.5)],
         "samples": set, "reference": set,
         "features": {"network": "Inception", "weights": "w", "sha256": "00", "published": published, "dim": 2048,
-            "resize": null},
+            "resize": published.then_some("Tf1Bilinear")},
         "scaling": "Raw", "split": 5000, "neighbours": 3, "density_neighbours": 5,
         "kid_groups": 10, "version": "0", "commit": "0", "instruction_set": "avx2", "seal": "",
     });
@@ -183,12 +183,12 @@ fn a_table_puts_published_numbers_beside_evaluations_of_the_same_network() {
     let (text, notes) = expect(path, &["table", "study"], 0);
     // Two seeds of 3.0 and 4.2: mean 3.6, standard deviation 0.8485, standard error 0.6.
     for part in
-        ["| 3.600 ± 0.600 |", "| +0.100 (within 0.15) |", "| +4.000 (outside 0.1) |", "precision (Inception)"]
+        ["| 3.600 ± 0.600 |", "| +0.100 (within 0.15) |", "| +4.000 (outside 0.1) |", "inception-precision"]
     {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     assert!(text.contains("Differences from heun, seed by seed"), "{text}");
-    assert!(notes.contains("recall (Inception) of heun, one-step: not measured"), "{notes}");
+    assert!(notes.contains("inception-recall of heun, one-step: not measured"), "{notes}");
     assert!(
         notes.contains("euler_/seed-1/evaluations/one-step/evaluation.json: it was not made by"),
         "{notes}"

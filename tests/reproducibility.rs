@@ -38,9 +38,9 @@ pub(crate) fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Ve
 }
 
 /// Asks to stop after so many reports of progress.
-struct StopAfter {
-    left: u32,
-    stop: StopFlag,
+pub(crate) struct StopAfter {
+    pub(crate) left: u32,
+    pub(crate) stop: StopFlag,
 }
 
 impl Progress for StopAfter {

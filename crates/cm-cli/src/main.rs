@@ -34,6 +34,7 @@ use ending::{
 };
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::process::ExitCode;
 use sweep::SweepCommand;
 
@@ -164,7 +165,10 @@ fn perform(command: Command, stop: &StopFlag) -> Result<(), Ending> {
             print(&text)
         }
         Command::Report { report } => {
-            let page = cm_report::write_page(&report.folder, report.out.as_deref())?;
+            let page = match &report.curves {
+                Some(curves) => cm_report::write_curves(&report.folder, curves)?,
+                None => cm_report::write_page(&report.folder, report.out.as_deref())?,
+            };
             print(&format!("{}\n", page.display()))
         }
         Command::SearchTimes {
@@ -330,10 +334,32 @@ fn work(
     conclude(outcome)
 }
 
+/// The table of a study; its losses beside those of a run that was measured before, and what was published of its arms
+/// beside its own, where there is such a thing.
+fn with_comparisons(dir: &Path, table: String) -> String {
+    let table = match cm_report::beside_reference(dir) {
+        Ok(Some(text)) => format!("{table}\nBeside the run that was measured before:\n\n{text}"),
+        Ok(None) => table,
+        Err(error) => format!("{table}\nnot compared with the run that was measured before: {error}\n"),
+    };
+    // It was run to its end; whatever a comparison lacks, the table is there.
+    match cm_report::compare_with_published(dir) {
+        Ok(Some(Comparison { text, remarks })) => {
+            let remarks: String = remarks.iter().map(|remark| format!("* {remark}\n")).collect();
+            format!("{table}\nBeside what was published:\n\n{text}\n{remarks}")
+        }
+        Ok(None) => table,
+        Err(error) => format!("{table}\nnot compared with what was published: {error}\n"),
+    }
+}
+
 fn conclude(outcome: RunOutcome) -> Result<(), Ending> {
     match outcome {
-        RunOutcome::Finished { dir, table } => print(&format!("{table}\nresults: {}\n", dir.display())),
+        RunOutcome::Finished { dir, table } => {
+            print(&format!("{}\nresults: {}\n", with_comparisons(&dir, table), dir.display()))
+        }
         RunOutcome::AlreadyFinished { dir, table } => {
+            let table = with_comparisons(&dir, table);
             print(&format!("{table}\nthis very plan was run before; results: {}\n", dir.display()))
         }
         RunOutcome::Followed => Ok(()),

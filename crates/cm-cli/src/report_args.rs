@@ -12,6 +12,9 @@ pub(crate) struct ReportArgs {
     /// The file to write; without it, report.html in the folder.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
+    /// Instead of the page, write the curves of a finished study to this file, for others to be laid under theirs.
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) curves: Option<PathBuf>,
 }
 
 /// Of what a table is made, and how it is written.

@@ -45,6 +45,9 @@ pub struct TwoTimeStep<'a> {
     state: TrainState,
 }
 
+/// D(x; sigma, sigma) of images of these classes, without gradient.
+type Answers<'a> = dyn Fn(&ImageBatch, &[Sigma], &[u32]) -> Result<ImageBatch, ModelError> + 'a;
+
 /// The times of a batch.
 struct Times {
     from: Vec<Sigma>,
@@ -133,7 +136,7 @@ impl<'a> TwoTimeStep<'a> {
         x: &ImageBatch,
         sigma: &[Sigma],
         labels: &[u32],
-        answer: &dyn Fn(&ImageBatch, &[Sigma], &[u32]) -> Result<ImageBatch, ModelError>,
+        answer: &Answers<'_>,
     ) -> Result<(), ModelError> {
         let Some(guidance) = self.config.guidance else { return Ok(()) };
         let told = |image: &usize| {

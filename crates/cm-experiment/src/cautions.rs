@@ -3,7 +3,7 @@
 use crate::table::ReportRow;
 use cm_datasets::Split;
 use cm_evaluator::MetricKind;
-use cm_study::{ExperimentConfig, Plan, features};
+use cm_study::{ExperimentConfig, FeatureNetworkConfig, INCEPTION_FEATURES, Plan, features};
 
 /// The share of held-out images below which a judge's verdicts say little; every sample's is compared with it.
 const LEAST_RECOGNISED: f64 = 0.9;
@@ -14,6 +14,19 @@ pub fn cautions(plan: &Plan, rows: &[ReportRow]) -> Vec<String> {
     if plan.seeds.len() == 1 {
         let differences = if plan.arms.len() > 1 { "differences between arms" } else { "its numbers" };
         told.push(format!("one seed: nothing says how far {differences} would be others with another"));
+    }
+    if plan.shortened_by > 1 {
+        told.push(format!(
+            "shortened {} times: a rehearsal of every step of the way, whose numbers say nothing of the method",
+            plan.shortened_by
+        ));
+    }
+    if rows.iter().any(|row| row.stem().starts_with("other-inception-")) {
+        told.push(
+            "the Inception network has other weights than the published ones: its numbers are no FID, sFID or inception \
+             score, and compare only with numbers by the same file"
+                .to_owned(),
+        );
     }
     let mut once = |caution: String| {
         if !told.contains(&caution) {
@@ -49,19 +62,22 @@ fn covariance(experiment: &ExperimentConfig) -> Vec<String> {
         | MetricKind::ModeWeights => false,
     };
     let Ok(data) = experiment.dataset.outline(Split::Train) else { return Vec::new() };
-    if !experiment.evaluation.metrics.iter().any(of_covariance) {
-        return Vec::new();
-    }
-    let features = features(&experiment.dataset, &data);
-    [("samples", experiment.evaluation.samples), ("training images", data.len)]
-        .into_iter()
-        .filter(|&(_, count)| count <= features)
-        .map(|(what, count)| {
+    let evaluation = &experiment.evaluation;
+    let by_judge = evaluation.metrics.iter().any(of_covariance).then(|| features(&experiment.dataset, &data));
+    let of_network = |network: &FeatureNetworkConfig| {
+        let FeatureNetworkConfig::Inception(config) = network;
+        config.wants_statistics()
+    };
+    let by_network = evaluation.networks.iter().any(of_network).then_some(INCEPTION_FEATURES);
+    let counts = [("samples", evaluation.samples), ("training images", data.len)];
+    let told = |features: usize| {
+        counts.into_iter().filter(move |&(_, count)| count <= features).map(move |(what, count)| {
             format!(
                 "{count} {what} for {features} features: their covariance is singular, and a Fréchet distance is mostly bias"
             )
         })
-        .collect()
+    };
+    by_judge.into_iter().chain(by_network).flat_map(told).collect()
 }
 
 #[cfg(test)]
@@ -73,7 +89,7 @@ mod tests {
         let mut experiment = ExperimentConfig::default();
         experiment.evaluation.samples = samples;
         let arms = vec![PlannedArm { name: "cd".into(), experiment }];
-        Plan { question: String::new(), seeds: seeds.to_vec(), arms }
+        Plan { question: String::new(), seeds: seeds.to_vec(), shortened_by: 1, arms }
     }
 
     fn floor(recognised: f64) -> ReportRow {

@@ -2,6 +2,7 @@
 
 use crate::assemble::{Data, Judge};
 use crate::error::RunError;
+use crate::networks::Networks;
 use crate::seed::NamedSeeds;
 use cm_diffusion::{
     Boundary, Denoiser, Discretisation, Edm, Guidance, Guided, Labels, Precondition, SigmaRange,
@@ -15,6 +16,7 @@ use cm_teacher::Teacher;
 pub struct Context {
     pub(crate) data: Data,
     pub(crate) judge: Judge,
+    pub(crate) networks: Networks,
     pub(crate) range: SigmaRange,
     pub(crate) discretisation: Box<dyn Discretisation>,
     /// The student's.
@@ -42,6 +44,7 @@ impl Context {
             .map_err(|error| RunError::failed(what("the noise levels"), error))?;
         let range = discretisation.range();
         let judge = Judge::new(&experiment.dataset, &data, range);
+        let networks = Networks::new(experiment);
         let (network, fresh) = experiment
             .network
             .build(
@@ -67,6 +70,7 @@ impl Context {
         Ok(Self {
             data,
             judge,
+            networks,
             range,
             discretisation,
             network,

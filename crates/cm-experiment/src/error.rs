@@ -4,6 +4,7 @@ use crate::journal::JournalError;
 use cm_datasets::DatasetError;
 use cm_host::FileError;
 use cm_network::feature_net::FeatureFileError;
+use cm_scoring::ScoringError;
 use cm_study::RequestErrors;
 use std::path::PathBuf;
 
@@ -87,6 +88,9 @@ pub enum RunError {
     /// The weights of a fixed network are not what they should be.
     #[error(transparent)]
     Features(#[from] FeatureFileError),
+    /// A network of features or its statistics cannot be had.
+    #[error(transparent)]
+    Scoring(#[from] ScoringError),
     /// A data set is not what it should be.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -117,6 +121,7 @@ impl RunError {
         match self {
             Self::Request(_) | Self::Folder(_) | Self::Features(_) => true,
             Self::File(error) => error.is_input(),
+            Self::Scoring(error) => error.is_input(),
             Self::Dataset(error) => error.is_input(),
             Self::Journal(JournalError::Changed(error)) => error.is_input(),
             Self::Journal(JournalError::File { .. } | JournalError::Picture { .. }) | Self::Failed { .. } => {

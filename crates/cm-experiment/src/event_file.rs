@@ -38,6 +38,18 @@ pub enum HyperParameter {
     Text(String),
 }
 
+impl HyperParameter {
+    /// A value of a plan.
+    pub(crate) fn of(text: &str) -> Self {
+        match (text, text.replace('_', "").parse::<f64>()) {
+            ("true", _) => Self::Truth(true),
+            ("false", _) => Self::Truth(false),
+            (_, Ok(number)) => Self::Number(number),
+            (text, Err(_)) => Self::Text(text.to_owned()),
+        }
+    }
+}
+
 /// An event file being written.
 pub struct EventFile {
     writer: RecordWriter<BufWriter<File>>,

@@ -8,7 +8,7 @@ use crate::run::Run;
 use crate::sealed::SealedFolder;
 use crate::study_dir::{Opened, StudyDir, report_of};
 use crate::table::ReportRow;
-use crate::{continuation, inputs};
+use crate::{continuation, inputs, networks};
 use cm_host::{Progress, StopFlag};
 use cm_study::{Plan, Study, baseline_key};
 use std::path::Path;
@@ -25,6 +25,7 @@ pub fn run(
 ) -> Result<RunOutcome, RunError> {
     processes::check(&study.plan)?;
     check_memory(&study.plan)?;
+    networks::check(&study.plan)?;
     if !is_first() {
         return follow(
             |aside| match StudyDir::create(study, aside.path())? {

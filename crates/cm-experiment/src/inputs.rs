@@ -1,5 +1,5 @@
-//! What a study is made from besides its plan: prepared data and other sources of images, the weights of a teacher and
-//! of LPIPS. Their identity (BLAKE3) stands in the study's manifest, and is compared when the study goes on and when it
+//! What a study is made from besides its plan: prepared data and other sources of images, the weights of a teacher, of
+//! LPIPS and of networks of features. Their identity (BLAKE3) stands in the study's manifest, and is compared when the study goes on and when it
 //! is found to have been run before.
 //!
 //! Of a prepared folder it is that of its index, which holds the hashes of all its files; those are compared with the
@@ -10,7 +10,7 @@ use crate::error::{FolderError, RunError};
 use cm_consistency::{DistanceConfig, LpipsConfig};
 use cm_datasets::{DatasetConfig, prepared};
 use cm_host::{FileError, Progress, Seal, Sealer};
-use cm_study::{ExperimentConfig, Plan, TeacherSource};
+use cm_study::{ExperimentConfig, FeatureNetworkConfig, Plan, TeacherSource};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a prepared set that are compared with their hashes at every start: some seconds of reading. The others'
@@ -102,6 +102,8 @@ fn inputs(experiment: &ExperimentConfig) -> Vec<Input<'_>> {
             all.extend(heads.clone().map(|heads| (heads, None)));
         }
     }
+    let networks = experiment.evaluation.networks.iter().flat_map(FeatureNetworkConfig::files);
+    all.extend(networks.map(|file| (file.to_owned(), None)));
     all
 }
 

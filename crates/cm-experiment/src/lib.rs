@@ -10,8 +10,8 @@
 //! 5. A finished run's model is opened again as [`Trained`]; weights from elsewhere as [`WeightsFile`].
 //!
 //! Deliberately absent: the language of studies (`cm-study`), what one does with a trained model (`cm-workbench`),
-//! printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper. It may know `cm-study` and all
-//! below, and none of `cm-workbench`, `cm-sweep`, `cm-report`.
+//! printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper. It may know `cm-study`,
+//! `cm-scoring` (the Inception network and its statistics, as `cm evaluate` has them) and all below, and none of `cm-workbench`, `cm-sweep`, `cm-report`.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,6 +39,7 @@ mod loss_bins;
 mod memory;
 mod mid_training;
 mod model_file;
+mod networks;
 pub mod paired;
 mod phase;
 mod post_hoc;

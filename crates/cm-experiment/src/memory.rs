@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_what_it_takes() {
         let arm = PlannedArm { name: "wide".into(), experiment: ExperimentConfig::default() };
-        let plan = Plan { question: String::new(), seeds: vec![0], arms: vec![arm] };
+        let plan = Plan { question: String::new(), seeds: vec![0], shortened_by: 1, arms: vec![arm] };
         let need = MemoryNeed::of(&plan.arms[0].experiment).unwrap().total();
         assert!(check(&plan, Some(need)).is_ok() && check(&plan, None).is_ok());
         let refused = check(&plan, Some(need - 1)).unwrap_err();

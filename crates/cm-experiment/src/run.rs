@@ -9,7 +9,7 @@ use crate::seed::NamedSeeds;
 use crate::study_dir::StudyDir;
 use crate::table::ReportRow;
 use cm_diffusion::{Labels, Sampler};
-use cm_evaluator::{EvaluationError, Reference, Score, evaluate};
+use cm_evaluator::{EvaluationError, Reference, Score, draw_delivered, image_seeds};
 use cm_host::{Progress, StopFlag};
 use cm_image::{ImageBatch, picture};
 use cm_study::{ExperimentConfig, PlannedRun, Problems};
@@ -67,18 +67,18 @@ impl Run<'_> {
         Phase { name, prefix, folder, config, logging, seeds, range: context.range, data, stop: self.stop }
     }
 
+    /// Scores of so many samples by a sampler, by the study's judge and by its networks of features.
     pub(crate) fn score(
         &self,
+        context: &Context,
         reference: &Reference<'_>,
-        sampler: &dyn Sampler,
-        seed: u64,
+        (sampler, samples, seed): (&dyn Sampler, usize, u64),
         what: &str,
         progress: &mut dyn Progress,
     ) -> Result<Vec<Score>, Halt> {
-        let samples = self.experiment().evaluation.samples;
         progress.phase(&format!("{what}: samples"), samples as u64);
         let mut before = 0;
-        let scores = evaluate(reference, sampler, samples, seed, &mut |drawn, _| {
+        let images = draw_delivered(reference, sampler, samples, seed, &mut |drawn, _| {
             progress.advance((drawn - before) as u64, None);
             before = drawn;
             if self.stop.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -88,6 +88,9 @@ impl Run<'_> {
             error => self.failed("the evaluation")(error).into(),
         })?;
         progress.finish_phase();
+        let seeds = image_seeds(seed, samples);
+        let mut scores = reference.score(&images, Some(&seeds)).map_err(self.failed("the evaluation"))?;
+        scores.extend(context.networks.scores(&context.data, &images, what, self.stop, progress)?);
         Ok(scores)
     }
 

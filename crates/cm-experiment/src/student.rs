@@ -30,16 +30,6 @@ use cm_training::{EmaConfig, StepReport, TrainState};
 /// Held-out images on which residuals are measured.
 const PROBE_IMAGES: usize = 16;
 
-/// A value of a plan, for TensorBoard.
-fn value_of(text: &str) -> HyperParameter {
-    match (text, text.replace('_', "").parse::<f64>()) {
-        ("true", _) => HyperParameter::Truth(true),
-        ("false", _) => HyperParameter::Truth(false),
-        (_, Ok(number)) => HyperParameter::Number(number),
-        (text, Err(_)) => HyperParameter::Text(text.to_owned()),
-    }
-}
-
 impl Run<'_> {
     /// Trains and scores the student.
     pub fn student(
@@ -177,7 +167,8 @@ impl Run<'_> {
                 experiment.evaluation.every_images.is_some_and(|n| is_due(report.images, batch, n));
             if score_due && report.step != last {
                 let models = self.named(step.state());
-                let rows = self.scores_by(context, &reference, &samplers, &models, progress)?;
+                let few = experiment.evaluation.samples_on_the_way();
+                let rows = self.scores_by(context, &reference, (&samplers, few), &models, progress)?;
                 let values: Vec<(String, f64)> = rows
                     .iter()
                     .map(|row| (format!("{}/{}/{}", row.model, row.sampler, row.metric), row.value))
@@ -218,7 +209,7 @@ impl Run<'_> {
         let failed = FileError::io(folder.path());
         let values: Vec<(String, HyperParameter)> = flatten(&self.experiment().to_ron())
             .into_iter()
-            .map(|leaf| (leaf.path, value_of(&leaf.text)))
+            .map(|leaf| (leaf.path, HyperParameter::of(&leaf.text)))
             .collect();
         let write = || {
             let mut events = EventFile::create(folder.path(), last + 1)?;
@@ -271,8 +262,8 @@ impl Run<'_> {
                 averages.push(weights);
             }
             let models: Vec<_> = self.names().into_iter().zip(&averages).collect();
-            let sampler = std::slice::from_ref(sampler);
-            rows.extend(self.scores_by(context, reference, sampler, &models, progress)?);
+            let samplers = (std::slice::from_ref(sampler), self.experiment().evaluation.samples);
+            rows.extend(self.scores_by(context, reference, samplers, &models, progress)?);
         }
         Ok(rows)
     }
@@ -311,14 +302,17 @@ impl Run<'_> {
         models: &[(String, &Weights)],
         progress: &mut dyn Progress,
     ) -> Result<Vec<ReportRow>, Halt> {
-        self.scores_by(context, reference, &self.experiment().evaluation.student, models, progress)
+        let evaluation = &self.experiment().evaluation;
+        let samplers = (&evaluation.student[..], evaluation.samples);
+        self.scores_by(context, reference, samplers, models, progress)
     }
 
+    /// The same by some samplers, of so many samples each.
     fn scores_by(
         &self,
         context: &Context,
         reference: &Reference<'_>,
-        samplers: &[StudentSamplerConfig],
+        (samplers, samples): (&[StudentSamplerConfig], usize),
         models: &[(String, &Weights)],
         progress: &mut dyn Progress,
     ) -> Result<Vec<ReportRow>, Halt> {
@@ -332,7 +326,8 @@ impl Run<'_> {
             for config in samplers {
                 let sampler = model.sampler(config, context, context.labels())?;
                 let what = format!("{} {}", self.planned.name(), config.name());
-                let scored = self.score(reference, sampler.as_ref(), seed, &what, progress)?;
+                let drawn = (sampler.as_ref(), samples, seed);
+                let scored = self.score(context, reference, drawn, &what, progress)?;
                 let evaluations = sampler.evaluations();
                 rows.extend(self.rows(&scored, name, &config.name(), evaluations, self.planned.seed));
             }

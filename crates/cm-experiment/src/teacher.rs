@@ -28,6 +28,9 @@ impl Run<'_> {
         if judge::is_trained(&experiment.dataset) {
             context.judge.folder = Some(self.dir.shared_dir(&judge::folder_name(&experiment.dataset))?);
         }
+        if !experiment.evaluation.networks.is_empty() {
+            context.networks.folder = Some(self.dir.path().join("shared"));
+        }
         if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
             context.teacher = Some(self.teacher(&context, &key, progress)?);
         }
@@ -100,13 +103,26 @@ impl Run<'_> {
         let experiment = self.experiment();
         let evaluation = &experiment.evaluation;
         let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
-        let scored = floor(&reference, context.data.test_images.clone()).map_err(self.failed("the floor"))?;
+        let held_out = &context.data.test_images;
+        let scored = floor(&reference, held_out.clone()).map_err(self.failed("the floor"))?;
         let mut rows = self.rows(&scored, "floor", "-", 0, self.planned.seed);
+        // As many as are drawn of a model, if there are: a distance falls with their number.
+        let count = held_out.count().min(evaluation.samples);
+        let images = reference.as_data(held_out.slice(0..count));
+        let (networks, data) = (&context.networks, &context.data);
+        let scored = networks.scores(data, &images, "held-out images", self.stop, progress)?;
+        rows.extend(self.rows(&scored, "floor", "-", 0, self.planned.seed));
         if let Some(denoiser) = context.denoiser(experiment) {
             let levels = self.teacher_levels(context)?;
             let sampler = self.teacher_sampler(context, denoiser.as_ref(), &levels)?;
             let seed = NamedSeeds::of(experiment.teacher_seed).sample;
-            let scored = self.score(&reference, sampler.as_ref(), seed, "teacher", progress)?;
+            let scored = self.score(
+                context,
+                &reference,
+                (sampler.as_ref(), evaluation.samples, seed),
+                "teacher",
+                progress,
+            )?;
             let name = evaluation.teacher.name();
             rows.extend(self.rows(&scored, "teacher", &name, sampler.evaluations(), experiment.teacher_seed));
         }

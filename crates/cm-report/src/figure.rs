@@ -33,6 +33,8 @@ pub(super) struct Line {
     pub(super) name: String,
     /// One seed of several, behind their mean.
     pub(super) thin: bool,
+    /// Measured before, by another run.
+    pub(super) reference: bool,
     /// From left to right; those that are not finite are gaps.
     #[serde(serialize_with = "rounded")]
     pub(super) points: Vec<(f64, f64)>,
@@ -137,7 +139,11 @@ impl Figure {
                     None => next = 'M',
                 }
             }
-            let weight = if line.thin { " thin" } else { "" };
+            let weight = match (line.thin, line.reference) {
+                (_, true) => " reference",
+                (true, false) => " thin",
+                (false, false) => "",
+            };
             put(
                 &mut text,
                 format_args!("<path class=\"line {}{weight}\" d=\"{path}\"/>", style_of(line.group)),
@@ -176,7 +182,13 @@ mod tests {
             caption: "a caption".into(),
             x: scale(false),
             y: scale(logarithmic),
-            lines: vec![Line { group: 9, name: "</script><b>".into(), thin: false, points }],
+            lines: vec![Line {
+                group: 9,
+                name: "</script><b>".into(),
+                thin: false,
+                reference: false,
+                points,
+            }],
         }
     }
 

@@ -4,11 +4,13 @@ use crate::axis::label;
 use crate::figure::{Figure, Line, Scale};
 use crate::findings::Findings;
 use crate::record::Record;
-use cm_evaluator::MetricKind;
+use crate::reference::Reference;
+use crate::thin::thin;
+use cm_evaluator::{MetricKind, SetMetric};
 use cm_experiment::BINS;
 use std::collections::BTreeMap;
 
-/// Points drawn of a line; a longer one is thinned, see [`thin`].
+/// Points drawn of a line; a longer one is thinned.
 const MOST_POINTS: usize = 400;
 /// A range that spans more than this factor is shown by its logarithms.
 const WIDE: f64 = 30.0;
@@ -22,7 +24,7 @@ pub(super) struct Curves {
 }
 
 /// Every curve that is not of one range of noise levels.
-pub(super) fn curves(findings: &Findings) -> Curves {
+pub(super) fn curves(findings: &Findings, reference: Option<&Reference>) -> Curves {
     let mut names: Vec<&str> = Vec::new();
     for curve in findings.teachers.iter().chain(&findings.runs).flat_map(|record| &record.curves) {
         if bin_of(&curve.name).is_none() && !names.contains(&curve.name.as_str()) {
@@ -31,23 +33,27 @@ pub(super) fn curves(findings: &Findings) -> Curves {
     }
     let (first, more) = names.into_iter().partition::<Vec<_>, _>(|name| {
         let last = name.rsplit('/').next().unwrap_or(name);
-        last == "loss" || metric_of(last).is_some()
+        last == "loss" || higher_is_better(last).is_some()
     });
     let figures = |names: Vec<&str>, prefix: &str| {
-        let figure =
-            |(place, name): (usize, &&str)| over_training(findings, name, format!("{prefix}-{place}"));
+        let figure = |(place, name): (usize, &&str)| {
+            over_training(findings, reference, name, format!("{prefix}-{place}"))
+        };
         names.iter().enumerate().map(figure).collect()
     };
     Curves { first: figures(first, "curve"), more: figures(more, "more") }
 }
 
-/// The metric of a score's name, such as `frechet-1000`.
-pub(super) fn metric_of(name: &str) -> Option<MetricKind> {
+/// Whether a higher score of this name, such as `frechet-1000`, is a better one; `None` if it is no score's name.
+pub(super) fn higher_is_better(name: &str) -> Option<bool> {
     let stem = name
         .rsplit_once('-')
         .filter(|(_, count)| count.parse::<usize>().is_ok())
         .map_or(name, |(stem, _)| stem);
-    MetricKind::ALL.into_iter().find(|kind| kind.stems().contains(&stem))
+    let by_judge = MetricKind::ALL.into_iter().find(|kind| kind.stems().contains(&stem));
+    by_judge
+        .map(MetricKind::higher_is_better)
+        .or_else(|| SetMetric::of_inception(stem).map(SetMetric::higher_is_better))
 }
 
 /// What a curve's name stands for, in words.
@@ -64,10 +70,10 @@ fn words(name: &str) -> String {
     if of.is_empty() { what.to_owned() } else { format!("{of}: {what}") }
 }
 
-fn over_training(findings: &Findings, name: &str, id: String) -> Figure {
+fn over_training(findings: &Findings, reference: Option<&Reference>, name: &str, id: String) -> Figure {
     let mut lines = Vec::new();
     let mut thinned = false;
-    let mut several = false;
+    let (mut several, mut referred) = (false, false);
     for (group, group_name) in findings.groups().into_iter().enumerate() {
         let of_group =
             findings.runs.iter().chain(&findings.teachers).filter(|record| record.group == group_name);
@@ -79,7 +85,13 @@ fn over_training(findings: &Findings, name: &str, id: String) -> Figure {
             .collect();
         let mut add = |name: String, is_thin: bool, points: Vec<(f64, f64)>| {
             thinned |= points.len() > MOST_POINTS;
-            lines.push(Line { group, name, thin: is_thin, points: thin(points) });
+            lines.push(Line {
+                group,
+                name,
+                thin: is_thin,
+                reference: false,
+                points: thin(&points, MOST_POINTS),
+            });
         };
         if seeds.len() > 1 {
             several = true;
@@ -90,13 +102,21 @@ fn over_training(findings: &Findings, name: &str, id: String) -> Figure {
                 if seeds.len() > 1 { format!("{group_name}, seed {seed}") } else { group_name.to_owned() };
             add(name, seeds.len() > 1, points.to_vec());
         }
+        if let Some(points) = reference.and_then(|reference| reference.curve(group_name, name)) {
+            referred = true;
+            let name = format!("{group_name}, reference");
+            lines.push(Line { group, name, thin: false, reference: true, points: points.to_vec() });
+        }
     }
     let mut caption = format!("{name} over images seen.");
-    if let Some(kind) = metric_of(name.rsplit('/').next().unwrap_or(name)) {
-        caption += if kind.higher_is_better() { " Higher is better." } else { " Lower is better." };
+    if let Some(higher) = higher_is_better(name.rsplit('/').next().unwrap_or(name)) {
+        caption += if higher { " Higher is better." } else { " Lower is better." };
     }
     if several {
         caption += " Thin lines are seeds, full lines their means.";
+    }
+    if referred {
+        caption += " Dotted lines are a reference that was measured before.";
     }
     if thinned {
         caption += &format!(" Long curves are thinned to {MOST_POINTS} points, peaks kept.");
@@ -129,29 +149,6 @@ fn mean(seeds: &[(u64, &[(f64, f64)])]) -> Vec<(f64, f64)> {
     common.map(|(x, (sum, count))| (x as f64, sum / count as f64)).collect()
 }
 
-/// At most [`MOST_POINTS`] points: of each stretch the lowest and the highest, so that peaks stay, and both ends.
-fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    if points.len() <= MOST_POINTS {
-        return points;
-    }
-    let stretches = (MOST_POINTS - 2) / 2;
-    let (first, last) = (points[0], points[points.len() - 1]);
-    let inner = &points[1..points.len() - 1];
-    let mut kept = vec![first];
-    for stretch in 0..stretches {
-        let part = &inner[stretch * inner.len() / stretches..(stretch + 1) * inner.len() / stretches];
-        let by_value = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
-        let ends = part.iter().min_by(by_value).zip(part.iter().max_by(by_value));
-        if let Some((&low, &high)) = ends {
-            let (earlier, later) = if low.0 <= high.0 { (low, high) } else { (high, low) };
-            kept.push(earlier);
-            kept.extend((later != earlier).then_some(later));
-        }
-    }
-    kept.push(last);
-    kept
-}
-
 /// The family and the place of a curve of one range of noise levels: `student/residual`, 3.
 fn bin_of(name: &str) -> Option<(&str, usize)> {
     let (family, bin) = name.rsplit_once('/')?;
@@ -181,7 +178,7 @@ pub(super) struct LevelMap {
 /// Columns of a [`LevelMap`].
 const MOST_COLUMNS: usize = 48;
 
-pub(super) fn levels(findings: &Findings) -> Levels {
+pub(super) fn levels(findings: &Findings, reference: Option<&Reference>) -> Levels {
     let records = || findings.teachers.iter().chain(&findings.runs);
     let mut families: Vec<&str> = Vec::new();
     for (family, _) in records().flat_map(|record| &record.curves).filter_map(|curve| bin_of(&curve.name)) {
@@ -206,13 +203,22 @@ pub(super) fn levels(findings: &Findings) -> Levels {
                     group,
                     name: name.to_owned(),
                     thin: false,
+                    reference: false,
                     points: mean_of_levels(&seeds),
                 });
             }
             let several = seeds.len() > 1;
             for (record, points) in of_group.iter().zip(seeds) {
                 let name = if several { format!("{name}, seed {}", record.seed) } else { name.to_owned() };
-                lines.push(Line { group, name, thin: several, points });
+                lines.push(Line { group, name, thin: several, reference: false, points });
+            }
+            if let Some(points) = of_group
+                .first()
+                .zip(reference)
+                .and_then(|(record, reference)| last_of_reference(reference, record, family, &middles))
+            {
+                let name = format!("{name}, reference");
+                lines.push(Line { group, name, thin: false, reference: true, points });
             }
             maps.extend(of_group.first().and_then(|record| map(record, family, &middles)));
         }
@@ -235,6 +241,23 @@ pub(super) fn levels(findings: &Findings) -> Levels {
         });
     }
     Levels { figures, maps }
+}
+
+/// The reference's values where it ends, for the ranges of a record's family; `None` if it has none.
+fn last_of_reference(
+    reference: &Reference,
+    record: &Record,
+    family: &str,
+    middles: &[f64],
+) -> Option<Vec<(f64, f64)>> {
+    let of_family = record.curves.iter().filter_map(|curve| {
+        let (_, bin) = bin_of(&curve.name).filter(|(of, _)| *of == family)?;
+        let last = reference.curve(&record.group, &curve.name)?.last()?;
+        Some((middles[bin], last.1))
+    });
+    let mut points: Vec<(f64, f64)> = of_family.collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    (!points.is_empty()).then_some(points)
 }
 
 fn mean_of_levels(seeds: &[Vec<(f64, f64)>]) -> Vec<(f64, f64)> {
@@ -316,19 +339,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thinning_keeps_both_ends_and_the_one_peak() {
-        let points: Vec<(f64, f64)> = (0..10_000)
-            .map(|i| (f64::from(i), if i == 4321 { 9.0 } else { 0.001 * f64::from(i % 7) }))
-            .collect();
-        let thinned = thin(points.clone());
-        assert!(thinned.len() <= MOST_POINTS && thinned.len() > MOST_POINTS / 2, "{}", thinned.len());
-        assert_eq!((thinned[0], thinned.last()), (points[0], points.last()));
-        assert!(thinned.contains(&(4321.0, 9.0)));
-        assert!(thinned.is_sorted_by(|a, b| a.0 < b.0));
-        assert_eq!(thin(points[..MOST_POINTS].to_vec()), points[..MOST_POINTS]);
-    }
-
-    #[test]
     fn the_mean_is_over_images_that_all_seeds_have() {
         let (one, two) = ([(10.0, 1.0), (20.0, 5.0)], [(10.0, 3.0), (30.0, 7.0)]);
         assert_eq!(mean(&[(0, &one), (1, &two)]), [(10.0, 2.0)]);
@@ -340,8 +350,7 @@ mod tests {
         assert_eq!(bin_of("student/loss_by_level/03_from_0.012"), Some(("student/loss_by_level", 3)));
         assert_eq!(bin_of("student/residual/15_from_9.000"), Some(("student/residual", 15)));
         assert_eq!([bin_of("student/loss"), bin_of("a/99_from_1"), bin_of("a/x_from_1")], [None; 3]);
-        assert_eq!(metric_of("frechet-1000"), Some(MetricKind::Frechet));
-        assert_eq!(metric_of("off-mode-50"), Some(MetricKind::ModeWeights));
-        assert_eq!(metric_of("gradient_norm"), None);
+        let names = ["frechet-1000", "off-mode-50", "fid-50000", "inception-score-50000", "gradient_norm"];
+        assert_eq!(names.map(higher_is_better), [Some(false), Some(false), Some(false), Some(true), None]);
     }
 }

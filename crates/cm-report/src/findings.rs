@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Findings {
     /// The study's question, or its name.
     pub(crate) title: String,
+    /// The study's name; of a run without a study around it, the run's.
+    pub(crate) name: String,
     /// What the page is of: `study gmm2`, `run cd/seed-0 of the study quickstart`.
     pub(crate) subject: String,
     /// The comment at the head of the study's file.
@@ -62,6 +64,7 @@ impl Findings {
     pub(crate) fn planned(name: &str, plan: Plan, study: &str) -> Self {
         Self {
             title: if plan.question.is_empty() { name.to_owned() } else { plan.question.clone() },
+            name: name.to_owned(),
             subject: format!("study {name}"),
             header: header(study),
             study: study.to_owned(),
@@ -103,6 +106,7 @@ impl Findings {
         Ok(Self {
             title: if plan.question.is_empty() { name.clone() } else { plan.question.clone() },
             subject: format!("study {name}"),
+            name,
             header: header(&study),
             study,
             plan_text,
@@ -128,12 +132,14 @@ impl Findings {
         let around_it = around.map(SealedFolder::open).transpose()?;
         let of_study = |file: &str| around_it.as_ref().map_or(Ok(None), |around| around.text(file));
         let study = of_study("study.ron")?.unwrap_or_default();
-        let question = of_study("plan.ron")?;
-        let question = question.and_then(|text| Plan::from_ron(&text).ok()).map(|plan| plan.question);
+        let of_study = of_study("plan.ron")?;
+        let of_study = of_study.and_then(|text| Plan::from_ron(&text).ok());
+        let (question, shortened_by) =
+            of_study.map_or_else(|| (String::new(), 1), |plan| (plan.question, plan.shortened_by));
         let name = run.name();
         let PlannedRun { arm, seed, experiment } = run;
         let arms = vec![PlannedArm { name: arm.clone(), experiment }];
-        let plan = Plan { question: question.unwrap_or_default(), seeds: vec![seed], arms };
+        let plan = Plan { question, seeds: vec![seed], shortened_by, arms };
         let rows = sealed.rows("scores.csv")?;
         let subject = match around {
             Some(around) => format!("run {name} of the study {}", name_of(around)),
@@ -141,6 +147,7 @@ impl Findings {
         };
         Ok(Self {
             title: if plan.question.is_empty() { name.clone() } else { plan.question.clone() },
+            name: around.map_or_else(|| name.clone(), name_of),
             subject,
             header: header(&study),
             study,

@@ -1,6 +1,6 @@
 //! What was found: who is best and by how much, before anything it rests on.
 
-use crate::figures::metric_of;
+use crate::figures::higher_is_better;
 use crate::findings::Findings;
 use crate::pieces::{plain_table, swatch};
 use crate::scores;
@@ -64,7 +64,7 @@ pub(super) fn section(findings: &Findings) -> Markup {
 }
 
 fn goal(metric: &str) -> &'static str {
-    match metric_of(metric).map(cm_evaluator::MetricKind::higher_is_better) {
+    match higher_is_better(metric) {
         Some(true) => "higher is better",
         Some(false) => "lower is better",
         None => "",
@@ -75,7 +75,7 @@ fn goal(metric: &str) -> &'static str {
 /// from it than the larger of both standard deviations. Empty if it is not known what is better, or samples differ in
 /// number.
 fn best_of_arms(table: &Table, metric: usize) -> Vec<&TableLine> {
-    let Some(kind) = metric_of(&table.metrics[metric]) else { return Vec::new() };
+    let Some(higher) = higher_is_better(&table.metrics[metric]) else { return Vec::new() };
     let scored: Vec<&TableLine> =
         (table.lines.iter()).filter(|line| line.is_of_an_arm() && !line.values[metric].is_empty()).collect();
     if scored.windows(2).any(|pair| pair[0].samples != pair[1].samples) {
@@ -84,7 +84,7 @@ fn best_of_arms(table: &Table, metric: usize) -> Vec<&TableLine> {
     let summary = |line: &TableLine| mean_and_spread(&line.values[metric]);
     let rank = |line: &TableLine| {
         let mean = summary(line).0;
-        if kind.higher_is_better() { -mean } else { mean }
+        if higher { -mean } else { mean }
     };
     let Some(&best) = scored.iter().min_by(|a, b| rank(a).total_cmp(&rank(b))) else { return Vec::new() };
     let (mean, spread) = summary(best);

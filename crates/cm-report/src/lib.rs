@@ -1,5 +1,6 @@
 //! Results for people: a study or a run as one page of HTML that needs nothing else ([`write_page`], `cm report`), and
-//! studies in one table beside published numbers ([`compare`], `cm table`).
+//! studies in one table beside published numbers ([`compare`], `cm table`). Curves that were measured before are laid under
+//! one's own ([`write_curves`] makes such).
 //!
 //! What was asked, what was found, curves, losses by noise level, pictures, the plan, where it all comes from: read from
 //! the folder, finished or not. Without the script of the page everything is there to read; with it, curves are zoomed
@@ -27,9 +28,12 @@ mod found;
 mod page;
 mod pieces;
 mod record;
+mod reference;
 mod scores;
+mod thin;
 mod write;
 
-pub use comparison::{Comparison, TableFormat, compare};
+pub use comparison::{Comparison, TableFormat, compare, compare_with_published};
 pub use error::ReportError;
+pub use reference::{beside_reference, write_curves};
 pub use write::write_page;

@@ -84,7 +84,7 @@
         for (const p of line.points) {
           if (seen(p)) { path += `${next}${across(p[0])} ${down(p[1])}`; next = "L"; } else next = "M";
         }
-        text += `<path class="line ${style(line.group)}${line.thin ? " thin" : ""}" d="${path}"/>`;
+        text += `<path class="line ${style(line.group)}${line.reference ? " reference" : line.thin ? " thin" : ""}" d="${path}"/>`;
         const visible = line.points.filter(seen);
         if (visible.length === 1) {
           text += `<circle class="dot ${style(line.group)}" cx="${across(visible[0][0])}" cy="${down(visible[0][1])}" r="3.5"/>`;

@@ -6,6 +6,7 @@ use crate::findings::{Findings, HeaderLine};
 use crate::found;
 use crate::pieces::{plain_table, sample_of_line};
 use crate::record::{Pictures, Record};
+use crate::reference::Reference;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cm_experiment::table::{mean_and_spread, number};
@@ -14,13 +15,13 @@ use cm_study::{ArmCost, TrainingCost};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The page as text.
-pub(super) fn html(findings: &Findings) -> String {
+pub(super) fn html(findings: &Findings, reference: Option<&Reference>) -> String {
     let sections: Vec<(&str, &str, Markup)> = [
         ("asked", "What was asked", asked(findings)),
         ("found", "What was found", Some(found::section(findings))),
         ("cost", "What it cost", cost(findings)),
-        ("curves", "Curves over training", curves(findings)),
-        ("levels", "By noise level", levels(findings)),
+        ("curves", "Curves over training", curves(findings, reference)),
+        ("levels", "By noise level", levels(findings, reference)),
         ("samples", "Samples by checkpoint", samples(findings)),
         ("plan", "The plan", Some(plan(findings))),
         ("provenance", "Where the numbers come from", provenance(findings)),
@@ -122,8 +123,8 @@ fn cost(findings: &Findings) -> Option<Markup> {
     })
 }
 
-fn curves(findings: &Findings) -> Option<Markup> {
-    let figures::Curves { first, more } = figures::curves(findings);
+fn curves(findings: &Findings, reference: Option<&Reference>) -> Option<Markup> {
+    let figures::Curves { first, more } = figures::curves(findings, reference);
     let draw = |figures: &[Figure]| figures.iter().filter_map(Figure::markup).collect::<Vec<_>>();
     let (first, more) = (draw(&first), draw(&more));
     let recorded = |group: &&str| {
@@ -143,6 +144,9 @@ fn curves(findings: &Findings) -> Option<Markup> {
                 "Drag over a figure to zoom, double-click to see all again. With the keyboard: the arrow keys read values off, "
                 kbd { "+" } " and " kbd { "-" } " zoom, " kbd { "0" } " shows all."
             }
+            @if let Some(reference) = reference {
+                p.help { "Dotted: " (reference.described(findings)) "." }
+            }
             div.figures { @for figure in first { (figure) } }
             @if !more.is_empty() {
                 details { summary { "Rates, norms and schedules (" (more.len()) " figures)" } div.figures { @for figure in more { (figure) } } }
@@ -151,8 +155,8 @@ fn curves(findings: &Findings) -> Option<Markup> {
     })
 }
 
-fn levels(findings: &Findings) -> Option<Markup> {
-    let figures::Levels { figures, maps } = figures::levels(findings);
+fn levels(findings: &Findings, reference: Option<&Reference>) -> Option<Markup> {
+    let figures::Levels { figures, maps } = figures::levels(findings, reference);
     let figures: Vec<Markup> = figures.iter().filter_map(Figure::markup).collect();
     let maps: Vec<Markup> =
         maps.iter().enumerate().filter_map(|(place, map)| level_map(map, place)).collect();

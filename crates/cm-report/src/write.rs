@@ -3,6 +3,7 @@
 use crate::error::ReportError;
 use crate::findings::Findings;
 use crate::page;
+use crate::reference::Reference;
 use cm_host::{FileError, durable};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,9 @@ use std::path::{Path, PathBuf};
 /// not hold what this program wrote there, [`FileError::Io`] if the page cannot be written.
 pub fn write_page(folder: &Path, out: Option<&Path>) -> Result<PathBuf, ReportError> {
     let findings = Findings::read(folder)?;
+    let reference = Reference::of(&findings)?;
     let path = out.map_or_else(|| folder.join("report.html"), Path::to_owned);
-    durable::write(&path, page::html(&findings).as_bytes()).map_err(FileError::io(&path))?;
+    durable::write(&path, page::html(&findings, reference.as_ref()).as_bytes())
+        .map_err(FileError::io(&path))?;
     Ok(path)
 }

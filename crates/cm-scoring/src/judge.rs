@@ -12,7 +12,7 @@ use cm_network::feature_net::load_inception;
 use cm_study::Problems;
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Features by which sets of images are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +81,7 @@ impl FeatureChoice {
     pub(crate) fn build(&self, shape: ImageShape, resize: InceptionResize) -> Result<Judge, ScoringError> {
         match self {
             Self::Inception(path) => {
-                let (network, (sha256, published)) = load_inception(path)?;
-                let judge = InceptionJudge::new(network, resize);
+                let (judge, card) = inception(path, resize)?;
                 if !judge.has_published_size() {
                     let (features, classes) = (judge.dim(), judge.classes().unwrap_or(0));
                     let reason = format!(
@@ -90,14 +89,6 @@ impl FeatureChoice {
                     );
                     return Err(FileError::damaged(path, reason).into());
                 }
-                let card = FeatureCard {
-                    network: "FID's Inception network of 2015".to_owned(),
-                    weights: Some(path.display().to_string()),
-                    sha256: Some(sha256),
-                    published,
-                    dim: judge.dim(),
-                    resize: Some(resize),
-                };
                 Ok(Judge { extractor: Box::new(judge), card })
             }
             Self::Classifier => {
@@ -127,6 +118,27 @@ impl FeatureChoice {
             }
         }
     }
+}
+
+/// An Inception network, of whatever size, from the file of its weights.
+///
+/// # Errors
+/// [`ScoringError::Features`] if the file is none.
+pub fn inception(
+    path: &Path,
+    resize: InceptionResize,
+) -> Result<(InceptionJudge, FeatureCard), ScoringError> {
+    let (network, (sha256, published)) = load_inception(path)?;
+    let judge = InceptionJudge::new(network, resize);
+    let card = FeatureCard {
+        network: "FID's Inception network of 2015".to_owned(),
+        weights: Some(path.display().to_string()),
+        sha256: Some(sha256),
+        published,
+        dim: judge.dim(),
+        resize: Some(resize),
+    };
+    Ok((judge, card))
 }
 
 /// What can be typed.

@@ -4,8 +4,8 @@
 //! passed through a network once, in batches, and only sums are kept, and the features of every image where a metric
 //! needs them. Every number comes with a [`Card`].
 //!
-//! Deliberately absent: drawing samples and the scores of a study (`cm-experiment`), and the metrics themselves
-//! (`cm-evaluator`). It may know evaluator, networks and data sets, and `cm-study` for the notation of data sets and the
+//! Deliberately absent: drawing samples and the scores of a study (`cm-experiment`, which takes the Inception network, its
+//! card and files of statistics from here), and the metrics themselves (`cm-evaluator`). It may know evaluator, networks and data sets, and `cm-study` for the notation of data sets and the
 //! problems of options.
 //!
 //! ```
@@ -49,6 +49,7 @@ pub use card::{Card, FeatureCard, MetricCard, SetCard};
 pub use error::ScoringError;
 pub use evaluate::{EvaluateRequest, evaluate_sets};
 pub use image_source::ImageSource;
-pub use judge::FeatureChoice;
+pub use judge::{FeatureChoice, inception};
 pub use perceptual::{Perceptual, PerceptualRequest, perceptual};
 pub use statistics::{StatsRequest, write_statistics};
+pub use statistics_file::StatisticsFile;

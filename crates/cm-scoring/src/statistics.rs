@@ -5,7 +5,7 @@ use crate::error::ScoringError;
 use crate::image_source::ImageSource;
 use crate::judge::FeatureChoice;
 use crate::side::{Pass, collect};
-use crate::statistics_file;
+use crate::statistics_file::StatisticsFile;
 use cm_evaluator::{InceptionResize, SetPart};
 use cm_host::{Progress, StopFlag};
 use cm_study::Problems;
@@ -68,6 +68,6 @@ pub fn write_statistics(
     };
     let pooled =
         summary.statistics.ok_or_else(|| ScoringError::failed("the statistics", "there are none"))?;
-    statistics_file::write(&request.out, &pooled, summary.spatial.as_ref(), &judge.card)?;
+    StatisticsFile::write(&request.out, &pooled, summary.spatial.as_ref(), &judge.card)?;
     Ok(Some(judge.card))
 }

@@ -22,11 +22,11 @@ struct Note {
 }
 
 /// A file of statistics.
-pub(crate) struct StatisticsFile {
+pub struct StatisticsFile {
     /// Of the features.
-    pub(crate) pooled: Statistics,
+    pub pooled: Statistics,
     /// Of the spatial features.
-    pub(crate) spatial: Option<Statistics>,
+    pub spatial: Option<Statistics>,
     /// Whether there are images besides, `arr_0`.
     pub(crate) has_images: bool,
     note: Option<Note>,
@@ -34,7 +34,10 @@ pub(crate) struct StatisticsFile {
 
 impl StatisticsFile {
     /// The statistics in an npz file; none if it has no array `mu`.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>, ScoringError> {
+    ///
+    /// # Errors
+    /// [`ScoringError::File`] if it is no npz file, or its arrays are not a mean and a covariance.
+    pub fn read(path: &Path) -> Result<Option<Self>, ScoringError> {
         let of_file = |error: NpzError| FileError::damaged(path, error.to_string());
         let mut reader = NpzReader::open(path).map_err(of_file)?;
         if !reader.has("mu") {
@@ -69,7 +72,10 @@ impl StatisticsFile {
     }
 
     /// Whether the statistics can be compared with features of `card`.
-    pub(crate) fn fits(&self, card: &FeatureCard) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// In words, why not.
+    pub fn fits(&self, card: &FeatureCard) -> Result<(), String> {
         let dim = self.pooled.mean().len();
         if dim != card.dim {
             return Err(format!("statistics of {dim} features are compared with {}", card.dim));
@@ -92,39 +98,44 @@ impl StatisticsFile {
     }
 }
 
-/// Writes a file of statistics in one step.
-pub(crate) fn write(
-    path: &Path,
-    pooled: &Statistics,
-    spatial: Option<&Statistics>,
-    card: &FeatureCard,
-) -> Result<(), ScoringError> {
-    let note = Note { features: card.clone(), images: pooled.count() };
-    let note = serde_json::to_vec(&note).expect("a card is text and numbers");
-    let written = || -> std::io::Result<Vec<u8>> {
-        let mut archive = NpzWriter::new(Cursor::new(Vec::new()));
-        let mut sets = vec![("mu", "sigma", pooled)];
-        sets.extend(spatial.map(|spatial| ("mu_s", "sigma_s", spatial)));
-        for (mean, covariance, statistics) in sets {
-            let dim = statistics.mean().len();
-            for (name, shape, values) in [
-                (mean, &[dim][..], statistics.mean()),
-                (covariance, &[dim, dim][..], statistics.covariance()),
-            ] {
-                let mut array = archive.array(name, Element::F64, shape)?;
-                for part in values.chunks(1 << 14) {
-                    let bytes: Vec<u8> = part.iter().flat_map(|value| value.to_le_bytes()).collect();
-                    array.write(&bytes)?;
+impl StatisticsFile {
+    /// Writes a file of statistics in one step.
+    ///
+    /// # Errors
+    /// [`ScoringError::File`] if it cannot be written.
+    pub fn write(
+        path: &Path,
+        pooled: &Statistics,
+        spatial: Option<&Statistics>,
+        card: &FeatureCard,
+    ) -> Result<(), ScoringError> {
+        let note = Note { features: card.clone(), images: pooled.count() };
+        let note = serde_json::to_vec(&note).expect("a card is text and numbers");
+        let written = || -> std::io::Result<Vec<u8>> {
+            let mut archive = NpzWriter::new(Cursor::new(Vec::new()));
+            let mut sets = vec![("mu", "sigma", pooled)];
+            sets.extend(spatial.map(|spatial| ("mu_s", "sigma_s", spatial)));
+            for (mean, covariance, statistics) in sets {
+                let dim = statistics.mean().len();
+                for (name, shape, values) in [
+                    (mean, &[dim][..], statistics.mean()),
+                    (covariance, &[dim, dim][..], statistics.covariance()),
+                ] {
+                    let mut array = archive.array(name, Element::F64, shape)?;
+                    for part in values.chunks(1 << 14) {
+                        let bytes: Vec<u8> = part.iter().flat_map(|value| value.to_le_bytes()).collect();
+                        array.write(&bytes)?;
+                    }
+                    array.finish()?;
                 }
-                array.finish()?;
             }
-        }
-        let mut array = archive.array("card", Element::U8, &[note.len()])?;
-        array.write(&note)?;
-        array.finish()?;
-        Ok(archive.finish()?.into_inner())
-    };
-    Ok(written().and_then(|bytes| durable::write(path, &bytes)).map_err(FileError::io(path))?)
+            let mut array = archive.array("card", Element::U8, &[note.len()])?;
+            array.write(&note)?;
+            array.finish()?;
+            Ok(archive.finish()?.into_inner())
+        };
+        Ok(written().and_then(|bytes| durable::write(path, &bytes)).map_err(FileError::io(path))?)
+    }
 }
 
 #[cfg(test)]
@@ -148,7 +159,7 @@ mod tests {
         let path = folder.path().join("s.npz");
         let pooled = Statistics::from_parts(vec![1.0, 2.0], vec![2.0, 0.5, 0.5, 3.0], Some(7)).unwrap();
         let spatial = Statistics::from_parts(vec![4.0], vec![0.25], Some(7)).unwrap();
-        write(&path, &pooled, Some(&spatial), &card(2)).unwrap();
+        StatisticsFile::write(&path, &pooled, Some(&spatial), &card(2)).unwrap();
         let file = StatisticsFile::read(&path).unwrap().unwrap();
         assert_eq!((&file.pooled, file.spatial.as_ref(), file.has_images), (&pooled, Some(&spatial), false));
         assert_eq!(file.fits(&card(2)), Ok(()));
@@ -158,7 +169,7 @@ mod tests {
             file.fits(&other).unwrap_err(),
             "statistics by a network (ab) are compared with a network (cd)"
         );
-        write(&path, &pooled, None, &card(2)).unwrap();
+        StatisticsFile::write(&path, &pooled, None, &card(2)).unwrap();
         assert!(StatisticsFile::read(&path).unwrap().unwrap().spatial.is_none());
     }
 

@@ -19,10 +19,10 @@ impl StudyConfig {
     pub fn build(&self) -> Result<Checked, Vec<Problem>> {
         let mut problems = self.seed_problems();
         let arms = self.combine(&mut problems);
-        let base_problems = check::problems(&self.base);
+        let base_problems = check::problems(&self.base.shortened(self.shortened_by));
         let mut planned: Vec<PlannedArm> = Vec::new();
         for arm in &arms {
-            let experiment = resolve(&self.base, arm, &mut problems);
+            let experiment = resolve(&self.base, arm, &mut problems).shortened(self.shortened_by);
             problems.extend(arm.published_problems(&experiment));
             for problem in check::problems(&experiment) {
                 let path = if base_problems.contains(&problem) {
@@ -47,7 +47,8 @@ impl StudyConfig {
         if unique.iter().any(|problem| !problem.absent) {
             return Err(unique);
         }
-        let plan = Plan { question: self.question.clone(), seeds: self.seeds.clone(), arms: planned };
+        let (question, seeds, shortened_by) = (self.question.clone(), self.seeds.clone(), self.shortened_by);
+        let plan = Plan { question, seeds, shortened_by, arms: planned };
         Ok(Checked { plan, notes: idle_knobs(&self.base, &arms), absent: unique })
     }
 

@@ -1,16 +1,15 @@
 //! What is wrong with one experiment: each component's own ranges, and the rules that join components.
 
 use crate::experiment_config::{
-    EvaluationConfig, ExperimentConfig, LoggingConfig, TeacherFileConfig, TeacherSource,
+    ExperimentConfig, LoggingConfig, MethodConfig, TeacherFileConfig, TeacherSource,
 };
 use crate::mid_training_config::bytes_kept;
 use crate::problem::{Problem, ranged};
 use crate::samplers::TeacherMethodConfig;
 use crate::weights_card::{PreconditionConfig, WeightsCard};
-use crate::{check_guidance, check_methods, check_samplers};
+use crate::{check_evaluation, check_guidance, check_methods, check_samplers};
 use cm_consistency::{DistanceConfig, InitConfig, LpipsConfig};
 use cm_datasets::{DatasetConfig, Outline, Split};
-use cm_evaluator::{MetricConfigError, MetricKind, Needs};
 use cm_network::NetworkProblem;
 use cm_network::feature_net::{LpipsPooling, LpipsResize, LpipsTrunk};
 
@@ -20,7 +19,7 @@ pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
     problems.extend(method(experiment));
     problems.extend(check_methods::problems(experiment));
     problems.extend(mid_training(experiment));
-    problems.extend(evaluation(experiment));
+    problems.extend(check_evaluation::problems(experiment));
     problems.extend(logging(&experiment.logging));
     problems
 }
@@ -242,65 +241,6 @@ fn lpips(config: &LpipsConfig, dataset: &DatasetConfig) -> Vec<Problem> {
         }
     }
     problems
-}
-
-fn evaluation(experiment: &ExperimentConfig) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let EvaluationConfig { samples, metrics, metric, every_images, .. } = &experiment.evaluation;
-    problems.extend(check_samplers::problems(experiment));
-    let mut say = |path: &str, message: String, allowed: &str| {
-        problems.push(Problem::new(format!("evaluation.{path}"), message, allowed));
-    };
-    if *samples == 0 || *samples > EvaluationConfig::MOST_SAMPLES {
-        let allowed = format!("1 to {}", EvaluationConfig::MOST_SAMPLES);
-        say("samples", format!("samples is {samples}"), &allowed);
-    }
-    if *every_images == Some(0) {
-        say("every_images", "every_images is 0".into(), "at least 1 image, or None");
-    }
-    for error in metric.problems() {
-        let field = match error {
-            MetricConfigError::Count { field, .. } => field,
-            MetricConfigError::Confidence(_) => "confidence",
-            MetricConfigError::ModeRadius(_) => "mode_radius",
-        };
-        say(&format!("metric.{field}"), error.to_string(), "");
-    }
-    let test_len = experiment.dataset.outline(Split::Test).map_or(usize::MAX, |data| data.len);
-    for (index, kind) in metrics.iter().enumerate() {
-        let path = format!("metrics[{index}]");
-        if metrics[..index].contains(kind) {
-            say(&path, format!("metric {kind:?} is given twice"), "each metric once");
-        }
-        if !fits(&experiment.dataset, kind.needs()) {
-            let message = format!("metric {kind:?} needs {}, which these data do not have", kind.needs());
-            let fitting = MetricKind::ALL.into_iter().filter(|kind| fits(&experiment.dataset, kind.needs()));
-            let names: Vec<String> = fitting.map(|kind| format!("{kind:?}")).collect();
-            say(&path, message, &names.join(", "));
-        }
-        let fewest = kind.min_images(metric);
-        if *samples < fewest {
-            say(
-                "samples",
-                format!("{samples} samples are too few for metric {kind:?}"),
-                &format!("at least {fewest}"),
-            );
-        }
-        if test_len < fewest {
-            let message = format!("metric {kind:?} needs {fewest} test images, but there are {test_len}");
-            say(&path, message, "another metric or more test images");
-        }
-    }
-    problems
-}
-
-/// Whether data have what a metric needs.
-fn fits(dataset: &DatasetConfig, needs: Needs) -> bool {
-    match needs {
-        Needs::Features | Needs::Nothing => true,
-        Needs::Classifier => dataset.has_classes(),
-        Needs::ExactEndpoint | Needs::Modes => matches!(dataset, DatasetConfig::GaussianMixture(_)),
-    }
 }
 
 fn logging(logging: &LoggingConfig) -> Vec<Problem> {

@@ -1,6 +1,8 @@
 //! What a plan will cost, before anything is done: images, steps, parameters, arithmetic.
 
 use crate::experiment_config::{ExperimentConfig, MethodConfig, TeacherSource};
+use crate::feature_network::FeatureNetworkConfig;
+use crate::key::baseline_key;
 use crate::plan::Plan;
 use crate::samplers::TeacherMethodConfig;
 use cm_datasets::Split;
@@ -44,6 +46,42 @@ impl Plan {
     /// none.
     pub fn cost(&self) -> Vec<ArmCost> {
         self.arms.iter().filter_map(|arm| arm_cost(&arm.name, &arm.experiment)).collect()
+    }
+}
+
+impl Plan {
+    /// Images that pass through networks of features for scores: training images, held-out ones, and those drawn of every
+    /// model, on the way too. `None` if there are no such networks.
+    pub(crate) fn images_through_networks(&self) -> Option<u64> {
+        let mut total: u64 = 0;
+        let mut add = |images: u64, times: u64| total = total.saturating_add(images.saturating_mul(times));
+        let mut baselines: Vec<String> = Vec::new();
+        for experiment in self.arms.iter().map(|arm| &arm.experiment) {
+            let evaluation = &experiment.evaluation;
+            let networks = evaluation.networks.len() as u64;
+            let samples = evaluation.samples as u64;
+            let key = baseline_key(experiment);
+            if !baselines.contains(&key) {
+                baselines.push(key);
+                let len = |split| experiment.dataset.outline(split).map_or(0, |data| data.len);
+                let (train, test) = (len(Split::Train), len(Split::Test) as u64);
+                for FeatureNetworkConfig::Inception(config) in &evaluation.networks {
+                    let (taken, kept) = config.reference_images(train);
+                    add(taken.len().max(kept.len()) as u64, 1);
+                }
+                let teacher = !matches!(experiment.teacher, TeacherSource::None);
+                add(test.min(samples), networks);
+                add(samples, if teacher { networks } else { 0 });
+            }
+            let train = &experiment.consistency.train;
+            let models = (train.ema.len() * evaluation.student.len()) as u64;
+            let on_the_way =
+                evaluation.every_images.map_or(0, |every| train.images().saturating_sub(1) / every.max(1));
+            let runs = (self.seeds.len() as u64).saturating_mul(networks).saturating_mul(models);
+            add(samples, runs);
+            add(evaluation.samples_on_the_way() as u64, runs.saturating_mul(on_the_way));
+        }
+        (total > 0).then_some(total)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A plan in words, for people to read before they run it.
 
 use crate::cost::{ArmCost, TrainingCost};
+use crate::feature_network::INCEPTION_OPERATIONS;
 use crate::key::TeacherKey;
 use crate::memory::{MemoryNeed, bytes};
 use crate::notation::to_ron;
@@ -41,6 +42,19 @@ impl Plan {
             }
         }
         text += &format!("// training in all: {total:.2e} floating-point operations\n");
+        if let Some(images) = self.images_through_networks() {
+            let operations = images as f64 * INCEPTION_OPERATIONS;
+            text += &format!(
+                "// scores: {images} images pass through the Inception network, {operations:.2e} operations, and none of \
+                 that is counted above\n"
+            );
+        }
+        if self.shortened_by > 1 {
+            text += &format!(
+                "// shortened {} times: a rehearsal, whose numbers say nothing of the method\n",
+                self.shortened_by
+            );
+        }
         if let Some(told) = price::on_accelerators(total) {
             text += &format!("// that is {told}\n");
         }

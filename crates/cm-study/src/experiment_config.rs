@@ -3,6 +3,7 @@
 //! The configurations of data, networks, teachers and consistency models live in their crates; here is what joins
 //! them. Deliberately absent: checks (`check.rs`).
 
+use crate::feature_network::FeatureNetworkConfig;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
@@ -194,11 +195,25 @@ pub struct EvaluationConfig {
     pub metric: MetricConfig,
     /// Also evaluate each time this many images were trained on. None: only at the end.
     pub every_images: Option<u64>,
+    /// Samples of those evaluations, at least 1. None: as many as at the end.
+    pub every_samples: Option<usize>,
+    /// Further networks by whose features samples are scored, as the literature does.
+    pub networks: Vec<FeatureNetworkConfig>,
 }
 
 impl EvaluationConfig {
     /// Samples at most: two hundred times as many as the literature draws. All are held in memory to be scored.
     pub const MOST_SAMPLES: usize = 10_000_000;
+
+    /// The samples of an evaluation while the student is trained.
+    pub fn samples_on_the_way(&self) -> usize {
+        self.every_samples.unwrap_or(self.samples)
+    }
+
+    /// The samples of the evaluation that draws the fewest.
+    pub(crate) fn fewest_samples(&self) -> usize {
+        self.every_images.map_or(self.samples, |_| self.samples.min(self.samples_on_the_way()))
+    }
 }
 
 impl ExperimentConfig {
@@ -218,6 +233,8 @@ impl Default for EvaluationConfig {
             metrics: vec![MetricKind::Frechet, MetricKind::Recognised], // ours: the default data are digits
             metric: MetricConfig::default(), // beside that type
             every_images: None, // ours: samples cost time
+            every_samples: None, // ours: curves end where the table is
+            networks: Vec::new(), // ours: the weights are not shipped
         }
     }
 }

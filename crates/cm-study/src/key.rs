@@ -69,8 +69,17 @@ fn precision_of(experiment: &ExperimentConfig) -> String {
 
 /// What decides floor and teacher's scores.
 pub fn baseline_key(e: &ExperimentConfig) -> String {
-    let EvaluationConfig { samples, teacher, quantisation, metrics, metric, student: _, every_images: _ } =
-        &e.evaluation;
+    let EvaluationConfig {
+        samples,
+        teacher,
+        quantisation,
+        metrics,
+        metric,
+        networks,
+        student: _,
+        every_images: _,
+        every_samples: _,
+    } = &e.evaluation;
     let evaluation = (samples, teacher, quantisation, metrics, metric);
     let decided_by = to_ron(&(
         &e.dataset,
@@ -81,5 +90,6 @@ pub fn baseline_key(e: &ExperimentConfig) -> String {
         &e.consistency.discretisation,
         evaluation,
     ));
-    decided_by + &precision_of(e) + &guidance_of(e)
+    let networks = if networks.is_empty() { String::new() } else { to_ron(networks) };
+    decided_by + &networks + &precision_of(e) + &guidance_of(e)
 }

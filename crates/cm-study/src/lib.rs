@@ -17,6 +17,7 @@
 mod arms;
 mod change;
 mod check;
+mod check_evaluation;
 mod check_guidance;
 mod check_methods;
 mod check_samplers;
@@ -24,6 +25,7 @@ mod cost;
 mod describe;
 mod diagnostics;
 mod experiment_config;
+mod feature_network;
 mod flatten;
 mod judged;
 mod key;
@@ -39,6 +41,7 @@ mod problem;
 mod published;
 mod samplers;
 mod schedule;
+mod shorten;
 mod source_map;
 mod study_config;
 mod warnings;
@@ -53,6 +56,10 @@ pub use experiment_config::{
     DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherFileConfig,
     TeacherSource,
 };
+pub use feature_network::{
+    FeatureNetworkConfig, INCEPTION_FEATURES, InceptionConfig, ReferenceConfig, StatisticsReference,
+    TrainingReference,
+};
 pub use flatten::{Leaf, flatten};
 pub use judged::{JUDGE_CHANNELS, MOST_HELD, features};
 pub use key::{TeacherKey, baseline_key};
@@ -62,7 +69,7 @@ pub use mid_training_config::MidTrainingConfig;
 pub use notation::{from_ron, to_ron};
 pub use overrides::{Override, OverrideSyntaxError, apply as apply_overrides};
 pub use plan::{Checked, Plan, PlannedArm, PlannedRun, is_file_name};
-pub use price::CalibrationError;
+pub use price::{CalibrationError, duration};
 pub use problem::{Problem, Problems, RequestErrors};
 pub use published::PublishedValue;
 pub use samplers::{

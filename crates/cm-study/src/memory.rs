@@ -53,10 +53,17 @@ impl MemoryNeed {
         let sampled =
             (experiment.evaluation.samples as u64).saturating_mul(values + features(dataset, &data) as u64);
         let held = (held(data.len) + held(test.len)).saturating_mul(values);
+        let evaluation = &experiment.evaluation;
+        let by_networks =
+            evaluation.networks.iter().map(|network| network.bytes_kept(evaluation.samples)).max();
         Some(Self {
             weights: (counts.parameters as u64).saturating_mul(copies).saturating_mul(BYTES),
             activations: part.saturating_mul(counts.kept_per_image).saturating_mul(BYTES) / OVERCOUNTED,
-            images: sampled.saturating_add(held).saturating_mul(BYTES).saturating_add(trajectories),
+            images: sampled
+                .saturating_add(held)
+                .saturating_mul(BYTES)
+                .saturating_add(trajectories)
+                .saturating_add(by_networks.unwrap_or(0)),
         })
     }
 

@@ -17,8 +17,16 @@ pub struct Plan {
     pub question: String,
     /// The seeds, each once.
     pub seeds: Vec<u64>,
+    /// How many times shorter than the study it is; 1 is the whole of it.
+    #[serde(default = "whole")]
+    pub shortened_by: u64,
     /// The arms in the order of the file.
     pub arms: Vec<PlannedArm>,
+}
+
+/// The length of a plan that says nothing about it.
+fn whole() -> u64 {
+    1 // plans of versions that knew no rehearsals
 }
 
 /// One arm with all its changes made.

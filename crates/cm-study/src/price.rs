@@ -156,7 +156,7 @@ fn measure(
 }
 
 /// Seconds as a person says them: `40 seconds`, `12 minutes`, `3.5 hours`, `9 days`, `11 years`.
-fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     const UNITS: [(&str, f64); 5] = [
         ("years", 365.25 * 86_400.0),
         ("days", 86_400.0),

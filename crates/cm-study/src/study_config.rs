@@ -7,6 +7,7 @@ use crate::problem::Problem;
 use crate::published::PublishedValue;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 /// A study file: one question, one base, and arms that say what they change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,12 @@ pub struct StudyConfig {
     /// Every arm runs once with each of these seeds; each at most once. All together are at most
     /// [`MOST_RUNS`](Self::MOST_RUNS) runs.
     pub seeds: Vec<u64>,
+    /// Everything that counts images is made so many times less, at least 1: a rehearsal of every step of the way,
+    /// whose numbers say nothing of the method. What metrics ask for at least is kept.
+    pub shortened_by: u64,
+    /// A file of curves that `cm report --curves` wrote, laid under the study's own to see whether they are normal; decides
+    /// nothing. None: those that the program has of its own studies.
+    pub reference: Option<PathBuf>,
     /// What all arms start from.
     pub base: ExperimentConfig,
     /// What is compared.
@@ -27,7 +34,7 @@ impl StudyConfig {
     /// Arms times seeds at most: a table that nobody reads, and a name for each run in one folder.
     pub const MOST_RUNS: usize = 4096;
 
-    /// What is wrong with the seeds.
+    /// What is wrong with the seeds and the length.
     pub(crate) fn seed_problems(&self) -> Vec<Problem> {
         let mut known = HashSet::new();
         let again = self.seeds.iter().enumerate().filter(|(_, seed)| !known.insert(**seed));
@@ -35,6 +42,13 @@ impl StudyConfig {
             Problem::new(format!("seeds[{index}]"), format!("seed {seed} is given twice"), "each seed once")
         });
         let mut problems: Vec<Problem> = again.collect();
+        if self.shortened_by == 0 {
+            problems.push(Problem::new(
+                "shortened_by",
+                "shortened_by is 0",
+                "at least 1, which is the whole study",
+            ));
+        }
         if self.seeds.is_empty() {
             problems.push(Problem::new("seeds", "no seed is given", "at least one, as in [0]"));
         }
@@ -57,6 +71,8 @@ impl Default for StudyConfig {
         Self {
             question: String::new(),           // none: a single run needs no question
             seeds: vec![0],                    // one run; studies that compare give three or more
+            shortened_by: 1,                   // not at all
+            reference: None,                   // the program's own
             base: ExperimentConfig::default(), // beside that type
             arms: ArmsConfig::default(),       // beside that type
         }

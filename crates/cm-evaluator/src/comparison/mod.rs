@@ -1,10 +1,11 @@
 //! Two sets of images compared: each set is summarised once, in one pass and bounded memory, and the summaries are
 //! compared. The one way to a metric on features or classes, for studies and for published evaluations alike.
 //!
-//! Deliberately absent: where images come from, and what the result may be called. The names here are
-//! [`SetMetric::name`]'s; only who knows that the published weights were used may say FID.
+//! Deliberately absent: where images come from, and whose features they are. Only who knows that the published weights
+//! were used may say FID: to [`SetMetric::name`], and to [`SetMetric::by_inception`] in studies.
 
 mod collector;
+mod named;
 mod reference;
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,13 @@
 
 #[cfg(test)]
 mod delivered;
+mod network;
 mod reference;
 mod scoring;
 #[cfg(test)]
 mod tests;
 
+pub use network::NetworkReference;
 pub use reference::{ExactEndpoint, ExactModes, Judges, Reference};
 
 use crate::comparison::ComparisonError;
@@ -82,8 +84,8 @@ pub enum EvaluationError {
         /// What it should have returned.
         expected: (usize, usize),
     },
-    /// Drawing was broken off.
-    #[error("stopped while samples were drawn")]
+    /// Drawing, or a pass through a network, was broken off.
+    #[error("stopped while samples were drawn or looked at")]
     Stopped,
     /// A model failed.
     #[error(transparent)]
@@ -148,11 +150,25 @@ pub fn evaluate(
     seed: u64,
     progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Vec<Score>, EvaluationError> {
+    let images = draw_delivered(reference, sampler, samples, seed, progress)?;
+    reference.score(&images, Some(&image_seeds(seed, samples)))
+}
+
+/// The images that [`evaluate`] scores: drawn, and made what is delivered.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn draw_delivered(
+    reference: &Reference,
+    sampler: &dyn Sampler,
+    samples: usize,
+    seed: u64,
+    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<ImageBatch, EvaluationError> {
     reference.check(sampler.shape(), samples)?;
-    let seeds = image_seeds(seed, samples);
-    let images = draw(sampler, &seeds, reference.config().batch, progress)?;
+    let images = draw(sampler, &image_seeds(seed, samples), reference.config().batch, progress)?;
     check_finite(&images, "samples")?;
-    reference.score(&reference.delivered(images), Some(&seeds))
+    Ok(reference.delivered(images))
 }
 
 /// The scores of held-out data, such as the test split against a reference of the training split: what a model that

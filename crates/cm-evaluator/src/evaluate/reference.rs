@@ -116,7 +116,7 @@ impl<'a> Reference<'a> {
     }
 
     /// Data as a file of pictures would hold them.
-    pub(super) fn as_data(&self, images: ImageBatch) -> ImageBatch {
+    pub fn as_data(&self, images: ImageBatch) -> ImageBatch {
         as_data(self.quantisation, images)
     }
 

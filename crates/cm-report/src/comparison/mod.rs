@@ -1,19 +1,19 @@
 //! Results of studies in one table, beside what was published of their arms: `cm table`.
 //!
-//! A published number is compared with an evaluation by the published Inception network and with nothing else: what
-//! `cm evaluate --out RUN/evaluations/SAMPLER` left there. Deliberately absent: computing anything but means.
+//! A published number is compared with scores by the published Inception network and with nothing else: those of the study
+//! itself, where its evaluation has that network, and else what `cm evaluate --out RUN/evaluations/SAMPLER` left there. Deliberately absent: computing anything but means.
 
 mod write;
 
 use crate::error::ReportError;
 use crate::findings::Findings;
-use cm_evaluator::SetMetric;
+use cm_evaluator::{InceptionResize, SetMetric};
 use cm_experiment::cautions;
 use cm_experiment::table::{Table, TableLine, align, mean_and_spread};
 use cm_experiment::{ReportRow, identity_of, paired};
 use cm_host::{FileError, durable};
 use cm_scoring::Card;
-use cm_study::{ArmCost, PlannedRun, PublishedValue, StudyConfig, TrainingCost, load_to_plan};
+use cm_study::{ArmCost, PlannedRun, PublishedValue, StudyConfig, TrainingCost, duration, load_to_plan};
 use std::path::{Path, PathBuf};
 
 /// How a table is written.
@@ -61,6 +61,31 @@ pub fn compare(paths: &[PathBuf], format: TableFormat) -> Result<Comparison, Rep
     Ok(Comparison { text, remarks })
 }
 
+/// The lines of a study's folder of which something was published, beside that; `None` if nothing was.
+///
+/// # Errors
+/// [`ReportError`] if it is no study, or a result in it cannot be read.
+pub fn compare_with_published(folder: &Path) -> Result<Option<Comparison>, ReportError> {
+    let mut part = Part::read(folder)?;
+    if part.published.is_empty() {
+        return Ok(None);
+    }
+    let compared: Vec<bool> = (part.metrics.iter())
+        .map(|metric| part.published.iter().any(|(_, name, _)| name == metric))
+        .collect();
+    let lines = published_lines(&part.published);
+    part.lines
+        .retain(|(line, _)| line.is_of_an_arm() && lines.contains(&(line.arm.clone(), line.sampler.clone())));
+    let keep = |values: &mut Vec<_>| {
+        let mut compared = compared.iter();
+        values.retain(|_| compared.next().is_some_and(|compared| *compared));
+    };
+    part.lines.iter_mut().for_each(|(line, _)| keep(&mut line.values));
+    let mut names = compared.iter();
+    part.metrics.retain(|_| names.next().is_some_and(|compared| *compared));
+    Ok(Some(Comparison { text: align(&part.cells()), remarks: part.remarks }))
+}
+
 /// One study.
 struct Part {
     title: String,
@@ -92,24 +117,13 @@ struct Cost {
     seconds: Option<f64>,
 }
 
-/// What a metric of the published network is called here: precision and the like are computed of other features too.
+/// What a metric of the published network is called here, as in the scores of a study that has it.
 fn label(metric: SetMetric) -> String {
-    match metric {
-        SetMetric::Frechet
-        | SetMetric::FrechetExtrapolated
-        | SetMetric::SpatialFrechet
-        | SetMetric::ClassScore => metric.name(true).to_owned(),
-        SetMetric::Precision
-        | SetMetric::Recall
-        | SetMetric::Kid
-        | SetMetric::Density
-        | SetMetric::Coverage
-        | SetMetric::Recognised
-        | SetMetric::ClassHistogram => {
-            format!("{} (Inception)", metric.name(true))
-        }
-    }
+    metric.by_inception(true, InceptionResize::Tf1Bilinear)
 }
+
+/// Samples of which published numbers are.
+const PUBLISHED_SAMPLES: usize = 50_000; // Song et al. 2023, Section 6
 
 impl Part {
     fn read(path: &Path) -> Result<Self, ReportError> {
@@ -151,6 +165,8 @@ impl Part {
         if let Some(folder) = folder {
             part.add_evaluations(&findings, folder)?;
         }
+        part.remark_on_length(&findings, &study);
+        part.remark_on_samples();
         part.remark_on_evaluations(&findings);
         part.add_costs(&findings);
         Ok(part)
@@ -202,22 +218,83 @@ impl Part {
                 let Some(card) = read_card(&path)? else { continue };
                 check_drawn(&card, &run, &sampler.name())
                     .map_err(|reason| FileError::damaged(&path, reason))?;
-                if !card.features.published {
-                    let what = "it was not made by the published Inception network, and is left out";
+                if !card.features.published || card.features.resize != Some(InceptionResize::Tf1Bilinear) {
+                    let what = "it was not made by the published Inception network and the original evaluator's \
+                                resizing, and is left out";
                     self.remarks.push(format!("{}: {what}", path.display()));
                     continue;
                 }
                 let Some(line) = self.line(findings, &run.arm, &sampler.name()) else { continue };
-                for metric in &card.metrics {
-                    let known = SetMetric::ALL.into_iter().find(|known| known.name(true) == metric.metric);
-                    let Some(known) = known else { continue };
-                    let column = self.column(&label(known));
-                    self.lines[line].0.values[column].push(metric.value);
+                // What the study has measured itself is not counted twice.
+                let own = |metric: &str| self.rows.iter().any(|row| row.stem() == metric);
+                let names: Vec<(String, f64)> = (card.metrics.iter())
+                    .filter_map(|metric| {
+                        let known =
+                            SetMetric::ALL.into_iter().find(|known| known.name(true) == metric.metric)?;
+                        Some((label(known), metric.value)).filter(|(name, _)| !own(name))
+                    })
+                    .collect();
+                if names.is_empty() {
+                    continue;
+                }
+                for (name, value) in names {
+                    let column = self.column(&name);
+                    self.lines[line].0.values[column].push(value);
                 }
                 self.lines[line].1.evaluated = card.samples.images;
             }
         }
         Ok(())
+    }
+
+    /// Says how long the whole of a shortened study would take, as fast as it went.
+    fn remark_on_length(&mut self, findings: &Findings, study: &StudyConfig) {
+        if findings.plan.shortened_by <= 1 {
+            return;
+        }
+        let whole = StudyConfig { shortened_by: 1, ..study.clone() };
+        let Ok(whole) = whole.build() else { return };
+        let seconds = |group: &str| -> Option<f64> {
+            let records = findings.runs.iter().chain(&findings.teachers);
+            records.filter(|record| record.group == group).map(|record| record.seconds).sum()
+        };
+        let costs = || findings.costs.iter().zip(whole.plan.cost());
+        // Those of which it is known how fast they went.
+        let students = costs().filter_map(|(short, whole)| {
+            let took = seconds(&short.arm)?;
+            (took > 0.0).then(|| (took, took * whole.student.flops / short.student.flops))
+        });
+        let teacher = costs().find_map(|(short, whole)| {
+            let (short, whole) = (short.teacher?, whole.teacher?);
+            let took = seconds("teacher")?;
+            (took > 0.0).then(|| (took, took * whole.flops / short.flops))
+        });
+        let known: Vec<(f64, f64)> = students.chain(teacher).collect();
+        let (took, in_full) = known.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        if in_full > 0.0 {
+            self.remarks.push(format!(
+                "{}: {} trainings took {}; the whole study's would take about {} as fast, without scores and pictures",
+                self.name,
+                known.len(),
+                duration(took),
+                duration(in_full)
+            ));
+        }
+    }
+
+    /// Says where the study's own scores by the published network are of fewer samples than published numbers.
+    fn remark_on_samples(&mut self) {
+        let compared = |metric: &&ReportRow| {
+            self.published.iter().any(|(_, name, _)| name == metric.stem()) && metric.model != "floor"
+        };
+        let fewest = self.rows.iter().filter(compared).map(|row| row.samples).min();
+        if let Some(fewest) = fewest.filter(|fewest| *fewest < PUBLISHED_SAMPLES) {
+            self.remarks.push(format!(
+                "{}: of {fewest} samples; the published numbers are of {PUBLISHED_SAMPLES}, and of fewer a Fréchet distance is \
+                 larger: a difference says little",
+                self.name
+            ));
+        }
     }
 
     /// Says which published numbers of arms that were run have nothing measured beside them.
@@ -243,8 +320,9 @@ impl Part {
                 let (name, metrics) = (&self.name, missing.join(", "));
                 let out = format!("{arm}/seed-N/evaluations/{sampler}");
                 self.remarks.push(format!(
-                    "{name}: {metrics} of {arm}, {sampler}: not measured; `cm sample` and `cm evaluate --features \
-                     inception:FILE --out {out}` do"
+                    "{name}: {metrics} of {arm}, {sampler}: not measured by the published Inception network; a study does \
+                     with its weights in `evaluation.networks`, and so do `cm sample` and `cm evaluate --features \
+                     inception:FILE --out {out}`"
                 ));
             }
         }

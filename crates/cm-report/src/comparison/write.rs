@@ -123,7 +123,7 @@ pub(super) fn csv(parts: &[Part]) -> String {
                         line.model.clone(),
                         line.sampler.clone(),
                         line.nfe.to_string(),
-                        samples_of(line, *evaluated, metric),
+                        samples_of(part, line, *evaluated, metric),
                         metric.clone(),
                         text(mean),
                         text(summary.and_then(|(_, error)| error)),
@@ -144,8 +144,10 @@ pub(super) fn csv(parts: &[Part]) -> String {
 }
 
 /// The number of images of which a metric of a line was computed; nothing if it is not known.
-fn samples_of(line: &TableLine, evaluated: Option<usize>, metric: &str) -> String {
-    if SetMetric::ALL.into_iter().any(|known| label(known) == metric) {
+fn samples_of(part: &Part, line: &TableLine, evaluated: Option<usize>, metric: &str) -> String {
+    let by_inception = SetMetric::ALL.into_iter().any(|known| label(known) == metric);
+    let own = part.rows.iter().any(|row| row.stem() == metric);
+    if by_inception && !own {
         evaluated.map(|evaluated| evaluated.to_string()).unwrap_or_default()
     } else {
         line.samples.to_string()

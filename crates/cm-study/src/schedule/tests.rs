@@ -13,7 +13,7 @@ fn experiment(curriculum: CurriculumConfig, batch: usize, total_images: u64) -> 
 
 fn plan(experiment: ExperimentConfig) -> Plan {
     let arm = crate::PlannedArm { name: "a".into(), experiment };
-    Plan { question: String::new(), seeds: vec![0], arms: vec![arm] }
+    Plan { question: String::new(), seeds: vec![0], shortened_by: 1, arms: vec![arm] }
 }
 
 /// Eight phases of equal length, 10 to 1280 intervals: Song and Dhariwal 2024, Section 3.4.
@@ -108,7 +108,7 @@ fn arms_that_agree_share_their_lines() {
     let experiment = experiment(CurriculumConfig::default(), 512, 512_000);
     let arm = |name: &str| crate::PlannedArm { name: name.into(), experiment: experiment.clone() };
     let arms = vec![arm("a"), arm("b")];
-    let table = Plan { question: String::new(), seeds: vec![0], arms }.schedule();
+    let table = Plan { question: String::new(), seeds: vec![0], shortened_by: 1, arms }.schedule();
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 4, "header, rule, teacher, students: {table}");
     assert!(lines[2].starts_with("| teacher |") && lines[3].starts_with("| a, b    |"), "{table}");

@@ -290,7 +290,7 @@ fn every_loss_finds_the_flow_s_ends() {
     let config = MlpConfig {
         width: 32,
         blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0 }),
+        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
         ..MlpConfig::default()
     };
     let (network, weights) = NetworkConfig::Mlp(config).build(SHAPE, Conditions::default(), 0).unwrap();
