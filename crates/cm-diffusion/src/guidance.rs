@@ -40,6 +40,11 @@ impl Guidance {
         }
     }
 
+    /// Whether it is the default, which changes nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether images at this level are guided.
     pub fn covers(&self, sigma: Sigma) -> bool {
         self.weight != 1.0 && self.above < sigma.get() && sigma.get() <= self.up_to

@@ -4,9 +4,7 @@ use crate::assemble::{Data, Judge};
 use crate::error::RunError;
 use crate::networks::Networks;
 use crate::seed::NamedSeeds;
-use cm_diffusion::{
-    Boundary, Denoiser, Discretisation, Edm, Guidance, Guided, Labels, Precondition, SigmaRange,
-};
+use cm_diffusion::{Boundary, Denoiser, Discretisation, Edm, Guided, Labels, Precondition, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
 use cm_network::{Network, Weights};
 use cm_study::{ExperimentConfig, PlannedRun, TeacherSource, WeightsCard};
@@ -104,7 +102,7 @@ impl Context {
     /// The teacher as a denoiser, whatever it is.
     pub(crate) fn denoiser(&self, experiment: &ExperimentConfig) -> Option<Box<dyn Denoiser + '_>> {
         let denoiser = self.unguided(&experiment.teacher)?;
-        match experiment.guidance == Guidance::default() {
+        match experiment.guidance.is_none() {
             true => Some(denoiser),
             false => Some(Box::new(Guided { denoiser, guidance: experiment.guidance })),
         }

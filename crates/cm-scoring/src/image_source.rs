@@ -355,7 +355,7 @@ mod tests {
         png(&path.join("c.png"), 3, 1, 0);
         let error = source.open(None).unwrap().next_batch(9).unwrap_err();
         assert!(error.to_string().contains("c.png: the image is 3x1x1, but the first one 2x1x1"), "{error}");
-        fs::write(path.join("d.webp"), "a picture").unwrap();
+        fs::write(path.join("d.gif"), "a picture").unwrap();
         assert!(told(&source).contains("1 pictures are no PNG, JPEG or WebP files"), "{}", told(&source));
     }
 

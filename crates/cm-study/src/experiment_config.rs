@@ -36,6 +36,8 @@ pub struct ExperimentConfig {
     /// Seed of the teacher's training, 0 unless given. Not the run's seed: all runs share one teacher.
     pub teacher_seed: u64,
     /// How the teacher is driven towards the class it is told, whenever it is asked: for samples, trajectories, targets.
+    /// Not written where there is none, so that plans made before it was known stay the same.
+    #[serde(skip_serializing_if = "Guidance::is_none")]
     pub guidance: Guidance,
     /// Distillation or training.
     pub method: MethodConfig,

@@ -3,7 +3,6 @@
 use crate::experiment_config::{EvaluationConfig, ExperimentConfig, TeacherSource};
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
-use cm_diffusion::Guidance;
 use cm_training::Precision;
 
 /// What decides a trained teacher: runs with the same key share it.
@@ -43,7 +42,7 @@ impl TeacherKey {
 
 /// What guidance adds to a key: nothing where there is none, as before it was known.
 fn guidance_of(experiment: &ExperimentConfig) -> String {
-    match experiment.guidance == Guidance::default() {
+    match experiment.guidance.is_none() {
         true => String::new(),
         false => format!(", guided {}", to_ron(&experiment.guidance)),
     }

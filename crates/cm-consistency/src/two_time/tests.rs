@@ -227,8 +227,18 @@ fn trained_models_take_the_flow_in_one_jump() {
         rmse(&model.jump(&start, &from, &to, &[]).unwrap())
     };
     for target in every() {
-        let (alone, taught) = (trained(target, Velocity::KnownNoise), trained(target, Velocity::Teacher));
-        assert!(alone < 0.65 * naive && taught < 0.4 * naive, "{target:?}: {alone} {taught} {naive}");
+        let alone = trained(target, Velocity::KnownNoise);
+        assert!(alone < 0.65 * naive, "{target:?}: {alone} {naive}");
+        let is_taught = matches!(
+            target,
+            TwoTimeTarget::ImprovedMeanFlow(_)
+                | TwoTimeTarget::SplitMeanFlow
+                | TwoTimeTarget::AlignYourFlow(_)
+        );
+        if is_taught {
+            let taught = trained(target, Velocity::Teacher);
+            assert!(taught < 0.4 * naive, "{target:?} by the teacher: {taught} {naive}");
+        }
     }
 }
 

@@ -111,8 +111,10 @@ mod tests {
             .unwrap();
         assert_eq!((seen.len(), seen.last()), (8, Some(&(50, 50))));
         let by_hand = compare(&metrics, summary(&samples), summary(&data), &config).unwrap();
-        let values = |scores: &[Score]| scores.iter().map(|score| score.value).collect::<Vec<_>>();
-        assert_eq!(values(&scores), by_hand.iter().map(|score| score.value).collect::<Vec<_>>());
+        for (ours, by_hand) in scores.iter().zip(&by_hand) {
+            // Batches of another size are products of another order of sums.
+            assert!((ours.value - by_hand.value).abs() <= 1e-8 * by_hand.value, "{ours:?} {by_hand:?}");
+        }
         assert_eq!(scores[0].metric, "other-inception-frechet-50");
         let stopped = reference.score(&samples, &mut |_, _| ControlFlow::Break(()));
         assert!(matches!(stopped, Err(EvaluationError::Stopped)), "{stopped:?}");

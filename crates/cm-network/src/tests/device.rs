@@ -63,7 +63,7 @@ fn training_steps_agree() {
     let device = Device::new(gpu, Precision::F32);
     for (config, shape) in networks() {
         let (network, weights) = config.build(shape, ALL, 1).unwrap();
-        let (mut by_host, mut by_device) = (shaken(weights.clone()), shaken(weights));
+        let (mut by_host, mut by_device) = (shaken(&config, weights.clone()), shaken(&config, weights));
         let (mut on_host, mut on_device) = (beside(&by_host), beside(&by_device));
         for number in 1..=2 {
             let mut random = Random::with_stream(7, number);
