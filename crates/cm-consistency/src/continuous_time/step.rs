@@ -32,7 +32,7 @@ pub struct ContinuousParts<'a> {
 ///
 /// An image at level sigma lies on a trajectory along which N, the network's output, changes by dN / d ln sigma. From that
 /// follows df / d sigma, which is 0 for a consistency function. With a stop-gradient the student is to move from N to
-/// N - g, g its tangent ([`Level::tangent`]): the gradient of the mean of (N - sg(N - g))^2 is, unnormalised, that of
+/// N - g, g its tangent (`Level::tangent`): the gradient of the mean of (N - sg(N - g))^2 is, unnormalised, that of
 /// Theorems 5 and 6 at lambda = sin t cos t times [`ContinuousTimeConfig::weighting`].
 pub struct ContinuousTimeStep<'a> {
     network: &'a dyn Network,
