@@ -11,6 +11,7 @@ use cm_network::{Extra, Network};
 use cm_tensor::{Graph, Images, Weights, scaled_rows};
 use cm_training::RangeError;
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
 
 /// How the derivative along the path is worked out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,6 +137,24 @@ impl LocalPath<'_> {
         }
         (points, levels)
     }
+
+    /// The central difference of `at` over `step` to either side, for each unit of ln sigma between the levels as they were
+    /// rounded.
+    pub(crate) fn central<E>(
+        &self,
+        step: f64,
+        at: impl Fn(&ImageBatch, &[Sigma]) -> Result<ImageBatch, E>,
+    ) -> Result<ImageBatch, E> {
+        let [(above, upper), (below, lower)] = [self.moved(step), self.moved(-step)];
+        let (mut there, here) = (at(&above, &upper)?, at(&below, &lower)?);
+        let images = there.images_mut().zip(here.images()).zip(widths(&upper, &lower));
+        for ((there, here), width) in images {
+            for (there, &here) in there.iter_mut().zip(here) {
+                *there = ((f64::from(*there) - f64::from(here)) / width) as f32;
+            }
+        }
+        Ok(there)
+    }
 }
 
 /// How far each level is above the other, in ln sigma.
@@ -157,16 +176,9 @@ struct Central {
 
 impl Tangent for Central {
     fn along(&self, raw: &Raw<'_>, path: &LocalPath<'_>) -> ImageBatch {
-        let [(above, upper), (below, lower)] = [path.moved(self.step), path.moved(-self.step)];
         let at = |x: &ImageBatch, sigma: &[Sigma]| raw.forward(&mut Graph::inference(), x, sigma).to_batch();
-        let (mut there, here) = (at(&above, &upper), at(&below, &lower));
-        let images = there.images_mut().zip(here.images()).zip(widths(&upper, &lower));
-        for ((there, here), width) in images {
-            for (there, &here) in there.iter_mut().zip(here) {
-                *there = ((f64::from(*there) - f64::from(here)) / width) as f32;
-            }
-        }
-        there
+        let Ok(derivative) = path.central(self.step, |x, sigma| Ok::<_, Infallible>(at(x, sigma)));
+        derivative
     }
 }
 

@@ -5,9 +5,9 @@ use crate::model::scaling;
 use crate::two_time_config::{Over, Power, TwoTimeConfig, Velocity};
 use crate::two_time_target::{Aims, Jumps, Rule};
 use crate::{ConsistencyConfig, Curriculum, Distance, TargetConfig};
-use cm_diffusion::{Denoiser, Edm, ModelError, Sigma, SigmaRange, Weighting, noise};
+use cm_diffusion::{Denoiser, Edm, ModelError, Sigma, SigmaRange, ToGuide, Weighting, noise};
+use cm_image::ImageBatch;
 use cm_image::random::Random;
-use cm_image::{ImageBatch, NO_CLASS};
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
 use cm_training::{
@@ -16,8 +16,6 @@ use cm_training::{
 
 /// The stream of a step's seed from which times are drawn; images' noise uses seeds derived per image.
 const TIMES_STREAM: u64 = 1;
-/// The stream from which it is drawn whose class is not told.
-const LABELS_STREAM: u64 = 2;
 
 /// What a [`TwoTimeStep`] is made of, built from a [`ConsistencyConfig`].
 pub struct TwoTimeParts<'a> {
@@ -114,20 +112,6 @@ impl<'a> TwoTimeStep<'a> {
         }
     }
 
-    /// A batch some of whose classes are not told.
-    fn untold(&self, batch: &Batch, seed: StepSeed) -> Batch {
-        let mut batch = batch.clone();
-        if let Some(guidance) = self.config.guidance {
-            let mut random = Random::with_stream(seed.noise(), LABELS_STREAM);
-            for label in &mut batch.labels {
-                if random.uniform() < guidance.label_dropout {
-                    *label = NO_CLASS;
-                }
-            }
-        }
-        batch
-    }
-
     /// Drives where velocities aim towards the class, for those images that are told one, by the network's own answers at
     /// equal times.
     fn guide(
@@ -139,28 +123,17 @@ impl<'a> TwoTimeStep<'a> {
         answer: &Answers<'_>,
     ) -> Result<(), ModelError> {
         let Some(guidance) = self.config.guidance else { return Ok(()) };
-        let told = |image: &usize| {
-            guidance.covers(sigma[*image]) && labels.get(*image).is_some_and(|&label| label != NO_CLASS)
+        let covers = |sigma| guidance.covers(sigma);
+        let Some(guided) = ToGuide::of(covers, x, sigma, labels) else { return Ok(()) };
+        let none = answer(&guided.x, &guided.sigma, &guided.untold())?;
+        let class = match guidance.kappa > 0.0 {
+            true => answer(&guided.x, &guided.sigma, &guided.labels)?,
+            false => none.clone(),
         };
-        let images: Vec<usize> = (0..x.count()).filter(told).collect();
-        if images.is_empty() {
-            return Ok(());
-        }
-        let mut some = ImageBatch::zeros(x.shape(), 0);
-        images.iter().for_each(|&image| some.append(&x.slice(image..image + 1)));
-        let levels: Vec<Sigma> = images.iter().map(|&image| sigma[image]).collect();
-        let classes: Vec<u32> = images.iter().map(|&image| labels[image]).collect();
-        let none = answer(&some, &levels, &vec![NO_CLASS; images.len()])?;
-        let class = if guidance.kappa > 0.0 { answer(&some, &levels, &classes)? } else { none.clone() };
         let (omega, kappa) = (f64::from(guidance.omega), f64::from(guidance.kappa));
-        let len = x.shape().len();
-        for (place, &image) in images.iter().enumerate() {
-            let own = none.image(place).iter().zip(class.image(place));
-            for (aim, (&none, &class)) in aims.values_mut()[image * len..][..len].iter_mut().zip(own) {
-                let (v, none, class) = (f64::from(*aim), f64::from(none), f64::from(class));
-                *aim = (omega * v + (1.0 - omega - kappa) * none + kappa * class) as f32;
-            }
-        }
+        guided.mix(aims, [&none, &class], |v, [none, class]| {
+            omega * v + (1.0 - omega - kappa) * none + kappa * class
+        });
         Ok(())
     }
 
@@ -200,7 +173,8 @@ impl TrainStep for TwoTimeStep<'_> {
         batch.check_shape(self.network.shape())?;
         let count = batch.images.count();
         check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
-        let batch = &self.untold(batch, seed);
+        let untold = self.config.guidance.map_or(0.0, |guidance| guidance.label_dropout);
+        let batch = batch.untold(untold, seed);
         let pairs = self.config.pairs(count);
         let (_, target_decay) = self.curriculum.at(progress);
         let Times { from, to, split } = self.draw(count, pairs, seed)?;

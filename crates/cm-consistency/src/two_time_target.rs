@@ -10,6 +10,7 @@
 //! with V the denoiser's answer at `from`, whose velocity the derivative follows: differentiate the jump by its start.
 
 use crate::jump_model::{columns, merged_target};
+use crate::tangent::{LocalPath, moved};
 use crate::two_time_config::{
     AlignYourFlowConfig, AlphaFlowConfig, DerivativeConfig, Path, SoFlowConfig, TwoTimeTarget,
 };
@@ -258,8 +259,8 @@ impl Rule {
 /// x moved from `from` to `to`, up or down, on the straight line that aims at `aim`.
 fn along(x: &ImageBatch, aim: &ImageBatch, from: &[Sigma], to: &[Sigma]) -> ImageBatch {
     combine([x, aim], |image| {
-        let kept = f64::from(to[image].get()) / f64::from(from[image].get());
-        move |[x, aim]| aim + kept * (x - aim)
+        let [from, to] = [from, to].map(|levels| f64::from(levels[image].get()));
+        move |[x, aim]| moved(x, aim, from, to)
     })
 }
 
@@ -270,20 +271,8 @@ fn derivative(
     step: f32,
     aims: &Aims<'_>,
 ) -> Result<ImageBatch, ModelError> {
-    let moved = |by: f64| -> Result<(Vec<Sigma>, ImageBatch), ModelError> {
-        let level = |sigma: &Sigma| Sigma::new((f64::from(sigma.get()) * libm::exp(by)) as f32);
-        let levels =
-            jumps.from.iter().map(level).collect::<Result<Vec<_>, _>>().map_err(ModelError::other)?;
-        let x = along(jumps.x, aim, jumps.from, &levels);
-        let there = aims(&x, &levels, jumps.to)?;
-        Ok((levels, there))
-    };
-    let ((high, upper), (low, lower)) = (moved(f64::from(step))?, moved(-f64::from(step))?);
-    Ok(combine([&upper, &lower], |image| {
-        // Between the levels as they were rounded.
-        let width = libm::log(f64::from(high[image].get()) / f64::from(low[image].get()));
-        move |[upper, lower]| (upper - lower) / width
-    }))
+    let path = LocalPath { noisy: jumps.x, sigma: jumps.from, aim };
+    path.central(f64::from(step), |x, sigma| aims(x, sigma, jumps.to))
 }
 
 /// A value for each value of some batches of one shape, by a function that may differ from image to image.

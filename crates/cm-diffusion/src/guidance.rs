@@ -51,6 +51,67 @@ impl Guidance {
     }
 }
 
+/// Those images of a batch that are to be driven towards the class they are told.
+pub struct ToGuide {
+    /// Their places in the batch.
+    places: Vec<usize>,
+    /// The images.
+    pub x: ImageBatch,
+    /// The level of each.
+    pub sigma: Vec<Sigma>,
+    /// The class of each.
+    pub labels: Vec<u32>,
+}
+
+impl ToGuide {
+    /// The images at levels that are covered and whose class is told, if there are any.
+    pub fn of(
+        covers: impl Fn(Sigma) -> bool,
+        x: &ImageBatch,
+        sigma: &[Sigma],
+        labels: &[u32],
+    ) -> Option<Self> {
+        let told = |image: &usize| {
+            covers(sigma[*image]) && labels.get(*image).is_some_and(|&label| label != NO_CLASS)
+        };
+        let places: Vec<usize> = (0..x.count()).filter(told).collect();
+        if places.is_empty() {
+            return None;
+        }
+        let mut some = ImageBatch::zeros(x.shape(), 0);
+        places.iter().for_each(|&image| some.append(&x.slice(image..image + 1)));
+        let sigma = places.iter().map(|&image| sigma[image]).collect();
+        let labels = places.iter().map(|&image| labels[image]).collect();
+        Some(Self { places, x: some, sigma, labels })
+    }
+
+    /// As many labels that tell nothing.
+    pub fn untold(&self) -> Vec<u32> {
+        vec![NO_CLASS; self.places.len()]
+    }
+
+    /// Replaces these images' values in `answers`, those of the whole batch, by `mixed(value, others)`, `others` the values
+    /// of answers to these images alone.
+    ///
+    /// # Panics
+    /// If counts or shapes disagree.
+    pub fn mix<const N: usize>(
+        &self,
+        answers: &mut ImageBatch,
+        others: [&ImageBatch; N],
+        mixed: impl Fn(f64, [f64; N]) -> f64,
+    ) {
+        let len = self.x.shape().len();
+        for (place, &image) in self.places.iter().enumerate() {
+            let values = &mut answers.values_mut()[image * len..(image + 1) * len];
+            for (at, value) in values.iter_mut().enumerate() {
+                *value =
+                    mixed(f64::from(*value), others.map(|other| f64::from(other.image(place)[at]))) as f32;
+            }
+        }
+    }
+}
+
 /// A denoiser that knows what to answer for [`NO_CLASS`], guided. An image that is guided takes two evaluations.
 pub struct Guided<D> {
     /// The denoiser.
@@ -61,28 +122,13 @@ pub struct Guided<D> {
 
 impl<D: Denoiser> Denoiser for Guided<D> {
     fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
-        let mut told = self.denoiser.denoise(noisy, sigma, labels)?;
-        let wanted = |image: &usize| {
-            self.guidance.covers(sigma[*image]) && labels.get(*image).is_some_and(|&label| label != NO_CLASS)
-        };
-        let guided: Vec<usize> = (0..noisy.count()).filter(wanted).collect();
-        if guided.is_empty() {
-            return Ok(told);
-        }
-        let mut some = ImageBatch::zeros(noisy.shape(), 0);
-        guided.iter().for_each(|&image| some.append(&noisy.slice(image..image + 1)));
-        let levels: Vec<Sigma> = guided.iter().map(|&image| sigma[image]).collect();
-        let untold = self.denoiser.denoise(&some, &levels, &vec![NO_CLASS; guided.len()])?;
+        let mut answers = self.denoiser.denoise(noisy, sigma, labels)?;
+        let covers = |sigma| self.guidance.covers(sigma);
+        let Some(guided) = ToGuide::of(covers, noisy, sigma, labels) else { return Ok(answers) };
+        let untold = self.denoiser.denoise(&guided.x, &guided.sigma, &guided.untold())?;
         let weight = f64::from(self.guidance.weight);
-        let len = noisy.shape().len();
-        for (place, &image) in guided.iter().enumerate() {
-            let told = &mut told.values_mut()[image * len..(image + 1) * len];
-            for (told, &untold) in told.iter_mut().zip(untold.image(place)) {
-                let untold = f64::from(untold);
-                *told = (untold + weight * (f64::from(*told) - untold)) as f32;
-            }
-        }
-        Ok(told)
+        guided.mix(&mut answers, [&untold], |told, [untold]| untold + weight * (told - untold));
+        Ok(answers)
     }
 }
 

@@ -197,9 +197,11 @@ pub struct EvaluationConfig {
     pub metric: MetricConfig,
     /// Also evaluate each time this many images were trained on. None: only at the end.
     pub every_images: Option<u64>,
-    /// Samples of those evaluations, at least 1. None: as many as at the end.
+    /// Samples of those evaluations, at least 1. None, and not written: as many as at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub every_samples: Option<usize>,
-    /// Further networks by whose features samples are scored, as the literature does.
+    /// Further networks by whose features samples are scored, as the literature does. None are not written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<FeatureNetworkConfig>,
 }
 

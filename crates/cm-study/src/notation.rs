@@ -13,20 +13,14 @@ pub(crate) fn options() -> ron::Options {
         .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES | Extensions::IMPLICIT_SOME)
 }
 
-/// Values that are not written where they say what every version before them did: folders of results are told apart by
-/// the text of their plans, and what was made without a field stays what it is.
-const LATER: [&str; 3] = ["shortened_by: 1,", "every_samples: None,", "networks: [],"];
-
-/// Pretty RON that [`from_ron`] reads.
+/// Pretty RON that [`from_ron`] reads. Folders of results are told apart by the text of their plans: a field that a later
+/// version adds is skipped by its own struct where it says what every version before it did.
 ///
 /// # Panics
 /// If the value is something that RON cannot say; configurations are plain structs and enums.
 pub fn to_ron(value: &impl Serialize) -> String {
     let pretty = ron::ser::PrettyConfig::new().compact_arrays(true);
-    let text = options().to_string_pretty(value, pretty).expect("configurations are plain structs and enums");
-    // A line is a field: a text's own lines are escaped.
-    let written = text.lines().filter(|line| !LATER.contains(&line.trim()));
-    written.flat_map(|line| [line, "\n"]).collect()
+    options().to_string_pretty(value, pretty).expect("configurations are plain structs and enums") + "\n"
 }
 
 /// The value of a text in RON.

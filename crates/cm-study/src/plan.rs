@@ -17,8 +17,8 @@ pub struct Plan {
     pub question: String,
     /// The seeds, each once.
     pub seeds: Vec<u64>,
-    /// How many times shorter than the study it is; 1 is the whole of it.
-    #[serde(default = "whole")]
+    /// How many times shorter than the study it is; 1 is the whole of it, and not written.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub shortened_by: u64,
     /// The arms in the order of the file.
     pub arms: Vec<PlannedArm>,
@@ -27,6 +27,11 @@ pub struct Plan {
 /// The length of a plan that says nothing about it.
 fn whole() -> u64 {
     1 // plans of versions that knew no rehearsals
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_whole(shortened_by: &u64) -> bool {
+    *shortened_by == whole()
 }
 
 /// One arm with all its changes made.

@@ -3,7 +3,6 @@
 use crate::TeacherConfig;
 use crate::teacher::scaling;
 use cm_diffusion::{Edm, NoiseDistribution, Sigma, Weighting, WeightingConfig, noise};
-use cm_image::NO_CLASS;
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::ops::{PairDistance, pair_distance};
@@ -12,9 +11,6 @@ use cm_training::{Batch, GradientSum, Progress, StepReport, StepSeed, TrainError
 
 /// The stream of a step's seed from which noise levels are drawn; images' noise uses seeds derived per image.
 const LEVELS_STREAM: u64 = 1;
-
-/// The stream from which it is drawn whose class is not told.
-const LABELS_STREAM: u64 = 2;
 
 /// Training of a [`crate::Teacher`].
 pub struct TeacherStep<'a> {
@@ -50,20 +46,6 @@ impl<'a> TeacherStep<'a> {
     pub fn state(&self) -> &TrainState {
         &self.state
     }
-
-    /// A batch some of whose classes are not told.
-    fn untold(&self, batch: &Batch, seed: StepSeed) -> Batch {
-        let mut batch = batch.clone();
-        if self.label_dropout > 0.0 {
-            let mut random = Random::with_stream(seed.noise(), LABELS_STREAM);
-            for label in &mut batch.labels {
-                if random.uniform() < self.label_dropout {
-                    *label = NO_CLASS;
-                }
-            }
-        }
-        batch
-    }
 }
 
 impl TrainStep for TeacherStep<'_> {
@@ -71,7 +53,7 @@ impl TrainStep for TeacherStep<'_> {
         batch.check_shape(self.network.shape())?;
         let count = batch.images.count();
         check_labels(self.network, &batch.labels, count).map_err(TrainError::model)?;
-        let batch = &self.untold(batch, seed);
+        let batch = batch.untold(self.label_dropout, seed);
         let mut random = Random::with_stream(seed.noise(), LEVELS_STREAM);
         let sigma: Vec<Sigma> = (0..count).map(|_| self.noise.draw(&mut random)).collect();
         let weights: Vec<f32> = sigma.iter().map(|&s| self.weighting.weight(s, s) / count as f32).collect();
@@ -113,7 +95,7 @@ mod tests {
     use super::*;
     use crate::Teacher;
     use cm_diffusion::{Denoiser, Guidance, Guided, NoiseDistributionConfig};
-    use cm_image::{ImageBatch, ImageShape};
+    use cm_image::{ImageBatch, ImageShape, NO_CLASS};
     use cm_network::{Conditions, EmbeddingConfig, FourierConfig, MlpConfig, NetworkConfig};
     use cm_training::{Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, TrainConfig, train};
 

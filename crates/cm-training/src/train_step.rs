@@ -1,10 +1,14 @@
 //! One step of training, and what it is told.
 
-use cm_image::{ImageBatch, ImageShape, random::derive_seed};
+use cm_image::random::{Random, derive_seed};
+use cm_image::{ImageBatch, ImageShape, NO_CLASS};
 use cm_tensor::collective::CollectiveError;
 use cm_tensor::{CheckpointError, TensorFile};
-
+use std::borrow::Cow;
 use std::ops::Range;
+
+/// The stream of a step's seed from which it is drawn whose class is not told.
+const LABELS_STREAM: u64 = 2;
 
 /// Images and, where the data set has them, their labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +27,22 @@ impl Batch {
     pub fn slice(&self, images: Range<usize>) -> Self {
         let labels = if self.labels.is_empty() { Vec::new() } else { self.labels[images.clone()].to_vec() };
         Self { images: self.images.slice(images), labels }
+    }
+
+    /// The same images, the classes of about this share of which are [`NO_CLASS`]: which, the step's seed decides. With a
+    /// share of 0 it is the batch itself.
+    pub fn untold(&self, share: f32, seed: StepSeed) -> Cow<'_, Self> {
+        if share == 0.0 {
+            return Cow::Borrowed(self);
+        }
+        let mut batch = self.clone();
+        let mut random = Random::with_stream(seed.noise(), LABELS_STREAM);
+        for label in &mut batch.labels {
+            if random.uniform() < share {
+                *label = NO_CLASS;
+            }
+        }
+        Cow::Owned(batch)
     }
 
     /// Whether the images have the shape that a network was made for.

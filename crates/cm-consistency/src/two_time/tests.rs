@@ -5,7 +5,7 @@ use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{
     FlowMap, Guidance, Guided, Heun, LogNormalConfig, OdeSolver, WeightingConfig, euler_jump,
 };
-use cm_image::ImageShape;
+use cm_image::{ImageShape, NO_CLASS};
 use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
 use cm_tensor::ops::PairDistance;
 use cm_training::{
