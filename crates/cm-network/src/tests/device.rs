@@ -72,8 +72,12 @@ fn training_steps_agree() {
                 Images::constant(values, [2, shape.height, shape.width, shape.channels])
             };
             let (x, target) = (draw(), draw());
-            let extra =
-                Extra { labels: Some(&[0, 2]), second_time: Some(&[0.4, -0.3]), dropout_key: Some(number) };
+            let extra = Extra {
+                labels: Some(&[0, 2]),
+                second_time: Some(&[0.4, -0.3]),
+                dropout_key: Some(number),
+                ..Extra::default()
+            };
             let run = |graph: Graph, weights: &Weights| {
                 let forward = |g: &mut Graph| network.forward(g, weights, &x, &[0.5, -1.0], extra);
                 differentiated(graph, forward, &target)
