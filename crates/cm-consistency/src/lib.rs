@@ -38,6 +38,7 @@ mod trajectory;
 mod two_time;
 mod two_time_config;
 mod two_time_target;
+mod two_times;
 
 pub use config::{
     AdaptiveConfig, ConsistencyConfig, ContinuousConfig, CurriculumConfig, DistanceConfig, DoublingConfig,
@@ -64,6 +65,7 @@ pub use tangent::{CentralConfig, LocalPath, Raw, Tangent, TangentConfig};
 pub use trajectory::{KnownNoise, NoisyPair, TeacherStep, Trajectory};
 pub use two_time::{TwoTimeParts, TwoTimeStep};
 pub use two_time_config::{
-    AlignYourFlowConfig, AlphaFlowConfig, BelowConfig, DerivativeConfig, Over, Path, Power, SoFlowConfig,
-    TargetGuidance, TimesConfig, TwoTimeConfig, TwoTimeTarget, Velocity,
+    AlignYourFlowConfig, AlphaFlowConfig, DerivativeConfig, Over, Path, Power, SoFlowConfig, TargetGuidance,
+    TwoTimeConfig, TwoTimeTarget, Velocity,
 };
+pub use two_times::{BelowConfig, TimesConfig};

@@ -7,7 +7,9 @@ use crate::feature_network::FeatureNetworkConfig;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
-use cm_consistency::{ConsistencyConfig, ContinuousTimeConfig, ShortcutConfig, TwoTimeConfig, Velocity};
+use cm_consistency::{
+    ConsistencyConfig, ContinuousTimeConfig, ShortcutConfig, TangentConfig, TwoTimeConfig, Velocity,
+};
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{Guidance, SolverConfig};
 use cm_evaluator::{MetricConfig, MetricKind};
@@ -161,6 +163,17 @@ impl MethodConfig {
             Self::Distillation(_) | Self::ProgressiveDistillation | Self::ContinuousDistillation(_) => true,
             Self::TwoTime(two_time) => two_time.velocity == Velocity::Teacher,
             Self::Training | Self::Shortcut(_) | Self::ContinuousTraining(_) => false,
+        }
+    }
+
+    /// How derivatives along trajectories are worked out, by a method that needs them.
+    pub fn tangent(&self) -> Option<TangentConfig> {
+        match self {
+            Self::ContinuousDistillation(config) | Self::ContinuousTraining(config) => Some(config.tangent),
+            Self::TwoTime(two_time) => two_time.tangent(),
+            Self::Distillation(_) | Self::Training | Self::ProgressiveDistillation | Self::Shortcut(_) => {
+                None
+            }
         }
     }
 }
