@@ -2,6 +2,7 @@
 //! the networks are compared with PyTorch's in `cm-network`.
 
 use crate::util::expect;
+use cm_scoring::ImageSource;
 use std::fs;
 use std::path::Path;
 
@@ -165,6 +166,51 @@ fn the_score_of_a_study_was_not_that_of_the_images_one_gets() {
         rows.iter().find(|(model, _, metric, _)| model != "floor" && metric == "frechet").unwrap().3
     };
     assert_ne!(frechet(&by_rule[0]), frechet(&by_rule[1]), "the rule decides");
+}
+
+/// The whole way from a checkpoint to its scores, against pytorch-fid, torch-fidelity, prdc and torchmetrics
+/// (`scripts/parity/evaluator.py`).
+#[test]
+fn a_thousand_images_of_a_checkpoint_have_the_scores_that_independent_programs_give_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let fixture =
+        |name: &str| crate::util::root().join("tests/fixtures/parity").join(name).display().to_string();
+    let (model, samples) = (fixture("evaluator.safetensors"), fixture("evaluator-samples.npz"));
+    expect(at, &["sample", &model, "--count", "1000", "--out", "drawn"], 0);
+
+    // Another instruction set may decide otherwise where a value is half-way between two levels.
+    let pixels = |path: &str| {
+        let mut images = ImageSource::parse(path).unwrap().open(None).unwrap();
+        images.next_batch(1000).unwrap().unwrap().values().to_vec()
+    };
+    let (drawn, expected) = (pixels(&at.join("drawn/samples.npz").display().to_string()), pixels(&samples));
+    assert_eq!(drawn.len(), expected.len());
+    let steps: Vec<f32> = drawn.iter().zip(&expected).map(|(a, b)| (a - b).abs() * 127.5).collect();
+    assert!(steps.iter().all(|&step| step < 1.01), "a pixel is more than one level off");
+    let others = steps.iter().filter(|&&step| step > 0.5).count();
+    assert!(others <= drawn.len() / 1000, "{others} pixels are others");
+
+    let reference = fixture("evaluator-reference.npz");
+    let score = |samples: &str, out: &str| {
+        let arguments = ["evaluate", "--samples", samples, "--reference", &reference];
+        expect(at, &[&arguments[..], &["--features", "classifier", "--out", out]].concat(), 0);
+        at.join(out)
+    };
+    let cards = [(score(&samples, "theirs"), 1e-6), (score("drawn/samples.npz", "ours"), 1e-2)];
+    let text = fs::read(fixture("evaluator.csv")).unwrap();
+    let mut metrics = 0;
+    for row in csv::Reader::from_reader(text.as_slice()).records().map(Result::unwrap) {
+        let number = |index: usize| row[index].parse::<f64>().unwrap();
+        let (value, spread) = (number(1), number(2));
+        for (card, tolerance) in &cards {
+            let found = exact_value(card, &row[0]);
+            assert!((found - value).abs() <= spread + tolerance * value, "{}: {found} for {value}", &row[0]);
+        }
+        metrics += 1;
+    }
+    let told = fs::read_to_string(cards[0].0.join("evaluation.csv")).unwrap();
+    assert_eq!(told.lines().count(), 1 + metrics, "every metric has its number");
 }
 
 #[test]

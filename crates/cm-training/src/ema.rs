@@ -78,6 +78,15 @@ impl Ema {
             Self::Power(power) => power.decay(step),
         }
     }
+
+    /// What is left in the average, after `steps` updates, of the weights that it began with: from 0 to 1.
+    pub fn share_of_start(self, steps: u64) -> f64 {
+        match self {
+            Self::Constant(decay) => f64::from(decay).powf(steps as f64),
+            Self::Power(_) if steps == 0 => 1.0,
+            Self::Power(_) => 0.0, // its first update forgets
+        }
+    }
 }
 
 #[cfg(test)]
@@ -92,5 +101,16 @@ mod tests {
         assert!((decay - 0.999_943_2).abs() < 1e-7);
         let share = EmaConfig::HalfLife(Duration::Fraction(0.5)).build(4096, 100_000_000);
         assert_eq!(share.decay(7), decay);
+    }
+
+    #[test]
+    fn what_is_left_of_the_start_is_the_product_of_all_decays() {
+        for ema in [EmaConfig::None, EmaConfig::PerStep(0.99), EmaConfig::Power(0.1)] {
+            let ema = ema.build(1, 1);
+            for steps in [0, 1, 2, 300] {
+                let product: f64 = (1..=steps).map(|step| f64::from(ema.decay(step))).product();
+                assert!((ema.share_of_start(steps) - product).abs() < 1e-12, "{ema:?} {steps}");
+            }
+        }
     }
 }

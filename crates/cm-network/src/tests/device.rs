@@ -153,3 +153,58 @@ fn gradients_in_narrow_products_are_near_the_host_s() {
         }
     }
 }
+
+/// The mean losses of ten runs of twenty steps each, in which a small U-Net learns to take noise from stripes.
+fn learning(on: &dyn Fn() -> Graph) -> Vec<f64> {
+    const IMAGES: usize = 4;
+    const BETA: f32 = 0.9;
+    let shape = ImageShape::new(8, 8, 1);
+    let (network, mut weights) = build(&tiny_unet(), shape);
+    let mut moments = beside(&weights);
+    let mut losses = Vec::new();
+    for number in 1..=200 {
+        let mut random = Random::with_stream(13, number);
+        let mut stripes = |_| {
+            let (slope, phase) = (random.normal(), 3.0 * random.normal());
+            (0..shape.len()).map(move |at| (slope * (at % 8) as f32 + (at / 8) as f32 + phase).sin())
+        };
+        let clean: Vec<f32> = (0..IMAGES).flat_map(&mut stripes).collect();
+        let noisy = clean.iter().map(|value| value + 0.5 * random.normal()).collect();
+        let images = |values| Images::constant(values, [IMAGES, 8, 8, 1]);
+        let extra =
+            Extra { labels: Some(&[0, 1, 2, 0]), second_time: Some(&[0.5; IMAGES]), dropout_key: None };
+        let mut graph = on();
+        let output = network.forward(&mut graph, &weights, &images(noisy), &[0.5; IMAGES], extra);
+        let each = ops::pair_distance(&mut graph, PairDistance::SquaredL2, &output, &images(clean));
+        losses.push(each.values().iter().map(|&loss| f64::from(loss)).sum::<f64>() / IMAGES as f64);
+        let mut gradients = graph.backward(&each, vec![1.0 / IMAGES as f32; IMAGES]);
+        let rule =
+            Rule::Adam { lr: 2e-3, beta1: BETA, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step: number };
+        let gradients = weights.gradients(&mut gradients);
+        for ((parameter, gradient), [first, second, _]) in
+            weights.values_mut().zip(&gradients).zip(&mut moments)
+        {
+            let (first_moment, second_moment) = (first.values_mut(), second.values_mut());
+            apply(&rule, 1.0, Slices { parameter, gradient, first_moment, second_moment, averages: &mut [] });
+        }
+    }
+    losses.chunks_exact(20).map(|losses| losses.iter().sum::<f64>() / 20.0).collect()
+}
+
+/// The curves of two hundred steps of a U-Net. By hand, `cargo test -p cm-network -- --ignored`: the stand-in computes
+/// each thread of each block by itself, and takes minutes for them.
+#[test]
+#[ignore = "minutes of the stand-in's time"]
+fn a_u_net_learns_in_narrow_products_as_in_single_precision() {
+    let host = learning(&|| Graph::recording().on_host());
+    assert!(host[9] < 0.6 * host[0], "something is learnt: {host:?}");
+    let Some(gpu) = gpu() else { return };
+    for (precision, band) in [(Precision::Bf16, 0.03), (Precision::Tf32, 0.01)] {
+        let device = Device::new(gpu.clone(), precision);
+        let there = learning(&|| Graph::recording().on(&device));
+        println!("{precision:?}: host {host:?}, device {there:?}");
+        for (a, b) in host.iter().zip(&there) {
+            assert!((a - b).abs() <= band * a, "{precision:?}: host {host:?}, device {there:?}");
+        }
+    }
+}
