@@ -172,7 +172,7 @@ fn learning(on: &dyn Fn() -> Graph) -> Vec<f64> {
         let noisy = clean.iter().map(|value| value + 0.5 * random.normal()).collect();
         let images = |values| Images::constant(values, [IMAGES, 8, 8, 1]);
         let extra =
-            Extra { labels: Some(&[0, 1, 2, 0]), second_time: Some(&[0.5; IMAGES]), dropout_key: None };
+            Extra { labels: Some(&[0, 1, 2, 0]), second_time: Some(&[0.5; IMAGES]), ..Extra::default() };
         let mut graph = on();
         let output = network.forward(&mut graph, &weights, &images(noisy), &[0.5; IMAGES], extra);
         let each = ops::pair_distance(&mut graph, PairDistance::SquaredL2, &output, &images(clean));
