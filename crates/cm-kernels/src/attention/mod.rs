@@ -116,7 +116,7 @@ fn tangent_on(isa: Isa, shape: &AttentionShape, qkv: &[f32], lse: &[f32], along:
     }
     let out = SharedMut::new(out);
     for_each_band_of_rows(shape, |head, rows| {
-        Head::new(isa, shape, head).tangent(qkv, along, lse, rows, out)
+        Head::new(isa, shape, head).tangent(qkv, along, lse, rows, out);
     });
 }
 
