@@ -65,6 +65,7 @@ impl SetMetric {
             Self::Frechet
             | Self::SpatialFrechet
             | Self::Kid
+            | Self::Copied
             | Self::ClassHistogram
             | Self::FrechetExtrapolated => false,
         }
