@@ -8,6 +8,8 @@ use cm_host::{FileError, durable};
 use cm_image::{ImageBatch, picture, write_png};
 use std::path::Path;
 
+/// How the names of the sheets begin, before the sampler's.
+pub const COPIES: &str = "copies-";
 /// Pairs on a sheet.
 const PAIRS: usize = 16;
 /// Images in a row of it, samples and training images in turns.

@@ -66,6 +66,7 @@ pub use assemble::student_sampler;
 pub use cautions::cautions;
 pub use classifier::{ClassifierError, accuracy, train_classifier};
 pub use context::Context;
+pub use copies::COPIES;
 pub use error::{FolderError, Halt, RunError, RunOutcome};
 pub use event_file::EventFile;
 pub use execute::{gather, resume, run};

@@ -2,6 +2,7 @@
 
 use crate::assemble::{continuous_pairs, distance, segments, trajectory};
 use crate::context::Context;
+use crate::copies::COPIES;
 use crate::error::{Halt, RunError};
 use crate::event_file::{EventFile, HyperParameter};
 use crate::journal::Journal;
@@ -336,7 +337,7 @@ impl Run<'_> {
                 let drawn = (sampler.as_ref(), samples, seed);
                 let look = |images: &ImageBatch| match sheets.filter(|_| index == 0) {
                     Some(folder) => {
-                        let sheet = format!("copies-{}-{last:08}.png", config.name().replace('/', "-"));
+                        let sheet = format!("{COPIES}{}-{last:08}.png", config.name().replace('/', "-"));
                         self.write_copies(reference, images, &folder.samples().join(sheet))
                     }
                     None => Ok(()),

@@ -120,23 +120,24 @@ impl MetricKind {
         self.stems().iter().map(|stem| format!("{stem}-{samples}")).collect()
     }
 
-    /// Whether a higher score is a better one.
+    /// Whether a higher score is a better one; nothing of a score that is best where held-out images have it.
     ///
     /// ```
     /// use cm_evaluator::MetricKind;
-    /// assert!(MetricKind::Recall.higher_is_better() && !MetricKind::Frechet.higher_is_better());
+    /// let of = [MetricKind::Recall, MetricKind::Frechet, MetricKind::Copied].map(MetricKind::higher_is_better);
+    /// assert_eq!(of, [Some(true), Some(false), None]);
     /// ```
-    pub const fn higher_is_better(self) -> bool {
+    pub const fn higher_is_better(self) -> Option<bool> {
         match self {
-            Self::Precision | Self::Recall | Self::Density | Self::Coverage | Self::Recognised => true,
+            Self::Precision | Self::Recall | Self::Density | Self::Coverage | Self::Recognised => Some(true),
+            Self::Copied => None,
             Self::Frechet
             | Self::FrechetExtrapolated
             | Self::Kid
-            | Self::Copied
             | Self::ClassHistogram
             | Self::EndpointRmse
             | Self::SlicedWasserstein
-            | Self::ModeWeights => false,
+            | Self::ModeWeights => Some(false),
         }
     }
 
