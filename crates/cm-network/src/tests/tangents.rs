@@ -31,8 +31,8 @@ fn both(config: &NetworkConfig, shape: ImageShape, along: Option<&Images>) -> (V
 }
 
 /// Against central differences, along images and levels together and along levels alone: a thousandth is what single
-/// precision leaves of these. The output depends on levels less, so that these take the wider step; what is of second order
-/// in the step cancels between two of them.
+/// precision leaves of these. What is of second order in the step cancels between two of them; rounding falls with the step
+/// and the rest rises, at other places for other networks, so that the better of two counts.
 #[test]
 fn tangents_along_images_and_levels() {
     for (config, shape) in networks() {
@@ -40,7 +40,8 @@ fn tangents_along_images_and_levels() {
         let (network, weights) = build(&config, shape);
         let extents = [2, shape.height, shape.width, shape.channels];
         let (x, along): (Images, Images) = (normal_values(extents, 1), normal_values(extents, 2));
-        for (moves, step) in [(true, 0.008), (false, 0.1)] {
+        // The output depends on levels less than on images.
+        for (moves, steps) in [(true, [0.004, 0.008]), (false, [0.05, 0.2])] {
             let at = |step: f32| {
                 let by = if moves { step } else { 0.0 };
                 let moved = x.values().iter().zip(along.values()).map(|(x, v)| x + by * v).collect();
@@ -55,15 +56,18 @@ fn tangents_along_images_and_levels() {
                 let pairs = above.values().iter().zip(below.values());
                 pairs.map(|(a, b)| (f64::from(*a) - f64::from(*b)) / f64::from(2.0 * step)).collect()
             };
-            let (near, far) = (difference(step), difference(2.0 * step));
-            let measured = near.iter().zip(&far).map(|(near, far)| (4.0 * near - far) / 3.0);
-            let (mut error, mut size) = (0.0f64, 0.0f64);
-            for (measured, tangent) in measured.zip(&tangent) {
-                error += (measured - f64::from(*tangent)).powi(2);
-                size += measured * measured;
-            }
-            let share = (error / size).sqrt();
-            assert!(share < 1e-3, "{config:?}, images move: {moves}: {share}");
+            let share = |step: f32| {
+                let (near, far) = (difference(step), difference(2.0 * step));
+                let measured = near.iter().zip(&far).map(|(near, far)| (4.0 * near - far) / 3.0);
+                let (mut error, mut size) = (0.0f64, 0.0f64);
+                for (measured, tangent) in measured.zip(&tangent) {
+                    error += (measured - f64::from(*tangent)).powi(2);
+                    size += measured * measured;
+                }
+                (error / size).sqrt()
+            };
+            let shares = steps.map(share);
+            assert!(shares[0].min(shares[1]) < 1e-3, "{config:?}, images move: {moves}: {shares:?}");
         }
     }
 }
