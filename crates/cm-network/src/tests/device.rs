@@ -202,7 +202,6 @@ fn a_u_net_learns_in_narrow_products_as_in_single_precision() {
     for (precision, band) in [(Precision::Bf16, 0.03), (Precision::Tf32, 0.01)] {
         let device = Device::new(gpu.clone(), precision);
         let there = learning(&|| Graph::recording().on(&device));
-        println!("{precision:?}: host {host:?}, device {there:?}");
         for (a, b) in host.iter().zip(&there) {
             assert!((a - b).abs() <= band * a, "{precision:?}: host {host:?}, device {there:?}");
         }
