@@ -66,6 +66,7 @@ fn distillation(network: BenchNetwork) -> impl FnMut() {
         distance: Box::new(Pixels(PairDistance::SquaredL2)),
         weighting: config.weighting.build(SIGMA_DATA),
         segments: None,
+        truncation: None,
     };
     let boundary = Boundary { sigma_data: SIGMA_DATA, sigma_min: 0.002 };
     steps(network, ConsistencyStep::new(&config, net, weights, boundary, parts))

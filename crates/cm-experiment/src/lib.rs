@@ -49,6 +49,7 @@ mod run_dir;
 mod sealed;
 mod seed;
 mod snapshots;
+mod start;
 mod student;
 mod student_model;
 mod student_step;

@@ -38,6 +38,9 @@ impl Plan {
             if let TeacherSource::Trained(teacher) = &experiment.teacher {
                 told.extend(behind("the teacher", &teacher.train));
             }
+            if let Some(stage) = &experiment.first_stage {
+                told.extend(behind(&format!("the first stage of arm {name}"), &stage.train));
+            }
             told.extend(behind(&format!("arm {name}"), &experiment.consistency.train));
         }
         let mut seen = HashSet::new();
