@@ -129,7 +129,7 @@ fn the_score_of_a_study_was_not_that_of_the_images_one_gets() {
                     samples: 70,
                     student: [OneStep, Multistep(times: [3.0, 0.8])],
                     quantisation: {rule},
-                    metrics: [Recognised, ClassHistogram, Frechet, Kid, Precision, Recall, Density, Coverage],
+                    metrics: [Recognised, ClassHistogram, Frechet, Kid, Precision, Recall, Density, Coverage, Copied],
                 ),
             ))"
         )
@@ -140,6 +140,10 @@ fn the_score_of_a_study_was_not_that_of_the_images_one_gets() {
         let at = folder.path();
         expect(at, &["run", "study.ron"], 0);
         let rows = table(&at.join("runs/study/base/seed-0"));
+        for sheet in ["one-step", "multistep-3-0.8"] {
+            let sheet = format!("runs/study/base/seed-0/samples/copies-{sheet}-00000020.png");
+            assert!(at.join(&sheet).is_file(), "{sheet}");
+        }
         for (model, ema) in [("student-ema-0.9", "ema-0.9"), ("student-ema-0.5", "ema-0.5")] {
             for (sampler, times) in [("one-step", &[][..]), ("multistep-3-0.8", &["--times", "3,0.8"])] {
                 let drawn = format!("{sampler}-{ema}");
@@ -154,7 +158,7 @@ fn the_score_of_a_study_was_not_that_of_the_images_one_gets() {
                 assert_eq!(card["samples"]["drawn"]["sampler"], sampler);
                 let of_run: Vec<_> =
                     rows.iter().filter(|(m, s, ..)| (m.as_str(), s.as_str()) == (model, sampler)).collect();
-                assert_eq!(of_run.len(), 8);
+                assert_eq!(of_run.len(), 9);
                 for (_, _, metric, expected) in of_run {
                     assert_eq!(exact_value(&at.join(&drawn), metric), *expected, "{rule} {drawn} {metric}");
                 }

@@ -7,7 +7,7 @@
 It copies the checkpoint to tests/fixtures/parity/evaluator.safetensors, lets `cm sample` draw a thousand images from it
 (evaluator-samples.npz), takes as many digits from scikit-learn (evaluator-reference.npz), passes both through the shipped
 classifier as PyTorch computes it, and scores the features: the Fréchet distance by pytorch-fid, the class score by
-torch-fidelity, precision, recall, density and coverage by the package prdc, the kernel distance by torchmetrics, the
+torch-fidelity, precision, recall, density and coverage by the package prdc, copies by scikit-learn's neighbours, the kernel distance by torchmetrics, the
 extrapolated distance as the mean over a hundred draws of subsets (column `tolerance`: four standard deviations of a draw).
 All numbers go to evaluator.csv. Needs numpy, scipy, torch, torchmetrics, torch-fidelity, pytorch-fid, prdc, scikit-learn.
 """
@@ -27,6 +27,7 @@ from prdc import compute_prdc
 from pytorch_fid.fid_score import calculate_frechet_distance
 from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
+from sklearn.neighbors import NearestNeighbors
 from torch.nn.functional import conv2d, relu
 from torch_fidelity.metric_isc import isc_features_to_metric
 
@@ -64,6 +65,13 @@ def extrapolated(x, y):
     return np.mean(draws), 4 * np.std(draws, ddof=1)
 
 
+def copied(x, y):
+    """Alaa et al. 2022: nearer to an image of the reference than its neighbour there."""
+    own = NearestNeighbors(n_neighbors=2).fit(y)
+    (distance, image), (others, _) = own.kneighbors(x, 1), own.kneighbors(y)
+    return (distance[:, 0] <= others[image[:, 0], 1]).mean()
+
+
 def main(cm, checkpoint):
     shutil.copy(checkpoint, FIXTURES / "evaluator.safetensors")
     with tempfile.TemporaryDirectory() as folder:
@@ -90,6 +98,7 @@ def main(cm, checkpoint):
         "density": (five["density"], 0),
         "coverage": (five["coverage"], 0),
         "kid": (kid(x, y), 0),
+        "copied": (copied(x, y), 0),
         "recognised": ((largest >= SURE).double().mean(), 0),
         "class-histogram": ((shares[0] - shares[1]).abs().sum() / 2, 0),
     }

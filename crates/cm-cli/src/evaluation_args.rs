@@ -119,6 +119,8 @@ enum Metric {
     Density,
     /// Share of the reference's neighbourhoods with a sample in them.
     Coverage,
+    /// Share of samples nearer to a reference image than any other reference image is to that one.
+    Copied,
     /// Share of samples whose class the classifier is confident of.
     Recognised,
     /// Distance between the classes seen in samples and in the reference.
@@ -139,6 +141,7 @@ impl From<Metric> for SetMetric {
             Metric::Kid => Self::Kid,
             Metric::Density => Self::Density,
             Metric::Coverage => Self::Coverage,
+            Metric::Copied => Self::Copied,
             Metric::Recognised => Self::Recognised,
             Metric::ClassHistogram => Self::ClassHistogram,
             Metric::FrechetExtrapolated => Self::FrechetExtrapolated,

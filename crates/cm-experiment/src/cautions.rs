@@ -55,6 +55,7 @@ fn covariance(experiment: &ExperimentConfig) -> Vec<String> {
         | MetricKind::Recall
         | MetricKind::Density
         | MetricKind::Coverage
+        | MetricKind::Copied
         | MetricKind::Recognised
         | MetricKind::ClassHistogram
         | MetricKind::EndpointRmse

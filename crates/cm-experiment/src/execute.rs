@@ -8,7 +8,7 @@ use crate::run::Run;
 use crate::sealed::SealedFolder;
 use crate::study_dir::{Opened, StudyDir, report_of};
 use crate::table::ReportRow;
-use crate::{continuation, inputs, networks};
+use crate::{continuation, inputs, networks, signs};
 use cm_host::{Progress, StopFlag};
 use cm_study::{Plan, Study, baseline_key};
 use std::path::Path;
@@ -150,6 +150,10 @@ fn execute(
     let all = gather(baselines.into_iter().map(|(_, rows)| rows).collect(), rows);
     let table = dir.write_report(&plan.question, &all)?;
     cautions(plan, &all).iter().for_each(|caution| progress.note(&format!("caution: {caution}")));
+    for planned in plan.runs() {
+        let signs = signs::of_folder(&planned, dir.run_dir(&planned)?.path())?;
+        signs.iter().for_each(|sign| progress.note(&format!("sign: {sign}")));
+    }
     Ok(table)
 }
 

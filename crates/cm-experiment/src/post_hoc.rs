@@ -68,7 +68,7 @@ impl Run<'_> {
         }
         let models: Vec<_> = models.iter().map(|(name, weights)| (name.clone(), weights)).collect();
         let reference = context.reference(self.experiment(), &self.experiment().evaluation.metrics)?;
-        let rows = self.student_scores(&context, &reference, &models, progress)?;
+        let rows = self.student_scores(&context, &reference, &models, progress, None)?;
         Ok(table::markdown(&rows))
     }
 }

@@ -67,7 +67,8 @@ impl Run<'_> {
         Phase { name, prefix, folder, config, logging, seeds, range: context.range, data, stop: self.stop }
     }
 
-    /// Scores of so many samples by a sampler, by the study's judge and by its networks of features.
+    /// Scores of so many samples by a sampler, by the study's judge and by its networks of features; `look` sees the
+    /// samples.
     pub(crate) fn score(
         &self,
         context: &Context,
@@ -75,6 +76,7 @@ impl Run<'_> {
         (sampler, samples, seed): (&dyn Sampler, usize, u64),
         what: &str,
         progress: &mut dyn Progress,
+        look: &dyn Fn(&ImageBatch) -> Result<(), RunError>,
     ) -> Result<Vec<Score>, Halt> {
         progress.phase(&format!("{what}: samples"), samples as u64);
         let mut before = 0;
@@ -91,6 +93,7 @@ impl Run<'_> {
         let seeds = image_seeds(seed, samples);
         let mut scores = reference.score(&images, Some(&seeds)).map_err(self.failed("the evaluation"))?;
         scores.extend(context.networks.scores(&context.data, &images, what, self.stop, progress)?);
+        look(&images)?;
         Ok(scores)
     }
 

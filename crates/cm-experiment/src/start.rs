@@ -36,7 +36,7 @@ impl Run<'_> {
         let mut score = |name: &str, weights: &Weights, progress: &mut dyn Progress| {
             let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
             let model = [(name.to_owned(), weights)];
-            rows.extend(self.student_scores(context, &reference, &model, progress)?);
+            rows.extend(self.student_scores(context, &reference, &model, progress, None)?);
             Ok::<(), Halt>(())
         };
         if let Some(config) = &experiment.mid_training {

@@ -2,6 +2,7 @@
 
 use crate::assemble::{distance, trajectory};
 use crate::context::Context;
+use crate::copies::COPIES;
 use crate::error::{Halt, RunError};
 use crate::event_file::{EventFile, HyperParameter};
 use crate::journal::Journal;
@@ -150,7 +151,7 @@ impl Run<'_> {
             if score_due && report.step != last {
                 let models = self.named(step.state());
                 let few = experiment.evaluation.samples_on_the_way();
-                let rows = self.scores_by(context, &reference, (&samplers, few), &models, progress)?;
+                let rows = self.scores_by(context, &reference, (&samplers, few), &models, progress, None)?;
                 let values: Vec<(String, f64)> = rows
                     .iter()
                     .map(|row| (format!("{}/{}/{}", row.model, row.sampler, row.metric), row.value))
@@ -179,7 +180,10 @@ impl Run<'_> {
         write_file(&folder.path().join(MODEL_FILE), &file)?;
         rows.extend(match step.steps() {
             Some(_) => self.stage_scores(context, folder, &reference, progress)?,
-            None => self.student_scores(context, &reference, &self.named(step.state()), progress)?,
+            None => {
+                let models = self.named(step.state());
+                self.student_scores(context, &reference, &models, progress, Some(folder))?
+            }
         });
         self.write_hyper_parameters(folder, last, &rows)?;
         folder.write_scores(&rows)?;
@@ -246,7 +250,7 @@ impl Run<'_> {
             }
             let models: Vec<_> = self.names().into_iter().zip(&averages).collect();
             let samplers = (std::slice::from_ref(sampler), self.experiment().evaluation.samples);
-            rows.extend(self.scores_by(context, reference, samplers, &models, progress)?);
+            rows.extend(self.scores_by(context, reference, samplers, &models, progress, Some(folder))?);
         }
         Ok(rows)
     }
@@ -277,17 +281,19 @@ impl Run<'_> {
         Ok(Probe::new(clean, labels.to_vec(), &seeds, context.range, loss_bins::BINS))
     }
 
-    /// Scores of some models of the student, with their names, by each sampler.
+    /// Scores of some models of the student, with their names, by each sampler; `sheets` is where the first one's samples
+    /// are laid beside the training images that they are most like.
     pub(crate) fn student_scores(
         &self,
         context: &Context,
         reference: &Reference<'_>,
         models: &[(String, &Weights)],
         progress: &mut dyn Progress,
+        sheets: Option<&RunDir>,
     ) -> Result<Vec<ReportRow>, Halt> {
         let evaluation = &self.experiment().evaluation;
         let samplers = (&evaluation.student[..], evaluation.samples);
-        self.scores_by(context, reference, samplers, models, progress)
+        self.scores_by(context, reference, samplers, models, progress, sheets)
     }
 
     /// The same by some samplers, of so many samples each.
@@ -298,19 +304,28 @@ impl Run<'_> {
         (samplers, samples): (&[StudentSamplerConfig], usize),
         models: &[(String, &Weights)],
         progress: &mut dyn Progress,
+        sheets: Option<&RunDir>,
     ) -> Result<Vec<ReportRow>, Halt> {
         if !is_first() {
             return Ok(Vec::new());
         }
         let seed = NamedSeeds::of(self.planned.seed).sample;
         let mut rows = Vec::new();
-        for (name, weights) in models {
+        let last = self.experiment().consistency.train.steps();
+        for (index, (name, weights)) in models.iter().enumerate() {
             let model = Student::new(self.experiment(), context, (*weights).clone());
             for config in samplers {
                 let sampler = model.sampler(config, context, context.labels())?;
                 let what = format!("{} {}", self.planned.name(), config.name());
                 let drawn = (sampler.as_ref(), samples, seed);
-                let scored = self.score(context, reference, drawn, &what, progress)?;
+                let look = |images: &ImageBatch| match sheets.filter(|_| index == 0) {
+                    Some(folder) => {
+                        let sheet = format!("{COPIES}{}-{last:08}.png", config.name().replace('/', "-"));
+                        self.write_copies(reference, images, &folder.samples().join(sheet))
+                    }
+                    None => Ok(()),
+                };
+                let scored = self.score(context, reference, drawn, &what, progress, &look)?;
                 let evaluations = sampler.evaluations();
                 rows.extend(self.rows(&scored, name, &config.name(), evaluations, self.planned.seed));
             }

@@ -122,6 +122,7 @@ impl Run<'_> {
                 (sampler.as_ref(), evaluation.samples, seed),
                 "teacher",
                 progress,
+                &|_| Ok(()),
             )?;
             let name = evaluation.teacher.name();
             rows.extend(self.rows(&scored, "teacher", &name, sampler.evaluations(), experiment.teacher_seed));

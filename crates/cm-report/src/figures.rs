@@ -54,6 +54,7 @@ pub(super) fn higher_is_better(name: &str) -> Option<bool> {
     by_judge
         .map(MetricKind::higher_is_better)
         .or_else(|| SetMetric::of_inception(stem).map(SetMetric::higher_is_better))
+        .flatten()
 }
 
 /// What a curve's name stands for, in words.

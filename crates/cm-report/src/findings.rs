@@ -178,6 +178,21 @@ impl Findings {
         self.plan.arms.iter().find(|planned| planned.name == arm).map(|planned| &planned.experiment)
     }
 
+    /// What the curves say that went wrong.
+    pub(crate) fn signs(&self) -> Vec<String> {
+        let of_run = |record: &Record| {
+            let experiment = self.experiment(&record.group)?;
+            let curves = record.curves.iter().map(|curve| (curve.name.as_str(), curve.points.as_slice()));
+            let whose = format!("{}/seed-{}", record.group, record.seed);
+            Some(
+                cm_experiment::signs(experiment, curves)
+                    .into_iter()
+                    .map(move |sign| format!("{whose}: {sign}")),
+            )
+        };
+        self.runs.iter().filter_map(of_run).flatten().collect()
+    }
+
     /// Names of what is drawn in one colour: arms in the plan's order, then teachers.
     pub(crate) fn groups(&self) -> Vec<&str> {
         let mut groups: Vec<&str> = self.plan.arms.iter().map(|arm| arm.name.as_str()).collect();

@@ -54,6 +54,11 @@ pub(super) fn section(findings: &Findings) -> Markup {
                 p { strong { "To bear in mind:" } }
                 ul.short { @for caution in &cautions { li { (caution) } } }
             }
+            @let signs = findings.signs();
+            @if !signs.is_empty() {
+                p { strong { "Signs of trouble:" } }
+                ul.short { @for sign in &signs { li { (sign) } } }
+            }
             div.figures {
                 @for (metric, goal) in goals.iter().enumerate() {
                     @if let Some(figure) = scores::dots(&table, metric, &groups, goal) { (figure) }

@@ -9,6 +9,7 @@ use crate::record::{Pictures, Record};
 use crate::reference::Reference;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cm_experiment::COPIES;
 use cm_experiment::table::{mean_and_spread, number};
 use cm_host::Provenance;
 use cm_study::{ArmCost, TrainingCost};
@@ -251,9 +252,10 @@ fn samples(findings: &Findings) -> Option<Markup> {
 
 fn strip(record: &Record, Pictures { sampler, shown, found }: &Pictures) -> Markup {
     let Record { group, seed, .. } = record;
+    let copies = sampler.strip_prefix(COPIES);
     html! {
         figure.samples {
-            h3 { (group) ", seed " (seed) ": " (sampler) }
+            h3 { (group) ", seed " (seed) ": " @match copies { Some(sampler) => { "most like training images, " (sampler) } None => (sampler) } }
             ol {
                 @for picture in shown {
                     li {
@@ -264,7 +266,12 @@ fn strip(record: &Record, Pictures { sampler, shown, found }: &Pictures) -> Mark
                 }
             }
             figcaption {
-                "The same noise at every step."
+                @if copies.is_some() {
+                    "The samples nearest to a training image by the judge's features, each with that image to its right; the \
+                     share `copied` says how many are nearer than that image's nearest neighbour in training."
+                } @else {
+                    "The same noise at every step."
+                }
                 @if *found > shown.len() { " " (shown.len()) " of " (found) " checkpoints." }
             }
         }

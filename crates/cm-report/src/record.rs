@@ -1,7 +1,7 @@
 //! What a folder that was trained in says: its curves, its pictures, its provenance, its times.
 
 use crate::error::ReportError;
-use cm_experiment::SealedFolder;
+use cm_experiment::{COPIES, SealedFolder};
 use cm_host::{FileError, Provenance};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -133,7 +133,7 @@ fn seconds(text: &str, batch: f64) -> Option<f64> {
     (total > 0.0).then_some(total)
 }
 
-/// The PNG files `SAMPLER-STEP.png` of a folder, by sampler and step.
+/// The PNG files `SAMPLER-STEP.png` of a folder, by sampler and step; sheets of copies last.
 fn pictures(sealed: &SealedFolder, folder: &Path) -> Result<Vec<Pictures>, ReportError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -162,6 +162,7 @@ fn pictures(sealed: &SealedFolder, folder: &Path) -> Result<Vec<Pictures>, Repor
             found: of_sampler.len(),
         });
     }
+    all.sort_by_key(|pictures| pictures.sampler.starts_with(COPIES));
     Ok(all)
 }
 

@@ -17,10 +17,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The curves that are kept of this repository's studies, by their names.
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 9] = [
     ("cmt", include_str!("../../../experiments/results/curves/cmt.csv")),
+    ("distance", include_str!("../../../experiments/results/curves/distance.csv")),
     ("ect", include_str!("../../../experiments/results/curves/ect.csv")),
+    ("ema", include_str!("../../../experiments/results/curves/ema.csv")),
     ("first", include_str!("../../../experiments/results/curves/first.csv")),
+    ("ict", include_str!("../../../experiments/results/curves/ict.csv")),
+    ("multistep", include_str!("../../../experiments/results/curves/multistep.csv")),
     ("quickstart", include_str!("../../../experiments/results/curves/quickstart.csv")),
     ("steps", include_str!("../../../experiments/results/curves/steps.csv")),
 ];

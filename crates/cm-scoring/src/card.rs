@@ -244,7 +244,7 @@ impl Card {
 fn spread_of(metric: SetMetric) -> Option<&'static str> {
     match metric {
         SetMetric::ClassScore => Some("standard deviation over splits"),
-        SetMetric::Kid | SetMetric::Recognised => Some("standard error"),
+        SetMetric::Kid | SetMetric::Copied | SetMetric::Recognised => Some("standard error"),
         SetMetric::Frechet
         | SetMetric::SpatialFrechet
         | SetMetric::Precision

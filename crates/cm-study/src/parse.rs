@@ -172,6 +172,14 @@ fn describe(error: &Error, place: Range<usize>, text: &str) -> Diagnostic {
         Error::ExpectedComma => {
             (format!("`{written}` is not expected here"), "a comma or the closing bracket".into())
         }
+        Error::ExpectedIdentifier
+            if written.starts_with('(') && text[..place.start].trim_end().ends_with('(') =>
+        {
+            (
+                "one pair of brackets too many".into(),
+                "the settings of a choice in its own brackets, as in Fixed(num_levels: 18)".into(),
+            )
+        }
         Error::ExpectedIdentifier => {
             (format!("`{written}` is not a name"), "the name of a field or of a choice".into())
         }
@@ -287,6 +295,7 @@ mod tests {
         one("(qestion: \"x\")", "1:2 [qestion] no field is called `qestion` here: did you mean `question`?");
         one("(base: (network: UNet(hue: 3)))", "1:23 [hue] no field is called `hue` here");
         one("(base: (network: unet()))", "1:18 [unet] no choice is called `unet` here: did you mean `UNet`?");
+        one("(base: (network: UNet((hue: 3))))", "1:23 [(hue: 3)] one pair of brackets too many");
         one("(base: (network: UNet))", "1:18 [UNet] `UNet` lacks its settings");
         one("(base: (images: 1e6, rate: 1))", "1:17 [1e6] `1e6` is not a whole number");
         one("(base: (images: -3))", "1:17 [-3] `-3` does not fit here");

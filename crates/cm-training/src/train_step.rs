@@ -136,7 +136,7 @@ pub enum TrainError {
     /// The loss or its gradient is infinite or NaN; the weights have not been touched.
     #[error(
         "the {what} is not finite at step {step} (seeds: noise {noise_seed:#018x}, dropout {dropout_seed:#018x}; \
-         {images}): lower the learning rate or clip the gradient"
+         {images}): lower the learning rate (a clipped gradient went on, in the runs that were measured, and drew nothing)"
     )]
     NotFinite {
         /// The loss or the gradient.

@@ -39,6 +39,8 @@ pub enum SetMetric {
     Density,
     /// Share of the reference's neighbourhoods with a sample in them.
     Coverage,
+    /// Share of samples nearer to a reference image than any other reference image is to that one.
+    Copied,
     /// Share of samples whose class the network is confident of.
     Recognised,
     /// Total variation distance between the classes the network sees in samples and in the reference.
@@ -64,7 +66,7 @@ pub enum SetPart {
 
 impl SetMetric {
     /// Every metric, in the order of the original evaluator's report, then what it has not.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ClassScore,
         Self::Frechet,
         Self::SpatialFrechet,
@@ -73,6 +75,7 @@ impl SetMetric {
         Self::Kid,
         Self::Density,
         Self::Coverage,
+        Self::Copied,
         Self::Recognised,
         Self::ClassHistogram,
         Self::FrechetExtrapolated,
@@ -93,6 +96,7 @@ impl SetMetric {
             (Self::Kid, _) => "kid",
             (Self::Density, _) => "density",
             (Self::Coverage, _) => "coverage",
+            (Self::Copied, _) => "copied",
             (Self::Recognised, _) => "recognised",
             (Self::ClassHistogram, _) => "class-histogram",
             (Self::FrechetExtrapolated, true) => "fid-extrapolated",
@@ -103,7 +107,7 @@ impl SetMetric {
     /// The fewest images of a set of which it can be computed.
     pub const fn min_images(self, config: &MetricConfig) -> usize {
         match self {
-            Self::Frechet | Self::SpatialFrechet => 2,
+            Self::Frechet | Self::SpatialFrechet | Self::Copied => 2,
             Self::FrechetExtrapolated => EXTRAPOLATION_IMAGES,
             Self::ClassScore | Self::Recognised | Self::ClassHistogram => 1,
             Self::Precision | Self::Recall => config.neighbours.saturating_add(1),
@@ -126,7 +130,7 @@ impl SetMetric {
             Self::ClassScore => (SetPart::ClassScore, None),
             Self::Recognised => (SetPart::Classes, None),
             Self::ClassHistogram => (SetPart::Classes, Some(SetPart::Classes)),
-            Self::Precision | Self::Recall | Self::Kid | Self::Density | Self::Coverage => {
+            Self::Precision | Self::Recall | Self::Kid | Self::Density | Self::Coverage | Self::Copied => {
                 (SetPart::Rows, Some(SetPart::Rows))
             }
         }

@@ -53,20 +53,21 @@ impl SetMetric {
         })
     }
 
-    /// Whether a higher score is a better one.
-    pub const fn higher_is_better(self) -> bool {
+    /// Whether a higher score is a better one; nothing of a score that is best where held-out images have it.
+    pub const fn higher_is_better(self) -> Option<bool> {
         match self {
             Self::ClassScore
             | Self::Precision
             | Self::Recall
             | Self::Density
             | Self::Coverage
-            | Self::Recognised => true,
+            | Self::Recognised => Some(true),
+            Self::Copied => None,
             Self::Frechet
             | Self::SpatialFrechet
             | Self::Kid
             | Self::ClassHistogram
-            | Self::FrechetExtrapolated => false,
+            | Self::FrechetExtrapolated => Some(false),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What sets are compared with, prepared once for any number of them.
 
 use super::{ComparisonError, SetMetric, SetPart, SetScore, SetSummary};
-use crate::metric::classification::total_variation;
+use crate::metric::classification::{share, total_variation};
+use crate::metric::copies::{Closest, closest};
 use crate::metric::extrapolation::extrapolated_frechet;
 use crate::metric::frechet::FrechetSide;
 use crate::metric::kernel::kernel_distance;
@@ -82,6 +83,21 @@ impl SetReference {
             .collect()
     }
 
+    /// The reference image nearest to each sample, by features on the scale of the comparison.
+    ///
+    /// # Errors
+    /// As [`scores`](Self::scores).
+    pub fn closest(&self, samples: SetSummary) -> Result<Vec<Closest>, ComparisonError> {
+        let metric = SetMetric::Copied;
+        metric.check(&samples, "samples", SetPart::Rows)?;
+        let samples = match &self.scale {
+            Some(scale) => samples.standardised(scale)?,
+            None => samples,
+        };
+        let found = self.manifold().and_then(|manifold| closest(manifold, rows(&samples)?));
+        found.map_err(|source| ComparisonError::Metric { metric, source })
+    }
+
     /// A metric's value and its spread. `balls` keeps how the samples lie in the reference's balls of density and
     /// coverage.
     fn value(
@@ -118,6 +134,12 @@ impl SetReference {
             }
             SetMetric::Density => (self.balls(samples, balls)?.density(config.density_neighbours), None),
             SetMetric::Coverage => (self.balls(samples, balls)?.coverage(), None),
+            SetMetric::Copied => {
+                let found = closest(self.manifold()?, rows(samples)?)?;
+                let copies = found.iter().filter(|closest| closest.is_copy()).count();
+                let (share, standard_error) = share(copies, found.len());
+                (share, Some(standard_error))
+            }
             SetMetric::Recognised => {
                 let classes = samples.classes.as_ref().ok_or_else(|| unknown(SetPart::Classes))?;
                 let (share, standard_error) = classes.share_recognised(config.confidence)?;
@@ -140,6 +162,7 @@ impl SetReference {
         let k = |metric: &SetMetric| match metric {
             SetMetric::Precision => self.config.neighbours,
             SetMetric::Density | SetMetric::Coverage => self.config.density_neighbours,
+            SetMetric::Copied => 1,
             SetMetric::Frechet
             | SetMetric::SpatialFrechet
             | SetMetric::FrechetExtrapolated

@@ -176,6 +176,7 @@ pub(super) const fn set_metric(kind: MetricKind) -> Option<SetMetric> {
         MetricKind::Recall => Some(SetMetric::Recall),
         MetricKind::Density => Some(SetMetric::Density),
         MetricKind::Coverage => Some(SetMetric::Coverage),
+        MetricKind::Copied => Some(SetMetric::Copied),
         MetricKind::Recognised => Some(SetMetric::Recognised),
         MetricKind::ClassHistogram => Some(SetMetric::ClassHistogram),
         MetricKind::EndpointRmse | MetricKind::SlicedWasserstein | MetricKind::ModeWeights => None,

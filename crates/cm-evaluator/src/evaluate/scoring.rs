@@ -3,6 +3,7 @@
 use super::reference::{ExactModes, Reference, set_metric};
 use super::{EvaluationError, check_answer, check_finite, exact_endpoints};
 use crate::comparison::{SetPart, SetScore};
+use crate::metric::copies::Closest;
 use crate::metric::exact::{endpoint_errors, mode_weights, sliced_wasserstein};
 use crate::metric::{MetricError, MetricKind};
 use crate::report::Score;
@@ -42,6 +43,18 @@ impl Reference<'_> {
         Ok(scores)
     }
 
+    /// The reference image nearest to each of `images`, by the features that they are scored by; none where nothing is
+    /// compared by features.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub fn closest(&self, images: &ImageBatch) -> Result<Option<Vec<Closest>>, EvaluationError> {
+        self.check(images.shape(), images.count())?;
+        let Some(sets) = &self.sets else { return Ok(None) };
+        let summary = self.summary(images, &[SetPart::Rows])?;
+        Ok(summary.map(|summary| sets.closest(summary)).transpose()?)
+    }
+
     /// The values of a metric, each with its standard error if there is an honest one, in the order of its stems; none
     /// if it has no meaning for these images.
     fn values(
@@ -62,6 +75,7 @@ impl Reference<'_> {
             | MetricKind::Recall
             | MetricKind::Density
             | MetricKind::Coverage
+            | MetricKind::Copied
             | MetricKind::Recognised
             | MetricKind::ClassHistogram => {
                 let found = of_sets.iter().find(|score| Some(score.metric) == set_metric(kind));

@@ -1,11 +1,12 @@
 //! The metrics, which of them exist, how they are set, and what can go wrong.
 //!
 //! One metric or family of metrics a file: [`frechet`], [`extrapolation`], [`kernel`], [`precision_recall`], [`classification`],
-//! [`class_score`], and [`exact`] for densities that are known. Deliberately absent: networks and samplers; everything here works on
+//! [`class_score`], [`copies`], and [`exact`] for densities that are known. Deliberately absent: networks and samplers; everything here works on
 //! rows of numbers.
 
 pub mod class_score;
 pub mod classification;
+pub mod copies;
 pub mod exact;
 pub mod extrapolation;
 pub mod frechet;
@@ -37,6 +38,9 @@ pub enum MetricKind {
     Density,
     /// Share of the reference's neighbourhoods that hold a sample; higher is better.
     Coverage,
+    /// Share of samples nearer to a training image than any other training image is to that one, see [`copies`]; no
+    /// model wants more of them than there are among held-out images.
+    Copied,
     /// Share of samples the classifier is confident of; higher is better.
     Recognised,
     /// Total variation distance between the predicted classes of samples and reference; lower is better.
@@ -70,7 +74,7 @@ pub enum Needs {
 
 impl MetricKind {
     /// Every metric.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Frechet,
         Self::FrechetExtrapolated,
         Self::Kid,
@@ -78,6 +82,7 @@ impl MetricKind {
         Self::Recall,
         Self::Density,
         Self::Coverage,
+        Self::Copied,
         Self::Recognised,
         Self::ClassHistogram,
         Self::EndpointRmse,
@@ -95,6 +100,7 @@ impl MetricKind {
             Self::Recall => &["recall"],
             Self::Density => &["density"],
             Self::Coverage => &["coverage"],
+            Self::Copied => &["copied"],
             Self::Recognised => &["recognised"],
             Self::ClassHistogram => &["class-histogram"],
             Self::EndpointRmse => &["endpoint-rmse", "endpoint-median"],
@@ -114,22 +120,24 @@ impl MetricKind {
         self.stems().iter().map(|stem| format!("{stem}-{samples}")).collect()
     }
 
-    /// Whether a higher score is a better one.
+    /// Whether a higher score is a better one; nothing of a score that is best where held-out images have it.
     ///
     /// ```
     /// use cm_evaluator::MetricKind;
-    /// assert!(MetricKind::Recall.higher_is_better() && !MetricKind::Frechet.higher_is_better());
+    /// let of = [MetricKind::Recall, MetricKind::Frechet, MetricKind::Copied].map(MetricKind::higher_is_better);
+    /// assert_eq!(of, [Some(true), Some(false), None]);
     /// ```
-    pub const fn higher_is_better(self) -> bool {
+    pub const fn higher_is_better(self) -> Option<bool> {
         match self {
-            Self::Precision | Self::Recall | Self::Density | Self::Coverage | Self::Recognised => true,
+            Self::Precision | Self::Recall | Self::Density | Self::Coverage | Self::Recognised => Some(true),
+            Self::Copied => None,
             Self::Frechet
             | Self::FrechetExtrapolated
             | Self::Kid
             | Self::ClassHistogram
             | Self::EndpointRmse
             | Self::SlicedWasserstein
-            | Self::ModeWeights => false,
+            | Self::ModeWeights => Some(false),
         }
     }
 
@@ -142,7 +150,8 @@ impl MetricKind {
             | Self::Precision
             | Self::Recall
             | Self::Density
-            | Self::Coverage => Needs::Features,
+            | Self::Coverage
+            | Self::Copied => Needs::Features,
             Self::Recognised | Self::ClassHistogram => Needs::Classifier,
             Self::EndpointRmse => Needs::ExactEndpoint,
             Self::SlicedWasserstein => Needs::Nothing,
@@ -153,7 +162,7 @@ impl MetricKind {
     /// The fewest samples, and the fewest reference images, of which it can be computed.
     pub const fn min_images(self, config: &MetricConfig) -> usize {
         match self {
-            Self::Frechet => 2,
+            Self::Frechet | Self::Copied => 2,
             Self::FrechetExtrapolated => EXTRAPOLATION_IMAGES,
             Self::Kid => config.kid_groups.saturating_mul(2),
             Self::Precision | Self::Recall => config.neighbours.saturating_add(1),

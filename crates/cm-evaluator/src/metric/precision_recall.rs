@@ -94,6 +94,21 @@ impl Manifold {
     }
 }
 
+impl Manifold {
+    /// For each of `others` its nearest point here, the first of equally near ones, and the squared distance.
+    ///
+    /// # Errors
+    /// [`MetricError::Columns`] if the points have another number of coordinates.
+    pub fn nearest_of(&self, others: &Points) -> Result<Vec<(usize, f64)>, MetricError> {
+        others.check_same_space(&self.points)?;
+        let parts: Vec<_> = blocks(others.len(), BLOCK_ROWS)
+            .into_par_iter()
+            .map(|rows| nearest_centres(&self.points, others, rows))
+            .collect();
+        Ok(parts.concat())
+    }
+}
+
 impl BallCounts {
     /// The share of points inside any ball: precision for balls about the reference, recall for balls about the
     /// samples. NaN without points.
@@ -147,6 +162,27 @@ fn nearest(points: &Points, rows: Range<usize>, neighbours: usize) -> Vec<f64> {
         radii.extend_from_slice(&order[..neighbours]);
     }
     radii
+}
+
+/// [`Manifold::nearest_of`] for some of the points.
+fn nearest_centres(centres: &Points, points: &Points, rows: Range<usize>) -> Vec<(usize, f64)> {
+    let mut found = vec![(0, f64::INFINITY); rows.len()];
+    let mut block = Vec::new();
+    for cols in blocks(centres.len(), BLOCK_COLS) {
+        points.rough_distances(rows.clone(), centres, cols.clone(), &mut block);
+        for ((row, best), distances) in rows.clone().zip(&mut found).zip(block.chunks_exact(cols.len())) {
+            let error = points.distance_error(row, centres);
+            for (centre, &rough) in cols.clone().zip(distances) {
+                if rough - error < best.1 {
+                    let squared = squared_row_distance(points.point(row), centres.point(centre));
+                    if squared < best.1 {
+                        *best = (centre, squared);
+                    }
+                }
+            }
+        }
+    }
+    found
 }
 
 /// [`Manifold::count`] for some of the points.
@@ -253,12 +289,35 @@ mod tests {
         }
     }
 
+    /// The nearest centre by the double loop.
+    fn naive_nearest(centres: &Points, others: &Points) -> Vec<(usize, f64)> {
+        let nearest = |point: usize| {
+            let distance = |centre| squared_row_distance(others.point(point), centres.point(centre));
+            let all = (0..centres.len()).map(|centre| (centre, distance(centre)));
+            all.reduce(|best, other| if other.1 < best.1 { other } else { best }).unwrap()
+        };
+        (0..others.len()).map(nearest).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn the_nearest_are_those_of_the_double_loop_even_on_ties(
+            seed: u64, n in 2usize..150, m in 1usize..150, dim in 1usize..5, steps in 2u64..9,
+        ) {
+            let (centres, others) = (lattice(seed, n, dim, steps), lattice(!seed, m, dim, steps));
+            let found = Manifold::new(centres.clone(), 1).unwrap().nearest_of(&others).unwrap();
+            prop_assert_eq!(found, naive_nearest(&centres, &others));
+        }
+    }
+
     #[test]
     fn more_points_than_a_block_of_columns() {
         let (centres, others) = (gaussian(1, BLOCK_COLS + 70, 3, 0.0), gaussian(2, 90, 3, 0.5));
         let manifold = Manifold::new(centres.clone(), 4).unwrap();
         assert_eq!(manifold.count(&others, 4).unwrap(), naive(&centres, &others, 4));
         assert_eq!(manifold.count(&others, 2).unwrap(), naive(&centres, &others, 2));
+        assert_eq!(manifold.nearest_of(&others).unwrap(), naive_nearest(&centres, &others));
     }
 
     #[test]
