@@ -92,6 +92,24 @@ fn settings_that_continuous_time_does_not_have() {
 }
 
 #[test]
+fn couplings_truncations_and_moments_that_do_not_fit() {
+    let arms = "arms: Star([
+        (name: \"a\", changes: [Coupling(GeneratorAugmented(share: 0))]),
+        (name: \"b\", changes: [Method(Training), Coupling(GeneratorAugmented()), Segments(2), Samplers([Jumps(steps: 2)])]),
+        (name: \"c\", changes: [Method(Training), Truncation(Some(level: 200, boundary_share: 0.001, boundary_weight: 0,
+            law: (degrees: 0)))]),
+        (name: \"d\", changes: [Method(Shortcut()), Curriculum(Fixed(num_levels: 9)), Truncation(Some()),
+            FirstStage(Some(train: (batch: 0), curriculum: Fixed(num_levels: 1), distance: Features())),
+            Samplers([Jumps(steps: 1)])]),
+        (name: \"e\", changes: [Method(Training), FirstStage(Some(curriculum: Halving(), train: (snapshots: Some())))]),
+        (name: \"f\", changes: [Method(InductiveMomentMatching(group: 3, gap: 50, shift: 100)), Target(Ema(0.9)),
+            Distance(L1), Solver(Euler)]),
+        (name: \"g\", changes: [Method(InductiveMomentMatching()), Curriculum(Fixed())]),
+    ]),";
+    check("coupling_truncation_moments", &ring(320, arms));
+}
+
+#[test]
 fn parts_that_do_not_fit_together() {
     let study = ring(320, "").replace(
         "metrics: [SlicedWasserstein, ModeWeights]",

@@ -113,6 +113,11 @@ const EVERY_METHOD: &str = "arms: Star([
         (name: \"segments\", changes: [Segments(2), Samplers([Jumps(steps: 2)])]),
         (name: \"mid-training\", changes: [MidTraining(
             train: (total_images: 128, batch: 32, shards: 1, ema: [PerStep(0.9)]), trajectories: 40)]),
+        (name: \"coupled\", changes: [Method(Training), Coupling(GeneratorAugmented())]),
+        (name: \"truncated\", changes: [Method(Training), Curriculum(Continuous()), FirstStage(Some(
+            train: (total_images: 128, batch: 32, shards: 1, ema: [PerStep(0.9)]), curriculum: Continuous(stages: 2))),
+            Truncation(Some()), Samplers([OneStep, Multistep(times: [0.4])])]),
+        (name: \"imm\", changes: [Method(InductiveMomentMatching()), Curriculum(Fixed()), Samplers([Jumps(steps: 2)])]),
         (name: \"meanflow\", changes: [Method(TwoTime()), Samplers([Jumps(steps: 1)])]),
         (name: \"improved-meanflow\", changes: [Method(TwoTime(target: ImprovedMeanFlow(), velocity: Teacher)),
             Samplers([Jumps(steps: 1)])]),
@@ -140,6 +145,7 @@ fn arm_of(method: &MethodConfig) -> &'static str {
         MethodConfig::Training => "ct",
         MethodConfig::ProgressiveDistillation => "progressive",
         MethodConfig::Shortcut(_) => "shortcut",
+        MethodConfig::InductiveMomentMatching(_) => "imm",
         MethodConfig::TwoTime(two_time) => match two_time.target {
             TwoTimeTarget::MeanFlow(config) => match config.tangent {
                 TangentConfig::Central(_) => "meanflow",
@@ -196,6 +202,8 @@ fn every_method_that_is_stopped_and_resumed_gives_the_same_bits() {
         assert!(rows.contains(row), "{row} is not in {rows}");
     }
     assert!(rows.contains("mid-training,0,mid-trained,one-step,1,"), "{rows}");
+    assert!(rows.contains("truncated,0,first-stage,one-step,1,"), "{rows}");
+    assert!(rows.contains("truncated,0,student,multistep-0.4,2,"), "{rows}");
     for steps in [4, 2, 1] {
         let stage = format!("progressive/seed-0/stages/steps-{steps}.safetensors");
         assert!(expected.contains_key(&stage), "{:?}", expected.keys());

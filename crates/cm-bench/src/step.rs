@@ -72,6 +72,7 @@ fn distillation(network: BenchNetwork) -> impl FnMut() {
         distance: Box::new(Pixels(PairDistance::SquaredL2)),
         weighting: config.weighting.build(SIGMA_DATA),
         segments: None,
+        truncation: None,
     };
     steps(network, ConsistencyStep::new(&config, net, weights, BOUNDARY, parts))
 }

@@ -52,6 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         distance: Box::new(Pixels(PairDistance::SquaredL2)),
         weighting: config.weighting.build(sigma_data),
         segments: None,
+        truncation: None,
     };
     let mut step = ConsistencyStep::new(&config, network.as_ref(), weights, boundary, parts);
     let batch = |step: u64| {

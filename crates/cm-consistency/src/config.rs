@@ -1,6 +1,6 @@
 //! How a consistency model is trained, as data.
 
-use crate::HalvingConfig;
+use crate::{CouplingConfig, HalvingConfig, TruncationConfig};
 use cm_diffusion::{DiscretisationConfig, IndexLawConfig, WeightingConfig};
 use cm_network::feature_net::LpipsOptions;
 use cm_training::TrainConfig;
@@ -30,6 +30,13 @@ pub struct ConsistencyConfig {
     /// The segments of the noise levels within each of which the model is consistent, at least 1; more than one make it
     /// a multistep consistency model (Heek et al. 2024).
     pub segments: usize,
+    /// Which image the points of a pair belong to, in training without a teacher. Not written where it is the default, so
+    /// that plans made before it was known stay the same.
+    #[serde(skip_serializing_if = "CouplingConfig::is_independent")]
+    pub coupling: CouplingConfig,
+    /// Training at the upper levels alone, above the model that it starts from. None, and not written: at all levels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncation: Option<TruncationConfig>,
 }
 
 impl Default for ConsistencyConfig {
@@ -44,6 +51,8 @@ impl Default for ConsistencyConfig {
             distance: DistanceConfig::default(),
             weighting: WeightingConfig::default(),
             segments: 1, // Song et al. 2023: consistent over all noise levels
+            coupling: CouplingConfig::default(), // beside that type
+            truncation: None, // Song et al. 2023
         }
     }
 }

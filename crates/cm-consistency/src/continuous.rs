@@ -32,7 +32,8 @@ impl ContinuousPairs {
         (0..count).map(|_| self.pair(self.upper.draw(random).get(), stage)).collect()
     }
 
-    fn pair(&self, t: f32, stage: u32) -> LevelPair {
+    /// The pair whose upper level is t, or what t is held to.
+    pub(crate) fn pair(&self, t: f32, stage: u32) -> LevelPair {
         let (min, max) = (self.range.min().get(), self.range.max().get());
         let upper = t.clamp((2.0 * min).min(max), max);
         let lower = (f64::from(upper) * self.ratio(upper, stage)) as f32;

@@ -72,6 +72,34 @@ impl ConsistencyConfig {
             })
     }
 
+    /// A truncation's own ranges, and what it asks of the rest.
+    fn truncation_problems(&self) -> Vec<RangeError> {
+        let Some(truncation) = &self.truncation else { return Vec::new() };
+        let own = truncation.problems(self.train.batch, &self.discretisation).into_iter();
+        let mut problems: Vec<RangeError> = own
+            .map(|problem| RangeError { field: format!("truncation.{}", problem.field), ..problem })
+            .collect();
+        let defaults = ContinuousConfig::default();
+        let continuous = match self.curriculum {
+            CurriculumConfig::Continuous(config) => {
+                (config.mean, config.std) == (defaults.mean, defaults.std)
+            }
+            CurriculumConfig::Fixed(_)
+            | CurriculumConfig::Progressive(_)
+            | CurriculumConfig::Doubling(_)
+            | CurriculumConfig::Halving(_) => false,
+        };
+        problems.extend(RangeError::unless(
+            continuous,
+            "curriculum",
+            "given, but a truncated model's levels are of the law of its truncation",
+            "Continuous(..) without `mean` and `std`",
+        ));
+        let segments = self.segments;
+        problems.extend(RangeError::unless(segments == 1, "segments", segments, "1 with a truncation"));
+        problems
+    }
+
     /// Everything that is out of range, with paths relative to this struct.
     pub fn problems(&self) -> Vec<RangeError> {
         let mut problems: Vec<_> = self
@@ -138,6 +166,11 @@ impl ConsistencyConfig {
             ));
         }
         problems.extend(self.segment_problems());
+        problems.extend(self.truncation_problems());
+        let of_coupling = self.coupling.problems();
+        problems.extend(
+            of_coupling.map(|problem| RangeError { field: format!("coupling.{}", problem.field), ..problem }),
+        );
         let law = d.range().and_then(|range| self.index_law.build(range));
         if let Err(QuantityError::IndexLaw { mean, std }) = law {
             problems.push(RangeError {

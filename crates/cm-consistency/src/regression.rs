@@ -41,6 +41,7 @@ fn step<'a>(
         distance: Box::new(Pixels(distance)),
         weighting: config.weighting.build(BOUNDARY.sigma_data),
         segments: None,
+        truncation: None,
     };
     ConsistencyStep::new(config, network.as_ref(), weights.clone(), BOUNDARY, parts)
 }

@@ -1,11 +1,15 @@
 //! The consistency loss: E[lambda d(f(x_upper, upper), f-(x_lower, lower))], Song et al. 2023, Equations 7 and 10.
 
-use crate::model::scaling;
+use crate::coupling::augment;
+use crate::model::{scaling, take_where};
 use crate::{
-    ConsistencyConfig, ConsistencyModel, ContinuousPairs, Curriculum, CurriculumConfig, Distance, NoisyPair,
-    Probe, Segments, Spacing, TargetConfig, Trajectory,
+    ConsistencyConfig, ConsistencyModel, ContinuousPairs, CouplingConfig, Curriculum, CurriculumConfig,
+    Distance, NoisyPair, Predictor, Probe, Segments, Spacing, TargetConfig, Trajectory, Truncation,
 };
-use cm_diffusion::{Boundary, Discretisation, IndexLaw, LevelPair, ModelError, Sigma, Weighting, noise};
+use cm_diffusion::{
+    Boundary, ConsistencyFunction, Discretisation, IndexLaw, LevelPair, ModelError, Sigma, Weighting, noise,
+};
+use cm_image::ImageBatch;
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Vector, Weights};
@@ -32,6 +36,8 @@ pub struct Parts<'a> {
     pub weighting: Box<dyn Weighting>,
     /// The segments within each of which the model is consistent, if there is more than one.
     pub segments: Option<Segments>,
+    /// Training at the upper levels alone, with continuous pairs.
+    pub truncation: Option<Truncation>,
 }
 
 /// Training of a [`crate::ConsistencyModel`].
@@ -40,6 +46,7 @@ pub struct ConsistencyStep<'a> {
     precondition: Boundary,
     parts: Parts<'a>,
     curriculum: Curriculum,
+    coupling: CouplingConfig,
     state: TrainState,
 }
 
@@ -64,6 +71,7 @@ impl<'a> ConsistencyStep<'a> {
             precondition,
             parts,
             curriculum: Curriculum { levels: config.curriculum, target: config.target },
+            coupling: config.coupling,
             state: TrainState::new(&config.train, weights, with_target),
         }
     }
@@ -82,26 +90,56 @@ impl<'a> ConsistencyStep<'a> {
         if self.parts.segments.is_some() {
             return None;
         }
-        let weights = self.state.averages.first().unwrap_or(&self.state.weights).clone();
+        Some(probe.residuals(&self.model(Predictor::Average), self.parts.trajectory.as_ref()))
+    }
+
+    /// The model that these weights are at present.
+    fn model(&self, of: Predictor) -> ConsistencyModel<'a> {
+        let average = self.state.averages.first().filter(|_| of == Predictor::Average);
+        let weights = average.unwrap_or(&self.state.weights).clone();
         let model = ConsistencyModel::new(self.network, weights, self.precondition);
-        Some(probe.residuals(&model, self.parts.trajectory.as_ref()))
+        match &self.parts.truncation {
+            Some(truncation) => model.above(truncation.level(), truncation.first.clone()),
+            None => model,
+        }
     }
 }
 
 impl ConsistencyStep<'_> {
+    /// The images of a batch that the model makes instead of the data.
+    fn chosen(&self, count: usize, seed: StepSeed) -> Vec<bool> {
+        match self.coupling {
+            CouplingConfig::Independent => vec![false; count],
+            CouplingConfig::GeneratorAugmented(config) => config.chosen(count, seed),
+        }
+    }
+
+    /// The images whose pairs these are: of those `chosen` what the model makes of their lower points.
+    fn coupled(
+        &self,
+        clean: &mut ImageBatch,
+        (chosen, noise, lower): (&[bool], &ImageBatch, &[Sigma]),
+        labels: &[u32],
+    ) -> Result<(), ModelError> {
+        let CouplingConfig::GeneratorAugmented(config) = self.coupling else { return Ok(()) };
+        let model = self.model(config.predictor);
+        augment(clean, (chosen, noise, lower), labels, |x, sigma, labels| model.endpoint(x, sigma, labels))
+    }
+
     /// The distances of student and target at the pairs of a part of the batch, recorded.
     fn distances(
         &self,
         batch: &Batch,
-        pairs: &[LevelPair],
+        (pairs, chosen): (&[LevelPair], &[bool]),
         shard: &Shard,
         seed: StepSeed,
     ) -> Result<(Graph, Vector), TrainError> {
-        let Batch { images: clean, labels } = batch.slice(shard.images.clone());
-        let pairs = &pairs[shard.images.clone()];
+        let Batch { images: mut clean, labels } = batch.slice(shard.images.clone());
+        let (pairs, chosen) = (&pairs[shard.images.clone()], &chosen[shard.images.clone()]);
         let upper: Vec<Sigma> = pairs.iter().map(|pair| pair.upper).collect();
         let lower: Vec<Sigma> = pairs.iter().map(|pair| pair.lower).collect();
         let z = noise::batch_noise(clean.shape(), &seed.image_noise(shard.images.clone()), 0);
+        self.coupled(&mut clean, (chosen, &z, &lower), &labels).map_err(TrainError::model)?;
         let noisy = noise::perturb(&clean, &upper, &z);
         let pair = NoisyPair {
             clean: &clean,
@@ -122,6 +160,15 @@ impl ConsistencyStep<'_> {
         };
         let target_weights = self.state.target.as_ref().unwrap_or(&self.state.weights);
         let mut target = evaluate(&mut Graph::inference(), target_weights, &lower_point, &lower);
+        if let Some(truncation) = &self.parts.truncation
+            && lower.iter().any(|&level| truncation.is_below(level))
+        {
+            // All images again, not those below alone: dropout masks belong to places in the batch.
+            let first = evaluate(&mut Graph::inference(), &truncation.first, &lower_point, &lower);
+            let mut aims = target.to_batch();
+            take_where(&mut aims, &first.to_batch(), |image| truncation.is_below(lower[image]));
+            target = Images::from_batch(&aims);
+        }
         if let Some(segments) = &self.parts.segments {
             let aims = segments.target(&noisy, &lower_point, target.to_batch(), pairs);
             target = Images::from_batch(&aims);
@@ -148,25 +195,44 @@ impl TrainStep for ConsistencyStep<'_> {
             }
             Spacing::Stage(stage) => {
                 let law = self.parts.continuous.as_ref().expect("checked when this was built");
-                (law.draw(stage, count, &mut random), ("stage", f64::from(stage)))
+                let pairs = match &self.parts.truncation {
+                    Some(truncation) => truncation.draw(law, stage, count, &mut random),
+                    None => law.draw(stage, count, &mut random),
+                };
+                (pairs, ("stage", f64::from(stage)))
             }
         };
         let pairs: Vec<LevelPair> = match &self.parts.segments {
             Some(segments) => pairs.into_iter().map(|pair| segments.within(pair)).collect(),
             None => pairs,
         };
-        let weights: Vec<f32> = pairs
-            .iter()
-            .map(|pair| self.parts.weighting.weight(pair.upper, pair.lower) / count as f32)
+        let weights: Vec<f32> = (pairs.iter().enumerate())
+            .map(|(image, pair)| {
+                let weight = self.parts.weighting.weight(pair.upper, pair.lower);
+                match &self.parts.truncation {
+                    Some(truncation) => weight * truncation.share(image, count),
+                    None => weight / count as f32,
+                }
+            })
             .collect();
+        let chosen = self.chosen(count, seed);
         let mut sum = GradientSum::new(count);
         for shard in self.state.shards(count) {
-            let (graph, distances) = self.distances(batch, &pairs, &shard, seed)?;
+            let (graph, distances) = self.distances(batch, (&pairs, &chosen), &shard, seed)?;
             sum.add(&shard, graph, &distances, weights[shard.images.clone()].to_vec(), &self.state.weights);
         }
         let levels = |image: usize| (pairs[image].upper.get(), pairs[image].lower.get());
         let mut report = self.state.descend_by(sum, &weights, (progress, seed), target_decay, levels)?;
         report.scalars = vec![scalar, ("target_decay", f64::from(target_decay))];
+        if let Some(truncation) = &self.parts.truncation {
+            let parts: Vec<f64> = report.losses.iter().map(|image| image.loss / count as f64).collect();
+            let [boundary, consistency] = truncation.means(&parts);
+            report.scalars.extend([("boundary_loss", boundary), ("consistency_loss", consistency)]);
+        }
+        if !self.coupling.is_independent() {
+            let made = chosen.iter().filter(|chosen| **chosen).count();
+            report.scalars.push(("augmented_share", made as f64 / count as f64));
+        }
         Ok(report)
     }
 
@@ -178,3 +244,6 @@ impl TrainStep for ConsistencyStep<'_> {
         self.state.load(file)
     }
 }
+
+#[cfg(test)]
+mod tests;

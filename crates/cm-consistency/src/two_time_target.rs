@@ -60,14 +60,15 @@ pub(crate) struct Rule {
 
 impl Path {
     /// The time of a level.
-    fn time(self, sigma: f64, sigma_data: f64) -> f64 {
+    pub(crate) fn time(self, sigma: f64, sigma_data: f64) -> f64 {
         match self {
             Self::Straight => sigma / (1.0 + sigma),
             Self::Trig => libm::atan2(sigma, sigma_data),
         }
     }
 
-    fn level(self, time: f64, sigma_data: f64) -> f64 {
+    /// The level of a time.
+    pub(crate) fn level(self, time: f64, sigma_data: f64) -> f64 {
         match self {
             Self::Straight => time / (1.0 - time),
             Self::Trig => sigma_data * libm::tan(time),

@@ -172,9 +172,13 @@ pub(crate) fn trajectory<'a>(
             Err(RunError::failed("assembling the student", "distillation without a teacher"))
         }
         (MethodConfig::Training | MethodConfig::ContinuousTraining(_), _) => Ok(Box::new(KnownNoise)),
-        (MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_) | MethodConfig::TwoTime(_), _) => {
-            Err(RunError::failed("assembling the student", "the method has no pairs of noise levels"))
-        }
+        (
+            MethodConfig::ProgressiveDistillation
+            | MethodConfig::Shortcut(_)
+            | MethodConfig::TwoTime(_)
+            | MethodConfig::InductiveMomentMatching(_),
+            _,
+        ) => Err(RunError::failed("assembling the student", "the method has no pairs of noise levels")),
     }
 }
 

@@ -2,13 +2,20 @@
 
 use crate::assemble::{Data, Judge};
 use crate::error::RunError;
+use crate::model_file::FIRST_STAGE;
 use crate::networks::Networks;
 use crate::seed::NamedSeeds;
-use cm_diffusion::{Boundary, Denoiser, Discretisation, Edm, Guided, Labels, Precondition, SigmaRange};
+use cm_consistency::ConsistencyModel;
+use cm_diffusion::{
+    Boundary, Denoiser, Discretisation, Edm, Guided, Labels, Precondition, Sigma, SigmaRange,
+};
 use cm_evaluator::{MetricKind, Reference};
-use cm_network::{Network, Weights};
+use cm_host::FileError;
+use cm_network::{Network, TensorFile, Weights};
 use cm_study::{ExperimentConfig, PlannedRun, TeacherSource, WeightsCard};
 use cm_teacher::Teacher;
+use std::cell::OnceCell;
+use std::path::Path;
 
 /// Data, judge, noise levels and network of a run; whoever does a run piece by piece hands it from one to the next.
 pub struct Context {
@@ -25,6 +32,8 @@ pub struct Context {
     pub(crate) fresh: Weights,
     /// The trained teacher's averaged weights, once there are any.
     pub(crate) teacher: Option<Weights>,
+    /// The weights of a truncated student below its level, once they are known; before that it has none.
+    pub(crate) first_stage: OnceCell<Weights>,
     /// What a teacher from a file says of itself.
     pub(crate) teacher_card: Option<WeightsCard>,
 }
@@ -75,6 +84,7 @@ impl Context {
             own_teacher_network,
             fresh,
             teacher: None,
+            first_stage: OnceCell::new(),
             teacher_card: None,
         })
     }
@@ -148,6 +158,42 @@ impl Context {
         match self.network.classes() {
             Some(classes) => Labels::Uniform { classes: classes as u32 },
             None => Labels::None,
+        }
+    }
+
+    /// Keeps the weights of a truncated student below its level.
+    pub(crate) fn keep_first_stage(&self, weights: Weights) {
+        // A context is of one run, whose first stage is always the same.
+        let _ = self.first_stage.set(weights);
+    }
+
+    /// Reads them from the model file of a run whose student is truncated; of others nothing.
+    pub(crate) fn read_first_stage(
+        &self,
+        experiment: &ExperimentConfig,
+        file: &TensorFile,
+        path: &Path,
+    ) -> Result<(), FileError> {
+        if experiment.consistency.truncation.is_some() {
+            let mut first = self.fresh.clone();
+            file.load_weights(FIRST_STAGE, &mut first).map_err(|error| FileError::damaged(path, error))?;
+            self.keep_first_stage(first);
+        }
+        Ok(())
+    }
+
+    /// The consistency model of these weights; above those of the first stage, once a truncated student has one.
+    pub(crate) fn consistency_model(
+        &self,
+        experiment: &ExperimentConfig,
+        weights: Weights,
+    ) -> ConsistencyModel<'_> {
+        let model = ConsistencyModel::new(self.network.as_ref(), weights, self.boundary());
+        let truncation = experiment.consistency.truncation;
+        let level = truncation.and_then(|truncation| Sigma::new(truncation.level).ok());
+        match level.zip(self.first_stage.get()) {
+            Some((level, first)) => model.above(level, first.clone()),
+            None => model,
         }
     }
 

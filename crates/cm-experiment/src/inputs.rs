@@ -94,8 +94,11 @@ fn inputs(experiment: &ExperimentConfig) -> Vec<Input<'_>> {
     if let TeacherSource::File(config) = &experiment.teacher {
         all.push((config.path.clone(), None));
     }
-    let distances =
-        [Some(&experiment.consistency.distance), experiment.mid_training.as_ref().map(|mid| &mid.distance)];
+    let distances = [
+        Some(&experiment.consistency.distance),
+        experiment.mid_training.as_ref().map(|mid| &mid.distance),
+        experiment.first_stage.as_ref().map(|stage| &stage.distance),
+    ];
     for distance in distances.into_iter().flatten() {
         if let DistanceConfig::Lpips(LpipsConfig { trunk_weights, heads, .. }) = distance {
             all.push((trunk_weights.clone(), None));

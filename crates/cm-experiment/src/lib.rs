@@ -51,6 +51,7 @@ mod sealed;
 mod seed;
 mod signs;
 mod snapshots;
+mod start;
 mod student;
 mod student_model;
 mod student_step;

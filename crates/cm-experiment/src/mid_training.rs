@@ -60,7 +60,10 @@ impl Run<'_> {
         let phase = self.phase(context, &folder, (name, "mid-training"), &config.train, seeds);
         phase.train(&mut step, progress, |_: &MidTrainingStep, _: &StepReport, _, _| Ok(()))?;
         let averages = &step.state().averages;
-        write_file(&path, &model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages))?;
+        write_file(
+            &path,
+            &model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages, None),
+        )?;
         folder.seal()?;
         Ok(averages[0].clone())
     }

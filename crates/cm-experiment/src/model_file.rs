@@ -17,16 +17,23 @@ pub(crate) enum ModelKind {
     Student,
 }
 
-/// The weights that sampling needs, with the plan they come from.
+/// What the names of the weights of a truncated model's lower part begin with.
+pub(crate) const FIRST_STAGE: &str = "first-stage/";
+
+/// The weights that sampling needs, with the plan they come from; `first`: those of a truncated model's lower part.
 pub(crate) fn model_file(
     kind: ModelKind,
     run: &PlannedRun,
     sigma_data: f32,
     averages: &[Weights],
+    first: Option<&Weights>,
 ) -> TensorFile {
     let mut file = TensorFile::default();
     for (index, average) in averages.iter().enumerate() {
         file.add_weights(&prefix(index), average);
+    }
+    if let Some(first) = first {
+        file.add_weights(FIRST_STAGE, first);
     }
     file.metadata.insert("model".into(), to_ron(&kind));
     file.metadata.insert("plan".into(), run.to_ron());

@@ -2,11 +2,11 @@
 
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
 use crate::execute::outcome;
-use crate::model_file::{ModelKind, model_file};
+use crate::model_file::{MODEL_FILE, ModelKind, model_file};
 use crate::run::Run;
 use crate::run_dir::RunDir;
 use crate::study_dir::StudyDir;
-use crate::tensor_file::write_file;
+use crate::tensor_file::{read, write_file};
 use crate::{snapshots, table};
 use cm_host::{FileError, Progress, StopFlag, durable};
 use cm_training::EmaConfig;
@@ -49,6 +49,10 @@ impl Run<'_> {
     ) -> Result<String, Halt> {
         let config = &self.experiment().consistency.train;
         let context = self.prepare(progress)?;
+        let path = folder.path().join(MODEL_FILE);
+        if let Some(file) = read(&path)? {
+            context.read_first_stage(self.experiment(), &file, &path)?;
+        }
         let parent = folder.path().join("post-hoc");
         durable::create_folders(&parent).map_err(FileError::io(&parent))?;
         let mut models = Vec::new();
@@ -56,7 +60,8 @@ impl Run<'_> {
             let (weights, error) = snapshots::reconstruct(folder, config, &context.fresh, sigma_rel)?;
             let name = EmaConfig::Power(sigma_rel).name();
             let average = std::slice::from_ref(&weights);
-            let file = model_file(ModelKind::Student, self.planned, context.data.sigma_data, average);
+            let (data, first) = (&context.data, context.first_stage.get());
+            let file = model_file(ModelKind::Student, self.planned, data.sigma_data, average, first);
             write_file(&parent.join(format!("{name}.safetensors")), &file)?;
             progress.note(&format!("{name}: its profile is met up to {:.2} per cent", 100.0 * error));
             models.push((format!("student-{name}"), weights));

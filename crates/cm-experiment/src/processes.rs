@@ -77,6 +77,7 @@ fn trainings(experiment: &ExperimentConfig) -> Vec<(&'static str, &TrainConfig)>
         all.push(("teacher.train", &teacher.train));
     }
     all.extend(experiment.mid_training.as_ref().map(|mid| ("mid_training.train", &mid.train)));
+    all.extend(experiment.first_stage.as_ref().map(|stage| ("first_stage.train", &stage.train)));
     all
 }
 

@@ -26,6 +26,8 @@ pub struct NamedSeeds {
     pub trajectories: u64,
     /// Which of their states each step of mid-training sees.
     pub mid_training: u64,
+    /// Noise levels and noise of a first stage.
+    pub first_stage: u64,
 }
 
 impl NamedSeeds {
@@ -42,6 +44,7 @@ impl NamedSeeds {
             probe: derive_seed(seed, 7),
             trajectories: derive_seed(seed, 8),
             mid_training: derive_seed(seed, 9),
+            first_stage: derive_seed(seed, 10),
         }
     }
 
@@ -69,10 +72,11 @@ mod tests {
                 s.probe,
                 s.trajectories,
                 s.mid_training,
+                s.first_stage,
             ]
         };
         let mut seeds: Vec<u64> = (0..50).flat_map(|seed| all(NamedSeeds::of(seed))).collect();
         seeds.extend(all(NamedSeeds::judge()));
-        assert_eq!(seeds.iter().collect::<BTreeSet<_>>().len(), 51 * 9);
+        assert_eq!(seeds.iter().collect::<BTreeSet<_>>().len(), 51 * 10);
     }
 }

@@ -1,6 +1,6 @@
 //! The student of a run: trained, looked at on the way, scored.
 
-use crate::assemble::{continuous_pairs, distance, segments, trajectory};
+use crate::assemble::{distance, trajectory};
 use crate::context::Context;
 use crate::copies::COPIES;
 use crate::error::{Halt, RunError};
@@ -18,7 +18,7 @@ use crate::table::ReportRow;
 use crate::tensor_file::{encode, read, write_file};
 use crate::{loss_bins, snapshots};
 use cm_consistency::{
-    ConsistencyStep, ContinuousParts, ContinuousTimeStep, CurriculumConfig, InitConfig, JumpParts, Parts,
+    ConsistencyStep, ContinuousParts, ContinuousTimeStep, CurriculumConfig, JumpParts, MomentMatchingStep,
     Probe, ProgressiveStep, ShortcutStep, Stage, TwoTimeParts, TwoTimeStep,
 };
 use cm_evaluator::Reference;
@@ -43,24 +43,10 @@ impl Run<'_> {
         let config = &experiment.consistency;
         let seeds = NamedSeeds::of(self.planned.seed);
         let denoiser = context.denoiser(experiment);
-        let weights = match (config.init, &context.teacher) {
-            (InitConfig::Teacher, Some(weights)) => context.start_from(weights)?,
-            // An exact teacher has no weights to start from.
-            (InitConfig::Teacher, None) | (InitConfig::Random, _) => context.fresh.clone(),
-        };
-        let (weights, rows) = match (&experiment.mid_training, &denoiser) {
-            (Some(config), Some(denoiser)) => {
-                let weights = self.mid_train(context, config, denoiser.as_ref(), weights, progress)?;
-                let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
-                let model = [("mid-trained".to_owned(), &weights)];
-                let rows = self.student_scores(context, &reference, &model, progress, None)?;
-                (weights, rows)
-            }
-            (Some(_), None) => {
-                return Err(RunError::failed("mid-training", "there is no teacher").into());
-            }
-            (None, _) => (weights, Vec::new()),
-        };
+        let (weights, rows) = self.start(context, denoiser.as_deref(), progress)?;
+        if config.truncation.is_some() {
+            context.keep_first_stage(weights.clone());
+        }
         let network = context.network.as_ref();
         let discretisation = config.discretisation.build().map_err(self.failed("the noise levels"))?;
         let index_law = config.index_law.build(context.range).map_err(self.failed("the law of intervals"))?;
@@ -68,17 +54,8 @@ impl Run<'_> {
         let weighting = config.weighting.build(context.data.sigma_data);
         match experiment.method {
             MethodConfig::Distillation(_) | MethodConfig::Training => {
-                let parts = Parts {
-                    trajectory: trajectory(&experiment.method, denoiser.as_deref())?,
-                    segments: segments(config.segments, discretisation.as_ref())
-                        .map_err(self.failed("the segments"))?,
-                    discretisation,
-                    continuous: continuous_pairs(config.curriculum, context.range)
-                        .map_err(self.failed("the law of pairs"))?,
-                    index_law,
-                    distance,
-                    weighting,
-                };
+                let first = context.first_stage.get();
+                let parts = self.consistency_parts(context, config, denoiser.as_deref(), first)?;
                 let mut step = ConsistencyStep::new(config, network, weights, context.boundary(), parts);
                 self.train_student(context, folder, &mut step, rows, progress)
             }
@@ -106,6 +83,11 @@ impl Run<'_> {
             MethodConfig::Shortcut(shortcut) => {
                 let parts = JumpParts { discretisation, index_law, distance, weighting };
                 let mut step = ShortcutStep::new(config, shortcut, network, weights, context.edm(), parts);
+                self.train_student(context, folder, &mut step, rows, progress)
+            }
+            MethodConfig::InductiveMomentMatching(moments) => {
+                let (edm, range) = (context.edm(), context.range);
+                let mut step = MomentMatchingStep::new(config, moments, network, weights, edm, range);
                 self.train_student(context, folder, &mut step, rows, progress)
             }
             MethodConfig::TwoTime(two_time) => {
@@ -193,7 +175,8 @@ impl Run<'_> {
         };
         phase.train(step, progress, look)?;
         let averages = &step.state().averages;
-        let file = model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages);
+        let first = context.first_stage.get();
+        let file = model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages, first);
         write_file(&folder.path().join(MODEL_FILE), &file)?;
         rows.extend(match step.steps() {
             Some(_) => self.stage_scores(context, folder, &reference, progress)?,
@@ -238,7 +221,7 @@ impl Run<'_> {
         state: &TrainState,
     ) -> Result<(), RunError> {
         let sigma_data = context.data.sigma_data;
-        let file = model_file(ModelKind::Student, self.planned, sigma_data, &state.averages);
+        let file = model_file(ModelKind::Student, self.planned, sigma_data, &state.averages, None);
         Ok(journal.file(&stage_name(stage.steps), &encode(&file)?)?)
     }
 

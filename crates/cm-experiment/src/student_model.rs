@@ -25,12 +25,14 @@ impl<'a> Student<'a> {
             | MethodConfig::Training
             | MethodConfig::ContinuousDistillation(_)
             | MethodConfig::ContinuousTraining(_) => {
-                Self::Consistency(ConsistencyModel::new(network, weights, context.boundary()))
+                Self::Consistency(context.consistency_model(experiment, weights))
             }
             MethodConfig::ProgressiveDistillation => {
                 Self::Jumps(JumpModel::distilled(network, weights, context.edm()))
             }
-            MethodConfig::Shortcut(_) | MethodConfig::TwoTime(_) => {
+            MethodConfig::Shortcut(_)
+            | MethodConfig::TwoTime(_)
+            | MethodConfig::InductiveMomentMatching(_) => {
                 Self::Jumps(JumpModel::shortcut(network, weights, context.edm()))
             }
         }

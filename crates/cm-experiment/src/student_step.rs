@@ -1,7 +1,8 @@
 //! What the training of any student tells the runner.
 
 use cm_consistency::{
-    ConsistencyStep, ContinuousTimeStep, Probe, ProgressiveStep, ShortcutStep, Stage, TwoTimeStep,
+    ConsistencyStep, ContinuousTimeStep, MomentMatchingStep, Probe, ProgressiveStep, ShortcutStep, Stage,
+    TwoTimeStep,
 };
 use cm_diffusion::ModelError;
 use cm_training::{StepReport, TrainState, TrainStep};
@@ -73,6 +74,16 @@ impl StudentStep for ShortcutStep<'_> {
 }
 
 impl StudentStep for TwoTimeStep<'_> {
+    fn state(&self) -> &TrainState {
+        self.state()
+    }
+
+    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
+}
+
+impl StudentStep for MomentMatchingStep<'_> {
     fn state(&self) -> &TrainState {
         self.state()
     }

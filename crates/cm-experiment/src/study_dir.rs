@@ -5,6 +5,7 @@
 //!   study.ron  plan.ron           the file as written; the plan it stands for
 //!   ARM/seed-N/                   a run: see `run_dir.rs`
 //!   mid-training/HASH/            the same, for a mid-training that several arms share
+//!   first-stage/HASH/             the same, for a first consistency training
 //!   teachers/HASH/                the same, for a teacher that several runs share
 //!   report.csv  report.md         written when all runs are finished
 //!   manifest.json                 seals of these and of the inputs: data sets, weights; written with the plan, and
@@ -191,6 +192,14 @@ impl StudyDir {
     /// As [`run_dir`](Self::run_dir).
     pub(crate) fn mid_training_dir(&self, key: &TeacherKey) -> Result<RunDir, RunError> {
         self.shared("mid-training", "mid-training", key)
+    }
+
+    /// The folder of a first stage, shared by all runs with the same key, made if it is not there.
+    ///
+    /// # Errors
+    /// As [`run_dir`](Self::run_dir).
+    pub(crate) fn first_stage_dir(&self, key: &TeacherKey) -> Result<RunDir, RunError> {
+        self.shared("first stage", "first-stage", key)
     }
 
     fn shared(&self, kind: &str, parent: &str, key: &TeacherKey) -> Result<RunDir, RunError> {

@@ -90,7 +90,7 @@ impl Run<'_> {
         phase.train(&mut step, progress, draw)?;
         let state = step.state();
         let sigma_data = context.data.sigma_data;
-        write_file(&path, &model_file(ModelKind::Teacher, self.planned, sigma_data, &state.averages))?;
+        write_file(&path, &model_file(ModelKind::Teacher, self.planned, sigma_data, &state.averages, None))?;
         folder.seal()?;
         Ok(state.averages[0].clone())
     }

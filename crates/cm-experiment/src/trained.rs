@@ -107,6 +107,7 @@ impl Trained {
                 .map_err(|error| FileError::damaged(&file_path, error))?;
             averages.push(weights);
         }
+        context.read_first_stage(&run.experiment, &file, &file_path)?;
         if averages.is_empty() {
             return Err(damaged("it holds no weights".to_owned()).into());
         }
@@ -139,8 +140,7 @@ impl Trained {
     /// # Panics
     /// If there is no such average.
     pub fn model(&self, average: usize) -> ConsistencyModel<'_> {
-        let weights = self.averages[average].clone();
-        ConsistencyModel::new(self.context.network.as_ref(), weights, self.context.boundary())
+        self.context.consistency_model(self.experiment(), self.averages[average].clone())
     }
 
     /// The weights of one average.
@@ -170,6 +170,11 @@ impl Trained {
         labels: Labels,
     ) -> Result<Box<dyn Sampler + 's>, RunError> {
         student.sampler(config, &self.context, labels)
+    }
+
+    /// Whether it is truncated: two models, of which no other program knows.
+    pub fn is_truncated(&self) -> bool {
+        self.experiment().consistency.truncation.is_some()
     }
 
     /// All that another program needs to know of the model.
@@ -358,7 +363,7 @@ mod tests {
         let content = TensorFile::decode(&bytes).unwrap();
         let averages: Vec<Weights> = Vec::new();
         let run = PlannedRun::from_ron(&content.metadata["plan"]).unwrap();
-        let teacher = model_file(ModelKind::Teacher, &run, 0.5, &averages);
+        let teacher = model_file(ModelKind::Teacher, &run, 0.5, &averages, None);
         fs::write(&file, teacher.encode().unwrap()).unwrap();
         assert!(complaint(&folder).contains("a teacher's model"));
         fs::write(&file, TensorFile::default().encode().unwrap()).unwrap();

@@ -206,7 +206,7 @@ fn name_of(folder: &Path) -> String {
     full.file_name().map_or_else(|| "study".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The teachers and mid-trainings of a plan that have begun.
+/// The teachers, mid-trainings and first stages of a plan that have begun.
 fn teachers(folder: &Path, plan: &Plan) -> Result<Vec<Record>, ReportError> {
     let mut found: Vec<(&str, PathBuf, TeacherKey)> = Vec::new();
     let mut add = |what: &'static str, parent: &str, key: TeacherKey| {
@@ -223,6 +223,12 @@ fn teachers(folder: &Path, plan: &Plan) -> Result<Vec<Record>, ReportError> {
             for &seed in &plan.seeds {
                 let key = TeacherKey::of_mid_training(&arm.experiment, config, seed);
                 add("mid-training", "mid-training", key);
+            }
+        }
+        if let Some(config) = &arm.experiment.first_stage {
+            for &seed in &plan.seeds {
+                let key = TeacherKey::of_first_stage(&arm.experiment, config, seed);
+                add("first stage", "first-stage", key);
             }
         }
     }

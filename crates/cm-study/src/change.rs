@@ -4,9 +4,12 @@
 //! messages) and its assignment.
 
 use crate::experiment_config::{EvaluationConfig, ExperimentConfig, MethodConfig, TeacherSource};
+use crate::first_stage_config::FirstStageConfig;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
-use cm_consistency::{CurriculumConfig, DistanceConfig, InitConfig, TargetConfig};
+use cm_consistency::{
+    CouplingConfig, CurriculumConfig, DistanceConfig, InitConfig, TargetConfig, TruncationConfig,
+};
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{DiscretisationConfig, Guidance, IndexLawConfig, SolverConfig, WeightingConfig};
 use cm_network::NetworkConfig;
@@ -36,6 +39,8 @@ pub enum Change {
     Method(MethodConfig),
     /// The training between the teacher's and the student's; `None` for none.
     MidTraining(Option<MidTrainingConfig>),
+    /// The consistency training before the student's own; `None` for none.
+    FirstStage(Option<FirstStageConfig>),
     /// The solver of the teacher's step; fits distillation only.
     Solver(SolverConfig),
     /// The weights the student starts from.
@@ -54,6 +59,10 @@ pub enum Change {
     Weighting(WeightingConfig),
     /// The segments within which the model is consistent.
     Segments(usize),
+    /// Which image the points of a pair belong to.
+    Coupling(CouplingConfig),
+    /// Training at the upper noise levels alone; `None` for all.
+    Truncation(Option<TruncationConfig>),
     /// The student's optimiser.
     Optimiser(OptimiserConfig),
     /// The student's learning rate.
@@ -105,6 +114,7 @@ impl Change {
             Self::Guidance(_) => "guidance",
             Self::Method(_) => "method",
             Self::MidTraining(_) => "mid_training",
+            Self::FirstStage(_) => "first_stage",
             Self::Solver(_) => "method.solver",
             Self::Init(_) => "consistency.init",
             Self::Discretisation(_) => "consistency.discretisation",
@@ -114,6 +124,8 @@ impl Change {
             Self::Distance(_) => "consistency.distance",
             Self::Weighting(_) => "consistency.weighting",
             Self::Segments(_) => "consistency.segments",
+            Self::Coupling(_) => "consistency.coupling",
+            Self::Truncation(_) => "consistency.truncation",
             Self::Optimiser(_) => "consistency.train.optimiser",
             Self::LearningRate(_) => "consistency.train.learning_rate",
             Self::BatchSize(_) => "consistency.train.batch",
@@ -142,6 +154,7 @@ impl Change {
             guidance,
             method,
             mid_training,
+            first_stage,
             consistency,
             evaluation,
             ..
@@ -161,12 +174,14 @@ impl Change {
             Self::Guidance(value) => *guidance = value,
             Self::Method(value) => *method = value,
             Self::MidTraining(value) => *mid_training = value,
+            Self::FirstStage(value) => *first_stage = value,
             Self::Solver(value) => match method {
                 MethodConfig::Distillation(config) => config.solver = value,
                 MethodConfig::Training => return Err(ChangeError::SolverOfTraining),
                 MethodConfig::ProgressiveDistillation
                 | MethodConfig::Shortcut(_)
-                | MethodConfig::TwoTime(_) => {
+                | MethodConfig::TwoTime(_)
+                | MethodConfig::InductiveMomentMatching(_) => {
                     return Err(ChangeError::SolverOfJumps);
                 }
                 MethodConfig::ContinuousDistillation(_) | MethodConfig::ContinuousTraining(_) => {
@@ -181,6 +196,8 @@ impl Change {
             Self::Distance(value) => consistency.distance = value,
             Self::Weighting(value) => consistency.weighting = value,
             Self::Segments(value) => consistency.segments = value,
+            Self::Coupling(value) => consistency.coupling = value,
+            Self::Truncation(value) => consistency.truncation = value,
             Self::Optimiser(value) => consistency.train.optimiser = value,
             Self::LearningRate(value) => consistency.train.learning_rate = value,
             Self::BatchSize(value) => consistency.train.batch = value,

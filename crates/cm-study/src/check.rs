@@ -7,7 +7,7 @@ use crate::mid_training_config::bytes_kept;
 use crate::problem::{Problem, ranged};
 use crate::samplers::TeacherMethodConfig;
 use crate::weights_card::{PreconditionConfig, WeightsCard};
-use crate::{check_evaluation, check_guidance, check_methods, check_samplers};
+use crate::{check_evaluation, check_first_stage, check_guidance, check_methods, check_samplers};
 use cm_consistency::{DistanceConfig, InitConfig, LpipsConfig};
 use cm_datasets::{DatasetConfig, Outline, Split};
 use cm_network::NetworkProblem;
@@ -19,6 +19,7 @@ pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
     problems.extend(method(experiment));
     problems.extend(check_methods::problems(experiment));
     problems.extend(mid_training(experiment));
+    problems.extend(check_first_stage::problems(experiment));
     problems.extend(check_evaluation::problems(experiment));
     problems.extend(logging(&experiment.logging));
     problems
@@ -93,18 +94,20 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
         let message = "the student is to start from a teacher's weights, but there are none";
         problems.push(Problem::new("consistency.init", message, "Random, or teacher: Trained(..)"));
     }
-    if matches!(experiment.consistency.distance, DistanceConfig::Features(_))
-        && !experiment.dataset.has_classes()
-    {
-        let message = "feature distances need a classifier, and these data have no classes to learn";
-        problems.push(Problem::new(
-            "consistency.distance",
-            message,
-            "a dataset of images with classes, or another distance",
-        ));
-    }
-    if let DistanceConfig::Lpips(config) = &experiment.consistency.distance {
-        problems.extend(lpips(config, &experiment.dataset));
+    let first = experiment.first_stage.as_ref().map(|stage| (&stage.distance, "first_stage.distance"));
+    let distances = [(&experiment.consistency.distance, "consistency.distance")].into_iter().chain(first);
+    for (distance, path) in distances {
+        if matches!(distance, DistanceConfig::Features(_)) && !experiment.dataset.has_classes() {
+            let message = "feature distances need a classifier, and these data have no classes to learn";
+            problems.push(Problem::new(
+                path,
+                message,
+                "a dataset of images with classes, or another distance",
+            ));
+        }
+        if let DistanceConfig::Lpips(config) = distance {
+            problems.extend(lpips(config, &experiment.dataset, path));
+        }
     }
     problems
 }
@@ -206,12 +209,12 @@ fn teacher_file(experiment: &ExperimentConfig, config: &TeacherFileConfig) -> Ve
 }
 
 /// What LPIPS cannot be asked for. Files are looked for now: a teacher's training is long.
-fn lpips(config: &LpipsConfig, dataset: &DatasetConfig) -> Vec<Problem> {
+fn lpips(config: &LpipsConfig, dataset: &DatasetConfig, path_to: &str) -> Vec<Problem> {
     let LpipsConfig { network, trunk_weights, heads } = config;
     let mut problems = Vec::new();
     for (field, path) in [("trunk_weights", Some(trunk_weights)), ("heads", heads.as_ref())] {
         let Some(path) = path.filter(|path| !path.is_file()) else { continue };
-        let field = format!("consistency.distance.{field}");
+        let field = format!("{path_to}.{field}");
         let allowed = "a file with torchvision's or the LPIPS package's names";
         problems.push(match path.as_os_str().is_empty() {
             true => Problem::new(field, "LPIPS needs the weights of its trunk", allowed),
@@ -219,7 +222,7 @@ fn lpips(config: &LpipsConfig, dataset: &DatasetConfig) -> Vec<Problem> {
         });
     }
     let mut say = |field: &str, message: String, allowed: &str| {
-        problems.push(Problem::new(format!("consistency.distance.{field}"), message, allowed));
+        problems.push(Problem::new(format!("{path_to}.{field}"), message, allowed));
     };
     if network.pooling == LpipsPooling::Average && network.trunk != LpipsTrunk::Vgg16 {
         let message = format!("pooling by means was only ever used with Vgg16, not with {:?}", network.trunk);

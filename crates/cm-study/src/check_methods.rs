@@ -11,6 +11,17 @@ pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
     let mut say = |path: &str, message: String, allowed: &str| {
         problems.push(Problem::new(format!("consistency.{path}"), message, allowed));
     };
+    if !consistency.coupling.is_independent() {
+        if experiment.method != MethodConfig::Training {
+            let message = "only consistency training makes both points of a pair of one image".to_owned();
+            say("coupling", message, "Independent, or method: Training");
+        }
+        if consistency.segments > 1 {
+            let message =
+                "a model of several segments makes no images, but where trajectories leave them".to_owned();
+            say("coupling", message, "Independent, or one segment");
+        }
+    }
     let halving = matches!(consistency.curriculum, CurriculumConfig::Halving(_));
     let mut plain = |method: &str| {
         if consistency.segments > 1 {
@@ -48,20 +59,18 @@ pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
             problems.extend(ranged("method", two_time.problems(consistency.train.batch)));
         }
         MethodConfig::ContinuousDistillation(config) | MethodConfig::ContinuousTraining(config) => {
-            let default = ConsistencyConfig::default();
-            let others = [
-                ("curriculum", consistency.curriculum == default.curriculum, "curriculum"),
-                ("index_law", consistency.index_law == default.index_law, "law of intervals"),
-                ("target", consistency.target == default.target, "averaged target"),
-                ("distance", consistency.distance == default.distance, "distance of outputs"),
-                ("weighting", consistency.weighting == default.weighting, "weight of pairs"),
-                ("segments", consistency.segments == default.segments, "segments"),
-            ];
-            for (field, _, what) in others.into_iter().filter(|(_, kept, _)| !kept) {
+            for (field, what) in given(consistency) {
                 let message = format!("continuous time has no {what}");
                 say(field, message, "the default; what decides the loss is in `method`");
             }
             problems.extend(ranged("method", config.problems()));
+        }
+        MethodConfig::InductiveMomentMatching(config) => {
+            for (field, what) in given(consistency).into_iter().filter(|(field, _)| *field != "target") {
+                let message = format!("inductive moment matching has no {what}");
+                say(field, message, "the default; what decides the loss is in `method`");
+            }
+            problems.extend(ranged("method", config.problems(&consistency.train)));
         }
         MethodConfig::Shortcut(shortcut) => {
             plain("a shortcut model");
@@ -81,4 +90,18 @@ pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// What decides the loss of pairs of levels and is given: its field and what it is.
+fn given(consistency: &ConsistencyConfig) -> Vec<(&'static str, &'static str)> {
+    let default = ConsistencyConfig::default();
+    let all = [
+        ("curriculum", consistency.curriculum == default.curriculum, "curriculum"),
+        ("index_law", consistency.index_law == default.index_law, "law of intervals"),
+        ("target", consistency.target == default.target, "averaged target"),
+        ("distance", consistency.distance == default.distance, "distance of outputs"),
+        ("weighting", consistency.weighting == default.weighting, "weight of pairs"),
+        ("segments", consistency.segments == default.segments, "segments"),
+    ];
+    all.into_iter().filter(|(_, kept, _)| !kept).map(|(field, _, what)| (field, what)).collect()
 }

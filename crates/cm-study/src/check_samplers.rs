@@ -174,7 +174,7 @@ pub fn jump_steps(experiment: &ExperimentConfig) -> Option<JumpSteps> {
             let doubled = std::iter::successors(Some(1usize), |steps| steps.checked_mul(2));
             Some(these(doubled.take_while(|steps| *steps <= intervals).collect()))
         }
-        (MethodConfig::TwoTime(_), _) => Some(JumpSteps::Any),
+        (MethodConfig::TwoTime(_) | MethodConfig::InductiveMomentMatching(_), _) => Some(JumpSteps::Any),
         (MethodConfig::ProgressiveDistillation | MethodConfig::Shortcut(_), _) => None,
     }
 }

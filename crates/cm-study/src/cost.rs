@@ -30,6 +30,8 @@ pub struct ArmCost {
     pub teacher: Option<TrainingCost>,
     /// The student's mid-training, which arms that agree on it share, with its trajectories.
     pub mid_training: Option<TrainingCost>,
+    /// The first consistency training, which arms that agree on it share.
+    pub first_stage: Option<TrainingCost>,
     /// The student's training.
     pub student: TrainingCost,
 }
@@ -37,7 +39,8 @@ pub struct ArmCost {
 impl ArmCost {
     /// What the arm does for one seed beyond its teacher.
     pub fn student_operations(&self) -> f64 {
-        self.student.flops + self.mid_training.map_or(0.0, |mid| mid.flops)
+        let before = [self.mid_training, self.first_stage];
+        self.student.flops + before.into_iter().flatten().map(|training| training.flops).sum::<f64>()
     }
 }
 
@@ -105,31 +108,36 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
         TrainingCost { images, steps: train.steps(), flops: images as f64 * forward * forward_passes }
     };
     let trained_teacher = matches!(teacher, TeacherSource::Trained(_) | TeacherSource::File(_));
-    // The student forward and backward, and what makes its target.
-    let passes = 3.0
-        + match method {
-            // The target network, and the teacher's step.
-            MethodConfig::Distillation(config) if trained_teacher => {
-                1.0 + config.solver.build().evaluations(false) as f64 * experiment.guided_passes()
-            }
-            MethodConfig::Distillation(_) | MethodConfig::Training => 1.0,
-            // Two half steps of a teacher; an exact one is none of ours in the first stage only.
-            MethodConfig::ProgressiveDistillation => 2.0,
-            // Two jumps for a part of the images.
-            MethodConfig::Shortcut(config) => 2.0 * f64::from(config.bootstrap),
-            // The derivative, and where the teacher aims.
-            MethodConfig::ContinuousDistillation(config) if trained_teacher => {
-                config.evaluations() - 3.0 + experiment.guided_passes()
-            }
-            MethodConfig::ContinuousDistillation(config) | MethodConfig::ContinuousTraining(config) => {
-                config.evaluations() - 3.0
-            }
-            // What the target is made of, and the teacher's velocity.
-            MethodConfig::TwoTime(config) => {
-                let asked = f64::from(u8::from(trained_teacher && method.asks_teacher()));
-                config.extra_passes() + asked * experiment.guided_passes()
-            }
-        };
+    // What makes the student's target.
+    let of_target = match method {
+        // The target network, and the teacher's step.
+        MethodConfig::Distillation(config) if trained_teacher => {
+            1.0 + config.solver.build().evaluations(false) as f64 * experiment.guided_passes()
+        }
+        MethodConfig::Distillation(_) => 1.0,
+        MethodConfig::Training => 1.0,
+        // Two half steps of a teacher; an exact one is none of ours in the first stage only.
+        MethodConfig::ProgressiveDistillation => 2.0,
+        // Two jumps for a part of the images.
+        MethodConfig::Shortcut(config) => 2.0 * f64::from(config.bootstrap),
+        // The nearer jump.
+        MethodConfig::InductiveMomentMatching(_) => 1.0,
+        // The derivative, and where the teacher aims.
+        MethodConfig::ContinuousDistillation(config) if trained_teacher => {
+            config.evaluations() - 3.0 + experiment.guided_passes()
+        }
+        MethodConfig::ContinuousDistillation(config) | MethodConfig::ContinuousTraining(config) => {
+            config.evaluations() - 3.0
+        }
+        // What the target is made of, and the teacher's velocity.
+        MethodConfig::TwoTime(config) => {
+            let asked = f64::from(u8::from(trained_teacher && method.asks_teacher()));
+            config.extra_passes() + asked * experiment.guided_passes()
+        }
+    };
+    // The student forward and backward, the images it makes itself, the first model for the lower levels.
+    let below = if consistency.truncation.is_some() { 1.0 } else { 0.0 };
+    let passes = 3.0 + of_target + consistency.coupling.extra_passes() + below;
     Some(ArmCost {
         arm: name.to_owned(),
         parameters: counts.parameters,
@@ -145,6 +153,7 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
             }
             trained
         }),
+        first_stage: experiment.first_stage.as_ref().map(|stage| cost(&stage.train, 3.0 + of_target)),
         student: cost(&consistency.train, passes),
     })
 }

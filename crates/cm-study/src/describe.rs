@@ -35,6 +35,9 @@ impl Plan {
             if let Some(mid) = &cost.mid_training {
                 text += &format!("// arm {}: mid-training {}\n", cost.arm, training(mid));
             }
+            if let Some(stage) = &cost.first_stage {
+                text += &format!("// arm {}: first stage {}\n", cost.arm, training(stage));
+            }
         }
         let mut teachers: Vec<TeacherKey> = Vec::new();
         let mut total: f64 =

@@ -4,11 +4,13 @@
 //! them. Deliberately absent: checks (`check.rs`).
 
 use crate::feature_network::FeatureNetworkConfig;
+use crate::first_stage_config::FirstStageConfig;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::{
-    ConsistencyConfig, ContinuousTimeConfig, ShortcutConfig, TangentConfig, TwoTimeConfig, Velocity,
+    ConsistencyConfig, ContinuousTimeConfig, MomentMatchingConfig, ShortcutConfig, TangentConfig,
+    TwoTimeConfig, Velocity,
 };
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{Guidance, SolverConfig};
@@ -46,6 +48,10 @@ pub struct ExperimentConfig {
     /// A training between the teacher's and the student's, from `consistency.init` on. None, as in Song et al. 2023:
     /// the student starts there itself.
     pub mid_training: Option<MidTrainingConfig>,
+    /// A first consistency training, after mid-training and before the student's own. None, and not written: the student's
+    /// is the only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_stage: Option<FirstStageConfig>,
     /// The consistency model and its training.
     pub consistency: ConsistencyConfig,
     /// How samples are drawn and judged.
@@ -89,6 +95,7 @@ impl ExperimentConfig {
             MethodConfig::ProgressiveDistillation => Some("a progressively distilled model"),
             MethodConfig::Shortcut(_) => Some("a shortcut model"),
             MethodConfig::TwoTime(_) => Some("a model of two times"),
+            MethodConfig::InductiveMomentMatching(_) => Some("a model of inductive moment matching"),
         }
     }
 }
@@ -142,13 +149,16 @@ pub enum MethodConfig {
     /// A model of the jump between any two times, trained by what must hold between them: MeanFlow and its relatives. Its
     /// curriculum and its law of intervals are not used.
     TwoTime(TwoTimeConfig),
+    /// A model of the jump between any two times, trained by the laws of its jumps (Zhou et al. 2025, IMM). Its loss is its
+    /// own, and of the consistency model's settings it has the training, the start, the levels' range and the target.
+    InductiveMomentMatching(MomentMatchingConfig),
 }
 
 impl MethodConfig {
     /// Whether the student's network is told where it jumps.
     pub fn has_second_time(&self) -> bool {
         match self {
-            Self::Shortcut(_) | Self::TwoTime(_) => true,
+            Self::Shortcut(_) | Self::TwoTime(_) | Self::InductiveMomentMatching(_) => true,
             Self::Distillation(_)
             | Self::Training
             | Self::ProgressiveDistillation
@@ -162,7 +172,10 @@ impl MethodConfig {
         match self {
             Self::Distillation(_) | Self::ProgressiveDistillation | Self::ContinuousDistillation(_) => true,
             Self::TwoTime(two_time) => two_time.velocity == Velocity::Teacher,
-            Self::Training | Self::Shortcut(_) | Self::ContinuousTraining(_) => false,
+            Self::Training
+            | Self::Shortcut(_)
+            | Self::ContinuousTraining(_)
+            | Self::InductiveMomentMatching(_) => false,
         }
     }
 
@@ -171,9 +184,11 @@ impl MethodConfig {
         match self {
             Self::ContinuousDistillation(config) | Self::ContinuousTraining(config) => Some(config.tangent),
             Self::TwoTime(two_time) => two_time.tangent(),
-            Self::Distillation(_) | Self::Training | Self::ProgressiveDistillation | Self::Shortcut(_) => {
-                None
-            }
+            Self::Distillation(_)
+            | Self::Training
+            | Self::ProgressiveDistillation
+            | Self::Shortcut(_)
+            | Self::InductiveMomentMatching(_) => None,
         }
     }
 }

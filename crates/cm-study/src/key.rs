@@ -1,6 +1,7 @@
 //! What decides a part of a study, as text, and that text's hash: parts with the same key are made once and shared.
 
 use crate::experiment_config::{EvaluationConfig, ExperimentConfig, TeacherSource};
+use crate::first_stage_config::FirstStageConfig;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use cm_training::Precision;
@@ -25,6 +26,25 @@ impl TeacherKey {
     /// The key of a mid-training of a run with this seed.
     pub fn of_mid_training(experiment: &ExperimentConfig, config: &MidTrainingConfig, seed: u64) -> Self {
         Self::new(seed, mid_trained_by(experiment, config, seed))
+    }
+
+    /// The key of the first stage of a run with this seed.
+    pub fn of_first_stage(experiment: &ExperimentConfig, config: &FirstStageConfig, seed: u64) -> Self {
+        let ExperimentConfig { dataset, network, class_conditional, teacher, teacher_seed, .. } = experiment;
+        let ExperimentConfig { method, mid_training, consistency, .. } = experiment;
+        let start = (&consistency.init, &consistency.discretisation, mid_training);
+        let decided_by = to_ron(&(
+            dataset,
+            network,
+            class_conditional,
+            teacher,
+            teacher_seed,
+            start,
+            method,
+            config,
+            seed,
+        ));
+        Self::new(seed, decided_by + &precision_of(experiment) + &guidance_of(experiment))
     }
 
     /// The key of the teacher of an experiment; `None` if none is trained.

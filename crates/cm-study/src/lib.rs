@@ -18,6 +18,7 @@ mod arms;
 mod change;
 mod check;
 mod check_evaluation;
+mod check_first_stage;
 mod check_guidance;
 mod check_methods;
 mod check_samplers;
@@ -26,6 +27,7 @@ mod describe;
 mod diagnostics;
 mod experiment_config;
 mod feature_network;
+mod first_stage_config;
 mod flatten;
 mod judged;
 mod key;
@@ -60,6 +62,7 @@ pub use feature_network::{
     FeatureNetworkConfig, INCEPTION_FEATURES, InceptionConfig, ReferenceConfig, StatisticsReference,
     TrainingReference,
 };
+pub use first_stage_config::FirstStageConfig;
 pub use flatten::{Leaf, flatten};
 pub use judged::{JUDGE_CHANNELS, MOST_HELD, features};
 pub use key::{TeacherKey, baseline_key};

@@ -35,9 +35,14 @@ impl MemoryNeed {
             TeacherSource::Trained(_) | TeacherSource::File(_) => u64::from(method.asks_teacher()),
             TeacherSource::Exact | TeacherSource::None => 0,
         };
-        let mut trainings = vec![(&consistency.train, u64::from(target) + beside)];
+        let first = u64::from(consistency.truncation.is_some());
+        let mut trainings = vec![(&consistency.train, u64::from(target) + beside + first)];
         if let TeacherSource::Trained(teacher) = teacher {
             trainings.push((&teacher.train, 0));
+        }
+        if let Some(stage) = &experiment.first_stage {
+            let target = !matches!(stage.target, TargetConfig::StopGradient);
+            trainings.push((&stage.train, u64::from(target) + beside));
         }
         let mut trajectories = 0;
         if let Some(mid) = &experiment.mid_training {

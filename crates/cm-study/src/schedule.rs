@@ -4,10 +4,11 @@
 //! training uses. Deliberately absent: what it costs (`cost.rs`).
 
 use crate::experiment_config::{ExperimentConfig, MethodConfig, TeacherSource};
+use crate::first_stage_config::FirstStageConfig;
 use crate::key::TeacherKey;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::plan::Plan;
-use cm_consistency::{Curriculum, CurriculumConfig, Spacing};
+use cm_consistency::{ConsistencyConfig, Curriculum, CurriculumConfig, Spacing};
 use cm_training::{Progress, Schedule, TrainConfig};
 
 /// A stretch of a training.
@@ -103,7 +104,16 @@ fn first_unjoined(first: u64, end: u64, joined: impl Fn(u64) -> bool) -> u64 {
 }
 
 fn student(experiment: &ExperimentConfig) -> Vec<Stretch> {
-    let config = &experiment.consistency;
+    of_consistency(experiment, &experiment.consistency)
+}
+
+/// The consistency training between the teacher's and the student's.
+fn first_stage(experiment: &ExperimentConfig) -> Vec<Stretch> {
+    let of = |stage: &FirstStageConfig| of_consistency(experiment, &stage.training(&experiment.consistency));
+    experiment.first_stage.as_ref().map_or_else(Vec::new, of)
+}
+
+fn of_consistency(experiment: &ExperimentConfig, config: &ConsistencyConfig) -> Vec<Stretch> {
     match experiment.method {
         MethodConfig::ContinuousDistillation(_) | MethodConfig::ContinuousTraining(_) => {
             return stretches(&config.train, |progress| (Levels::None, None, progress));
@@ -112,13 +122,16 @@ fn student(experiment: &ExperimentConfig) -> Vec<Stretch> {
         | MethodConfig::Training
         | MethodConfig::ProgressiveDistillation
         | MethodConfig::Shortcut(_)
-        | MethodConfig::TwoTime(_) => {}
+        | MethodConfig::TwoTime(_)
+        | MethodConfig::InductiveMomentMatching(_) => {}
     }
     let curriculum = Curriculum { levels: config.curriculum, target: config.target };
+    let without_levels =
+        matches!(experiment.method, MethodConfig::TwoTime(_) | MethodConfig::InductiveMomentMatching(_));
     stretches(&config.train, |progress| {
         let (spacing, target_decay) = curriculum.at(progress);
         let levels = match spacing {
-            Spacing::Levels(_) if matches!(experiment.method, MethodConfig::TwoTime(_)) => Levels::None,
+            Spacing::Levels(_) if without_levels => Levels::None,
             Spacing::Levels(num_levels) => {
                 Levels::Grid { first: num_levels.get() - 1, last: num_levels.get() - 1 }
             }
@@ -193,6 +206,7 @@ impl Plan {
         }
         for arm in &self.arms {
             add("mid-training", mid_training(&arm.experiment));
+            add("first stage", first_stage(&arm.experiment));
             add(&arm.name, student(&arm.experiment));
         }
         let mut rows = vec![HEADER.map(str::to_owned)];
@@ -219,7 +233,8 @@ impl Plan {
                 | MethodConfig::Shortcut(_)
                 | MethodConfig::ContinuousDistillation(_)
                 | MethodConfig::ContinuousTraining(_)
-                | MethodConfig::TwoTime(_) => return None,
+                | MethodConfig::TwoTime(_)
+                | MethodConfig::InductiveMomentMatching(_) => return None,
             }
             let batch = arm.experiment.consistency.train.batch;
             let wanted = wanted_steps_per_interval(batch);

@@ -26,6 +26,10 @@ impl ExperimentConfig {
             mid.trajectories = (mid.trajectories as u64 / by).max(1) as usize;
             distance(&mut mid.distance, by);
         }
+        if let Some(stage) = &mut short.first_stage {
+            train(&mut stage.train, by);
+            distance(&mut stage.distance, by);
+        }
         train(&mut short.consistency.train, by);
         distance(&mut short.consistency.distance, by);
         let logging = &mut short.logging;

@@ -46,6 +46,9 @@ impl Plan {
             if let TeacherSource::Trained(teacher) = &experiment.teacher {
                 averages(&teacher.train).for_each(|text| tell("the teacher", text));
             }
+            if let Some(stage) = &experiment.first_stage {
+                averages(&stage.train).for_each(|text| tell("the first stage", text));
+            }
             let train = &experiment.consistency.train;
             let slow = slow_target(experiment.consistency.target, train.steps());
             averages(train).chain(slow).for_each(|text| tell(name, text));

@@ -54,6 +54,10 @@ pub fn export(request: &ExportRequest) -> Result<Exported, WorkbenchError> {
         false => Model::open(&model.path)?,
     };
     let (average, _) = pick(model, &opened.averages(), opened.labels(), &mut problems);
+    if matches!(&opened, Model::Run(trained) if trained.is_truncated()) {
+        let message = "it is a truncated consistency model: two networks, one for the lower noise levels";
+        problems.add("MODEL", message.to_owned(), "the model of another run");
+    }
     problems.check()?;
     let (card, weights) = match &opened {
         Model::Run(trained) => (trained.card(), trained.weights(average)),

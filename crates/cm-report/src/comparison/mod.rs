@@ -341,8 +341,8 @@ impl Part {
                 of_arm.and_then(pick).map(|cost| cost.flops)
             };
             *cost = match line.model.as_str() {
-                // A mid-training is several arms' and has its own time.
-                "floor" | "mid-trained" => Cost::default(),
+                // A mid-training and a first stage are several arms' and have their own time.
+                "floor" | "mid-trained" | "first-stage" => Cost::default(),
                 "teacher" => Cost { operations: planned(&|cost| cost.teacher), seconds: seconds("teacher") },
                 _ => Cost { operations: planned(&|cost| Some(cost.student)), seconds: seconds(&line.arm) },
             };
