@@ -86,6 +86,7 @@ fn settings_that_continuous_time_does_not_have() {
             weighting: InverseGap, weight_head: Some(channels: 0)))]),
         (name: \"d\", changes: [Curriculum(Fixed()), Method(ContinuousDistillation()), Teacher(None), Solver(Euler)]),
         (name: \"e\", changes: [Curriculum(Fixed()), Method(ContinuousDistillation()), Samplers([Jumps(steps: 2)])]),
+        (name: \"f\", changes: [Curriculum(Fixed()), Method(ContinuousDistillation(tangent: Forward, loss: Full(L1)))]),
     ]),";
     check("continuous_time", &ring(320, arms));
 }

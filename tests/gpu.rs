@@ -55,3 +55,22 @@ fn a_study_runs_on_a_gpu_as_on_the_cpu() {
     let provenance = fs::read_to_string(run("narrow").join("provenance.ron")).unwrap();
     assert!(provenance.contains("device: \"cuda:0 host fibers, Bf16\""), "{provenance}");
 }
+
+/// Tangent rules are the CPU's: a study that asks for them is wrong input on a GPU, and nothing of it is begun.
+#[test]
+fn forward_mode_is_refused_on_a_gpu() {
+    let Some(libraries) = cm_gpu::standin::library_folder() else { return };
+    let arms = "arms: Star([
+        (name: \"central\", changes: [Method(ContinuousTraining()), Curriculum(Fixed())]),
+        (name: \"forward\", changes: [Method(ContinuousTraining(tangent: Forward)), Curriculum(Fixed())]),
+    ]),";
+    let folder = scratch(&ring(64, arms));
+    let (code, told) = on_gpu(folder.path(), &libraries, &["run", "study.ron", "--out", "gpu"]);
+    assert_eq!(code, Some(2), "{told}");
+    for part in ["arm forward: tangent", "on the CPU only", "Central(..)"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(!told.contains("arm central") && !folder.path().join("gpu/study").exists(), "{told}");
+    let (plan, _) = expect(folder.path(), &["plan", "study.ron"], 0);
+    assert!(plan.contains("// arm forward: derivatives in forward mode, on the CPU only"), "{plan}");
+}

@@ -1,7 +1,7 @@
 //! The same plan gives the same bits: twice, with any number of threads, and stopped anywhere and resumed.
 
 use crate::util::{cm, ring, root, scratch};
-use cm_consistency::{ContinuousLossConfig, TwoTimeTarget};
+use cm_consistency::{ContinuousLossConfig, TangentConfig, TwoTimeTarget};
 use cm_experiment::{RunOutcome, resume, run};
 use cm_host::{Progress, Silent, StopFlag};
 use cm_study::{MethodConfig, load};
@@ -132,6 +132,9 @@ const EVERY_METHOD: &str = "arms: Star([
             Samplers([Jumps(steps: 1)])]),
         (name: \"scd\", changes: [Method(ContinuousDistillation()), Curriculum(Fixed())]),
         (name: \"sct\", changes: [Method(ContinuousTraining()), Curriculum(Fixed())]),
+        (name: \"sct-forward\", changes: [Method(ContinuousTraining(tangent: Forward)), Curriculum(Fixed())]),
+        (name: \"meanflow-forward\", changes: [Method(TwoTime(target: MeanFlow(tangent: Forward))),
+            Samplers([Jumps(steps: 1)])]),
         (name: \"full\", changes: [Method(ContinuousDistillation(loss: Full(L1), time: Uniform)), Curriculum(Fixed())]),
     ]),";
 
@@ -144,7 +147,10 @@ fn arm_of(method: &MethodConfig) -> &'static str {
         MethodConfig::Shortcut(_) => "shortcut",
         MethodConfig::InductiveMomentMatching(_) => "imm",
         MethodConfig::TwoTime(two_time) => match two_time.target {
-            TwoTimeTarget::MeanFlow(_) => "meanflow",
+            TwoTimeTarget::MeanFlow(config) => match config.tangent {
+                TangentConfig::Central(_) => "meanflow",
+                TangentConfig::Forward => "meanflow-forward",
+            },
             TwoTimeTarget::ImprovedMeanFlow(_) => "improved-meanflow",
             TwoTimeTarget::SoFlow(_) => "soflow",
             TwoTimeTarget::AlphaFlow(_) => "alphaflow",
@@ -156,7 +162,10 @@ fn arm_of(method: &MethodConfig) -> &'static str {
             ContinuousLossConfig::StopGradient(_) => "scd",
             ContinuousLossConfig::Full(_) => "full",
         },
-        MethodConfig::ContinuousTraining(_) => "sct",
+        MethodConfig::ContinuousTraining(config) => match config.tangent {
+            TangentConfig::Central(_) => "sct",
+            TangentConfig::Forward => "sct-forward",
+        },
     }
 }
 

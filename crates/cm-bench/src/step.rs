@@ -2,19 +2,22 @@
 
 use crate::{BenchNetwork, Case, Suite};
 use cm_consistency::{
-    ConsistencyConfig, ConsistencyStep, Parts, Pixels, TargetConfig, TeacherStep as SolverStep,
+    ConsistencyConfig, ConsistencyStep, ContinuousParts, ContinuousTimeConfig, ContinuousTimeStep,
+    KnownNoise, LocalPath, Parts, Pixels, Raw, TangentConfig, TargetConfig, TeacherStep as SolverStep,
 };
-use cm_diffusion::{Boundary, Denoiser, Edm, SolverConfig};
-use cm_network::Network;
+use cm_diffusion::{Boundary, Denoiser, Edm, Sigma, SolverConfig};
+use cm_network::{Extra, Network};
 use cm_teacher::{Teacher, TeacherConfig, TeacherStep};
-use cm_tensor::Weights;
 use cm_tensor::ops::PairDistance;
+use cm_tensor::{Graph, Weights};
 use cm_training::{Batch, EmaConfig, OptimiserConfig, Progress, StepSeed, TrainConfig, TrainStep};
 
 const SIGMA_DATA: f32 = 0.5;
+const BOUNDARY: Boundary = Boundary { sigma_data: SIGMA_DATA, sigma_min: 0.002 };
 
 /// A step of the teacher's training (forward, backward, RAdam, one average) and one of distillation with Heun (two
-/// evaluations of the teacher, one of the target, forward, backward, RAdam, target, one average).
+/// evaluations of the teacher, one of the target, forward, backward, RAdam, target, one average); one of sCT with the
+/// derivative by differences and one in forward mode; and an evaluation with its derivative, of which nothing is kept.
 pub fn step(network: BenchNetwork) -> Suite {
     let batch = network.batch();
     let flops = |evaluations: u64| batch as u64 * evaluations * network.flops_per_image();
@@ -25,6 +28,9 @@ pub fn step(network: BenchNetwork) -> Suite {
         cases: vec![
             Case::new(name("teacher"), batch, flops(3), move || teacher(network)),
             Case::new(name("distillation"), batch, flops(6), move || distillation(network)),
+            Case::new(name("sct-central"), batch, flops(5), move || sct(network, TangentConfig::default())),
+            Case::new(name("sct-forward"), batch, flops(4), move || sct(network, TangentConfig::Forward)),
+            Case::new(name("tangent"), batch, flops(2), move || tangent(network)),
         ],
     }
 }
@@ -68,8 +74,33 @@ fn distillation(network: BenchNetwork) -> impl FnMut() {
         segments: None,
         truncation: None,
     };
-    let boundary = Boundary { sigma_data: SIGMA_DATA, sigma_min: 0.002 };
-    steps(network, ConsistencyStep::new(&config, net, weights, boundary, parts))
+    steps(network, ConsistencyStep::new(&config, net, weights, BOUNDARY, parts))
+}
+
+fn sct(network: BenchNetwork, tangent: TangentConfig) -> impl FnMut() {
+    let (net, weights) = leaked(network);
+    let config = ConsistencyConfig { train: train_config(network), ..ConsistencyConfig::default() };
+    let parts = ContinuousParts {
+        trajectory: Box::new(KnownNoise),
+        discretisation: config.discretisation.build().expect("the default levels are valid"),
+    };
+    let time = ContinuousTimeConfig { tangent, ..ContinuousTimeConfig::default() };
+    let step = ContinuousTimeStep::new(&config, time, net, weights, BOUNDARY, parts);
+    steps(network, step.expect("the default law is valid"))
+}
+
+fn tangent(network: BenchNetwork) -> impl FnMut() {
+    let (net, weights) = leaked(network);
+    let count = network.batch();
+    let (noisy, aim, labels) = (network.images(count), network.images(count), network.labels(count));
+    let sigma = vec![Sigma::new(1.0).expect("1 is a noise level"); count];
+    move || {
+        let extra = Extra { labels: (!labels.is_empty()).then_some(&labels), ..Extra::default() };
+        let raw = Raw { network: net, weights: &weights, precondition: BOUNDARY, extra };
+        let path = LocalPath { noisy: &noisy, sigma: &sigma, aim: &aim };
+        let output = raw.forward_along(&mut Graph::inference().on_host().with_tangents(), &path);
+        assert!(output.tangent().is_some_and(|tangent| tangent[0].is_finite()));
+    }
 }
 
 /// A network that lives as long as the process, as a benchmark may: steps borrow theirs.

@@ -6,7 +6,7 @@
 //! continuous-time distillation and training (Theorems 5 and 6), and with [`ContinuousLossConfig::Full`] those without
 //! stop-gradient (Theorems 3 and 4).
 
-mod derivative;
+pub(crate) mod derivative;
 mod law;
 mod step;
 mod weight_head;
@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContinuousTimeConfig {
-    /// How the derivative along the trajectory is worked out.
+    /// How the derivative along the trajectory is worked out; with the loss [`ContinuousLossConfig::Full`] not
+    /// [`TangentConfig::Forward`].
     pub tangent: TangentConfig,
     /// At which noise levels.
     pub time: TimeLawConfig,
@@ -177,9 +178,20 @@ impl ContinuousTimeConfig {
         }
     }
 
+    /// Whether the loss goes through a derivative through which no gradient flows.
+    fn differentiates_forward(&self) -> bool {
+        matches!((self.loss, self.tangent), (ContinuousLossConfig::Full(_), TangentConfig::Forward))
+    }
+
     /// Everything that is out of range, with paths relative to this struct.
     pub fn problems(&self) -> Vec<RangeError> {
         let mut problems = Vec::new();
+        problems.extend(RangeError::unless(
+            !self.differentiates_forward(),
+            "tangent",
+            "Forward, but the loss is Full",
+            "Central(..): no gradient flows through a derivative in forward mode",
+        ));
         let tangent = self.tangent.problems();
         problems.extend(
             tangent.map(|problem| RangeError { field: format!("tangent.{}", problem.field), ..problem }),

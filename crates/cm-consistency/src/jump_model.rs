@@ -83,7 +83,7 @@ impl<'a> JumpModel<'a> {
         ModelError::check(x, to, self.network.shape())?;
         let labels = check_labels(self.network, labels, x.count()).map_err(ModelError::other)?;
         let ends = self.knows_end.then(|| second_times(to));
-        let extra = Extra { labels, second_time: ends.as_deref(), dropout_key: None };
+        let extra = Extra { labels, second_time: ends.as_deref(), ..Extra::default() };
         let scaling = scaling(&self.precondition, from);
         let mut graph = Graph::inference();
         let output =

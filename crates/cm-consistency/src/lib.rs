@@ -46,6 +46,7 @@ mod truncation_config;
 mod two_time;
 mod two_time_config;
 mod two_time_target;
+mod two_times;
 
 pub use config::{
     AdaptiveConfig, ConsistencyConfig, ContinuousConfig, CurriculumConfig, DistanceConfig, DoublingConfig,
@@ -78,6 +79,7 @@ pub use truncation::Truncation;
 pub use truncation_config::TruncationConfig;
 pub use two_time::{TwoTimeParts, TwoTimeStep};
 pub use two_time_config::{
-    AlignYourFlowConfig, AlphaFlowConfig, BelowConfig, DerivativeConfig, Over, Path, Power, SoFlowConfig,
-    TargetGuidance, TimesConfig, TwoTimeConfig, TwoTimeTarget, Velocity,
+    AlignYourFlowConfig, AlphaFlowConfig, DerivativeConfig, Over, Path, Power, SoFlowConfig, TargetGuidance,
+    TwoTimeConfig, TwoTimeTarget, Velocity,
 };
+pub use two_times::{BelowConfig, TimesConfig};

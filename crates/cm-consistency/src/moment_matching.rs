@@ -85,7 +85,8 @@ impl<'a> MomentMatchingStep<'a> {
     ) -> Result<Images, ModelError> {
         let second = second_times(to);
         let labels = check_labels(self.network, labels, x.count()).map_err(ModelError::other)?;
-        let extra = Extra { labels, second_time: Some(&second), dropout_key: Some(dropout_key) };
+        let extra =
+            Extra { labels, second_time: Some(&second), dropout_key: Some(dropout_key), ..Extra::default() };
         let scaling = scaling(&self.precondition, from);
         Ok(self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra))
     }

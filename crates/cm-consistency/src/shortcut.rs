@@ -156,8 +156,12 @@ impl TrainStep for ShortcutStep<'_> {
             target.append(&clean.slice(jumps.len()..clean.count()));
             let second = second_times(to);
             let labels = check_labels(self.network, &labels, clean.count()).map_err(TrainError::model)?;
-            let extra =
-                Extra { labels, second_time: Some(&second), dropout_key: Some(shard.dropout_key(seed)) };
+            let extra = Extra {
+                labels,
+                second_time: Some(&second),
+                dropout_key: Some(shard.dropout_key(seed)),
+                ..Extra::default()
+            };
             let student = (self.network, &self.state.weights, &self.precondition);
             let (graph, distances) = self.parts.distances(student, (&noisy, &target), from, extra);
             sum.add(&shard, graph, &distances, weights[shard.images.clone()].to_vec(), &self.state.weights);

@@ -1,13 +1,15 @@
 //! How a network's output changes along a trajectory: dN / d ln sigma, the total derivative.
 //!
 //! A path is known near its point: x + e^h-wise towards its aim D, which is exact for known noise and right to second
-//! order for a teacher. So the derivative takes two more evaluations and no differentiated pass. The step is one of
-//! ln sigma, not of sigma: no point lies beyond sigma = 0, and the network's noise-level input moves by a constant.
+//! order for a teacher. So the derivative takes two more evaluations and no differentiated pass; or it is carried along
+//! with the values in the very pass that is recorded. The step is one of ln sigma, not of sigma: no point lies beyond
+//! sigma = 0, and the network's noise-level input moves by a constant.
 
 use crate::model::scaling;
 use cm_diffusion::{Boundary, Sigma};
 use cm_image::ImageBatch;
 use cm_network::{Extra, Network};
+use cm_tensor::devices::{self, DeviceError};
 use cm_tensor::{Graph, Images, Weights, scaled_rows};
 use cm_training::RangeError;
 use serde::{Deserialize, Serialize};
@@ -19,11 +21,15 @@ use std::convert::Infallible;
 pub enum TangentConfig {
     /// By central differences: two evaluations.
     Central(CentralConfig),
+    /// By each operation's own rule, beside its values (forward mode, JVP): no step, and no error but rounding. On the CPU
+    /// only: a GPU has no such rules, and a study with it is refused there.
+    Forward,
 }
 
 impl Default for TangentConfig {
     fn default() -> Self {
-        Self::Central(CentralConfig::default()) // ours: it needs nothing of the network but its values
+        // Ours: it needs nothing of the network but its values, so that a study runs on GPUs as well.
+        Self::Central(CentralConfig::default())
     }
 }
 
@@ -55,13 +61,27 @@ impl TangentConfig {
     pub fn build(self) -> Box<dyn Tangent> {
         match self {
             Self::Central(CentralConfig { step }) => Box::new(Central { step: f64::from(step) }),
+            Self::Forward => Box::new(Forward),
         }
     }
 
-    /// Evaluations of the network that it takes, in those without a way back.
+    /// What it takes beside the recorded pass, in evaluations of the network without a way back.
     pub fn evaluations(self) -> f64 {
         match self {
             Self::Central(_) => 2.0,
+            // Every product is done a second time with the tangent.
+            Self::Forward => 1.0,
+        }
+    }
+
+    /// Whether this process can work it out so.
+    ///
+    /// # Errors
+    /// [`DeviceError::Tangents`] for forward mode on a GPU.
+    pub fn check(self) -> Result<(), DeviceError> {
+        match self {
+            Self::Central(_) => Ok(()),
+            Self::Forward => devices::check_tangents(),
         }
     }
 
@@ -74,6 +94,7 @@ impl TangentConfig {
                 step,
                 "0.00001 to 0.5 in ln sigma",
             ),
+            Self::Forward => None,
         }
     }
 }
@@ -101,7 +122,36 @@ impl Raw<'_> {
         let scaled = scaled_rows(&Images::from_batch(x), &scaling.input);
         self.network.forward(graph, self.weights, &scaled, &scaling.c_noise, self.extra)
     }
+
+    /// N at the points of `path` and, if `graph` is [with tangents](Graph::with_tangents), dN / d ln sigma as its tangent.
+    ///
+    /// # Panics
+    /// As [`Network::forward`].
+    pub fn forward_along(&self, graph: &mut Graph, path: &LocalPath<'_>) -> Images {
+        let scaling = scaling(&self.precondition, path.sigma);
+        let scaled =
+            scaled_rows(&Images::from_batch(path.noisy), &scaling.input).moving(self.input_slope(path));
+        let extra = Extra { c_noise_tangent: Some(&vec![C_NOISE_SLOPE; path.sigma.len()]), ..self.extra };
+        self.network.forward(graph, self.weights, &scaled, &scaling.c_noise, extra)
+    }
+
+    /// d(c_in x) / d ln sigma, with c_in = 1 / sqrt(sigma^2 + sigma_data^2) = 1 / n:
+    /// (x - D) / n - sigma^2 x / n^3 = (sigma_data^2 x / n^2 - D) / n.
+    fn input_slope(&self, path: &LocalPath<'_>) -> Vec<f32> {
+        let data = f64::from(self.precondition.sigma_data);
+        let images = path.noisy.images().zip(path.aim.images()).zip(path.sigma);
+        let of_image = |((noisy, aim), sigma): ((&'_ [f32], &'_ [f32]), &Sigma)| -> Vec<f32> {
+            let norm = f64::from(sigma.get()).hypot(data);
+            let kept = (data / norm).powi(2);
+            let slope = |(&x, &aim): (&f32, &f32)| ((kept * f64::from(x) - f64::from(aim)) / norm) as f32;
+            noisy.iter().zip(aim).map(slope).collect()
+        };
+        images.flat_map(of_image).collect()
+    }
 }
+
+/// d c_noise / d ln sigma, of c_noise = ln(sigma) / 4.
+const C_NOISE_SLOPE: f32 = 0.25;
 
 /// Trajectories near one point each: images, their levels, and where they aim.
 #[derive(Clone, Copy)]
@@ -165,8 +215,12 @@ pub(crate) fn widths<'a>(upper: &'a [Sigma], lower: &'a [Sigma]) -> impl Iterato
 
 /// A way to the derivative along a path.
 pub trait Tangent: Send + Sync {
-    /// dN / d ln sigma at the points of `path`, as many values as there.
-    fn along(&self, raw: &Raw<'_>, path: &LocalPath<'_>) -> ImageBatch;
+    /// N at the points of `path` in a pass that records, and dN / d ln sigma there, as many values. No gradient flows through
+    /// the derivative.
+    ///
+    /// # Panics
+    /// As [`Network::forward`]; in forward mode if this process computes on a GPU, see [`TangentConfig::check`].
+    fn recorded(&self, raw: &Raw<'_>, path: &LocalPath<'_>) -> (Graph, Images, ImageBatch);
 }
 
 /// Central differences.
@@ -175,10 +229,24 @@ struct Central {
 }
 
 impl Tangent for Central {
-    fn along(&self, raw: &Raw<'_>, path: &LocalPath<'_>) -> ImageBatch {
+    fn recorded(&self, raw: &Raw<'_>, path: &LocalPath<'_>) -> (Graph, Images, ImageBatch) {
         let at = |x: &ImageBatch, sigma: &[Sigma]| raw.forward(&mut Graph::inference(), x, sigma).to_batch();
         let Ok(derivative) = path.central(self.step, |x, sigma| Ok::<_, Infallible>(at(x, sigma)));
-        derivative
+        let mut graph = Graph::recording();
+        let output = raw.forward(&mut graph, path.noisy, path.sigma);
+        (graph, output, derivative)
+    }
+}
+
+/// Forward mode.
+struct Forward;
+
+impl Tangent for Forward {
+    fn recorded(&self, raw: &Raw<'_>, path: &LocalPath<'_>) -> (Graph, Images, ImageBatch) {
+        let mut graph = Graph::recording().with_tangents();
+        let output = raw.forward_along(&mut graph, path);
+        let derivative = output.tangent_batch();
+        (graph, output, derivative)
     }
 }
 
@@ -215,10 +283,10 @@ mod tests {
         assert_eq!(path.moved(0.0), (noisy.clone(), sigma.clone()));
     }
 
-    /// The error of central differences falls with the square of the step until rounding takes over, and dropout drops
-    /// the same values on both sides.
+    /// The error of central differences falls with the square of the step until rounding takes over: that is, towards the
+    /// derivative in forward mode. Dropout drops the same values at all points.
     #[test]
-    fn differences_are_of_second_order() {
+    fn differences_are_of_second_order_and_tend_to_the_forward_derivative() {
         let config = NetworkConfig::Mlp(MlpConfig { width: 16, dropout: 0.3, ..MlpConfig::default() });
         let (network, mut weights) = config.build(SHAPE, Conditions::default(), 0).unwrap();
         let mut random = Random::new(2);
@@ -235,18 +303,21 @@ mod tests {
             extra: Extra { dropout_key: Some(5), ..Extra::default() },
         };
         let path = LocalPath { noisy: &noisy, sigma: &sigma, aim: &aim };
-        let at = |step: f32| TangentConfig::Central(CentralConfig { step }).build().along(&raw, &path);
+        let of = |config: TangentConfig| config.build().recorded(&raw, &path);
+        let at = |step: f32| of(TangentConfig::Central(CentralConfig { step })).2;
         let distance = |a: &ImageBatch, b: &ImageBatch| {
             let squares = a.values().iter().zip(b.values()).map(|(a, b)| f64::from(a - b).powi(2));
             (squares.sum::<f64>() / a.values().len() as f64).sqrt()
         };
-        let size = distance(&at(0.01), &ImageBatch::zeros(SHAPE, 4));
-        // (h^2 - h^2/4) over (h^2/4 - h^2/16) is 4.
-        let [wide, middle, near] = [0.4, 0.2, 0.1].map(at);
-        let ratio = distance(&wide, &middle) / distance(&middle, &near);
-        assert!((3.3..4.7).contains(&ratio), "{ratio}");
-        let error = distance(&at(0.01), &at(0.02));
-        assert!(error < 1e-3 * size, "{error} of {size}");
+        let (_, values, forward) = of(TangentConfig::Forward);
+        assert_eq!(values.to_batch(), raw.forward(&mut Graph::inference(), &noisy, &sigma).to_batch());
+        let size = distance(&forward, &ImageBatch::zeros(SHAPE, 4));
+        let errors = [0.4, 0.2, 0.1].map(|step| distance(&at(step), &forward));
+        for pair in errors.windows(2) {
+            assert!((3.3..4.7).contains(&(pair[0] / pair[1])), "{errors:?}");
+        }
+        let error = distance(&at(0.01), &forward);
+        assert!(error < 2e-4 * size, "{error} of {size}");
     }
 
     #[test]
@@ -254,5 +325,6 @@ mod tests {
         let of = |step| TangentConfig::Central(CentralConfig { step }).problems().is_some();
         assert!([0.0, -0.01, 0.6, f32::NAN, 1e-6].into_iter().all(of));
         assert!(![CentralConfig::default().step, 1e-5, 0.5].into_iter().any(of));
+        assert_eq!(TangentConfig::Forward.problems(), None);
     }
 }

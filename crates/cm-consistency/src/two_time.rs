@@ -1,15 +1,17 @@
 //! Training of a model of two times by what must hold between them: MeanFlow and its relatives.
 
+use crate::continuous_time::derivative::Level;
 use crate::jump_model::second_times;
 use crate::model::scaling;
+use crate::tangent::{CentralConfig, LocalPath, Raw, TangentConfig};
 use crate::two_time_config::{Over, Power, TwoTimeConfig, Velocity};
-use crate::two_time_target::{Aims, Jumps, Rule};
+use crate::two_time_target::{Aims, Jumps, Line, Rule};
 use crate::{ConsistencyConfig, Curriculum, Distance, TargetConfig};
-use cm_diffusion::{Denoiser, Edm, ModelError, Sigma, SigmaRange, ToGuide, Weighting, noise};
+use cm_diffusion::{Boundary, Denoiser, Edm, ModelError, Sigma, SigmaRange, ToGuide, Weighting, noise};
 use cm_image::ImageBatch;
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
-use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
+use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights, ops};
 use cm_training::{
     Batch, GradientSum, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep,
 };
@@ -149,9 +151,118 @@ impl<'a> TwoTimeStep<'a> {
     ) -> Result<Images, ModelError> {
         let second = second_times(to);
         let labels = check_labels(self.network, labels, x.count()).map_err(ModelError::other)?;
-        let extra = Extra { labels, second_time: Some(&second), dropout_key: Some(dropout_key) };
+        let extra =
+            Extra { labels, second_time: Some(&second), dropout_key: Some(dropout_key), ..Extra::default() };
         let scaling = scaling(&self.precondition, from);
         Ok(self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra))
+    }
+}
+
+/// The part of a batch that one shard computes.
+struct Part<'a> {
+    noisy: &'a ImageBatch,
+    from: &'a [Sigma],
+    to: &'a [Sigma],
+    labels: &'a [u32],
+    velocity: &'a ImageBatch,
+    key: u64,
+}
+
+impl TwoTimeStep<'_> {
+    /// The student's D of a part, recorded, and where the first `count` of its images, which jump, are to aim.
+    fn jumps(
+        &self,
+        rule: &Rule,
+        part: &Part<'_>,
+        count: usize,
+        split: &[f64],
+    ) -> Result<(Graph, Images, Option<ImageBatch>), ModelError> {
+        let Part { noisy, from, to, labels, velocity, key } = *part;
+        let plain = || {
+            let mut graph = Graph::recording();
+            let student = self.aims(&mut graph, &self.state.weights, noisy, (from, to), labels, key)?;
+            Ok((graph, student))
+        };
+        if count == 0 {
+            let (graph, student) = plain()?;
+            return Ok((graph, student, None));
+        }
+        let weights = self.state.target.as_ref().unwrap_or(&self.state.weights);
+        let known = &labels[..count.min(labels.len())];
+        let aims: &Aims<'_> = &|x, from, to| {
+            Ok(self.aims(&mut Graph::inference(), weights, x, (from, to), known, key)?.to_batch())
+        };
+        let (x, starts, ends) = (noisy.slice(0..count), &from[..count], &to[..count]);
+        let aimed_at = velocity.slice(0..count);
+        let own_of = |student: &Images| match self.state.target {
+            Some(_) => aims(&x, starts, ends),
+            None => Ok(student.to_batch().slice(0..count)),
+        };
+        let line = rule.line((&x, starts), &aimed_at, aims)?;
+        // In forward mode the student's derivative comes with the recorded pass.
+        let (graph, student, slope) = match &line {
+            Some((TangentConfig::Forward, aim)) if self.state.target.is_none() => {
+                let mut aim = aim.clone();
+                aim.append(&velocity.slice(count..noisy.count())); // of no use: these do not jump
+                let path = LocalPath { noisy, sigma: from, aim: &aim };
+                let mut graph = Graph::recording().with_tangents();
+                let (student, slope) = self.aims_along(&mut graph, weights, &path, to, labels, key)?;
+                (graph, student, Some(slope.slice(0..count)))
+            }
+            _ => {
+                let (graph, student) = plain()?;
+                (graph, student, None)
+            }
+        };
+        let path = |aim| LocalPath { noisy: &x, sigma: starts, aim };
+        let (own, slope) = match (&line, &self.state.target) {
+            (Some((TangentConfig::Forward, aim)), Some(weights)) => {
+                let mut graph = Graph::inference().with_tangents();
+                let (own, slope) = self.aims_along(&mut graph, weights, &path(aim), ends, known, key)?;
+                (own.to_batch(), Some(slope))
+            }
+            (Some((TangentConfig::Central(CentralConfig { step }), aim)), _) => {
+                let at = |x: &ImageBatch, sigma: &[Sigma]| aims(x, sigma, ends);
+                (own_of(&student)?, Some(path(aim).central(f64::from(*step), at)?))
+            }
+            _ => (own_of(&student)?, slope),
+        };
+        let line = line.as_ref().zip(slope.as_ref()).map(|((_, aim), slope)| Line { aim, slope });
+        let (split, own, velocity) = (&split[..count], &own, &aimed_at);
+        let jumps = Jumps { x: &x, from: starts, to: ends, own, velocity, split, line };
+        Ok((graph, student, Some(rule.targets(&jumps, aims)?)))
+    }
+
+    /// The network's D along `path`, whose jumps' ends stay at `to`, and dD / d ln sigma; in a pass with tangents.
+    fn aims_along(
+        &self,
+        graph: &mut Graph,
+        weights: &Weights,
+        path: &LocalPath<'_>,
+        to: &[Sigma],
+        labels: &[u32],
+        dropout_key: u64,
+    ) -> Result<(Images, ImageBatch), ModelError> {
+        let second = second_times(to);
+        let labels = check_labels(self.network, labels, to.len()).map_err(ModelError::other)?;
+        let extra =
+            Extra { labels, second_time: Some(&second), dropout_key: Some(dropout_key), ..Extra::default() };
+        let precondition = Boundary { sigma_data: self.precondition.sigma_data, sigma_min: 0.0 };
+        let raw = Raw { network: self.network, weights, precondition, extra }.forward_along(graph, path);
+        let slope = raw.tangent_batch();
+        let len = slope.shape().len();
+        let slope = ImageBatch::from_fn(slope.shape(), slope.count(), |image, out| {
+            let level = Level::new(path.sigma[image], precondition);
+            let parts = [path.noisy.values(), path.aim.values(), raw.values(), slope.values()];
+            let [x, aim, raw, slope] = parts.map(|values| &values[image * len..][..len]);
+            for (place, out) in out.iter_mut().enumerate() {
+                let [x, aim, raw, slope] = [x, aim, raw, slope].map(|values| f64::from(values[place]));
+                *out = level.derivative(x, aim, raw, slope) as f32;
+            }
+        });
+        let scaling = scaling(&self.precondition, path.sigma);
+        let x = Images::from_batch(path.noisy);
+        Ok((ops::blend(graph, scaling.skip, &x, scaling.out, &raw), slope))
     }
 }
 
@@ -204,11 +315,7 @@ impl TrainStep for TwoTimeStep<'_> {
             let key = shard.dropout_key(seed);
             let noise = noise::batch_noise(clean.shape(), &seed.image_noise(range.clone()), 0);
             let noisy = noise::perturb(&clean, from, &noise);
-            let mut graph = Graph::recording();
             let own = &self.state.weights;
-            let student = self.aims(&mut graph, own, &noisy, (from, to), &labels, key);
-            let student = student.map_err(TrainError::model)?;
-
             let mut target = self.velocity(&clean, &noisy, from, &labels).map_err(TrainError::model)?;
             let weights = self.state.target.as_ref().unwrap_or(own);
             let answer = |x: &ImageBatch, at: &[Sigma], labels: &[u32]| {
@@ -216,27 +323,11 @@ impl TrainStep for TwoTimeStep<'_> {
             };
             self.guide(&mut target, &noisy, from, &labels, &answer).map_err(TrainError::model)?;
             let jumps = pairs.clamp(range.start, range.end) - range.start;
-            if jumps > 0 {
-                let known = &labels[..jumps.min(labels.len())];
-                let aims: &Aims<'_> = &|x, from, to| {
-                    let aims = self.aims(&mut Graph::inference(), weights, x, (from, to), known, key)?;
-                    Ok(aims.to_batch())
-                };
-                let (x, from, to) = (noisy.slice(0..jumps), &from[..jumps], &to[..jumps]);
-                let answer = match self.state.target {
-                    Some(_) => aims(&x, from, to).map_err(TrainError::model)?,
-                    None => student.to_batch().slice(0..jumps),
-                };
-                let jumps = Jumps {
-                    x: &x,
-                    from,
-                    to,
-                    own: &answer,
-                    velocity: &target.slice(0..jumps),
-                    split: &split[range.clone()][..jumps],
-                };
-                let mut aimed = rule.targets(&jumps, aims).map_err(TrainError::model)?;
-                aimed.append(&target.slice(jumps.x.count()..clean.count()));
+            let whole = Part { noisy: &noisy, from, to, labels: &labels, velocity: &target, key };
+            let (mut graph, student, aimed) =
+                self.jumps(&rule, &whole, jumps, &split[range.clone()]).map_err(TrainError::model)?;
+            if let Some(mut aimed) = aimed {
+                aimed.append(&target.slice(jumps..clean.count()));
                 target = aimed;
             }
             let distances = self.parts.distance.distance(&mut graph, &student, &Images::from_batch(&target));

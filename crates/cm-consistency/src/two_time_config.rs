@@ -1,7 +1,8 @@
 //! What is particular to models of two times, as data.
 
-use cm_diffusion::{LogNormalConfig, NoiseDistribution, QuantityError, Sigma, SigmaRange};
-use cm_image::random::Random;
+use crate::tangent::{CentralConfig, TangentConfig};
+use crate::two_times::TimesConfig;
+use cm_diffusion::Sigma;
 use cm_training::RangeError;
 use serde::{Deserialize, Serialize};
 
@@ -74,17 +75,18 @@ impl Default for TwoTimeTarget {
     }
 }
 
-/// How du/dt is found: the central difference of two passes without gradient, with the same dropout.
+/// How du/dt is found, without gradient and with the same dropout.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DerivativeConfig {
-    /// Half the distance of the two points in ln sigma, above 0 and at most 1.
-    pub step: f32,
+    /// By differences or in forward mode.
+    pub tangent: TangentConfig,
 }
 
 impl Default for DerivativeConfig {
     fn default() -> Self {
-        Self { step: 0.01 } // ours: single precision's rounding and the third derivative cost about as much
+        // Ours: single precision's rounding and the third derivative cost about as much.
+        Self { tangent: TangentConfig::Central(CentralConfig { step: 0.01 }) }
     }
 }
 
@@ -136,8 +138,8 @@ impl Default for AlphaFlowConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlignYourFlowConfig {
-    /// As [`DerivativeConfig::step`].
-    pub step: f32,
+    /// As [`DerivativeConfig::tangent`].
+    pub tangent: TangentConfig,
     /// Added to the tangent's norm, above 0.
     pub constant: f32,
     /// What w rises to, 0 to 1: below 1 the tangent is regularised.
@@ -149,10 +151,10 @@ pub struct AlignYourFlowConfig {
 impl Default for AlignYourFlowConfig {
     fn default() -> Self {
         Self {
-            step: DerivativeConfig::default().step, // beside that type
-            constant: 0.1,                          // Sabour et al. 2025, as Lu and Song 2025
-            most: 0.99,                             // Sabour et al. 2025
-            warmup: 0.1,                            // ours: a tenth of the run
+            tangent: DerivativeConfig::default().tangent, // beside that type
+            constant: 0.1,                                // Sabour et al. 2025, as Lu and Song 2025
+            most: 0.99,                                   // Sabour et al. 2025
+            warmup: 0.1,                                  // ours: a tenth of the run
         }
     }
 }
@@ -212,71 +214,6 @@ pub enum Velocity {
     Teacher,
 }
 
-/// How the two times t >= r are drawn, as noise levels within those of the discretisation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub enum TimesConfig {
-    /// Two draws of one law, the larger first.
-    Sorted(LogNormalConfig),
-    /// t of one law, and r the draw of another or t, whichever is less.
-    Below(BelowConfig),
-}
-
-/// Settings of [`TimesConfig::Below`]: a logit-normal time on the straight path is a log-normal level.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct BelowConfig {
-    /// The law of t.
-    pub start: LogNormalConfig,
-    /// The law of r before it is kept below t.
-    pub end: LogNormalConfig,
-}
-
-impl Default for BelowConfig {
-    fn default() -> Self {
-        Self {
-            start: LogNormalConfig { mean: -0.6, std: 1.6 }, // Gsunshine/meanflow, CIFAR-10
-            end: LogNormalConfig { mean: -4.0, std: 1.6 },   // the same
-        }
-    }
-}
-
-impl Default for TimesConfig {
-    fn default() -> Self {
-        Self::Below(BelowConfig::default()) // beside that type
-    }
-}
-
-impl TimesConfig {
-    /// The two times of an image, or one twice.
-    pub(crate) fn draw(
-        &self,
-        range: SigmaRange,
-        equal: bool,
-        random: &mut Random,
-    ) -> Result<(Sigma, Sigma), QuantityError> {
-        let within = |sigma: Sigma| Sigma::new(sigma.get().clamp(range.min().get(), range.max().get()));
-        let mut draw = |law: &LogNormalConfig| within(law.build()?.draw(random));
-        let (first, second) = match self {
-            Self::Sorted(law) => (draw(law)?, draw(law)?),
-            Self::Below(BelowConfig { start, end }) => {
-                let from = draw(start)?;
-                let to = draw(end)?;
-                (from, if to.get() > from.get() { from } else { to })
-            }
-        };
-        let (from, to) = if first.get() < second.get() { (second, first) } else { (first, second) };
-        Ok((from, if equal { from } else { to }))
-    }
-
-    fn laws(&self) -> [(&'static str, LogNormalConfig); 2] {
-        match *self {
-            Self::Sorted(law) => [("times", law), ("times", law)],
-            Self::Below(BelowConfig { start, end }) => [("times.start", start), ("times.end", end)],
-        }
-    }
-}
-
 /// The loss of an image whose squared error is E: E / (sg(E) + constant)^power. Power 0 is the squared error, 1/2 nearly its
 /// root, 1 nearly its logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -315,18 +252,34 @@ impl TwoTimeConfig {
         batch - (f64::from(self.equal_share) * batch as f64).round() as usize
     }
 
-    /// Passes without gradient for an image with two times, the teacher's not counted.
+    /// Passes without gradient for each image, the teacher's not counted.
     pub fn extra_passes(&self) -> f64 {
+        let jumps = 1.0 - f64::from(self.equal_share);
+        let derivative = |tangent: TangentConfig| match tangent {
+            TangentConfig::Central(_) => jumps * tangent.evaluations(),
+            TangentConfig::Forward => tangent.evaluations(), // of all images that are recorded together
+        };
         let passes = match self.target {
-            TwoTimeTarget::SoFlow(_) | TwoTimeTarget::AlphaFlow(_) => 1.0,
-            TwoTimeTarget::MeanFlow(_)
-            | TwoTimeTarget::TransitionModel(_)
-            | TwoTimeTarget::SplitMeanFlow
-            | TwoTimeTarget::AlignYourFlow(_) => 2.0,
-            TwoTimeTarget::ImprovedMeanFlow(_) => 3.0,
+            TwoTimeTarget::SoFlow(_) | TwoTimeTarget::AlphaFlow(_) => jumps,
+            TwoTimeTarget::SplitMeanFlow => 2.0 * jumps,
+            TwoTimeTarget::MeanFlow(DerivativeConfig { tangent })
+            | TwoTimeTarget::TransitionModel(DerivativeConfig { tangent })
+            | TwoTimeTarget::AlignYourFlow(AlignYourFlowConfig { tangent, .. }) => derivative(tangent),
+            TwoTimeTarget::ImprovedMeanFlow(DerivativeConfig { tangent }) => jumps + derivative(tangent),
         };
         let guided = self.guidance.map_or(0.0, |guidance| if guidance.kappa > 0.0 { 2.0 } else { 1.0 });
-        passes * (1.0 - f64::from(self.equal_share)) + guided
+        passes + guided
+    }
+
+    /// How du/dt is found, by a rule that needs it.
+    pub fn tangent(&self) -> Option<TangentConfig> {
+        match self.target {
+            TwoTimeTarget::MeanFlow(DerivativeConfig { tangent })
+            | TwoTimeTarget::ImprovedMeanFlow(DerivativeConfig { tangent })
+            | TwoTimeTarget::TransitionModel(DerivativeConfig { tangent })
+            | TwoTimeTarget::AlignYourFlow(AlignYourFlowConfig { tangent, .. }) => Some(tangent),
+            TwoTimeTarget::SoFlow(_) | TwoTimeTarget::AlphaFlow(_) | TwoTimeTarget::SplitMeanFlow => None,
+        }
     }
 
     /// What is out of range for batches of `batch` images, with paths relative to this struct.
@@ -353,16 +306,17 @@ impl TwoTimeConfig {
         }
         let Power { power, constant, .. } = self.loss;
         let above_0 = |value: f32| value > 0.0 && value.is_finite();
-        let step = |step: f32| ("target.step", step, step > 0.0 && step <= 1.0, "above 0, at most 1");
+        let tangent = self.tangent().and_then(TangentConfig::problems);
+        problems.extend(
+            tangent
+                .map(|problem| RangeError { field: format!("target.tangent.{}", problem.field), ..problem }),
+        );
         let share = |value: f32| (0.0..=1.0).contains(&value);
         let mut checks = vec![
             ("loss.power", power, share(power), "0 to 1"),
             ("loss.constant", constant, above_0(constant), "above 0"),
         ];
         match self.target {
-            TwoTimeTarget::MeanFlow(config)
-            | TwoTimeTarget::ImprovedMeanFlow(config)
-            | TwoTimeTarget::TransitionModel(config) => checks.push(step(config.step)),
             TwoTimeTarget::SoFlow(SoFlowConfig { start, end }) => {
                 checks.push(("target.start", start, start > 0.0 && start <= 1.0, "above 0, at most 1"));
                 checks.push(("target.end", end, end > 0.0 && end <= start, "above 0, at most `start`"));
@@ -373,15 +327,17 @@ impl TwoTimeConfig {
                 ("target.least", least, least > 0.0 && least < 1.0, "above 0, below 1"),
                 ("target.clip", clip, above_0(clip), "above 0"),
             ]),
-            TwoTimeTarget::SplitMeanFlow => {}
-            TwoTimeTarget::AlignYourFlow(AlignYourFlowConfig { step: s, constant, most, warmup }) => {
+            TwoTimeTarget::AlignYourFlow(AlignYourFlowConfig { constant, most, warmup, .. }) => {
                 checks.extend([
-                    step(s),
                     ("target.constant", constant, above_0(constant), "above 0"),
                     ("target.most", most, share(most), "0 to 1"),
                     ("target.warmup", warmup, share(warmup), "0 to 1"),
                 ]);
             }
+            TwoTimeTarget::MeanFlow(_)
+            | TwoTimeTarget::ImprovedMeanFlow(_)
+            | TwoTimeTarget::TransitionModel(_)
+            | TwoTimeTarget::SplitMeanFlow => {}
         }
         if let Some(TargetGuidance { omega, kappa, above, up_to, label_dropout }) = self.guidance {
             let dropped = label_dropout > 0.0 && label_dropout < 1.0;

@@ -10,7 +10,7 @@
 //! with V the denoiser's answer at `from`, whose velocity the derivative follows: differentiate the jump by its start.
 
 use crate::jump_model::{columns, merged_target};
-use crate::tangent::{LocalPath, moved};
+use crate::tangent::{TangentConfig, moved};
 use crate::two_time_config::{
     AlignYourFlowConfig, AlphaFlowConfig, DerivativeConfig, Path, SoFlowConfig, TwoTimeTarget,
 };
@@ -31,6 +31,23 @@ pub(crate) struct Jumps<'a> {
     pub(crate) velocity: &'a ImageBatch,
     /// Where the jump is split, as a share of its time from its start, if the rule splits it by chance.
     pub(crate) split: &'a [f64],
+    /// How D changes, if the rule [asks for it](Rule::line).
+    pub(crate) line: Option<Line<'a>>,
+}
+
+/// How the network's D of some jumps changes at their start, their ends staying.
+#[derive(Clone, Copy)]
+pub(crate) struct Line<'a> {
+    /// Where the lines aim along which it is differentiated.
+    pub(crate) aim: &'a ImageBatch,
+    /// dD / d ln sigma.
+    pub(crate) slope: &'a ImageBatch,
+}
+
+impl Jumps<'_> {
+    fn differentiated(&self) -> Line<'_> {
+        self.line.expect("the derivative that the rule asks for")
+    }
 }
 
 /// The rule at a place of the run: `progress` from 0 to 1.
@@ -120,6 +137,27 @@ impl Rule {
         }
     }
 
+    /// Along which lines, told by where they aim, this rule wants D differentiated at the points `x`, where the velocity aims
+    /// at `velocity`, and how; `None` if it wants no derivative.
+    pub(crate) fn line(
+        &self,
+        (x, from): (&ImageBatch, &[Sigma]),
+        velocity: &ImageBatch,
+        aims: &Aims<'_>,
+    ) -> Result<Option<(TangentConfig, ImageBatch)>, ModelError> {
+        Ok(match self.target {
+            TwoTimeTarget::MeanFlow(DerivativeConfig { tangent })
+            | TwoTimeTarget::TransitionModel(DerivativeConfig { tangent })
+            | TwoTimeTarget::AlignYourFlow(AlignYourFlowConfig { tangent, .. }) => {
+                Some((tangent, velocity.clone()))
+            }
+            TwoTimeTarget::ImprovedMeanFlow(DerivativeConfig { tangent }) => {
+                Some((tangent, aims(x, from, from)?))
+            }
+            TwoTimeTarget::SoFlow(_) | TwoTimeTarget::AlphaFlow(_) | TwoTimeTarget::SplitMeanFlow => None,
+        })
+    }
+
     /// Where some jumps are to aim. One of no length is to aim where the velocity does.
     pub(crate) fn targets(&self, jumps: &Jumps<'_>, aims: &Aims<'_>) -> Result<ImageBatch, ModelError> {
         let mut targets = self.of_jumps(jumps, aims)?;
@@ -133,14 +171,9 @@ impl Rule {
 
     fn of_jumps(&self, jumps: &Jumps<'_>, aims: &Aims<'_>) -> Result<ImageBatch, ModelError> {
         match self.target {
-            TwoTimeTarget::MeanFlow(DerivativeConfig { step })
-            | TwoTimeTarget::TransitionModel(DerivativeConfig { step }) => {
-                self.by_derivative(jumps, jumps.velocity, step, aims)
-            }
-            TwoTimeTarget::ImprovedMeanFlow(DerivativeConfig { step }) => {
-                let own = aims(jumps.x, jumps.from, jumps.from)?;
-                self.by_derivative(jumps, &own, step, aims)
-            }
+            TwoTimeTarget::MeanFlow(_)
+            | TwoTimeTarget::TransitionModel(_)
+            | TwoTimeTarget::ImprovedMeanFlow(_) => Ok(self.by_derivative(jumps)),
             TwoTimeTarget::SoFlow(_) => {
                 let ratio = self.ratio();
                 self.over_middle(jumps, |_| ratio, false, aims)
@@ -152,28 +185,21 @@ impl Rule {
                 Ok(targets)
             }
             TwoTimeTarget::SplitMeanFlow => self.over_middle(jumps, |image| jumps.split[image], true, aims),
-            TwoTimeTarget::AlignYourFlow(config) => self.by_tangent(jumps, config, aims),
+            TwoTimeTarget::AlignYourFlow(config) => Ok(self.by_tangent(jumps, config)),
         }
     }
 
-    /// D - m (q (D - V) + (1 - q) dD/d ln sigma) along the velocity that aims at `along`, for each value; the error of D is
-    /// then that of u or F over its factor.
-    fn by_derivative(
-        &self,
-        jumps: &Jumps<'_>,
-        along: &ImageBatch,
-        step: f32,
-        aims: &Aims<'_>,
-    ) -> Result<ImageBatch, ModelError> {
-        let derivative = derivative(jumps, along, step, aims)?;
-        let factors = |image| self.factors(jumps, image);
-        Ok(combine([jumps.own, along, jumps.velocity, &derivative], |image| {
-            let [own_part, derivative_part, _] = factors(image);
+    /// D - m (q (D - V) + (1 - q) dD/d ln sigma) along the jumps' line, for each value; the error of D is then that of u or F
+    /// over its factor.
+    fn by_derivative(&self, jumps: &Jumps<'_>) -> ImageBatch {
+        let Line { aim, slope } = jumps.differentiated();
+        combine([jumps.own, aim, jumps.velocity, slope], |image| {
+            let [own_part, derivative_part, _] = self.factors(jumps, image);
             // With v on the left and the network's own velocity in the derivative, the part of V that is not V's is v's.
             move |[own, along, velocity, derivative]| {
                 velocity + (1.0 - own_part) * (own - along) - derivative_part * derivative
             }
-        }))
+        })
     }
 
     /// m q, m (1 - q) and the squared error of u or F for one of D.
@@ -184,17 +210,12 @@ impl Rule {
     }
 
     /// The network's own D minus the normalised tangent, both as velocities.
-    fn by_tangent(
-        &self,
-        jumps: &Jumps<'_>,
-        config: AlignYourFlowConfig,
-        aims: &Aims<'_>,
-    ) -> Result<ImageBatch, ModelError> {
-        let AlignYourFlowConfig { step, constant, most, warmup } = config;
-        let derivative = derivative(jumps, jumps.velocity, step, aims)?;
+    fn by_tangent(&self, jumps: &Jumps<'_>, config: AlignYourFlowConfig) -> ImageBatch {
+        let AlignYourFlowConfig { constant, most, warmup, .. } = config;
+        let Line { slope, .. } = jumps.differentiated();
         let warm = if warmup == 0.0 { 1.0 } else { (self.progress / f64::from(warmup)).min(1.0) };
         let share = f64::from(most) * warm;
-        let mut tangent = combine([jumps.own, jumps.velocity, &derivative], |image| {
+        let mut tangent = combine([jumps.own, jumps.velocity, slope], |image| {
             let [own_part, derivative_part, _] = self.factors(jumps, image);
             move |[own, velocity, derivative]| {
                 (velocity - own)
@@ -208,7 +229,7 @@ impl Rule {
                 *tangent = (f64::from(own) + f64::from(*tangent) / (norm + f64::from(constant))) as f32;
             }
         }
-        Ok(tangent)
+        tangent
     }
 
     /// Where two jumps over a middle time end, as one: the first along the velocity, or of the network itself, the second of
@@ -263,17 +284,6 @@ fn along(x: &ImageBatch, aim: &ImageBatch, from: &[Sigma], to: &[Sigma]) -> Imag
         let [from, to] = [from, to].map(|levels| f64::from(levels[image].get()));
         move |[x, aim]| moved(x, aim, from, to)
     })
-}
-
-/// dD/d ln sigma at the start of jumps whose ends stay, along the line that aims at `aim`.
-fn derivative(
-    jumps: &Jumps<'_>,
-    aim: &ImageBatch,
-    step: f32,
-    aims: &Aims<'_>,
-) -> Result<ImageBatch, ModelError> {
-    let path = LocalPath { noisy: jumps.x, sigma: jumps.from, aim };
-    path.central(f64::from(step), |x, sigma| aims(x, sigma, jumps.to))
 }
 
 /// A value for each value of some batches of one shape, by a function that may differ from image to image.

@@ -6,6 +6,7 @@
 //! (`cm_tensor::collective`).
 
 use crate::error::RunError;
+use cm_consistency::TangentConfig;
 use cm_host::FileError;
 use cm_study::{ExperimentConfig, Plan, Problems, TeacherSource};
 use cm_tensor::collective::{CollectiveError, group};
@@ -48,6 +49,9 @@ pub(crate) fn check(plan: &Plan) -> Result<(), RunError> {
     for arm in &plan.arms {
         if let Err(error) = arm.experiment.precision.check() {
             problems.add(&format!("arm {}: precision", arm.name), error.to_string(), "F32");
+        }
+        if let Some(Err(error)) = arm.experiment.method.tangent().map(TangentConfig::check) {
+            problems.add(&format!("arm {}: tangent", arm.name), error.to_string(), "Central(..)");
         }
     }
     let mut known: Vec<(String, usize)> = Vec::new();

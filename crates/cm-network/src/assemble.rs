@@ -97,7 +97,7 @@ impl NetworkConfig {
         let extra = Extra {
             labels: conditions.classes.map(|_| &[0][..]),
             second_time: conditions.second_time.then_some(&[0.0]),
-            dropout_key: None,
+            ..Extra::default()
         };
         network.forward(&mut graph, &weights, &x, &[0.0], extra);
         Ok(Counts {

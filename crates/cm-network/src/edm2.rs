@@ -235,7 +235,7 @@ impl Embedding {
     fn forward(&self, g: &mut Graph, w: &Weights, c_noise: &[f32], extra: Extra<'_>) -> Matrix {
         let count = c_noise.len();
         let labels = extra.labels;
-        let mut cosines = self.cosines(g, w, c_noise);
+        let mut cosines = self.cosines(g, w, c_noise, extra.c_noise_tangent);
         assert_eq!(
             extra.second_time.is_some(),
             self.second_time.is_some(),
@@ -243,7 +243,7 @@ impl Embedding {
         );
         if let (Some(layer), Some(second)) = (&self.second_time, extra.second_time) {
             assert_eq!(second.len(), count, "one second time for each image");
-            let embedded = layer.forward(g, w, &self.cosines(g, w, second));
+            let embedded = layer.forward(g, w, &self.cosines(g, w, second, None));
             cosines = ops::add(g, &cosines, &embedded, 1.0);
         }
         let mut sum = self.noise.forward(g, w, &cosines);
@@ -267,19 +267,27 @@ impl Embedding {
         ops::silu(g, &sum)
     }
 
-    /// sqrt(2) cos(f c + p) of each number and each frequency.
-    fn cosines(&self, g: &Graph, w: &Weights, numbers: &[f32]) -> Matrix {
+    /// sqrt(2) cos(f c + p) of each number and each frequency, which change as the numbers do.
+    fn cosines(&self, g: &Graph, w: &Weights, numbers: &[f32], tangent: Option<&[f32]>) -> Matrix {
         let (frequencies, phases) = (w.get(self.frequencies), w.get(self.phases));
         let (count, waves) = (numbers.len(), frequencies.shape()[0]);
         if g.is_counting() {
             return Matrix::outline([count, waves]);
         }
-        let pairs = || frequencies.values().iter().zip(phases.values());
-        let cosine = |c: f32, (&f, &p): (&f32, &f32)| {
-            SQRT_2 * (f64::from(f) * f64::from(c) + f64::from(p)).cos() as f32
+        let each = |c: f32, wave: &dyn Fn(f64, f64) -> f32| -> Vec<f32> {
+            let pairs = frequencies.values().iter().zip(phases.values());
+            let angle = |f: f64, p: f32| f * f64::from(c) + f64::from(p);
+            pairs.map(|(&f, &p)| wave(f64::from(f), angle(f64::from(f), p))).collect()
         };
-        let values = numbers.iter().flat_map(|&c| pairs().map(move |pair| cosine(c, pair))).collect();
-        Matrix::constant(values, [count, waves])
+        let cosine = |_: f64, angle: f64| SQRT_2 * angle.cos() as f32;
+        let values = numbers.iter().flat_map(|&c| each(c, &cosine)).collect();
+        let cosines = Matrix::constant(values, [count, waves]);
+        let Some(tangent) = tangent else { return cosines };
+        assert_eq!(tangent.len(), count, "one change for each number");
+        let changes = numbers.iter().zip(tangent).flat_map(|(&c, &change)| {
+            each(c, &|f, angle| -SQRT_2 * (f * f64::from(change) * angle.sin()) as f32)
+        });
+        cosines.moving(changes.collect())
     }
 }
 

@@ -19,6 +19,9 @@ pub struct Extra<'a> {
     pub labels: Option<&'a [u32]>,
     /// A second c_noise for each image; required if and only if the network was built with a second time.
     pub second_time: Option<&'a [f32]>,
+    /// How c_noise of each image changes, in a pass [with tangents](Graph::with_tangents); the second time stays. `None`: it
+    /// stays, too.
+    pub c_noise_tangent: Option<&'a [f32]>,
     /// Dropout drops if this is given, by masks that are a pure function of it: student and target share masks by
     /// sharing the key.
     pub dropout_key: Option<u64>,

@@ -2,6 +2,7 @@
 
 mod device;
 mod families;
+mod tangents;
 
 use crate::feature_net::Classifier;
 use crate::{
@@ -97,7 +98,7 @@ fn build(config: &NetworkConfig, shape: ImageShape) -> (Box<dyn Network>, Weight
 }
 
 fn extra(dropout_key: Option<u64>) -> Extra<'static> {
-    Extra { labels: Some(&[2, 0]), second_time: Some(&[0.3, -0.1]), dropout_key }
+    Extra { labels: Some(&[2, 0]), second_time: Some(&[0.3, -0.1]), dropout_key, ..Extra::default() }
 }
 
 #[test]
@@ -208,7 +209,7 @@ fn counting_is_not_computing_and_says_the_same() {
     for (config, shape) in networks() {
         let (network, weights) = build(&config, shape);
         let x: Images = normal_values([1, shape.height, shape.width, shape.channels], 1);
-        let extra = Extra { labels: Some(&[2]), second_time: Some(&[0.3]), dropout_key: None };
+        let extra = Extra { labels: Some(&[2]), second_time: Some(&[0.3]), ..Extra::default() };
         let mut graph = Graph::inference();
         network.forward(&mut graph, &weights, &x, &[0.1], extra);
         assert!(graph.flops() > 0);

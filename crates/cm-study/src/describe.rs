@@ -1,12 +1,14 @@
 //! A plan in words, for people to read before they run it.
 
 use crate::cost::{ArmCost, TrainingCost};
+use crate::experiment_config::MethodConfig;
 use crate::feature_network::INCEPTION_OPERATIONS;
 use crate::key::TeacherKey;
 use crate::memory::{MemoryNeed, bytes};
 use crate::notation::to_ron;
 use crate::plan::Plan;
 use crate::price;
+use cm_consistency::TangentConfig;
 use cm_network::Preset;
 use cm_training::Precision;
 
@@ -24,6 +26,10 @@ impl Plan {
         for arm in self.arms.iter().filter(|arm| arm.experiment.precision != Precision::F32) {
             let precision = arm.experiment.precision.name();
             text += &format!("// arm {}: products in {precision}, on a GPU only\n", arm.name);
+        }
+        let forward = |method: &MethodConfig| method.tangent() == Some(TangentConfig::Forward);
+        for arm in self.arms.iter().filter(|arm| forward(&arm.experiment.method)) {
+            text += &format!("// arm {}: derivatives in forward mode, on the CPU only\n", arm.name);
         }
         for cost in &costs {
             if let Some(mid) = &cost.mid_training {

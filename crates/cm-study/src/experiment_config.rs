@@ -9,7 +9,8 @@ use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::{
-    ConsistencyConfig, ContinuousTimeConfig, MomentMatchingConfig, ShortcutConfig, TwoTimeConfig, Velocity,
+    ConsistencyConfig, ContinuousTimeConfig, MomentMatchingConfig, ShortcutConfig, TangentConfig,
+    TwoTimeConfig, Velocity,
 };
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{Guidance, SolverConfig};
@@ -175,6 +176,19 @@ impl MethodConfig {
             | Self::Shortcut(_)
             | Self::ContinuousTraining(_)
             | Self::InductiveMomentMatching(_) => false,
+        }
+    }
+
+    /// How derivatives along trajectories are worked out, by a method that needs them.
+    pub fn tangent(&self) -> Option<TangentConfig> {
+        match self {
+            Self::ContinuousDistillation(config) | Self::ContinuousTraining(config) => Some(config.tangent),
+            Self::TwoTime(two_time) => two_time.tangent(),
+            Self::Distillation(_)
+            | Self::Training
+            | Self::ProgressiveDistillation
+            | Self::Shortcut(_)
+            | Self::InductiveMomentMatching(_) => None,
         }
     }
 }

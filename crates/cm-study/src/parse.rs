@@ -172,14 +172,10 @@ fn describe(error: &Error, place: Range<usize>, text: &str) -> Diagnostic {
         Error::ExpectedComma => {
             (format!("`{written}` is not expected here"), "a comma or the closing bracket".into())
         }
-        Error::ExpectedIdentifier
-            if written.starts_with('(') && text[..place.start].trim_end().ends_with('(') =>
-        {
-            (
-                "one pair of brackets too many".into(),
-                "the settings of a choice in its own brackets, as in Fixed(num_levels: 18)".into(),
-            )
-        }
+        Error::ExpectedIdentifier if written.starts_with('(') => (
+            "one pair of brackets too many".into(),
+            "the settings of a choice in its own brackets, as in Fixed(num_levels: 18)".into(),
+        ),
         Error::ExpectedIdentifier => {
             (format!("`{written}` is not a name"), "the name of a field or of a choice".into())
         }

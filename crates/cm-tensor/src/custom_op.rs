@@ -3,11 +3,11 @@
 //! What this file relies on, and no other may: a CPU tensor's buffer is one `Vec` in row-major order, so the address of
 //! its first element and its element count give the whole slice. How gradients are kept is told in `graph.rs`.
 //!
-//! To be differentiable forwards as well (JVP), an operation will gain a third method beside `forward` and
-//! `backward`; every operation here has a linear tangent rule.
+//! Derivatives along a direction (JVP) are carried forwards beside the values, see [`Graph::with_tangents`].
 
 mod graph;
 mod remote;
+mod tangent;
 
 use crate::device::Device;
 use cm_gpu::{Buffer, GpuError};
@@ -22,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 pub(crate) use graph::product;
 pub use graph::{Gradients, Graph};
 pub(crate) use remote::Changed;
+pub use tangent::TangentContext;
 
 /// dfdx's device, on which all tensors live that a pass on a [`Device`] has not moved.
 pub type Dev = dfdx::tensor::Cpu;
@@ -40,11 +41,13 @@ pub struct Slot {
     number: u64,
 }
 
-/// A tensor and, if a gradient may flow to it, where that gradient is collected. Cloning shares both.
+/// A tensor; if a gradient may flow to it, where that gradient is collected; and if it changes along a direction, how.
+/// Cloning shares all of it.
 #[derive(Clone, Debug)]
 pub struct Var<S: Shape> {
     data: Data<S>,
     slot: Option<Slot>,
+    tangent: Option<Arc<Vec<f32>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,13 +77,13 @@ impl<S: Shape> Var<S> {
     pub fn constant(values: Vec<f32>, shape: S) -> Self {
         assert_eq!(values.len(), shape.num_elements(), "values do not fill {shape:?}");
         let tensor = Dev::default().tensor_from_vec(values, shape);
-        Self { data: Data::Host(tensor, OnceLock::new()), slot: None }
+        Self { data: Data::Host(tensor, OnceLock::new()), slot: None, tangent: None }
     }
 
     /// A tensor of which only the extents are known: to be counted, or filled by [`values_mut`](Self::values_mut). It
     /// takes no memory.
     pub fn outline(shape: S) -> Self {
-        Self { data: Data::Outline(shape), slot: None }
+        Self { data: Data::Outline(shape), slot: None, tangent: None }
     }
 
     /// A tensor to which gradients flow: a parameter, or an input whose gradient is wanted.
@@ -91,9 +94,9 @@ impl<S: Shape> Var<S> {
         Self { slot: Some(new_slot()), ..Self::constant(values, shape) }
     }
 
-    /// The same values, sharing memory until one is written to, with a gradient of its own or none.
+    /// The same values, sharing memory until one is written to, with a gradient of its own or none, and no tangent.
     pub fn detached(&self, tracked: bool) -> Self {
-        Self { data: self.data.clone(), slot: tracked.then(new_slot) }
+        Self { data: self.data.clone(), slot: tracked.then(new_slot), tangent: None }
     }
 
     /// The extents of the tensor.
@@ -183,6 +186,8 @@ pub fn scaled_rows(x: &Images, factors: &[f32]) -> Images {
 pub trait Operand {
     /// All values in row-major order.
     fn values(&self) -> &[f32];
+    /// How they change, if they do: see [`Var::moving`].
+    fn tangent(&self) -> Option<&[f32]>;
     #[doc(hidden)]
     fn slot(&self) -> Option<&Slot>;
     #[doc(hidden)]
@@ -198,12 +203,16 @@ impl<S: Shape> Operand for Var<S> {
         Var::values(self)
     }
 
+    fn tangent(&self) -> Option<&[f32]> {
+        Var::tangent(self)
+    }
+
     fn slot(&self) -> Option<&Slot> {
         self.slot.as_ref()
     }
 
     fn keep(&self) -> Box<dyn Operand> {
-        Box::new(self.clone())
+        Box::new(Self { tangent: None, ..self.clone() })
     }
 
     fn on_device(&self, device: &Device) -> Buffer {
@@ -215,10 +224,14 @@ impl<S: Shape> Operand for Var<S> {
     }
 }
 
-/// An operation with its derivative.
+/// An operation with its derivatives, backwards and forwards.
 pub trait CustomOp: 'static {
     /// Writes all of `output` from the inputs; returns what the backward pass needs besides inputs and output.
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32>;
+
+    /// How the output changes where inputs change along the tangents given, of which there is one at least: worked out
+    /// directly behind [`forward`](Self::forward).
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32>;
 
     /// Whether the backward pass reads this input's values.
     fn keeps_input(&self, index: usize) -> bool;
@@ -238,7 +251,7 @@ pub trait CustomOp: 'static {
         false
     }
 
-    /// Whether a gradient can flow to this input.
+    /// Whether the output is differentiated by this input: a gradient can flow to it, and its tangent counts.
     fn passes_gradient(&self, _index: usize) -> bool {
         true
     }

@@ -35,6 +35,11 @@ pub enum DeviceError {
         "precision {0} is for GPUs, and networks are computed on the CPU here ({DEVICE_VARIABLE}=cuda takes a GPU)"
     )]
     Precision(&'static str),
+    /// Operations have tangent rules on the CPU only.
+    #[error(
+        "derivatives in forward mode are worked out on the CPU only, and networks are computed on a GPU here ({DEVICE_VARIABLE})"
+    )]
+    Tangents,
 }
 
 /// Where networks are wanted.
@@ -98,6 +103,14 @@ pub fn check_precision(precision: Precision) -> Result<(), DeviceError> {
         Precision::Tf32 => Err(DeviceError::Precision("Tf32")),
         Precision::Bf16 => Err(DeviceError::Precision("Bf16")),
     }
+}
+
+/// Whether passes [with tangents](crate::Graph::with_tangents) can be computed in this process.
+///
+/// # Errors
+/// [`DeviceError::Tangents`] on a GPU.
+pub fn check_tangents() -> Result<(), DeviceError> {
+    if GPU.get().is_some() { Err(DeviceError::Tangents) } else { Ok(()) }
 }
 
 /// How products are computed in passes that begin from now on, which is a matter of the run that this process works on.

@@ -1,4 +1,4 @@
-//! Central differences against the backward pass, for the tests of every crate.
+//! Central differences against the backward pass, and that against tangents, for the tests of every crate.
 //!
 //! The arithmetic of a kernel is checked in `f64` against its naive twin in `cm-kernels`; here it is the wiring in
 //! `f32` that is checked: that each input gets its own gradient, with the right factor, from the right place.
@@ -8,7 +8,7 @@ use cm_image::random::Random;
 use dfdx::shapes::Shape;
 
 /// Asserts that the gradient of sum(r x f(x)) by `x`, r random, is that of central differences, along random
-/// directions and along a sample of the coordinates.
+/// directions and along a sample of the coordinates; and that tangents agree with it ([`assert_forward_is_reverse`]).
 ///
 /// The step is 1e-2 of the scale of `x` (or 1e-2 where `x` is 0), which in `f32` leaves about three digits.
 ///
@@ -36,15 +36,12 @@ pub fn assert_gradient_with_step<S, T>(
     S: Shape<Concrete = S>,
     T: Shape,
 {
+    assert_forward_is_reverse(x, &f);
     let len = x.values().len();
-    let weights = |n: usize| {
-        let mut random = Random::with_stream(17, 1);
-        (0..n).map(|_| random.normal()).collect::<Vec<_>>()
-    };
     let tracked = x.detached(true);
     let mut graph = Graph::recording();
     let output = f(&mut graph, &tracked);
-    let seed = weights(output.values().len());
+    let seed = normals(output.values().len(), 1);
     let mut gradients = graph.backward(&output, seed.clone());
     let gradient = gradients.take(&tracked).expect("the output depends on the input");
     assert_eq!(gradient.len(), len, "one derivative for each value");
@@ -84,6 +81,61 @@ pub fn assert_gradient_with_step<S, T>(
             "direction {index}: the backward pass says {claimed}, central differences {measured}"
         );
     }
+}
+
+/// The share of a derivative's usual size by which its two ways may differ: some thousands of roundings.
+const BOTH_WAYS: f64 = 1e-4;
+
+/// Asserts that for random u and v, with J the matrix of derivatives of f by `x`, u (J v) by tangents is (J^T u) v by the
+/// backward pass; and that a pass with tangents has the values of one without, a recording one the tangents of one that
+/// does not record, and the gradient of one without tangents.
+///
+/// # Panics
+/// If any of it is not so, or nothing changes along v.
+pub fn assert_forward_is_reverse<S, T>(x: &Var<S>, f: impl Fn(&mut Graph, &Var<S>) -> Var<T>)
+where
+    S: Shape<Concrete = S>,
+    T: Shape,
+{
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let plain = f(&mut Graph::inference().on_host(), &x.detached(false));
+    for stream in 3..6 {
+        let (u, v) = (normals(plain.values().len(), stream), normals(x.values().len(), 10 * stream));
+        let output =
+            f(&mut Graph::inference().on_host().with_tangents(), &x.detached(false).moving(v.clone()));
+        assert_eq!(bits(output.values()), bits(plain.values()), "tangents change the values");
+        let along = output.tangent().expect("the output depends on the input");
+        let gradient = |with_tangents: bool| {
+            let (tracked, graph) = (x.detached(true), Graph::recording().on_host());
+            let (mut graph, input) = match with_tangents {
+                true => (graph.with_tangents(), tracked.clone().moving(v.clone())),
+                false => (graph, tracked.clone()),
+            };
+            let output = f(&mut graph, &input);
+            if with_tangents {
+                let recorded = output.tangent().expect("the output depends on the input");
+                assert_eq!(bits(recorded), bits(along), "recording changes tangents");
+            }
+            graph.backward(&output, u.clone()).take(&tracked).expect("the output depends on the input")
+        };
+        let reverse = gradient(false);
+        assert_eq!(bits(&gradient(true)), bits(&reverse), "tangents change gradients");
+        let product = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        let size = product(along, along).sqrt();
+        assert!(size > 0.0, "nothing changes");
+        let (forward, reverse) = (product(&u, along), product(&reverse, &v));
+        assert!(
+            (forward - reverse).abs() <= BOTH_WAYS * size,
+            "u (J v) is {forward}, (J^T u) v {reverse}, of a size of {size}"
+        );
+    }
+}
+
+fn normals(count: usize, stream: u64) -> Vec<f32> {
+    let mut random = Random::with_stream(17, stream);
+    (0..count).map(|_| random.normal()).collect()
 }
 
 /// A tensor of reproducible normal values, for tests.

@@ -31,7 +31,7 @@ pub use checkpoint::{CheckpointError, TensorFile};
 /// Values on a [`device`].
 pub use cm_gpu::Buffer;
 pub use custom_op::{
-    BackwardContext, CustomOp, Dev, DeviceContext, Gradients, Graph, Images, Matrix, Operand, Var, Vector,
-    scaled_rows,
+    BackwardContext, CustomOp, Dev, DeviceContext, Gradients, Graph, Images, Matrix, Operand, TangentContext,
+    Var, Vector, scaled_rows,
 };
 pub use weights::{ParameterId, Weights, WeightsError};

@@ -8,7 +8,7 @@ use cm_diffusion::{Boundary, Sigma};
 /// is -F of TrigFlow (Lu and Song 2025): a network under EDM's preconditioning serves as it is. Nothing here is divided
 /// by what may vanish but sin t, by which x - D is as small.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Level {
+pub(crate) struct Level {
     sin: f64,
     cos: f64,
     sigma_data: f64,
@@ -23,7 +23,7 @@ pub(super) struct Level {
 
 impl Level {
     /// The level `sigma` >= `sigma_min` of a model with this preconditioning.
-    pub(super) fn new(sigma: Sigma, Boundary { sigma_data, sigma_min }: Boundary) -> Self {
+    pub(crate) fn new(sigma: Sigma, Boundary { sigma_data, sigma_min }: Boundary) -> Self {
         let [s, d, min] = [sigma.get(), sigma_data, sigma_min].map(f64::from);
         let (above, norm) = (s - min, s.hypot(d));
         let skipped = above * above + d * d;
@@ -45,7 +45,7 @@ impl Level {
     }
 
     /// df / d ln sigma at x, where the path aims at `aim`, from N and its derivative `slope`.
-    pub(super) fn derivative(&self, x: f64, aim: f64, raw: f64, slope: f64) -> f64 {
+    pub(crate) fn derivative(&self, x: f64, aim: f64, raw: f64, slope: f64) -> f64 {
         self.c_skip_slope * x + self.c_skip * (x - aim) + self.c_out_slope * raw + self.c_out * slope
     }
 

@@ -6,7 +6,7 @@ use super::weight_head::WeightHead;
 use super::{
     ContinuousLossConfig, ContinuousTimeConfig, DerivativeNorm, NormalisationConfig, StopGradientConfig,
 };
-use crate::tangent::{LocalPath, Raw, Tangent, TangentConfig, widths};
+use crate::tangent::{CentralConfig, LocalPath, Raw, Tangent, TangentConfig, widths};
 use crate::{ConsistencyConfig, ConsistencyModel, Probe, Trajectory};
 use cm_diffusion::{Boundary, Discretisation, ModelError, QuantityError, Sigma, Weighting, noise};
 use cm_image::random::Random;
@@ -51,6 +51,9 @@ impl<'a> ContinuousTimeStep<'a> {
     ///
     /// # Errors
     /// [`QuantityError`] if the law of noise levels is out of range.
+    ///
+    /// # Panics
+    /// If the loss goes through the derivative and that is [`TangentConfig::Forward`], through which no gradient flows.
     pub fn new(
         consistency: &ConsistencyConfig,
         config: ContinuousTimeConfig,
@@ -59,6 +62,7 @@ impl<'a> ContinuousTimeStep<'a> {
         precondition: Boundary,
         parts: ContinuousParts<'a>,
     ) -> Result<Self, QuantityError> {
+        assert!(!config.differentiates_forward(), "no gradient flows through a derivative in forward mode");
         let train = &consistency.train;
         Ok(Self {
             network,
@@ -113,7 +117,10 @@ impl<'a> ContinuousTimeStep<'a> {
         let path = LocalPath { noisy: &noisy, sigma, aim: &aim };
         Ok(match self.config.loss {
             ContinuousLossConfig::StopGradient(config) => self.towards_target(&raw, &path, config, progress),
-            ContinuousLossConfig::Full(norm) => self.through_derivative(&raw, &path, norm),
+            ContinuousLossConfig::Full(norm) => match self.config.tangent {
+                TangentConfig::Central(central) => self.through_derivative(&raw, &path, central, norm),
+                TangentConfig::Forward => unreachable!("there is no such step"),
+            },
         })
     }
 
@@ -127,9 +134,7 @@ impl<'a> ContinuousTimeStep<'a> {
     ) -> (Graph, Vector) {
         let StopGradientConfig { normalisation, warmup } = config;
         let share = warmup_share(warmup.images(progress.total_images), progress.images);
-        let slopes = self.tangent.along(raw, path);
-        let mut graph = Graph::recording();
-        let student = raw.forward(&mut graph, path.noisy, path.sigma);
+        let (mut graph, student, slopes) = self.tangent.recorded(raw, path);
         let mut target = student.to_batch();
         let points = path.noisy.images().zip(path.aim.images()).zip(slopes.images()).zip(path.sigma);
         for (target, (((x, aim), slope), &sigma)) in target.images_mut().zip(points) {
@@ -153,9 +158,9 @@ impl<'a> ContinuousTimeStep<'a> {
         &self,
         raw: &Raw<'_>,
         path: &LocalPath<'_>,
+        central: CentralConfig,
         norm: DerivativeNorm,
     ) -> (Graph, Vector) {
-        let TangentConfig::Central(central) = self.config.tangent;
         let step = f64::from(central.step);
         let [(above, upper), (below, lower)] = [path.moved(step), path.moved(-step)];
         let mut graph = Graph::recording();

@@ -1,6 +1,8 @@
+mod forward;
+
 use super::*;
-use crate::two_time_config::{DerivativeConfig, TargetGuidance, TimesConfig, TwoTimeTarget};
-use crate::{JumpModel, Pixels};
+use crate::two_time_config::{DerivativeConfig, TargetGuidance, TwoTimeTarget};
+use crate::{JumpModel, Pixels, TimesConfig};
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{
     FlowMap, Guidance, Guided, Heun, LogNormalConfig, OdeSolver, WeightingConfig, euler_jump,
@@ -280,8 +282,8 @@ fn what_is_out_of_range_is_named() {
     named(TwoTimeConfig { equal_share: 0.0, target: TwoTimeTarget::SplitMeanFlow, ..base }, "equal_share");
     named(TwoTimeConfig { loss: Power { power: 1.5, ..base.loss }, ..base }, "loss.power");
     named(TwoTimeConfig { loss: Power { constant: 0.0, ..base.loss }, ..base }, "loss.constant");
-    let derivative = DerivativeConfig { step: 0.0 };
-    named(TwoTimeConfig { target: TwoTimeTarget::MeanFlow(derivative), ..base }, "target.step");
+    let derivative = DerivativeConfig { tangent: TangentConfig::Central(CentralConfig { step: 0.0 }) };
+    named(TwoTimeConfig { target: TwoTimeTarget::MeanFlow(derivative), ..base }, "target.tangent.step");
     let wide = LogNormalConfig { mean: 0.0, std: 20.0 };
     named(TwoTimeConfig { times: TimesConfig::Sorted(wide), ..base }, "times");
 }

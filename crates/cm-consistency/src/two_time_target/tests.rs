@@ -1,4 +1,5 @@
 use super::*;
+use crate::tangent::{CentralConfig, LocalPath};
 use cm_image::ImageShape;
 use cm_image::random::Random;
 
@@ -20,6 +21,41 @@ fn exact(x: &ImageBatch, from: &[Sigma], to: &[Sigma], error: f64) -> ImageBatch
         let factor = variance * (1.0 + ratio) / ((variance + from * from) * (kept + ratio));
         move |[x]| factor * x + error * libm::log(from / to)
     })
+}
+
+/// dD / d ln sigma of the same, as forward mode has it.
+fn exact_slope(path: &LocalPath<'_>, to: &[Sigma], error: f64) -> ImageBatch {
+    combine([path.noisy, path.aim], |image| {
+        let [from, to] = [path.sigma, to].map(|levels| f64::from(levels[image].get()));
+        let factor = move |from: f64| {
+            let (variance, ratio) = (SPREAD * SPREAD, to / from);
+            let kept = ((variance + to * to) / (variance + from * from)).sqrt();
+            variance * (1.0 + ratio) / ((variance + from * from) * (kept + ratio))
+        };
+        let h = 1e-5f64;
+        let by_level = (factor(from * h.exp()) - factor(from * (-h).exp())) / (2.0 * h);
+        move |[x, aim]| by_level * x + factor(from) * (x - aim) + error
+    })
+}
+
+/// dD / d ln sigma of a network along a path from given ends.
+type Slopes<'a> = dyn Fn(&LocalPath<'_>, &[Sigma]) -> ImageBatch + 'a;
+
+/// Where the rule aims, of a network whose derivative in forward mode is `slopes`.
+fn aimed(rule: &Rule, jumps: &Jumps<'_>, aims: &Aims<'_>, slopes: &Slopes<'_>) -> ImageBatch {
+    let line = rule.line((jumps.x, jumps.from), jumps.velocity, aims).unwrap();
+    let line = line.map(|(tangent, aim)| {
+        let path = LocalPath { noisy: jumps.x, sigma: jumps.from, aim: &aim };
+        let slope = match tangent {
+            TangentConfig::Central(CentralConfig { step }) => {
+                path.central(step.into(), |x, sigma| aims(x, sigma, jumps.to)).unwrap()
+            }
+            TangentConfig::Forward => slopes(&path, jumps.to),
+        };
+        (aim, slope)
+    });
+    let line = line.as_ref().map(|(aim, slope)| Line { aim, slope });
+    rule.targets(&Jumps { line, ..*jumps }, aims).unwrap()
 }
 
 fn denoised(x: &ImageBatch, at: &[Sigma]) -> ImageBatch {
@@ -46,15 +82,22 @@ fn cases() -> Case {
     Case { from, to, x }
 }
 
-const EVERY: [TwoTimeTarget; 7] = [
-    TwoTimeTarget::MeanFlow(DerivativeConfig { step: 0.01 }),
-    TwoTimeTarget::ImprovedMeanFlow(DerivativeConfig { step: 0.01 }),
-    TwoTimeTarget::SoFlow(SoFlowConfig { start: 0.5, end: 0.01 }),
-    TwoTimeTarget::AlphaFlow(AlphaFlowConfig { middle: 0.5, sharpness: 25.0, least: 0.005, clip: 1e6 }),
-    TwoTimeTarget::SplitMeanFlow,
-    TwoTimeTarget::TransitionModel(DerivativeConfig { step: 0.01 }),
-    TwoTimeTarget::AlignYourFlow(AlignYourFlowConfig { step: 0.01, constant: 1.0, most: 1.0, warmup: 0.0 }),
-];
+const CENTRAL: TangentConfig = TangentConfig::Central(CentralConfig { step: 0.01 });
+
+const EVERY: [TwoTimeTarget; 7] = every(CENTRAL);
+
+const fn every(tangent: TangentConfig) -> [TwoTimeTarget; 7] {
+    let derivative = DerivativeConfig { tangent };
+    [
+        TwoTimeTarget::MeanFlow(derivative),
+        TwoTimeTarget::ImprovedMeanFlow(derivative),
+        TwoTimeTarget::SoFlow(SoFlowConfig { start: 0.5, end: 0.01 }),
+        TwoTimeTarget::AlphaFlow(AlphaFlowConfig { middle: 0.5, sharpness: 25.0, least: 0.005, clip: 1e6 }),
+        TwoTimeTarget::SplitMeanFlow,
+        TwoTimeTarget::TransitionModel(derivative),
+        TwoTimeTarget::AlignYourFlow(AlignYourFlowConfig { tangent, constant: 1.0, most: 1.0, warmup: 0.0 }),
+    ]
+}
 
 fn rule(target: TwoTimeTarget, path: Path, progress: f64) -> Rule {
     Rule { target, path, sigma_data: 0.5, progress }
@@ -65,9 +108,9 @@ fn targets(rule: &Rule, case: &Case, error: f64) -> (ImageBatch, ImageBatch) {
     let Case { from, to, x } = case;
     let own = exact(x, from, to, error);
     let split: Vec<f64> = (0..x.count()).map(|image| (image as f64 + 0.5) / x.count() as f64).collect();
-    let jumps = Jumps { x, from, to, own: &own, velocity: &denoised(x, from), split: &split };
+    let jumps = Jumps { x, from, to, own: &own, velocity: &denoised(x, from), split: &split, line: None };
     let aims: &Aims<'_> = &|x, from, to| Ok(exact(x, from, to, error));
-    (rule.targets(&jumps, aims).unwrap(), own)
+    (aimed(rule, &jumps, aims, &|path, to| exact_slope(path, to, error)), own)
 }
 
 /// The largest difference as a velocity of the path, over all images.
@@ -89,7 +132,8 @@ fn distance(rule: &Rule, case: &Case, a: &ImageBatch, b: &ImageBatch) -> f64 {
 #[test]
 fn the_exact_jumps_of_a_gaussian_are_where_rules_aim() {
     let case = cases();
-    for target in [EVERY[0], EVERY[1], EVERY[4], EVERY[5], EVERY[6]] {
+    let forward = every(TangentConfig::Forward);
+    for target in [EVERY, forward].into_iter().flat_map(|every| [0, 1, 4, 5, 6].map(|rule| every[rule])) {
         for path in [Path::Straight, Path::Trig] {
             for progress in [0.0, 0.4, 1.0] {
                 let rule = rule(target, path, progress);
@@ -172,6 +216,12 @@ fn targets_are_those_of_the_papers_in_their_own_variables() {
         (u(z + h * along, r, t + h) - u(z - h * along, r, t - h)) / (2.0 * h)
     };
     let batch = |value: f64| ImageBatch::from_fn(ImageShape::vector(1), 1, |_, out| out[0] = value as f32);
+    let slopes = |path: &LocalPath<'_>, to: &[Sigma]| {
+        combine([path.noisy, path.aim], |image| {
+            let (from, to) = (f64::from(path.sigma[image].get()), f64::from(to[image].get()));
+            move |[x, aim]| (x / 3.0).cos() / 3.0 * (x - aim) - to * from / (1.0 + from).powi(2)
+        })
+    };
     let split = 0.3;
     let ratio = rule(EVERY[2], Path::Straight, 0.4).ratio();
     assert!((ratio - 0.5 * (0.02f64).powf(0.4)).abs() < 1e-9);
@@ -196,7 +246,9 @@ fn targets_are_those_of_the_papers_in_their_own_variables() {
         v - (t - r) * total(v),
         tangent,
     ];
-    for (target, expected) in EVERY.into_iter().zip(expected) {
+    for (target, expected) in
+        [EVERY, every(TangentConfig::Forward)].into_iter().flat_map(|every| every.into_iter().zip(expected))
+    {
         let jumps = Jumps {
             x: &batch(x),
             from: &[sigma(from)],
@@ -204,8 +256,9 @@ fn targets_are_those_of_the_papers_in_their_own_variables() {
             own: &batch(aim(x, from, to)),
             velocity: &batch(velocity),
             split: &[split],
+            line: None,
         };
-        let aimed = rule(target, Path::Straight, 0.4).targets(&jumps, aims).unwrap();
+        let aimed = aimed(&rule(target, Path::Straight, 0.4), &jumps, aims, &slopes);
         let found = (z - f64::from(aimed.values()[0])) / t;
         assert!((found - expected).abs() < 3e-4, "{target:?}: {found} {expected}");
     }
@@ -237,9 +290,10 @@ fn targets_on_trigflow_are_those_of_tim_and_of_scm() {
         own: &batch(aim(x, t.tan(), r.tan())),
         velocity: &batch(velocity),
         split: &[0.5],
+        line: None,
     };
     let rule = Rule { target: EVERY[5], path: Path::Trig, sigma_data: 1.0, progress: 0.4 };
-    let aimed = rule.targets(&jumps, aims).unwrap();
+    let aimed = aimed(&rule, &jumps, aims, &|_, _| unreachable!("by differences"));
     let found = (t.cos() * y - f64::from(aimed.values()[0])) / t.sin();
     assert!((found - expected).abs() < 3e-4, "{found} {expected}");
     // -cos^2 t (F - target) at r = 0 is sCM's g = -cos^2 t (F - v) - cos t sin t (y + dF/dt).
@@ -286,8 +340,10 @@ fn a_jump_of_no_length_aims_where_the_velocity_does() {
     let velocity = x.clone().map(|x| 0.3 * x - 0.1);
     for target in EVERY {
         let rule = rule(target, Path::Straight, 0.4);
-        let jumps = Jumps { x: &x, from: &at, to: &at, own: &x, velocity: &velocity, split: &[0.5; 2] };
-        assert_eq!(rule.targets(&jumps, &|x, _, _| Ok(x.clone())).unwrap(), velocity);
+        let (from, to, own, velocity) = (&at, &at, &x, &velocity);
+        let jumps = Jumps { x: &x, from, to, own, velocity, split: &[0.5; 2], line: None };
+        let of_rule = aimed(&rule, &jumps, &|x, _, _| Ok(x.clone()), &|_, _| unreachable!("by differences"));
+        assert_eq!(of_rule, *velocity);
         assert_eq!(rule.worth(at[0], at[0]), (1.0, 1.0));
     }
 }

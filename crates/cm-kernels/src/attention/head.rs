@@ -14,7 +14,7 @@ use crate::product::LINE;
 use crate::product::pack::{Factor, Rows, multiply, pack_rows, pack_transposed, packed_len};
 use crate::product::vector::lanes;
 use crate::scratch;
-use crate::softmax::{row_max, row_sum};
+use crate::softmax::{row_dot, row_max, row_sum};
 use crate::threads::SharedMut;
 
 /// Rows of the score matrix that exist at a time.
@@ -124,6 +124,49 @@ impl<'a> Head<'a> {
                     // SAFETY: every token of every head is written once.
                     let out = unsafe { out.slice(self.drawn(token), dim) };
                     out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * *inverse);
+                }
+            }
+        });
+    }
+
+    /// How the output of the tokens `rows` changes: W V + P V', where P are the probabilities and W how they change.
+    pub(super) fn tangent(
+        self,
+        qkv: &[f32],
+        along: &[f32],
+        lse: &[f32],
+        rows: Range<usize>,
+        out: SharedMut<'_, f32>,
+    ) {
+        let (isa, AttentionShape { tokens, dim, .. }) = (self.isa, *self.shape);
+        let (stride, padded) = (self.score_stride(), self.padded_dim());
+        let (turned, plain) = (packed_len(dim, tokens, lanes(isa)), tokens * padded);
+        let (scores, sums) = (BAND * stride, BAND * padded);
+        let lens = [turned, turned, plain, plain, scores, scores, sums];
+        scratch::with(lens.iter().sum(), |buffer| {
+            let [keys, moving_keys, values, moving_values, scores, slopes, sums] = split(buffer, lens);
+            pack_transposed(self.part(qkv, Part::Key, 0..tokens), lanes(isa), keys);
+            pack_transposed(self.part(along, Part::Key, 0..tokens), lanes(isa), moving_keys);
+            pack_rows(self.part(qkv, Part::Value, 0..tokens), lanes(isa), values);
+            pack_rows(self.part(along, Part::Value, 0..tokens), lanes(isa), moving_values);
+            for band in self.bands(rows) {
+                let len = band.len() * stride;
+                let (scores, slopes) = (&mut scores[..len], &mut slopes[..len]);
+                let queries = Factor::Plain(self.part(qkv, Part::Query, band.clone()));
+                let moving_queries = Factor::Plain(self.part(along, Part::Query, band.clone()));
+                multiply(isa, queries, (keys, tokens), (scores, stride), false);
+                multiply(isa, moving_queries, (keys, tokens), (slopes, stride), false);
+                multiply(isa, queries, (moving_keys, tokens), (slopes, stride), true);
+                let lse = &lse[self.lse(band.start)..][..band.len()];
+                softmax_band_tangent(isa, tokens, stride, self.shape.scale(), lse, scores, slopes);
+                let probabilities = Factor::Plain(Rows::new(scores, (band.len(), tokens), stride));
+                let slopes = Factor::Plain(Rows::new(slopes, (band.len(), tokens), stride));
+                multiply(isa, probabilities, (moving_values, dim), (sums, padded), false);
+                multiply(isa, slopes, (values, dim), (sums, padded), true);
+                for (token, sums) in band.zip(sums.chunks_exact(padded)) {
+                    // SAFETY: every token of every head is written once.
+                    let out = unsafe { out.slice(self.drawn(token), dim) };
+                    out.copy_from_slice(&sums[..dim]);
                 }
             }
         });
@@ -239,6 +282,31 @@ multiversion! {
             let sum = row_sum(&row[..tokens]);
             *lse += sum.ln();
             *inverse = 1.0 / sum;
+        }
+    }
+}
+
+multiversion! {
+    /// Scores to probabilities p by the known log-sum-exp, and slopes s of scores to those of probabilities:
+    /// p (s - mean of s by p), s scaled. Where one score is far above the rest nearly all of this cancels, so the mean is
+    /// taken by probabilities that add up to 1 whatever the log-sum-exp's rounding.
+    fn softmax_band_tangent(
+        tokens: usize,
+        stride: usize,
+        scale: f32,
+        lse: &[f32],
+        scores: &mut [f32],
+        slopes: &mut [f32],
+    ) {
+        let rows = scores.chunks_exact_mut(stride).zip(slopes.chunks_exact_mut(stride));
+        for ((row, slopes), lse) in rows.zip(lse) {
+            for v in row.iter_mut() {
+                *v = exp::<FUSED>(madd::<FUSED>(*v, scale, -*lse));
+            }
+            let mean = row_dot(&row[..tokens], &slopes[..tokens]) / row_sum(&row[..tokens]);
+            for (v, s) in row.iter().zip(slopes) {
+                *s = *v * scale * (*s - mean);
+            }
         }
     }
 }

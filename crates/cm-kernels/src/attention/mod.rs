@@ -1,9 +1,9 @@
-//! Multi-head self-attention, softmax(Q K^T / sqrt(dim)) V, and its gradient.
+//! Multi-head self-attention, softmax(Q K^T / sqrt(dim)) V, its gradient and its tangent.
 //!
 //! The input is the fused projection \[batch, tokens, 3 * heads * dim\]: all of Q, then all of K, then all of V, each
 //! head by head. Only a band of rows of the score matrix exists at any time; a band sees all keys, so its softmax is
-//! exact at once and no running maximum is needed. The backward pass makes each band again from the row's
-//! log-sum-exp.
+//! exact at once and no running maximum is needed. The backward pass and the tangent make each band again from the
+//! row's log-sum-exp.
 //!
 //! A head of an image is the unit of work, several to a task where they are small; if there are few of them, the
 //! forward pass cuts each by rows. Projections, masks and dropout are absent.
@@ -13,6 +13,8 @@ mod head;
 mod naive;
 #[cfg(test)]
 mod tests;
+
+use std::ops::Range;
 
 use self::head::{BAND, Head};
 use crate::dispatch::{Isa, isa};
@@ -94,14 +96,38 @@ fn forward_on(isa: Isa, shape: &AttentionShape, qkv: &[f32], out: &mut [f32], ls
         lse.fill(0.0);
         return;
     }
-    let (heads, rows) = (shape.batch * shape.heads, shape.rows_per_task());
     let (out, lse) = (SharedMut::new(out), SharedMut::new(lse));
+    for_each_band_of_rows(shape, |head, rows| Head::new(isa, shape, head).forward(qkv, rows, out, lse));
+}
+
+/// How the output of [`forward`] changes where `qkv` changes along `along`, from its input and log-sum-exp.
+///
+/// # Panics
+/// If a size does not fit.
+pub fn tangent(shape: &AttentionShape, qkv: &[f32], lse: &[f32], along: &[f32], out: &mut [f32]) {
+    tangent_on(isa(), shape, qkv, lse, along, out);
+}
+
+fn tangent_on(isa: Isa, shape: &AttentionShape, qkv: &[f32], lse: &[f32], along: &[f32], out: &mut [f32]) {
+    shape.check(qkv, out, lse);
+    assert_eq!(along.len(), qkv.len(), "direction and qkv differ in length");
+    if shape.output_len() == 0 {
+        return;
+    }
+    let out = SharedMut::new(out);
+    for_each_band_of_rows(shape, |head, rows| {
+        Head::new(isa, shape, head).tangent(qkv, along, lse, rows, out);
+    });
+}
+
+/// Calls `work` with each head and rows of its scores, few heads cut by rows.
+fn for_each_band_of_rows(shape: &AttentionShape, work: impl Fn(usize, Range<usize>) + Sync + Send) {
+    let (heads, rows) = (shape.batch * shape.heads, shape.rows_per_task());
     let cuts = shape.tokens.div_ceil(rows);
     for_each_range(heads * cuts, shape.heads_per_task(), |first, count| {
         for piece in first..first + count {
             let from = piece % cuts * rows;
-            let rows = from..(from + rows).min(shape.tokens);
-            Head::new(isa, shape, piece / cuts).forward(qkv, rows, out, lse);
+            work(piece / cuts, from..(from + rows).min(shape.tokens));
         }
     });
 }

@@ -2,11 +2,17 @@ use super::*;
 use crate::buffer::{unwritten, written_by};
 use crate::elementwise::testing::*;
 
-fn run(isa: Isa, shape: &AttentionShape, qkv: &[f32], grad_out: &[f32]) -> [Vec<f32>; 3] {
+fn run(isa: Isa, shape: &AttentionShape, qkv: &[f32], grad_out: &[f32]) -> [Vec<f32>; 4] {
     let mut lse = unwritten(shape.lse_len());
     let out = written_by(shape.output_len(), |out| forward_on(isa, shape, qkv, out, &mut lse));
     let grad = written_by(shape.qkv_len(), |grad| backward_on(isa, shape, qkv, &out, &lse, grad_out, grad));
-    [out, lse, grad]
+    let slopes = written_by(shape.output_len(), |out| tangent_on(isa, shape, qkv, &lse, &along(shape), out));
+    [out, lse, grad, slopes]
+}
+
+/// The direction of tangents.
+fn along(shape: &AttentionShape) -> Vec<f32> {
+    values(shape.qkv_len(), 3)
 }
 
 #[track_caller]
@@ -14,11 +20,13 @@ fn compare(shape: &AttentionShape, qkv: &[f32]) {
     let g = values(shape.output_len(), 2);
     let (out, lse) = naive::forward(shape, &wide(qkv));
     let grad = naive::backward(shape, &wide(qkv), &wide(&g));
+    let tangent = slopes(&naive::forward(shape, &dual(qkv, Some(&along(shape)))).0);
     for isa in Isa::available() {
         let got = run(isa, shape, qkv, &g);
         assert_close(&got[0], &out, 5e-6, &("out", isa, shape));
         assert_close(&got[1], &lse, 5e-6, &("lse", isa, shape));
         assert_close(&got[2], &grad, 2e-5, &("grad", isa, shape));
+        assert_close(&got[3], &tangent, 2e-5, &("tangent", isa, shape));
     }
 }
 

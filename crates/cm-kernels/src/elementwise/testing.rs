@@ -1,5 +1,6 @@
 //! What the tests of every kernel share: a float to be generic over, inputs, errors, numerical gradients.
 
+use std::cmp::Ordering;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
@@ -41,6 +42,91 @@ macro_rules! real {
 }
 real!(f32);
 real!(f64);
+
+/// A number and how it changes. A naive twin in dual numbers is the tangent of its kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Dual {
+    pub(crate) value: f64,
+    pub(crate) slope: f64,
+}
+
+impl PartialOrd for Dual {
+    /// By the numbers alone.
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        self.value.partial_cmp(&other.value)
+    }
+}
+
+impl Add for Dual {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { value: self.value + other.value, slope: self.slope + other.slope }
+    }
+}
+
+impl Sub for Dual {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        self + -other
+    }
+}
+
+impl Mul for Dual {
+    type Output = Self;
+    fn mul(self, other: Self) -> Self {
+        let slope = self.slope * other.value + self.value * other.slope;
+        Self { value: self.value * other.value, slope }
+    }
+}
+
+impl Div for Dual {
+    type Output = Self;
+    fn div(self, other: Self) -> Self {
+        let value = self.value / other.value;
+        Self { value, slope: (self.slope - value * other.slope) / other.value }
+    }
+}
+
+impl Neg for Dual {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self { value: -self.value, slope: -self.slope }
+    }
+}
+
+impl AddAssign for Dual {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Real for Dual {
+    fn of(value: f64) -> Self {
+        Self { value, slope: 0.0 }
+    }
+    fn exp(self) -> Self {
+        let value = self.value.exp();
+        Self { value, slope: value * self.slope }
+    }
+    fn ln(self) -> Self {
+        Self { value: self.value.ln(), slope: self.slope / self.value }
+    }
+    fn sqrt(self) -> Self {
+        let value = self.value.sqrt();
+        Self { value, slope: self.slope / (2.0 * value) }
+    }
+}
+
+/// Numbers that change along `along`, or stay.
+pub(crate) fn dual(x: &[f32], along: Option<&[f32]>) -> Vec<Dual> {
+    let slope = |i: usize| along.map_or(0.0, |along| f64::from(along[i]));
+    x.iter().enumerate().map(|(i, &x)| Dual { value: f64::from(x), slope: slope(i) }).collect()
+}
+
+/// How they change.
+pub(crate) fn slopes(x: &[Dual]) -> Vec<f64> {
+    x.iter().map(|x| x.slope).collect()
+}
 
 /// Values in [-2, 2) that depend on the seed and the index only.
 pub(crate) fn values(len: usize, seed: u64) -> Vec<f32> {

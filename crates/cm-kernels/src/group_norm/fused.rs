@@ -6,9 +6,9 @@
 
 use super::lanes::{
     affine_plain, affine_silu, grad_input, grad_input_in_place, gradient_moments, mean_of_four,
-    shifted_moments, silu_gradient, widen_moments,
+    shifted_moments, silu_gradient, silu_tangent, widen_moments,
 };
-use super::{Affine, GroupNormShape};
+use super::{Affine, Along, GroupNormShape};
 use crate::dispatch::Isa;
 
 /// Rows summed in single precision before the sums go to double precision.
@@ -29,7 +29,7 @@ pub(super) struct Work {
     wide_sum: Vec<f64>,
     wide_square: Vec<f64>,
     /// Coefficients per lane; what each means is the user's affair.
-    coefficients: [Vec<f32>; 4],
+    coefficients: [Vec<f32>; 5],
 }
 
 /// Pixels per row: rows become a multiple of [`STEP`] and at least [`MIN_LANES`] long.
@@ -52,7 +52,7 @@ impl Work {
             square: zeros(),
             wide_sum: vec![0.0; lanes],
             wide_square: vec![0.0; lanes],
-            coefficients: [zeros(), zeros(), zeros(), zeros()],
+            coefficients: std::array::from_fn(|_| zeros()),
         }
     }
 
@@ -95,7 +95,7 @@ impl Work {
             }
         }
         self.repeat(channels, 3);
-        let [mean, slope, offset, _] = &self.coefficients;
+        let [mean, slope, offset, ..] = &self.coefficients;
         if silu {
             affine_silu(isa, x, mean, slope, offset, out);
         } else {
@@ -120,13 +120,7 @@ impl Work {
     ) {
         let channels = shape.channels;
         let per_group = channels / shape.groups;
-        for c in 0..channels {
-            let [mean, rstd] = [stats[c / per_group * 2], stats[c / per_group * 2 + 1]];
-            let (gain, offset) = modulation(affine, n, channels, c);
-            self.coefficients[0][c] = mean;
-            self.coefficients[1][c] = (f64::from(rstd) * f64::from(affine.gamma[c]) * gain) as f32;
-            self.coefficients[2][c] = (f64::from(affine.beta[c]) * gain + offset) as f32;
-        }
+        self.pre_activation(channels, affine, n, stats);
         self.repeat(channels, 3);
         self.gradient_sums(isa, x, silu, grad_out, grad_x);
         self.fold(channels);
@@ -149,11 +143,71 @@ impl Work {
             }
         }
         self.repeat(channels, 4);
-        let [mean, of_grad, constant, of_x] = &self.coefficients;
+        let [mean, of_grad, constant, of_x, _] = &self.coefficients;
         if silu {
             grad_input_in_place(isa, x, mean, of_grad, constant, of_x, grad_x);
         } else {
             grad_input(isa, x, grad_out, mean, of_grad, constant, of_x, grad_x);
+        }
+    }
+
+    /// How the output of image `n` changes. With n = (x - mean) rstd and m the mean of a group,
+    /// n' = rstd (x' - m(x') - n m(n x')), to which the changes of the affine map are added as multiples of n and 1.
+    pub(super) fn tangent(
+        &mut self,
+        isa: Isa,
+        shape: &GroupNormShape,
+        x: &[f32],
+        affine: &Affine,
+        n: usize,
+        silu: bool,
+        stats: &[f32],
+        along_x: &[f32],
+        along: &Along,
+        out: &mut [f32],
+    ) {
+        let channels = shape.channels;
+        let per_group = channels / shape.groups;
+        self.pre_activation(channels, affine, n, stats);
+        self.repeat(channels, 1);
+        self.gradient_sums(isa, x, false, along_x, out);
+        self.fold(channels);
+        let count = (shape.pixels * per_group) as f64;
+        for g in 0..shape.groups {
+            let range = g * per_group..(g + 1) * per_group;
+            let rstd = f64::from(stats[g * 2 + 1]);
+            let mean = self.wide_sum[range.clone()].iter().sum::<f64>() / count;
+            let mean_product = self.wide_square[range.clone()].iter().sum::<f64>() / count;
+            for c in range {
+                let at = |part: Option<&[f32]>, index: usize| part.map_or(0.0, |part| f64::from(part[index]));
+                let (gain, _) = modulation(affine, n, channels, c);
+                let [gamma, beta] = [affine.gamma, affine.beta].map(|part| f64::from(part[c]));
+                let [scale, shift] = [along.scale, along.shift].map(|part| at(part, n * channels + c));
+                let slope = rstd * gamma * gain;
+                let of_normal = at(along.gamma, c) * gain + gamma * scale;
+                let constant = at(along.beta, c) * gain + beta * scale + shift;
+                self.coefficients[3][c] = (constant - slope * mean) as f32;
+                self.coefficients[4][c] = (rstd * of_normal - slope * rstd * rstd * mean_product) as f32;
+            }
+        }
+        self.repeat(channels, 5);
+        let [mean, slope, offset, constant, of_x] = &self.coefficients;
+        if silu {
+            silu_tangent(isa, x, along_x, mean, slope, offset, constant, of_x, out);
+        } else {
+            grad_input(isa, x, along_x, mean, slope, constant, of_x, out);
+        }
+    }
+
+    /// Mean, slope and offset of what comes before the activation, from the statistics.
+    fn pre_activation(&mut self, channels: usize, affine: &Affine, n: usize, stats: &[f32]) {
+        let per_group = channels / (stats.len() / 2);
+        for c in 0..channels {
+            let [mean, rstd] = [stats[c / per_group * 2], stats[c / per_group * 2 + 1]];
+            let (gain, offset) = modulation(affine, n, channels, c);
+            self.coefficients[0][c] = mean;
+            self.coefficients[1][c] = (f64::from(rstd) * f64::from(affine.gamma[c]) * gain) as f32;
+            self.coefficients[2][c] = (f64::from(affine.beta[c]) * gain + offset) as f32;
         }
     }
 
@@ -194,7 +248,7 @@ impl Work {
         self.wide_sum.fill(0.0);
         self.wide_square.fill(0.0);
         let piece = CHUNK_ROWS * self.lanes;
-        let [mean, slope, offset, _] = &self.coefficients;
+        let [mean, slope, offset, ..] = &self.coefficients;
         for ((x, g), out) in x.chunks(piece).zip(grad_out.chunks(piece)).zip(grad_x.chunks_mut(piece)) {
             self.sum.fill(0.0);
             self.square.fill(0.0);

@@ -1,4 +1,4 @@
-//! What is done to rows of lanes: sums of moments, the affine maps and their gradients.
+//! What is done to rows of lanes: sums of moments, the affine maps, their gradients and tangents.
 
 use crate::activation::{silu_at, silu_slope_at};
 use crate::elementwise::multiversion::{madd, multiversion};
@@ -112,6 +112,26 @@ multiversion! {
     pub(super) fn silu_gradient(x: &[f32], grad: &[f32], mean: &[f32], slope: &[f32], offset: &[f32], out: &mut [f32]) {
         rows!(x, grad, out, [mean, slope, offset], |i| {
             grad[i] * silu_slope_at::<FUSED>(madd::<FUSED>(x[i] - mean[i], slope[i], offset[i]))
+        });
+    }
+}
+
+multiversion! {
+    /// out = slope of SiLU at the pre-activation times how that changes, along slope + (x - mean) of_x + constant.
+    pub(super) fn silu_tangent(
+        x: &[f32],
+        along: &[f32],
+        mean: &[f32],
+        slope: &[f32],
+        offset: &[f32],
+        constant: &[f32],
+        of_x: &[f32],
+        out: &mut [f32],
+    ) {
+        rows!(x, along, out, [mean, slope, offset, constant, of_x], |i| {
+            let d = x[i] - mean[i];
+            let change = madd::<FUSED>(d, of_x[i], madd::<FUSED>(along[i], slope[i], constant[i]));
+            change * silu_slope_at::<FUSED>(madd::<FUSED>(d, slope[i], offset[i]))
         });
     }
 }

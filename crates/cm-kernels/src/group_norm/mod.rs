@@ -1,4 +1,5 @@
-//! Group normalisation with its affine map, optional FiLM modulation and optional SiLU in one kernel.
+//! Group normalisation with its affine map, optional FiLM modulation and optional SiLU in one kernel; its gradient and
+//! its tangent.
 //!
 //! y = act(((x - mean_g) rstd_g gamma_c + beta_c) (1 + scale_{n,c}) + shift_{n,c}), where mean and variance are over
 //! the pixels and channels of group g of one image, rstd = 1 / sqrt(variance + eps), and act is SiLU or nothing.
@@ -88,6 +89,21 @@ pub struct Grads<'a> {
     pub film: Option<(&'a mut [f32], &'a mut [f32])>,
 }
 
+/// Along what the inputs of [`tangent`] change; what is absent stays.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Along<'a> {
+    /// \[batch, pixels, channels\].
+    pub x: Option<&'a [f32]>,
+    /// \[channels\].
+    pub gamma: Option<&'a [f32]>,
+    /// \[channels\].
+    pub beta: Option<&'a [f32]>,
+    /// \[batch, channels\]; only with a modulation.
+    pub scale: Option<&'a [f32]>,
+    /// \[batch, channels\]; only with a modulation.
+    pub shift: Option<&'a [f32]>,
+}
+
 fn check(shape: &GroupNormShape, x: &[f32], affine: &Affine, stats: &[f32]) {
     let GroupNormShape { batch, pixels, channels, groups, .. } = *shape;
     assert!(
@@ -149,6 +165,62 @@ fn forward_on(
             let (out, stats) =
                 unsafe { (out.slice(n * image, image), stats.slice(n * shape.groups * 2, shape.groups * 2)) };
             work.forward(isa, shape, &x[n * image..(n + 1) * image], &affine, n, silu, out, stats);
+        }
+    });
+}
+
+/// How the output of [`forward`] changes along some directions, from its input and its `stats`.
+///
+/// # Panics
+/// If a size does not fit or `groups` does not divide `channels`.
+pub fn tangent(
+    shape: &GroupNormShape,
+    x: &[f32],
+    affine: Affine,
+    silu: bool,
+    stats: &[f32],
+    along: Along,
+    out: &mut [f32],
+) {
+    tangent_on(isa(), shape, x, affine, silu, stats, along, out);
+}
+
+fn tangent_on(
+    isa: Isa,
+    shape: &GroupNormShape,
+    x: &[f32],
+    affine: Affine,
+    silu: bool,
+    stats: &[f32],
+    along: Along,
+    out: &mut [f32],
+) {
+    check(shape, x, &affine, stats);
+    assert_eq!(out.len(), x.len(), "output length differs from the input's");
+    let fits = |part: Option<&[f32]>, len: usize| part.is_none_or(|part| part.len() == len);
+    let per_image = affine.film.map_or(0, |film| film.scale.len());
+    assert!(
+        fits(along.x, x.len())
+            && fits(along.gamma, shape.channels)
+            && fits(along.beta, shape.channels)
+            && fits(along.scale, per_image)
+            && fits(along.shift, per_image),
+        "directions are of the sizes of what changes along them"
+    );
+    let image = shape.image();
+    // Rare: on a path all images move.
+    let still = along.x.is_none().then(|| vec![0.0; x.len()]);
+    let along_x = along.x.or(still.as_deref()).unwrap_or_default();
+    let out = SharedMut::new(out);
+    for_each_range(shape.batch, items_per_piece(image), |first, count| {
+        let mut work = fused::Work::new(shape);
+        for n in first..first + count {
+            let range = n * image..(n + 1) * image;
+            let stats = &stats[n * shape.groups * 2..(n + 1) * shape.groups * 2];
+            let (x, along_x) = (&x[range.clone()], &along_x[range.clone()]);
+            // SAFETY: each image is visited once.
+            let out = unsafe { out.slice(range.start, image) };
+            work.tangent(isa, shape, x, &affine, n, silu, stats, along_x, &along, out);
         }
     });
 }

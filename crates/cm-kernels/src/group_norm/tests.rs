@@ -21,6 +21,8 @@ struct Results<F> {
     out: Vec<F>,
     stats: Vec<F>,
     grads: Vec<(&'static str, Vec<F>)>,
+    /// With all inputs changing, and with the images as they are.
+    tangents: [Vec<F>; 2],
 }
 
 impl Case {
@@ -44,6 +46,45 @@ impl Case {
         Affine { gamma: &self.gamma, beta: &self.beta, film }
     }
 
+    /// Directions of images, gamma, beta, scale and shift.
+    fn along(&self) -> [Vec<f32>; 5] {
+        let lens = [&self.x, &self.gamma, &self.beta, &self.scale, &self.shift].map(Vec::len);
+        std::array::from_fn(|which| values(lens[which], 10 + which as u64))
+    }
+
+    /// Each with and without that of the images.
+    fn tangents<F>(&self, of: impl Fn(&[Vec<f32>; 5], bool) -> Vec<F>) -> [Vec<F>; 2] {
+        [true, false].map(|moving| of(&self.along(), moving))
+    }
+
+    fn tangents_on(&self, isa: Isa, stats: &[f32]) -> [Vec<f32>; 2] {
+        self.tangents(|[x, gamma, beta, scale, shift], moving| {
+            let film = |part| self.film.then_some(part);
+            let along = Along {
+                x: moving.then_some(&x[..]),
+                gamma: Some(gamma),
+                beta: Some(beta),
+                scale: film(&scale[..]),
+                shift: film(&shift[..]),
+            };
+            written_by(x.len(), |out| {
+                tangent_on(isa, &self.shape, &self.x, self.affine(), self.silu, stats, along, out);
+            })
+        })
+    }
+
+    /// The naive twin in dual numbers.
+    fn exact_tangents(&self) -> [Vec<f64>; 2] {
+        self.tangents(|along, moving| {
+            let x = dual(&self.x, moving.then_some(&along[0][..]));
+            let parts = [&self.gamma, &self.beta, &self.scale, &self.shift];
+            let [gamma, beta, scale, shift] = std::array::from_fn(|i| dual(parts[i], Some(&along[i + 1])));
+            let film = self.film.then_some((&scale[..], &shift[..]));
+            let parameters = Parameters { gamma: &gamma, beta: &beta, film };
+            slopes(&naive::forward(&self.shape, &x, &parameters, self.silu).0)
+        })
+    }
+
     fn run(&self, isa: Isa) -> Results<f32> {
         let (shape, n, c) = (&self.shape, self.shape.len(), self.shape.channels);
         let mut stats = unwritten(shape.stats_len());
@@ -62,7 +103,8 @@ impl Case {
         if self.film {
             grads.extend([("scale", scale), ("shift", shift)]);
         }
-        Results { out, stats, grads }
+        let tangents = self.tangents_on(isa, &stats);
+        Results { out, stats, grads, tangents }
     }
 
     fn exact(&self) -> Results<f64> {
@@ -77,7 +119,7 @@ impl Case {
         if self.film {
             list.extend([("scale", grads.scale), ("shift", grads.shift)]);
         }
-        Results { out, stats, grads: list }
+        Results { out, stats, grads: list, tangents: self.exact_tangents() }
     }
 
     #[track_caller]
@@ -91,6 +133,9 @@ impl Case {
             assert_eq!(got.grads.len(), exact.grads.len());
             for ((name, got), (_, exact)) in got.grads.iter().zip(&exact.grads) {
                 assert_close(got, exact, backward_tolerance, &(name, what));
+            }
+            for (got, exact) in got.tangents.iter().zip(&exact.tangents) {
+                assert_close(got, exact, backward_tolerance, &("tangent", what));
             }
         }
     }
@@ -128,6 +173,9 @@ fn groups_of_one_or_two_values_do_not_depend_on_them() {
             // The terms that cancel are as large as 1 / standard deviation, at most 1 / sqrt(eps).
             let largest = got.stats.iter().skip(1).step_by(2).fold(0.0_f32, |m, &v| m.max(v));
             for (got, exact) in got.grads[0].1.iter().zip(&exact.grads[0].1) {
+                assert!((f64::from(*got) - exact).abs() < f64::from(largest) * 2e-5, "{got} for {exact}");
+            }
+            for (got, exact) in got.tangents[0].iter().zip(&exact.tangents[0]) {
                 assert!((f64::from(*got) - exact).abs() < f64::from(largest) * 2e-5, "{got} for {exact}");
             }
         }
@@ -187,6 +235,7 @@ fn a_large_mean_costs_no_digits() {
             for ((name, got), (_, exact)) in got.grads.iter().zip(&exact.grads) {
                 assert_close(got, exact, 1e-4, &(name, isa, channels));
             }
+            assert_close(&got.tangents[0], &exact.tangents[0], 1e-4, &("tangent", isa, channels));
         }
     }
 }
@@ -219,6 +268,7 @@ fn an_image_without_pixels_has_no_gradients() {
     let got = Case::new(2, 0, 6, 3, true, true).run(isa());
     assert!(got.out.is_empty());
     assert!(got.grads.iter().all(|(_, g)| g.iter().all(|&v| v == 0.0)));
+    assert!(got.tangents.concat().is_empty());
 }
 
 #[test]
@@ -238,6 +288,6 @@ fn results_do_not_depend_on_the_number_of_threads() {
     assert_same_for_any_threads(|| {
         let got = case.run(isa());
         let grads = got.grads.into_iter().flat_map(|(_, g)| g);
-        got.out.into_iter().chain(got.stats).chain(grads).collect()
+        got.out.into_iter().chain(got.stats).chain(grads).chain(got.tangents.concat()).collect()
     });
 }

@@ -207,6 +207,22 @@ pub fn max_pool_backward(shape: &PoolShape, argmax: &[u32], grad_out: &[f32], gr
     });
 }
 
+/// How the output of [`max_pool`] changes where its input changes along `along`: as each winner does.
+///
+/// # Panics
+/// If a size does not fit or `argmax` is not from [`max_pool`].
+pub fn max_pool_tangent(shape: &PoolShape, argmax: &[u32], along: &[f32], out: &mut [f32]) {
+    shape.check(along.len(), out.len());
+    assert_eq!(argmax.len(), out.len(), "one argmax per output is wanted");
+    let (c, in_image, out_image) = (shape.channels, shape.in_image(), shape.out_image());
+    for_each_image(shape, out, out_image, |n, out| {
+        let along = &along[n * in_image..(n + 1) * in_image];
+        for (i, (out, &pixel)) in out.iter_mut().zip(&argmax[n * out_image..]).enumerate() {
+            *out = along[pixel as usize * c + i % c];
+        }
+    });
+}
+
 /// Mean of each window, the padding counted as zeros (PyTorch's default).
 ///
 /// # Panics

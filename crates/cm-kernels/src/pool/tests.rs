@@ -18,17 +18,23 @@ fn shapes() -> Vec<PoolShape> {
     all
 }
 
-fn max_both(shape: &PoolShape, x: &[f32], g: &[f32]) -> [Vec<f32>; 2] {
+/// Output, gradient and tangent.
+fn max_all(shape: &PoolShape, x: &[f32], g: &[f32]) -> [Vec<f32>; 3] {
     let mut argmax = vec![u32::MAX; shape.output_len()];
     let out = written_by(shape.output_len(), |out| max_pool(shape, x, out, &mut argmax));
-    [out, written_by(shape.input_len(), |grad| max_pool_backward(shape, &argmax, g, grad))]
+    let grad = written_by(shape.input_len(), |grad| max_pool_backward(shape, &argmax, g, grad));
+    let along = values(shape.input_len(), 3);
+    [out, grad, written_by(shape.output_len(), |out| max_pool_tangent(shape, &argmax, &along, out))]
 }
 
 #[test]
 fn agrees_with_the_naive_twin() {
     for shape in shapes() {
         let (x, g) = (values(shape.input_len(), 1), values(shape.output_len(), 2));
-        let [out, grad] = max_both(&shape, &x, &g);
+        let [out, grad, tangent] = max_all(&shape, &x, &g);
+        let along = values(shape.input_len(), 3);
+        let exact = slopes(&naive::max_pool(&shape, &dual(&x, Some(&along))));
+        assert_eq!(wide(&tangent), exact, "{shape:?}");
         assert_eq!(out, naive::max_pool(&shape, &x), "{shape:?}");
         assert_eq!(out, written_by(shape.output_len(), |out| max_pool_values(&shape, &x, out)), "{shape:?}");
         assert_close(&grad, &naive::max_pool_backward(&shape, &wide(&x), &wide(&g)), 1e-6, &shape);
@@ -75,7 +81,7 @@ fn negative_images_are_not_beaten_by_padding() {
         padding: 1,
         round_up: false,
     };
-    let [out, grad] = max_both(&shape, &[-1.0, -2.0, -3.0, -4.0], &[1.0, 2.0, 3.0, 4.0]);
+    let [out, grad, _] = max_all(&shape, &[-1.0, -2.0, -3.0, -4.0], &[1.0, 2.0, 3.0, 4.0]);
     assert_eq!(out, [-1.0, -2.0, -3.0, -4.0]);
     assert_eq!(grad, [1.0, 2.0, 3.0, 4.0]);
 }
@@ -93,8 +99,8 @@ fn nan_wins_and_equals_go_to_the_first() {
         round_up: false,
     };
     let shape = PoolShape { height: 2, width: 2, kernel: 2, ..shape };
-    assert!(max_both(&shape, &[1.0, f32::NAN, 9.0, 2.0], &[1.0])[0][0].is_nan());
-    assert_eq!(max_both(&shape, &[1.0, 5.0, 5.0, 2.0], &[1.0])[1], [0.0, 1.0, 0.0, 0.0]);
+    assert!(max_all(&shape, &[1.0, f32::NAN, 9.0, 2.0], &[1.0])[0][0].is_nan());
+    assert_eq!(max_all(&shape, &[1.0, 5.0, 5.0, 2.0], &[1.0])[1], [0.0, 1.0, 0.0, 0.0]);
 }
 
 #[test]
@@ -128,7 +134,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     };
     let (x, g) = (values(shape.input_len(), 1), values(shape.output_len(), 2));
     assert_same_for_any_threads(|| {
-        let mut all = max_both(&shape, &x, &g).concat();
+        let mut all = max_all(&shape, &x, &g).concat();
         all.extend(written_by(shape.input_len(), |grad| avg_pool_backward(&shape, &g, grad)));
         all
     });

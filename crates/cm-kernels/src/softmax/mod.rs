@@ -49,6 +49,21 @@ pub(crate) fn row_sum(row: &[f32]) -> f32 {
     halved(lanes, |a, b| a + b) + rest.iter().sum::<f32>()
 }
 
+/// The sum of products of two rows, as [`row_sum`].
+#[inline(always)]
+pub(crate) fn row_dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; 16];
+    let (chunks_a, chunks_b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let rest = chunks_a.remainder().iter().zip(chunks_b.remainder());
+    let rest = rest.map(|(a, b)| a * b).sum::<f32>();
+    for (a, b) in chunks_a.zip(chunks_b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    halved(lanes, |a, b| a + b) + rest
+}
+
 /// ln sum e^x of a row as `max + above`.
 #[derive(Clone, Copy, Default)]
 struct LogSum {

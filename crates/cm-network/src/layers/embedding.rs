@@ -87,13 +87,13 @@ impl Embedding {
             self.second_time.is_some(),
             "a second time if and only if the network was built for one"
         );
-        let mut sum = self.waves(g, w, c_noise);
+        let mut sum = self.waves(g, w, c_noise, extra.c_noise_tangent);
         if self.manner == Manner::Song {
             sum = self.labelled(g, w, sum, extra);
         }
         if let (Some(layer), Some(second)) = (&self.second_time, extra.second_time) {
             assert_eq!(second.len(), count, "one second time for each image");
-            let embedded = layer.forward(g, w, &self.waves(g, w, second));
+            let embedded = layer.forward(g, w, &self.waves(g, w, second, None));
             sum = ops::add(g, &sum, &embedded, 1.0);
         }
         let hidden = self.layer0.forward(g, w, &sum);
@@ -125,8 +125,8 @@ impl Embedding {
         ops::add(g, &sum, &embedded, 1.0)
     }
 
-    /// Sines and cosines of each number times each frequency.
-    fn waves(&self, g: &Graph, w: &Weights, numbers: &[f32]) -> Matrix {
+    /// Sines and cosines of each number times each frequency, which change as the numbers do.
+    fn waves(&self, g: &Graph, w: &Weights, numbers: &[f32], tangent: Option<&[f32]>) -> Matrix {
         if g.is_counting() {
             return Matrix::outline([numbers.len(), self.features]);
         }
@@ -143,16 +143,28 @@ impl Embedding {
                 w.get(id).values().iter().map(|&f| std::f64::consts::TAU * f64::from(f)).collect()
             }
         };
+        // First those that the family has first.
+        let in_order = |values: &mut Vec<f32>, sine: &dyn Fn(f64) -> f64, cosine: &dyn Fn(f64) -> f64| {
+            let (first, second) = match self.manner {
+                Manner::Song => (sine, cosine),
+                Manner::Adm => (cosine, sine),
+            };
+            values.extend(frequencies.iter().map(|&f| first(f) as f32));
+            values.extend(frequencies.iter().map(|&f| second(f) as f32));
+        };
         let mut values = Vec::with_capacity(numbers.len() * self.features);
-        for &number in numbers {
-            let angles = frequencies.iter().map(|f| f * f64::from(number));
-            let sines = angles.clone().map(|angle| angle.sin() as f32);
-            let cosines = angles.map(|angle| angle.cos() as f32);
-            match self.manner {
-                Manner::Song => values.extend(sines.chain(cosines)),
-                Manner::Adm => values.extend(cosines.chain(sines)),
-            }
+        for number in numbers.iter().map(|&number| f64::from(number)) {
+            in_order(&mut values, &|f| (f * number).sin(), &|f| (f * number).cos());
         }
-        Matrix::constant(values, [numbers.len(), self.features])
+        let waves = Matrix::constant(values, [numbers.len(), self.features]);
+        let Some(tangent) = tangent else { return waves };
+        assert_eq!(tangent.len(), numbers.len(), "one change for each number");
+        let mut changes = Vec::with_capacity(numbers.len() * self.features);
+        for (&number, &change) in numbers.iter().zip(tangent) {
+            let [number, change] = [number, change].map(f64::from);
+            let sine = |f: f64| f * change * (f * number).cos();
+            in_order(&mut changes, &sine, &|f| -f * change * (f * number).sin());
+        }
+        waves.moving(changes)
     }
 }

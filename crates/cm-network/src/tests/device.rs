@@ -72,8 +72,12 @@ fn training_steps_agree() {
                 Images::constant(values, [2, shape.height, shape.width, shape.channels])
             };
             let (x, target) = (draw(), draw());
-            let extra =
-                Extra { labels: Some(&[0, 2]), second_time: Some(&[0.4, -0.3]), dropout_key: Some(number) };
+            let extra = Extra {
+                labels: Some(&[0, 2]),
+                second_time: Some(&[0.4, -0.3]),
+                dropout_key: Some(number),
+                ..Extra::default()
+            };
             let run = |graph: Graph, weights: &Weights| {
                 let forward = |g: &mut Graph| network.forward(g, weights, &x, &[0.5, -1.0], extra);
                 differentiated(graph, forward, &target)
@@ -168,7 +172,7 @@ fn learning(on: &dyn Fn() -> Graph) -> Vec<f64> {
         let noisy = clean.iter().map(|value| value + 0.5 * random.normal()).collect();
         let images = |values| Images::constant(values, [IMAGES, 8, 8, 1]);
         let extra =
-            Extra { labels: Some(&[0, 1, 2, 0]), second_time: Some(&[0.5; IMAGES]), dropout_key: None };
+            Extra { labels: Some(&[0, 1, 2, 0]), second_time: Some(&[0.5; IMAGES]), ..Extra::default() };
         let mut graph = on();
         let output = network.forward(&mut graph, &weights, &images(noisy), &[0.5; IMAGES], extra);
         let each = ops::pair_distance(&mut graph, PairDistance::SquaredL2, &output, &images(clean));
@@ -198,7 +202,6 @@ fn a_u_net_learns_in_narrow_products_as_in_single_precision() {
     for (precision, band) in [(Precision::Bf16, 0.03), (Precision::Tf32, 0.01)] {
         let device = Device::new(gpu.clone(), precision);
         let there = learning(&|| Graph::recording().on(&device));
-        println!("{precision:?}: host {host:?}, device {there:?}");
         for (a, b) in host.iter().zip(&there) {
             assert!((a - b).abs() <= band * a, "{precision:?}: host {host:?}, device {there:?}");
         }

@@ -3,12 +3,12 @@
 //! [`dfdx::tensor::Gradients`] keeps a buffer for each tensor identity, which it allocates zeroed, at the tensor's size.
 //! Here gradients are keyed by a *slot*, an empty tensor made for the purpose, so the buffer starts empty: the first
 //! gradient to arrive is moved in, and only further ones are added. Nothing is zeroed, and a gradient is freed as soon as
-//! the operation that made its tensor has consumed it.
+//! the operation that made its tensor has consumed it. A tangent lives as long as the tensor that it belongs to.
 
 mod device_pass;
 
 use super::remote::{self, RemoteGradients};
-use super::{BackwardContext, CustomOp, Dev, Operand, Slot, Var, new_slot};
+use super::{BackwardContext, CustomOp, Dev, Operand, Slot, Var, new_slot, tangent};
 use crate::device::Device;
 use crate::devices;
 use cm_gpu::Buffer;
@@ -29,6 +29,8 @@ pub struct Graph {
     widest: u64,
     /// Operations are counted and not done: their results are outlines.
     counting: bool,
+    /// Results come with how they change along the tangents of the inputs.
+    tangents: bool,
     /// Of a region that is computed again: what gradients leave it through.
     edge: Option<Edge>,
     /// Where operations are done, if not on the host.
@@ -67,6 +69,7 @@ impl Graph {
             values: 0,
             widest: 0,
             counting: false,
+            tangents: false,
             edge: None,
             device: devices::current(),
             remote: RemoteGradients::default(),
@@ -77,6 +80,18 @@ impl Graph {
     /// operations return are [outlines](Var::outline), which take no memory.
     pub fn counting() -> Self {
         Self { counting: true, ..Self::inference() }
+    }
+
+    /// The same pass, in which each operation also works out how its result changes where inputs are
+    /// [moving](Var::moving): derivatives along one direction, exact but for rounding, at about the cost of a second
+    /// pass. A pass that records carries them too, and no gradient flows through them; for the way back it keeps nothing
+    /// of them but what a [region](Self::recomputed) has taken.
+    ///
+    /// # Panics
+    /// If the pass is on a device, which has no tangent rules.
+    pub fn with_tangents(self) -> Self {
+        assert!(self.device.is_none(), "tangents are worked out on the host only");
+        Self { tangents: true, ..self }
     }
 
     /// The same pass on a device, where its tensors and gradients stay until they are read.
@@ -128,7 +143,8 @@ impl Graph {
         let mut buffer = cm_kernels::buffer::unwritten(shape.num_elements());
         let values: Vec<&[f32]> = inputs.iter().map(|input| input.values()).collect();
         let saved = op.forward(&values, &mut buffer);
-        let mut output = Var::constant(buffer, shape);
+        let along = self.tangents.then(|| tangent::of_output(&op, inputs, &values, (&buffer, &saved)));
+        let mut output = Var { tangent: along.flatten(), ..Var::constant(buffer, shape) };
         let slots: Vec<Option<Slot>> = inputs.iter().map(|input| input.slot().cloned()).collect();
         let Some(tape) = self.tape.as_mut().filter(|_| slots.iter().any(Option::is_some)) else {
             return output;
@@ -180,7 +196,7 @@ impl Graph {
             return self.recomputed_on_device(device, region);
         }
         let Some(tape) = self.tape.as_mut() else { return region(self) };
-        let mut quiet = Self::inference().on_host();
+        let mut quiet = Self { tangents: self.tangents, ..Self::inference().on_host() };
         let mut output = region(&mut quiet);
         self.flops = self.flops.saturating_add(quiet.flops);
         self.values = self.values.saturating_add(product(output.shape()));

@@ -59,7 +59,7 @@ impl<S: Shape> Var<S> {
     /// A tensor of values on a device, to which no gradient flows.
     pub(crate) fn resident(device: &Device, values: Buffer, shape: S) -> Self {
         assert_eq!(values.len(), shape.num_elements(), "values do not fill {shape:?}");
-        Self { data: Data::Remote(Remote::new(device, values), shape), slot: None }
+        Self { data: Data::Remote(Remote::new(device, values), shape), slot: None, tangent: None }
     }
 
     /// The device on which the tensor was made, if it was.

@@ -1,7 +1,7 @@
 //! Element-wise non-linearities.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Var};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, TangentContext, Var};
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::{activation, buffer::written_by};
 use dfdx::shapes::Shape;
@@ -16,6 +16,11 @@ impl CustomOp for Silu {
 
     fn keeps_input(&self, _: usize) -> bool {
         true
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let (x, along) = (context.inputs[0], context.first());
+        written_by(x.len(), |out| activation::silu_backward(x, along, out))
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
@@ -51,6 +56,11 @@ impl CustomOp for Relu {
 
     fn keeps_input(&self, _: usize) -> bool {
         true
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let (x, along) = (context.inputs[0], context.first());
+        written_by(x.len(), |out| activation::relu_backward(x, along, out))
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -2,7 +2,7 @@
 
 use crate::custom_op::product;
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::attention::{self, AttentionShape};
 use cm_kernels::buffer::{unwritten, written_by};
@@ -32,6 +32,11 @@ impl CustomOp for Attention {
     fn flops(&self) -> u64 {
         let AttentionShape { batch, tokens, heads, dim } = self.0;
         product([4, batch, heads, tokens, tokens, dim])
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let (qkv, along) = (context.inputs[0], context.first());
+        written_by(self.0.output_len(), |out| attention::tangent(&self.0, qkv, context.saved, along, out))
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -1,7 +1,7 @@
 //! Another scale for each channel.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 
 struct Affine {
@@ -10,19 +10,31 @@ struct Affine {
     shift: Vec<f32>,
 }
 
-impl CustomOp for Affine {
-    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+impl Affine {
+    fn map(&self, x: &[f32], shift: impl Fn(usize) -> f32, output: &mut [f32]) {
         let channels = self.scale.len();
-        for (out, x) in output.chunks_exact_mut(channels).zip(inputs[0].chunks_exact(self.inputs)) {
+        for (out, x) in output.chunks_exact_mut(channels).zip(x.chunks_exact(self.inputs)) {
             for (c, out) in out.iter_mut().enumerate() {
-                *out = self.scale[c] * x[c.min(self.inputs - 1)] + self.shift[c];
+                *out = self.scale[c] * x[c.min(self.inputs - 1)] + shift(c);
             }
         }
+    }
+}
+
+impl CustomOp for Affine {
+    fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
+        self.map(inputs[0], |c| self.shift[c], output);
         Vec::new()
     }
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let mut out = vec![0.0; context.output.len()];
+        self.map(context.first(), |_| 0.0, &mut out);
+        out
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

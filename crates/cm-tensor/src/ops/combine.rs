@@ -1,7 +1,7 @@
 //! Sums, mixtures, concatenation.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Var};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, TangentContext, Var};
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::{
     buffer::{unwritten, written_by},
@@ -21,6 +21,14 @@ impl CustomOp for Add {
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        written_by(context.output.len(), |out| match context.tangents {
+            [Some(a), Some(b)] => elementwise::add(a, b, self.scale, out),
+            [a, b] => elementwise::scaled(a.or(*b).expect("one of two changes"), self.scale, out),
+            _ => unreachable!("two inputs were given"),
+        })
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
@@ -73,6 +81,16 @@ impl CustomOp for Blend {
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let rows = self.a.len();
+        written_by(context.output.len(), |out| match context.tangents {
+            [Some(x), Some(y)] => elementwise::rows_scale_add(rows, &self.a, x, &self.b, y, out),
+            [Some(x), None] => elementwise::rows_scale(rows, &self.a, x, out),
+            [None, Some(y)] => elementwise::rows_scale(rows, &self.b, y, out),
+            _ => unreachable!("two inputs were given, and one changes"),
+        })
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
@@ -131,6 +149,16 @@ impl CustomOp for Concat {
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let [a, b] = context.tangents else { unreachable!("two inputs were given") };
+        let still = |part: &Option<&[f32]>, channels: usize| {
+            vec![0.0; if part.is_none() { self.pixels * channels } else { 0 }]
+        };
+        let (no_a, no_b) = (still(a, self.a), still(b, self.b));
+        let parts = [(a.unwrap_or(&no_a), self.a), (b.unwrap_or(&no_b), self.b)];
+        written_by(context.output.len(), |out| elementwise::concat_channels(self.pixels, &parts, out))
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -2,7 +2,9 @@
 
 use crate::custom_op::product;
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, Operand, Vector};
+use crate::{
+    BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, Operand, TangentContext, Vector,
+};
 use cm_gpu::conv2d::Epilogue as DeviceEpilogue;
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::buffer::written_by;
@@ -65,6 +67,29 @@ impl CustomOp for Op {
         let s = &self.shape;
         let counts = [2, s.batch, s.out_height(), s.out_width(), s.out_channels];
         product(counts.into_iter().chain([s.in_channels, s.kernel, s.kernel]))
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let TangentContext { inputs, tangents, output, .. } = context;
+        let image_bias = if self.image_bias { tangents[3] } else { None };
+        let residual = if self.residual { tangents[tangents.len() - 1] } else { None };
+        let mut rest = Epilogue { bias: tangents[2], image_bias, residual, scale: self.scale, relu: false };
+        let mut sum: Option<Vec<f32>> = None;
+        // By the product rule; what else changes rides along in the first product.
+        for (x, weight) in [(tangents[0], Some(inputs[1])), (Some(inputs[0]), tangents[1])] {
+            let (Some(x), Some(weight)) = (x, weight) else { continue };
+            let rest = std::mem::replace(&mut rest, Epilogue { scale: self.scale, ..Epilogue::default() });
+            let part = written_by(output.len(), |out| kernel::forward(&self.shape, x, weight, rest, out));
+            match &mut sum {
+                Some(sum) => elementwise::add_assign(sum, &part),
+                None => sum = Some(part),
+            }
+        }
+        sum.unwrap_or_else(|| {
+            // A convolution of nothing, with what is added to it.
+            let nothing = vec![0.0; inputs[0].len()];
+            written_by(output.len(), |out| kernel::forward(&self.shape, &nothing, inputs[1], rest, out))
+        })
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -1,7 +1,7 @@
 //! The loss of a classifier.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Matrix, Vector};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Matrix, TangentContext, Vector};
 use cm_gpu::{Buffer, Element, GpuError};
 use cm_kernels::buffer::{unwritten, written_by};
 use cm_kernels::softmax;
@@ -21,6 +21,15 @@ impl CustomOp for CrossEntropy {
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let rows = context.first().chunks_exact(self.classes).zip(context.saved.chunks_exact(self.classes));
+        let change = |((along, probabilities), &label): ((&[f32], &[f32]), &u32)| {
+            let mean: f64 = along.iter().zip(probabilities).map(|(a, p)| f64::from(*a) * f64::from(*p)).sum();
+            (mean - f64::from(along[label as usize])) as f32
+        };
+        rows.zip(&self.labels).map(change).collect()
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

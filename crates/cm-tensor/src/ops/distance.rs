@@ -1,10 +1,10 @@
 //! The distance between the student's output and a target, one value for each image.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Vector};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, TangentContext, Vector};
 use cm_gpu::{Buffer, GpuError};
 pub use cm_kernels::distance::Distance as PairDistance;
-use cm_kernels::{buffer::written_by, distance as kernel};
+use cm_kernels::{buffer::written_by, distance as kernel, elementwise};
 
 /// A distance and the number of images.
 struct Pairs {
@@ -24,6 +24,13 @@ impl CustomOp for Pairs {
 
     fn passes_gradient(&self, index: usize) -> bool {
         index == 0
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let [x, y] = context.inputs else { unreachable!("two inputs were given") };
+        by_gradient(self.rows, x, context.first(), |ones, gradient| {
+            kernel::distance_backward(self.kind, self.rows, x, y, ones, gradient);
+        })
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
@@ -61,6 +68,12 @@ pub fn pair_distance(graph: &mut Graph, kind: PairDistance, student: &Images, ta
     graph.apply(Pairs { kind, rows }, &[student, target], [rows])
 }
 
+/// How one number an image changes: the product of its gradient by `x` with the direction.
+fn by_gradient(rows: usize, x: &[f32], along: &[f32], backward: impl FnOnce(&[f32], &mut [f32])) -> Vec<f32> {
+    let gradient = written_by(x.len(), |gradient| backward(&vec![1.0; rows], gradient));
+    written_by(rows, |out| elementwise::rows_dot(rows, &gradient, along, out))
+}
+
 struct FeatureDistance {
     rows: usize,
     weights: Vec<f32>,
@@ -78,6 +91,13 @@ impl CustomOp for FeatureDistance {
 
     fn passes_gradient(&self, index: usize) -> bool {
         index == 0
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let [x, y] = context.inputs else { unreachable!("two inputs were given") };
+        by_gradient(self.rows, x, context.first(), |ones, gradient| {
+            kernel::unit_feature_distance_backward(self.rows, &self.weights, x, y, ones, gradient);
+        })
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -1,7 +1,7 @@
 //! Dropout by a key.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Var};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, TangentContext, Var};
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::buffer::written_by;
 use cm_kernels::dropout as kernel;
@@ -20,6 +20,11 @@ impl CustomOp for Dropout {
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let along = context.first();
+        written_by(along.len(), |out| kernel::dropout(self.key, self.probability, along, out))
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -1,10 +1,12 @@
 //! Group normalisation, fused with the non-linearity that nearly always follows.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, Operand, Vector};
+use crate::{
+    BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, Operand, TangentContext, Vector,
+};
 use cm_gpu::{Buffer, GpuError};
-use cm_kernels::buffer::unwritten;
-use cm_kernels::group_norm::{self as kernel, Affine, Film, Grads, GroupNormShape};
+use cm_kernels::buffer::{unwritten, written_by};
+use cm_kernels::group_norm::{self as kernel, Affine, Along, Film, Grads, GroupNormShape};
 
 struct GroupNorm {
     shape: GroupNormShape,
@@ -20,6 +22,15 @@ impl CustomOp for GroupNorm {
 
     fn keeps_input(&self, _: usize) -> bool {
         true
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let TangentContext { inputs, tangents, saved, .. } = context;
+        let part = |index: usize| tangents.get(index).copied().flatten();
+        let along = Along { x: part(0), gamma: part(1), beta: part(2), scale: part(3), shift: part(4) };
+        written_by(inputs[0].len(), |out| {
+            kernel::tangent(&self.shape, inputs[0], affine(inputs), self.silu, saved, along, out);
+        })
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

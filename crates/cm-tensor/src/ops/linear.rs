@@ -2,12 +2,12 @@
 
 use crate::custom_op::product;
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Matrix, Vector};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Matrix, TangentContext, Vector};
 use cm_gpu::conv2d::{Conv2dShape, Epilogue};
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::{
     buffer::{unwritten, written_by},
-    gemm,
+    elementwise, gemm,
 };
 
 struct Linear {
@@ -33,6 +33,25 @@ impl CustomOp for Linear {
 
     fn flops(&self) -> u64 {
         product([2, self.rows, self.inputs, self.outputs])
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let Self { rows, inputs, outputs } = *self;
+        let TangentContext { inputs: values, tangents, output, .. } = context;
+        let mut bias = tangents.get(2).copied().flatten();
+        let mut sum: Option<Vec<f32>> = None;
+        // By the product rule; a change of the bias is added to the first product.
+        for (x, weight) in [(tangents[0], Some(values[1])), (Some(values[0]), tangents[1])] {
+            let (Some(x), Some(weight)) = (x, weight) else { continue };
+            let bias = bias.take();
+            let part =
+                written_by(output.len(), |out| gemm::linear(rows, inputs, outputs, x, weight, bias, out));
+            match &mut sum {
+                Some(sum) => elementwise::add_assign(sum, &part),
+                None => sum = Some(part),
+            }
+        }
+        sum.or_else(|| Some(bias?.repeat(rows))).expect("one input at least changes")
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

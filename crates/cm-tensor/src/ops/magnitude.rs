@@ -3,7 +3,7 @@
 //! On a device these are worked out on the host: they serve imported networks, and none that is trained from the beginning.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 
 /// Added to a magnitude before it divides (Karras et al. 2024, Equation 47).
@@ -38,6 +38,22 @@ struct PixelNorm {
     each: usize,
 }
 
+impl PixelNorm {
+    /// A vector times the matrix of derivatives at `x`, whose divisors are `saved`.
+    fn derivative(&self, mut along: Vec<f32>, x: &[f32], saved: &[f32]) -> Vec<f32> {
+        let each = self.each as f32;
+        let parts = along.chunks_exact_mut(self.each).zip(x.chunks_exact(self.each));
+        for ((g, x), &by) in parts.zip(saved) {
+            let product: f32 = g.iter().zip(x).map(|(g, x)| g * x).sum();
+            // The divisor's own derivative: x / (norm root), and norm = (by - EPS) root.
+            let norm_root = (by - EPS) * each;
+            let pull = if norm_root > 0.0 { product / (by * by * norm_root) } else { 0.0 };
+            g.iter_mut().zip(x).for_each(|(g, x)| *g = *g / by - pull * x);
+        }
+        along
+    }
+}
+
 impl CustomOp for PixelNorm {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         let root = (self.each as f32).sqrt();
@@ -56,18 +72,13 @@ impl CustomOp for PixelNorm {
         true
     }
 
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        // The matrix of derivatives is symmetric.
+        self.derivative(context.first().to_vec(), context.inputs[0], context.saved)
+    }
+
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
-        let mut gradient = context.gradient;
-        let each = self.each as f32;
-        let parts = gradient.chunks_exact_mut(self.each).zip(context.inputs[0].chunks_exact(self.each));
-        for ((g, x), &by) in parts.zip(context.saved) {
-            let along: f32 = g.iter().zip(x).map(|(g, x)| g * x).sum();
-            // The divisor's own derivative: x / (norm root), and norm = (by - EPS) root.
-            let norm_root = (by - EPS) * each;
-            let pull = if norm_root > 0.0 { along / (by * by * norm_root) } else { 0.0 };
-            g.iter_mut().zip(x).for_each(|(g, x)| *g = *g / by - pull * x);
-        }
-        vec![Some(gradient)]
+        vec![Some(self.derivative(context.gradient, context.inputs[0], context.saved))]
     }
 
     fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
@@ -112,6 +123,18 @@ impl CustomOp for Modulate {
 
     fn keeps_input(&self, _: usize) -> bool {
         true
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let [x, by] = context.inputs else { unreachable!("two inputs were given") };
+        let image = self.pixels * self.channels;
+        // Place of a value in the factors.
+        let factor = |place: usize| place / image * self.channels + place % self.channels;
+        let change = |place: usize| {
+            let of_x = context.tangents[0].map_or(0.0, |along| along[place] * (1.0 + by[factor(place)]));
+            of_x + context.tangents[1].map_or(0.0, |along| x[place] * along[factor(place)])
+        };
+        (0..x.len()).map(change).collect()
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
@@ -170,6 +193,11 @@ impl CustomOp for Clamp {
 
     fn keeps_input(&self, _: usize) -> bool {
         true
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let change = |(&along, x): (&f32, &f32)| if x.abs() > self.limit { 0.0 } else { along };
+        context.first().iter().zip(context.inputs[0]).map(change).collect()
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -19,6 +19,8 @@ mod pool;
 mod resample;
 mod reshape;
 #[cfg(test)]
+mod tangent_tests;
+#[cfg(test)]
 mod tests;
 
 pub use activation::{relu, silu};

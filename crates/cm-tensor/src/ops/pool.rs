@@ -1,7 +1,7 @@
 //! Pooling.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::buffer::written_by;
 use cm_kernels::pool::{self, PoolShape};
@@ -20,6 +20,12 @@ impl CustomOp for GlobalAverage {
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        written_by(context.output.len(), |out| {
+            pool::global_avg_pool(self.batch, self.pixels, self.channels, context.first(), out);
+        })
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
@@ -67,6 +73,12 @@ impl CustomOp for MaxPool {
         false
     }
 
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let winners: Vec<u32> = context.saved.iter().map(|&pixel| pixel as u32).collect();
+        let along = context.first();
+        written_by(winners.len(), |out| pool::max_pool_tangent(&self.0, &winners, along, out))
+    }
+
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
         let winners: Vec<u32> = context.saved.iter().map(|&pixel| pixel as u32).collect();
         vec![Some(written_by(self.0.input_len(), |out| {
@@ -112,6 +124,10 @@ impl CustomOp for AveragePool {
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        written_by(self.0.output_len(), |out| pool::avg_pool(&self.0, context.first(), out))
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -1,7 +1,7 @@
 //! Halving, doubling and interpolating to another resolution.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, TangentContext};
 use cm_gpu::resample::Map;
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::{buffer::written_by, resample};
@@ -33,6 +33,12 @@ impl CustomOp for Linear {
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let Extents { batch, height, width, channels } = self.from;
+        let along = context.first();
+        written_by(context.output.len(), |out| (self.forward)(batch, height, width, channels, along, out))
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {
@@ -146,6 +152,13 @@ impl CustomOp for Bilinear {
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        let [batch, height, width, channels] = self.from;
+        written_by(context.output.len(), |out| {
+            resample::bilinear(batch, (height, width), self.to, channels, context.first(), out);
+        })
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

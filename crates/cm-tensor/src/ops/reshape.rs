@@ -1,7 +1,7 @@
 //! The same values under other extents.
 
 use crate::device::Device;
-use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix};
+use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 
 struct Reshape;
@@ -14,6 +14,10 @@ impl CustomOp for Reshape {
 
     fn keeps_input(&self, _: usize) -> bool {
         false
+    }
+
+    fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
+        context.first().to_vec()
     }
 
     fn backward(&self, context: BackwardContext<'_>) -> Vec<Option<Vec<f32>>> {

@@ -112,6 +112,10 @@ fn resolutions_and_shapes() {
     assert_gradient(&x, TOLERANCE, average_down);
     assert_gradient(&x, TOLERANCE, nearest_up);
     assert_gradient(&x, TOLERANCE, global_average);
+    assert_gradient(&x, TOLERANCE, fir_down);
+    assert_gradient(&x, TOLERANCE, fir_up);
+    assert_gradient(&x, TOLERANCE, fir_smooth);
+    assert_gradient(&x, TOLERANCE, |g, x| bilinear(g, x, (5, 3)));
     assert_gradient(&x, TOLERANCE, |g, x| {
         let rows = as_matrix(g, x);
         as_images(g, &rows, [6, 4, 3])

@@ -1,3 +1,4 @@
+mod forward;
 mod limits;
 
 use super::*;
@@ -220,19 +221,40 @@ impl Network for Exact {
         None
     }
 
-    fn forward(&self, g: &mut Graph, w: &Weights, x: &Images, c_noise: &[f32], _: Extra<'_>) -> Images {
-        let (d, min) = (f64::from(BOUNDARY.sigma_data), f64::from(BOUNDARY.sigma_min));
-        let one = |(x, c_noise): (&f32, &f32)| {
-            let sigma = (4.0 * f64::from(*c_noise)).exp();
-            let (x, above) = (f64::from(*x) * sigma.hypot(d), sigma - min);
-            let end = self.mean + min.hypot(self.std) / sigma.hypot(self.std) * (x - self.mean);
-            let (c_skip, c_out) = (d * d / (above * above + d * d), above * d / sigma.hypot(d));
-            ((end - c_skip * x) / c_out) as f32
-        };
-        let raw = x.values().iter().zip(c_noise).map(one).collect();
-        let raw = ops::as_matrix(g, &Images::constant(raw, x.shape()));
+    fn forward(&self, g: &mut Graph, w: &Weights, x: &Images, c_noise: &[f32], extra: Extra<'_>) -> Images {
+        let values = x.values().iter().zip(c_noise).map(|(&x, &c)| self.at([x, 0.0], [c, 0.0])[0] as f32);
+        let mut raw = Images::constant(values.collect(), x.shape());
+        if let (Some(along), Some(change)) = (x.tangent(), extra.c_noise_tangent) {
+            let places = x.values().iter().zip(along).zip(c_noise.iter().zip(change));
+            let slope = |((&x, &along), (&c, &change)): ((&f32, &f32), (&f32, &f32))| {
+                self.at([x, along], [c, change])[1] as f32
+            };
+            raw = raw.moving(places.map(slope).collect());
+        }
+        let raw = ops::as_matrix(g, &raw);
         let scaled = ops::linear(g, &raw, w.get(self.factor), None);
         ops::as_images(g, &scaled, [1, 1, 1])
+    }
+}
+
+impl Exact {
+    /// N and how it changes, from the scaled image and the level's number with their changes.
+    fn at(&self, scaled: [f32; 2], c_noise: [f32; 2]) -> [f64; 2] {
+        let [[scaled, of_scaled], [c_noise, of_c_noise]] = [scaled, c_noise].map(|pair| pair.map(f64::from));
+        let (d, min) = (f64::from(BOUNDARY.sigma_data), f64::from(BOUNDARY.sigma_min));
+        let sigma = (4.0 * c_noise).exp();
+        let of_sigma = 4.0 * of_c_noise * sigma;
+        let (norm, above) = (sigma.hypot(d), sigma - min);
+        let of_norm = sigma * of_sigma / norm;
+        let (x, of_x) = (scaled * norm, of_scaled * norm + scaled * of_norm);
+        let kept = min.hypot(self.std) / sigma.hypot(self.std);
+        let of_kept = -kept * sigma * of_sigma / (sigma * sigma + self.std * self.std);
+        let (end, of_end) = (self.mean + kept * (x - self.mean), of_kept * (x - self.mean) + kept * of_x);
+        let skipped = above * above + d * d;
+        let (c_skip, of_c_skip) = (d * d / skipped, -2.0 * above * of_sigma * d * d / (skipped * skipped));
+        let (c_out, of_c_out) = (above * d / norm, d * (of_sigma - above * of_norm / norm) / norm);
+        let raw = (end - c_skip * x) / c_out;
+        [raw, (of_end - of_c_skip * x - c_skip * of_x - raw * of_c_out) / c_out]
     }
 }
 
@@ -242,16 +264,18 @@ impl Network for Exact {
 fn the_exact_function_is_left_where_it_is() {
     let gaussian = GaussianMixture::new(vec![1.0], vec![vec![0.3]], vec![0.7]).unwrap();
     let batch = Batch { images: gaussian.sample(&(0..64).collect::<Vec<_>>()), labels: vec![] };
-    let tangent = |factor: f32| {
+    let tangent = |factor: f32, tangent: TangentConfig| {
         let mut weights = Weights::new();
         let network = Exact { mean: 0.3, std: 0.7, factor: weights.add("factor", &[1], vec![factor]) };
-        let config = plain(UNNORMALISED);
+        let config = ContinuousTimeConfig { tangent, ..plain(UNNORMALISED) };
         let mut step = step(config, &TrainConfig::default(), &network, &weights, trajectory(Some(&gaussian)));
         let report = step.step(&batch, PROGRESS, seed()).unwrap();
         report.scalars.iter().find(|(name, _)| *name == "tangent").unwrap().1
     };
-    let (exact, off) = (tangent(1.0), tangent(1.1));
-    assert!(exact < 1e-3 * off && off > 0.01, "{exact} {off}");
+    for (kind, share) in [(TangentConfig::default(), 1e-3), (TangentConfig::Forward, 1e-4)] {
+        let (exact, off) = (tangent(1.0, kind), tangent(1.1, kind));
+        assert!(exact < share * off && off > 0.01, "{kind:?}: {exact} {off}");
+    }
 }
 
 /// What is reported is the length before it was brought to 1; the loss itself is that after.
