@@ -81,13 +81,9 @@ impl<'a> JumpModel<'a> {
     ) -> Result<ImageBatch, ModelError> {
         ModelError::check(x, from, self.network.shape())?;
         ModelError::check(x, to, self.network.shape())?;
-        let labels = check_labels(self.network, labels, x.count()).map_err(ModelError::other)?;
-        let ends = self.knows_end.then(|| second_times(to));
-        let extra = Extra { labels, second_time: ends.as_deref(), ..Extra::default() };
-        let scaling = scaling(&self.precondition, from);
-        let mut graph = Graph::inference();
-        let output =
-            self.network.forward_scaled(&mut graph, &self.weights, &Images::from_batch(x), &scaling, extra);
+        let ends = self.knows_end.then_some(to);
+        let network = (self.network, &self.weights, &self.precondition);
+        let output = denoised(&mut Graph::inference(), network, x, (from, ends), (labels, None))?;
         Ok(output.to_batch())
     }
 }
@@ -111,6 +107,24 @@ impl Denoiser for NetworkDenoiser<'_> {
     fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
         self.0.denoise_for_jump(noisy, sigma, sigma, labels)
     }
+}
+
+/// D(x; from, to) of a network with these weights, recorded in `graph`; `to` is told to a network that takes a second time.
+///
+/// # Errors
+/// [`ModelError`] if labels do not fit.
+pub(crate) fn denoised(
+    graph: &mut Graph,
+    (network, weights, precondition): (&dyn Network, &Weights, &Edm),
+    x: &ImageBatch,
+    (from, to): (&[Sigma], Option<&[Sigma]>),
+    (labels, dropout_key): (&[u32], Option<u64>),
+) -> Result<Images, ModelError> {
+    let labels = check_labels(network, labels, x.count()).map_err(ModelError::other)?;
+    let ends = to.map(second_times);
+    let extra = Extra { labels, second_time: ends.as_deref(), dropout_key, ..Extra::default() };
+    let scaling = scaling(precondition, from);
+    Ok(network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra))
 }
 
 /// The second time that tells a network where a jump ends: the level's c_noise.

@@ -35,6 +35,8 @@ mod progressive;
 #[cfg(test)]
 mod regression;
 mod residual;
+#[cfg(test)]
+mod resumption;
 mod segments;
 mod shortcut;
 mod step;

@@ -1,14 +1,13 @@
 //! Training of a model of two times by the moments of its jumps: inductive moment matching (Zhou et al. 2025).
 
 use crate::discrepancy::{Groups, discrepancy};
-use crate::jump_model::second_times;
-use crate::model::scaling;
+use crate::jump_model::denoised;
 use crate::moment_config::{Jump, MomentMatchingConfig};
 use crate::{ConsistencyConfig, Curriculum, TargetConfig};
 use cm_diffusion::{Edm, ModelError, Precondition, Sigma, SigmaRange, noise};
 use cm_image::ImageBatch;
 use cm_image::random::Random;
-use cm_network::{Extra, Network, check_labels};
+use cm_network::{Network, check_labels};
 use cm_tensor::ops::{PairDistance, blend, pair_distance};
 use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Vector, Weights};
 use cm_training::{
@@ -83,16 +82,8 @@ impl<'a> MomentMatchingStep<'a> {
         (from, to): (&[Sigma], &[Sigma]),
         (labels, dropout_key): (&[u32], u64),
     ) -> Result<Images, ModelError> {
-        let second = second_times(to);
-        let labels = check_labels(self.network, labels, x.count()).map_err(ModelError::other)?;
-        let extra = Extra {
-            labels,
-            second_time: Some(&second),
-            dropout_key: Some(dropout_key),
-            c_noise_tangent: None,
-        };
-        let scaling = scaling(&self.precondition, from);
-        Ok(self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra))
+        let network = (self.network, weights, &self.precondition);
+        denoised(graph, network, x, (from, Some(to)), (labels, Some(dropout_key)))
     }
 
     /// The losses of the images of a part of the batch, without their weights, recorded.

@@ -1,7 +1,7 @@
 //! Training of a model of two times by what must hold between them: MeanFlow and its relatives.
 
 use crate::continuous_time::derivative::Level;
-use crate::jump_model::second_times;
+use crate::jump_model::{denoised, second_times};
 use crate::model::scaling;
 use crate::tangent::{CentralConfig, LocalPath, Raw, TangentConfig};
 use crate::two_time_config::{Over, Power, TwoTimeConfig, Velocity};
@@ -149,12 +149,8 @@ impl<'a> TwoTimeStep<'a> {
         labels: &[u32],
         dropout_key: u64,
     ) -> Result<Images, ModelError> {
-        let second = second_times(to);
-        let labels = check_labels(self.network, labels, x.count()).map_err(ModelError::other)?;
-        let extra =
-            Extra { labels, second_time: Some(&second), dropout_key: Some(dropout_key), ..Extra::default() };
-        let scaling = scaling(&self.precondition, from);
-        Ok(self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra))
+        let network = (self.network, weights, &self.precondition);
+        denoised(graph, network, x, (from, Some(to)), (labels, Some(dropout_key)))
     }
 }
 

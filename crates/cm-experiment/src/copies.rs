@@ -41,10 +41,6 @@ impl Run<'_> {
         let sheet = picture::row_by_row(&pairs, COLUMNS).map_err(self.failed("the sheet of copies"))?;
         let mut png = Vec::new();
         write_png(&sheet, &mut png).map_err(self.failed("the sheet of copies"))?;
-        let write = || {
-            path.parent().map_or(Ok(()), durable::create_folders)?;
-            durable::write(path, &png)
-        };
-        Ok(write().map_err(FileError::io(path))?)
+        Ok(durable::write(path, &png).map_err(FileError::io(path))?)
     }
 }

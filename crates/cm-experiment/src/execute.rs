@@ -6,9 +6,10 @@ use crate::memory::check_memory;
 use crate::processes::{self, Aside, is_first};
 use crate::run::Run;
 use crate::sealed::SealedFolder;
+use crate::signs::signs;
 use crate::study_dir::{Opened, StudyDir, report_of};
 use crate::table::ReportRow;
-use crate::{continuation, inputs, networks, signs};
+use crate::{continuation, inputs, networks};
 use cm_host::{Progress, StopFlag};
 use cm_study::{Plan, Study, baseline_key};
 use std::path::Path;
@@ -151,8 +152,10 @@ fn execute(
     let table = dir.write_report(&plan.question, &all)?;
     cautions(plan, &all).iter().for_each(|caution| progress.note(&format!("caution: {caution}")));
     for planned in plan.runs() {
-        let signs = signs::of_folder(&planned, dir.run_dir(&planned)?.path())?;
-        signs.iter().for_each(|sign| progress.note(&format!("sign: {sign}")));
+        let name = planned.name();
+        let (curves, _) = SealedFolder::open(&dir.path().join(&name))?.curves()?;
+        let signs = signs(&planned.experiment, &curves);
+        signs.iter().for_each(|sign| progress.note(&format!("sign: {name}: {sign}")));
     }
     Ok(table)
 }

@@ -5,13 +5,11 @@
 use crate::assemble::distance;
 use crate::context::Context;
 use crate::error::{Halt, RunError};
-use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
 use crate::run::Run;
 use crate::seed::NamedSeeds;
-use crate::tensor_file::write_file;
 use cm_consistency::{MidTrainingStep, Trajectories};
 use cm_diffusion::{Denoiser, DpmSolverPlusPlus, NoiseLevels, NumLevels, ProbabilityFlow, noise};
-use cm_host::{FileError, Progress};
+use cm_host::Progress;
 use cm_image::ImageBatch;
 use cm_network::Weights;
 use cm_study::{
@@ -36,36 +34,26 @@ impl Run<'_> {
         let experiment = self.experiment();
         let key = TeacherKey::of_mid_training(experiment, config, self.planned.seed);
         let folder = self.dir.mid_training_dir(&key)?;
-        let path = folder.path().join(MODEL_FILE);
-        if let Some(file) = folder.model(ModelKind::Student)? {
-            let mut weights = weights;
-            file.load_weights(&prefix(0), &mut weights).map_err(|error| FileError::damaged(&path, error))?;
-            return Ok(weights);
-        }
-        let seeds = NamedSeeds::of(self.planned.seed);
-        let name = format!("{}: mid-training", self.planned.name());
-        progress.phase(&format!("{name}: trajectories"), config.trajectories as u64);
-        let kept = self.trajectories(context, config, denoiser, seeds, progress)?;
-        progress.finish_phase();
-        let mut step = MidTrainingStep::new(
-            &config.train,
-            context.network.as_ref(),
-            weights,
-            context.boundary(),
-            &kept,
-            distance(&config.distance, context.data.train.as_ref(), seeds.features)?,
-            config.weighting.build(context.data.sigma_data),
-        );
-        let seeds = NamedSeeds { noise: seeds.mid_training, ..seeds };
-        let phase = self.phase(context, &folder, (name, "mid-training"), &config.train, seeds);
-        phase.train(&mut step, progress, |_: &MidTrainingStep, _: &StepReport, _, _| Ok(()))?;
-        let averages = &step.state().averages;
-        write_file(
-            &path,
-            &model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages, None),
-        )?;
-        folder.seal()?;
-        Ok(averages[0].clone())
+        self.kept(context, &folder, weights, |weights| {
+            let seeds = NamedSeeds::of(self.planned.seed);
+            let name = format!("{}: mid-training", self.planned.name());
+            progress.phase(&format!("{name}: trajectories"), config.trajectories as u64);
+            let kept = self.trajectories(context, config, denoiser, seeds, progress)?;
+            progress.finish_phase();
+            let mut step = MidTrainingStep::new(
+                &config.train,
+                context.network.as_ref(),
+                weights,
+                context.boundary(),
+                &kept,
+                distance(&config.distance, context.data.train.as_ref(), seeds.features)?,
+                config.weighting.build(context.data.sigma_data),
+            );
+            let seeds = NamedSeeds { noise: seeds.mid_training, ..seeds };
+            let phase = self.phase(context, &folder, (name, "mid-training"), &config.train, seeds);
+            phase.train(&mut step, progress, |_: &MidTrainingStep, _: &StepReport, _, _| Ok(()))?;
+            Ok(step.state().averages.clone())
+        })
     }
 
     fn trajectories(

@@ -50,7 +50,9 @@ impl Run<'_> {
         let config = &self.experiment().consistency.train;
         let context = self.prepare(progress)?;
         let path = folder.path().join(MODEL_FILE);
-        if let Some(file) = read(&path)? {
+        if self.experiment().consistency.truncation.is_some()
+            && let Some(file) = read(&path)?
+        {
             context.read_first_stage(self.experiment(), &file, &path)?;
         }
         let parent = folder.path().join("post-hoc");

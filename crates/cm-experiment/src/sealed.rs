@@ -92,8 +92,7 @@ impl SealedFolder {
         let Some(bytes) = self.bytes(file)? else { return Ok(None) };
         let text = String::from_utf8(bytes);
         text.map(Some).map_err(|error| {
-            let reason = format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to());
-            FileError::damaged(self.path.join(file), reason)
+            self.damaged(file, format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
         })
     }
 
@@ -107,7 +106,12 @@ impl SealedFolder {
         }
         let Some(text) = self.text(file)? else { return Ok(None) };
         let rows = table::from_csv(&text);
-        rows.map(Some).map_err(|error| FileError::damaged(self.path.join(file), error))
+        rows.map(Some).map_err(|error| self.damaged(file, error))
+    }
+
+    /// That a file here is not what it should be.
+    pub(crate) fn damaged(&self, file: &str, reason: impl ToString) -> FileError {
+        FileError::damaged(self.path.join(file), reason)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{Halt, RunError};
 use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
 use crate::run::Run;
+use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
 use crate::table::ReportRow;
 use crate::tensor_file::write_file;
@@ -63,25 +64,40 @@ impl Run<'_> {
         let experiment = self.experiment();
         let key = TeacherKey::of_first_stage(experiment, config, self.planned.seed);
         let folder = self.dir.first_stage_dir(&key)?;
+        self.kept(context, &folder, weights, |weights| {
+            let training = config.training(&experiment.consistency);
+            let parts = self.consistency_parts(context, &training, denoiser, None)?;
+            let network = context.network.as_ref();
+            let mut step = ConsistencyStep::new(&training, network, weights, context.boundary(), parts);
+            let seeds = NamedSeeds::of(self.planned.seed);
+            let seeds = NamedSeeds { noise: seeds.first_stage, ..seeds };
+            let name = format!("{}: first stage", self.planned.name());
+            let phase = self.phase(context, &folder, (name, "first-stage"), &training.train, seeds);
+            phase.train(&mut step, progress, |_: &ConsistencyStep<'_>, _: &StepReport, _, _| Ok(()))?;
+            Ok(step.state().averages.clone())
+        })
+    }
+
+    /// The first average that a training before the student's leaves in `folder`, which arms may share: read if it is
+    /// there; if not `train` is done, from `weights`, and what it returns is kept there.
+    pub(crate) fn kept(
+        &self,
+        context: &Context,
+        folder: &RunDir,
+        weights: Weights,
+        train: impl FnOnce(Weights) -> Result<Vec<Weights>, Halt>,
+    ) -> Result<Weights, Halt> {
         let path = folder.path().join(MODEL_FILE);
         if let Some(file) = folder.model(ModelKind::Student)? {
             let mut weights = weights;
             file.load_weights(&prefix(0), &mut weights).map_err(|error| FileError::damaged(&path, error))?;
             return Ok(weights);
         }
-        let training = config.training(&experiment.consistency);
-        let parts = self.consistency_parts(context, &training, denoiser, None)?;
-        let network = context.network.as_ref();
-        let mut step = ConsistencyStep::new(&training, network, weights, context.boundary(), parts);
-        let seeds = NamedSeeds::of(self.planned.seed);
-        let seeds = NamedSeeds { noise: seeds.first_stage, ..seeds };
-        let name = format!("{}: first stage", self.planned.name());
-        let phase = self.phase(context, &folder, (name, "first-stage"), &training.train, seeds);
-        phase.train(&mut step, progress, |_: &ConsistencyStep<'_>, _: &StepReport, _, _| Ok(()))?;
-        let (averages, sigma_data) = (&step.state().averages, context.data.sigma_data);
-        write_file(&path, &model_file(ModelKind::Student, self.planned, sigma_data, averages, None))?;
+        let mut averages = train(weights)?;
+        let sigma_data = context.data.sigma_data;
+        write_file(&path, &model_file(ModelKind::Student, self.planned, sigma_data, &averages, None))?;
         folder.seal()?;
-        Ok(averages[0].clone())
+        Ok(averages.swap_remove(0))
     }
 
     /// What a consistency training of this run is made of; `first`: the model below, if it is truncated.

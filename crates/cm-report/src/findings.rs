@@ -182,10 +182,9 @@ impl Findings {
     pub(crate) fn signs(&self) -> Vec<String> {
         let of_run = |record: &Record| {
             let experiment = self.experiment(&record.group)?;
-            let curves = record.curves.iter().map(|curve| (curve.name.as_str(), curve.points.as_slice()));
             let whose = format!("{}/seed-{}", record.group, record.seed);
             Some(
-                cm_experiment::signs(experiment, curves)
+                cm_experiment::signs(experiment, &record.curves)
                     .into_iter()
                     .map(move |sign| format!("{whose}: {sign}")),
             )

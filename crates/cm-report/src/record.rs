@@ -1,10 +1,9 @@
 //! What a folder that was trained in says: its curves, its pictures, its provenance, its times.
 
 use crate::error::ReportError;
-use cm_experiment::{COPIES, SealedFolder};
+use cm_experiment::{COPIES, Curve, SealedFolder};
 use cm_host::{FileError, Provenance};
 use serde::Deserialize;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -24,14 +23,6 @@ pub(crate) struct Record {
     pub(crate) provenance: Option<Provenance>,
     /// Seconds of training, as far as recorded.
     pub(crate) seconds: Option<f64>,
-}
-
-/// A named number over images.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Curve {
-    pub(crate) name: String,
-    /// Images seen and value; may hold infinities and NaN.
-    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// The pictures of one sampler, by step.
@@ -66,50 +57,17 @@ impl Record {
             }
             None => None,
         };
-        let curves = "curves.csv";
-        let steps = sealed.text(curves)?.map_or(Ok((Vec::new(), None)), |text| {
-            read_curves(&text).map_err(|error| damaged(curves, error.to_string()))
-        })?;
+        let (curves, batch) = sealed.curves()?;
         let timing = sealed.text("timing.jsonl")?;
         Ok(Some(Self {
             group: group.to_owned(),
             seed,
-            seconds: timing.zip(steps.1).and_then(|(text, batch)| seconds(&text, batch)),
-            curves: steps.0,
+            seconds: timing.zip(batch).and_then(|(text, batch)| seconds(&text, batch)),
+            curves,
             pictures: pictures(&sealed, &folder.join("samples"))?,
             provenance,
         }))
     }
-}
-
-#[derive(Deserialize)]
-struct CurveRow<'a> {
-    step: u64,
-    images: u64,
-    name: &'a str,
-    value: f64,
-}
-
-/// The curves of a `curves.csv`, and the images of a step. A last line without its end, of a run that goes on, is left
-/// out.
-fn read_curves(text: &str) -> Result<(Vec<Curve>, Option<f64>), csv::Error> {
-    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-    let mut reader = csv::Reader::from_reader(whole.as_bytes());
-    let headers = reader.headers()?.clone();
-    let mut curves: Vec<Curve> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut batch = None;
-    let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record)? {
-        let CurveRow { step, images, name, value } = record.deserialize(Some(&headers))?;
-        batch = (step > 0).then(|| images as f64 / step as f64).or(batch);
-        let place = *places.entry(name.to_owned()).or_insert_with(|| {
-            curves.push(Curve { name: name.to_owned(), points: Vec::new() });
-            curves.len() - 1
-        });
-        curves[place].points.push((images as f64, value));
-    }
-    Ok((curves, batch))
 }
 
 #[derive(Deserialize)]
@@ -183,22 +141,6 @@ fn picture(sealed: &SealedFolder, path: &Path, step: u64) -> Result<Picture, Rep
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn curves_are_told_apart_and_a_torn_line_is_left_out() {
-        let text = "step,images,name,value\n1,32,a,0.5\n1,32,b,inf\n2,64,a,NaN\n2,64,b,1e-3\n3,96,a,0.";
-        let (curves, batch) = read_curves(text).unwrap();
-        assert_eq!(batch, Some(32.0));
-        assert_eq!((curves[0].name.as_str(), curves[1].name.as_str()), ("a", "b"));
-        assert_eq!(curves[1].points, [(32.0, f64::INFINITY), (64.0, 1e-3)]);
-        assert_eq!((curves[0].points.len(), curves[0].points[0]), (2, (32.0, 0.5)));
-        assert!(
-            read_curves("step,images,name,value\n1,32,a,rubbish\n")
-                .unwrap_err()
-                .to_string()
-                .contains("line: 2")
-        );
-    }
 
     #[test]
     fn seconds_are_those_of_the_steps_and_rates() {

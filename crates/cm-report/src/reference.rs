@@ -6,10 +6,10 @@
 
 use crate::error::ReportError;
 use crate::findings::Findings;
-use crate::record::{Curve, Record};
+use crate::record::Record;
 use crate::thin::thin;
-use cm_experiment::EventFile;
 use cm_experiment::table::{align, number};
+use cm_experiment::{Curve, EventFile};
 use cm_host::{FileError, durable};
 use cm_study::{PlannedRun, StudyConfig, TeacherSource};
 use serde::{Deserialize, Serialize};

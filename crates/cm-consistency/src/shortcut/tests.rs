@@ -1,4 +1,5 @@
 use super::*;
+use crate::resumption::{IMAGES, TOTAL, assert_goes_on};
 use crate::{CurriculumConfig, FixedConfig, Pixels};
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{DiscretisationConfig, FlowMap, NumLevels, SpacingConfig, WeightingConfig};
@@ -212,22 +213,8 @@ fn a_trained_model_takes_the_flow_in_one_jump() {
 
 #[test]
 fn a_run_that_is_resumed_goes_on_to_the_bit() {
-    let config = config(6 * 8, 8);
+    let config = config(TOTAL, IMAGES);
     let (network, weights) = network();
     let new = || step(&config, ShortcutConfig::default(), network.as_ref(), weights.clone());
-    let take = |step: &mut ShortcutStep<'_>, number: u64| {
-        let progress = Progress { step: number, images: number * 8, total_images: 48 };
-        step.step(&batch(number, 8), progress, StepSeed::new(1, 2, number)).unwrap();
-    };
-    let saved = |step: &ShortcutStep<'_>| {
-        let mut file = TensorFile::default();
-        step.save(&mut file);
-        file
-    };
-    let (mut straight, mut first, mut second) = (new(), new(), new());
-    (0..6).for_each(|number| take(&mut straight, number));
-    (0..2).for_each(|number| take(&mut first, number));
-    second.load(&saved(&first)).unwrap();
-    (2..6).for_each(|number| take(&mut second, number));
-    assert!(saved(&second) == saved(&straight));
+    assert_goes_on("a shortcut model", new, |number| batch(number, IMAGES));
 }

@@ -64,25 +64,11 @@ fn steps_are_where_those_with_differences_tend_to() {
 fn a_run_that_is_resumed_goes_on_to_the_bit() {
     let (network, weights) = shaken();
     for target in differentiating(TangentConfig::Forward) {
-        let mut config = config(48, 8);
+        let mut config = config(TOTAL, IMAGES);
         config.train.shards = 2;
         let two_time = TwoTimeConfig { target, times: times(), ..TwoTimeConfig::default() };
         let new = || step(&config, two_time, (network.as_ref(), weights.clone()), None);
-        let take = |step: &mut TwoTimeStep<'_>, number: u64| {
-            let progress = Progress { step: number, images: number * 8, total_images: 48 };
-            step.step(&batch(number, 8), progress, StepSeed::new(1, 2, number)).unwrap();
-        };
-        let saved = |step: &TwoTimeStep<'_>| {
-            let mut file = TensorFile::default();
-            step.save(&mut file);
-            file
-        };
-        let (mut straight, mut first, mut second) = (new(), new(), new());
-        (0..6).for_each(|number| take(&mut straight, number));
-        (0..2).for_each(|number| take(&mut first, number));
-        second.load(&saved(&first)).unwrap();
-        (2..6).for_each(|number| take(&mut second, number));
-        assert!(saved(&second) == saved(&straight), "{target:?}");
+        assert_goes_on(target, new, |number| batch(number, IMAGES));
     }
 }
 

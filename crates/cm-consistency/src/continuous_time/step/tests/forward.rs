@@ -1,6 +1,7 @@
 //! Training with the derivative in forward mode.
 
 use super::*;
+use crate::resumption::{IMAGES, TOTAL, assert_goes_on};
 
 fn config(tangent: TangentConfig) -> ContinuousTimeConfig {
     ContinuousTimeConfig { tangent, ..ContinuousTimeConfig::default() }
@@ -85,24 +86,10 @@ fn the_exact_function_of_a_gaussian_has_no_tangent() {
 #[test]
 fn a_run_goes_on_to_the_bit_where_it_was_stopped() {
     let (network, weights) = network();
-    let train = TrainConfig { total_images: 48, batch: 8, shards: 2, ..TrainConfig::default() };
+    let train = TrainConfig { total_images: TOTAL, batch: IMAGES, shards: 2, ..TrainConfig::default() };
     let new =
         || step(config(TangentConfig::Forward), &train, network.as_ref(), &weights, Box::new(KnownNoise));
-    let take = |step: &mut ContinuousTimeStep<'_>, number: u64| {
-        let progress = Progress { step: number, images: number * 8, total_images: 48 };
-        step.step(&clean(8), progress, StepSeed::new(1, 2, number)).unwrap();
-    };
-    let saved = |step: &ContinuousTimeStep<'_>| {
-        let mut file = TensorFile::default();
-        step.save(&mut file);
-        file
-    };
-    let (mut straight, mut first, mut second) = (new(), new(), new());
-    (0..6).for_each(|number| take(&mut straight, number));
-    (0..2).for_each(|number| take(&mut first, number));
-    second.load(&saved(&first)).unwrap();
-    (2..6).for_each(|number| take(&mut second, number));
-    assert!(saved(&second) == saved(&straight));
+    assert_goes_on("sCT", new, |_| clean(IMAGES));
 }
 
 #[test]
