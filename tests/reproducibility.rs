@@ -1,8 +1,9 @@
 //! The same plan gives the same bits: twice, with any number of threads, and stopped anywhere and resumed.
 
 use crate::util::{cm, ring, root, scratch};
-use cm_consistency::{ContinuousLossConfig, TangentConfig, TwoTimeTarget};
+use cm_consistency::{ContinuousLossConfig, TangentConfig};
 use cm_experiment::{RunOutcome, resume, run};
+use cm_flow_map::TwoTimeTarget;
 use cm_host::{Progress, Silent, StopFlag};
 use cm_study::{MethodConfig, load};
 use std::collections::{BTreeMap, BTreeSet};

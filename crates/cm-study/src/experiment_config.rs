@@ -8,13 +8,11 @@ use crate::first_stage_config::FirstStageConfig;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
-use cm_consistency::{
-    ConsistencyConfig, ContinuousTimeConfig, MomentMatchingConfig, ShortcutConfig, TangentConfig,
-    TwoTimeConfig, Velocity,
-};
+use cm_consistency::{ConsistencyConfig, ContinuousTimeConfig, TangentConfig};
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{Guidance, SolverConfig};
 use cm_evaluator::{MetricConfig, MetricKind};
+use cm_flow_map::{MomentMatchingConfig, ShortcutConfig, TwoTimeConfig, Velocity};
 use cm_image::Quantisation;
 use cm_network::{Conditions, NetworkConfig};
 use cm_teacher::TeacherConfig;

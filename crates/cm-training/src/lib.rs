@@ -18,6 +18,7 @@ mod post_hoc;
 mod power_ema;
 mod precision;
 mod range_error;
+pub mod resumption;
 mod schedule;
 mod state;
 mod train_loop;

@@ -1,12 +1,12 @@
 //! Training of a model of two times by what must hold between them: MeanFlow and its relatives.
 
-use crate::continuous_time::derivative::Level;
 use crate::jump_model::{denoised, second_times};
-use crate::model::scaling;
-use crate::tangent::{CentralConfig, LocalPath, Raw, TangentConfig};
 use crate::two_time_config::{Over, Power, TwoTimeConfig, Velocity};
 use crate::two_time_target::{Aims, Jumps, Line, Rule};
-use crate::{ConsistencyConfig, Curriculum, Distance, TargetConfig};
+use cm_consistency::{
+    CentralConfig, ConsistencyConfig, Curriculum, Distance, LocalPath, Raw, TangentConfig, TargetConfig,
+    endpoint_slopes, scaling,
+};
 use cm_diffusion::{Boundary, Denoiser, Edm, ModelError, Sigma, SigmaRange, ToGuide, Weighting, noise};
 use cm_image::ImageBatch;
 use cm_image::random::Random;
@@ -245,17 +245,7 @@ impl TwoTimeStep<'_> {
             Extra { labels, second_time: Some(&second), dropout_key: Some(dropout_key), ..Extra::default() };
         let precondition = Boundary { sigma_data: self.precondition.sigma_data, sigma_min: 0.0 };
         let raw = Raw { network: self.network, weights, precondition, extra }.forward_along(graph, path);
-        let slope = raw.tangent_batch();
-        let len = slope.shape().len();
-        let slope = ImageBatch::from_fn(slope.shape(), slope.count(), |image, out| {
-            let level = Level::new(path.sigma[image], precondition);
-            let parts = [path.noisy.values(), path.aim.values(), raw.values(), slope.values()];
-            let [x, aim, raw, slope] = parts.map(|values| &values[image * len..][..len]);
-            for (place, out) in out.iter_mut().enumerate() {
-                let [x, aim, raw, slope] = [x, aim, raw, slope].map(|values| f64::from(values[place]));
-                *out = level.derivative(x, aim, raw, slope) as f32;
-            }
-        });
+        let slope = endpoint_slopes(path, precondition, &raw);
         let scaling = scaling(&self.precondition, path.sigma);
         let x = Images::from_batch(path.noisy);
         Ok((ops::blend(graph, scaling.skip, &x, scaling.out, &raw), slope))

@@ -3,7 +3,7 @@
 use crate::discrepancy::{Groups, discrepancy};
 use crate::jump_model::denoised;
 use crate::moment_config::{Jump, MomentMatchingConfig};
-use crate::{ConsistencyConfig, Curriculum, TargetConfig};
+use cm_consistency::{ConsistencyConfig, Curriculum, TargetConfig};
 use cm_diffusion::{Edm, ModelError, Precondition, Sigma, SigmaRange, noise};
 use cm_image::ImageBatch;
 use cm_image::random::Random;

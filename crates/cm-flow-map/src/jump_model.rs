@@ -1,7 +1,6 @@
 //! A trained network as a map along the flow, one denoiser evaluation a jump.
 
-use crate::Distance;
-use crate::model::scaling;
+use cm_consistency::{Distance, scaling};
 use cm_diffusion::{
     Denoiser, Discretisation, Edm, FlowMap, IndexLaw, ModelError, Precondition, Sigma, Weighting, euler_jump,
 };
@@ -9,7 +8,7 @@ use cm_image::ImageBatch;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{Graph, Images, Vector, Weights};
 
-/// What models that jump are trained with, built from a [`crate::ConsistencyConfig`].
+/// What models that jump are trained with, built from a [`cm_consistency::ConsistencyConfig`].
 pub struct JumpParts {
     /// The noise levels for a given number of steps.
     pub discretisation: Box<dyn Discretisation>,
