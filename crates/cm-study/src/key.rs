@@ -47,6 +47,12 @@ impl TeacherKey {
         Self::new(seed, decided_by + &precision_of(experiment) + &guidance_of(experiment))
     }
 
+    /// The keys of all teachers of an experiment that are trained: the one it has, and the weaker one that guides it.
+    pub fn all_of(experiment: &ExperimentConfig) -> Vec<Self> {
+        let weaker = experiment.weaker();
+        [Some(experiment), weaker.as_ref()].into_iter().flatten().filter_map(Self::of).collect()
+    }
+
     /// The key of the teacher of an experiment; `None` if none is trained.
     pub fn of(experiment: &ExperimentConfig) -> Option<Self> {
         let ExperimentConfig { dataset, network, class_conditional, teacher, teacher_seed, .. } = experiment;
@@ -64,7 +70,10 @@ impl TeacherKey {
 fn guidance_of(experiment: &ExperimentConfig) -> String {
     match experiment.guidance.is_none() {
         true => String::new(),
-        false => format!(", guided {}", to_ron(&experiment.guidance)),
+        false => {
+            let weaker = experiment.weaker().map(|_| format!(", by {}", to_ron(&experiment.guide)));
+            format!(", guided {}{}", to_ron(&experiment.guidance), weaker.unwrap_or_default())
+        }
     }
 }
 

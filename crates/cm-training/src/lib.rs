@@ -8,6 +8,7 @@
 //! Deliberately absent: losses and noise levels (`cm-teacher`, `cm-consistency`), data sets (batches are handed
 //! in), files, printing. May know `cm-tensor`, `cm-kernels` and `cm-image`.
 
+mod augmentation;
 mod config;
 mod duration;
 mod ema;
@@ -24,6 +25,7 @@ mod state;
 mod train_loop;
 mod train_step;
 
+pub use augmentation::AugmentationConfig;
 pub use config::TrainConfig;
 pub use duration::Duration;
 pub use ema::{Ema, EmaConfig};
