@@ -136,7 +136,7 @@ const EVERY_METHOD: &str = "arms: Star([
         (name: \"sct-forward\", changes: [Method(ContinuousTraining(tangent: Forward)), Curriculum(Fixed())]),
         (name: \"meanflow-forward\", changes: [Method(TwoTime(target: MeanFlow(tangent: Forward))),
             Samplers([Jumps(steps: 1)])]),
-        (name: \"autoguided\", changes: [Teacher(Trained(dropout: Some(0.3), train: (total_images: 128, batch: 32,
+        (name: \"autoguided\", changes: [Teacher(Trained(train: (total_images: 128, batch: 32,
             shards: 1, ema: [PerStep(0.9)]))), Guidance(weight: 2), Guide(Weaker(total_images: 64))]),
         (name: \"full\", changes: [Method(ContinuousDistillation(loss: Full(L1), time: Uniform)), Curriculum(Fixed())]),
     ]),";
@@ -287,7 +287,8 @@ fn trainings_on_changed_pictures_give_the_same_bits_with_more_threads_and_stoppe
         .replace("[SlicedWasserstein, ModeWeights]", "[Recognised]")
         .replace(
             "Exact",
-            "Trained(train: (total_images: 96, batch: 32, ema: [PerStep(0.9)], augmentation: Some(probability: 0.5)))",
+            "Trained(dropout: Some(0.3), train: (total_images: 96, batch: 32, ema: [PerStep(0.9)],
+                augmentation: Some(probability: 0.5)))",
         );
     let changed = pictures.replace(
         "batch: 32, ema: [PerStep(0.9)]),\n            init",
