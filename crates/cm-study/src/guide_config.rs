@@ -1,7 +1,5 @@
 //! What guidance drives a teacher away from, as data.
 
-use crate::experiment_config::{ExperimentConfig, TeacherSource};
-use cm_diffusion::Guidance;
 use cm_network::NetworkConfig;
 use serde::{Deserialize, Serialize};
 
@@ -41,25 +39,5 @@ impl Default for WeakerConfig {
             total_images: 12_500_000, // Karras et al. 2024, Section 5: T/16, of our teacher's default
             network: None,            // ours: an earlier snapshot needs no second network
         }
-    }
-}
-
-impl ExperimentConfig {
-    /// The experiment whose teacher is the weaker one by which this one's is guided; `None` if there is none.
-    pub fn weaker(&self) -> Option<Self> {
-        let GuideConfig::Weaker(WeakerConfig { total_images, network }) = &self.guide else { return None };
-        if self.guidance.weight == 1.0 {
-            return None;
-        }
-        let mut weaker =
-            Self { guidance: Guidance::default(), guide: GuideConfig::default(), ..self.clone() };
-        if let Some(network) = network {
-            weaker.network = network.clone();
-        }
-        match &mut weaker.teacher {
-            TeacherSource::Trained(teacher) => teacher.train.total_images = *total_images,
-            TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => return None,
-        }
-        Some(weaker)
     }
 }

@@ -49,6 +49,7 @@ mod shorten;
 mod source_map;
 mod study_config;
 mod warnings;
+mod weaker;
 mod weights_card;
 
 pub use change::{Change, ChangeError};
