@@ -17,6 +17,7 @@
 mod arms;
 mod change;
 mod check;
+mod check_augmentation;
 mod check_evaluation;
 mod check_first_stage;
 mod check_guidance;
@@ -29,6 +30,7 @@ mod experiment_config;
 mod feature_network;
 mod first_stage_config;
 mod flatten;
+mod guide_config;
 mod judged;
 mod key;
 mod load;
@@ -64,6 +66,7 @@ pub use feature_network::{
 };
 pub use first_stage_config::FirstStageConfig;
 pub use flatten::{Leaf, flatten};
+pub use guide_config::{GuideConfig, WeakerConfig};
 pub use judged::{JUDGE_CHANNELS, MOST_HELD, features};
 pub use key::{TeacherKey, baseline_key};
 pub use load::{Study, check, label, load, load_to_plan, load_with, read_text};

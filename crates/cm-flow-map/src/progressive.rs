@@ -2,7 +2,8 @@
 //! Ho 2022, Algorithm 2).
 
 use crate::jump_model::{NetworkDenoiser, columns, merged_target};
-use crate::{HalvingConfig, JumpModel, JumpParts, Stage};
+use crate::{JumpModel, JumpParts};
+use cm_consistency::{HalvingConfig, Stage};
 use cm_diffusion::{
     Denoiser, Discretisation, Edm, ModelError, NoiseLevels, NumLevels, QuantityError, Sigma, euler_jump,
     noise,

@@ -1,7 +1,8 @@
 //! Shortcut models: a network that is told how far it jumps, and learns far jumps from two near ones (Frans et al. 2025).
 
 use crate::jump_model::{columns, merged_target, second_times};
-use crate::{ConsistencyConfig, Curriculum, JumpModel, JumpParts, Spacing, TargetConfig};
+use crate::{JumpModel, JumpParts};
+use cm_consistency::{ConsistencyConfig, Curriculum, Spacing, TargetConfig};
 use cm_diffusion::{Edm, ModelError, NoiseLevels, Sigma, euler_jump, noise};
 use cm_image::ImageBatch;
 use cm_image::random::Random;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::tangent::{CentralConfig, LocalPath};
+use cm_consistency::{CentralConfig, LocalPath};
 use cm_image::ImageShape;
 use cm_image::random::Random;
 

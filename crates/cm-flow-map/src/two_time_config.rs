@@ -1,7 +1,7 @@
 //! What is particular to models of two times, as data.
 
-use crate::tangent::{CentralConfig, TangentConfig};
 use crate::two_times::TimesConfig;
+use cm_consistency::{CentralConfig, TangentConfig};
 use cm_diffusion::Sigma;
 use cm_training::RangeError;
 use serde::{Deserialize, Serialize};

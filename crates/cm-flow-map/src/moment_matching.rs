@@ -1,9 +1,9 @@
 //! Training of a model of two times by the moments of its jumps: inductive moment matching (Zhou et al. 2025).
 
 use crate::discrepancy::{Groups, discrepancy};
-use crate::jump_model::denoised;
+use crate::jump_model::{Told, denoised};
 use crate::moment_config::{Jump, MomentMatchingConfig};
-use crate::{ConsistencyConfig, Curriculum, TargetConfig};
+use cm_consistency::{ConsistencyConfig, Curriculum, TargetConfig};
 use cm_diffusion::{Edm, ModelError, Precondition, Sigma, SigmaRange, noise};
 use cm_image::ImageBatch;
 use cm_image::random::Random;
@@ -80,10 +80,10 @@ impl<'a> MomentMatchingStep<'a> {
         weights: &Weights,
         x: &ImageBatch,
         (from, to): (&[Sigma], &[Sigma]),
-        (labels, dropout_key): (&[u32], u64),
+        told: Told<'_>,
     ) -> Result<Images, ModelError> {
         let network = (self.network, weights, &self.precondition);
-        denoised(graph, network, x, (from, Some(to)), (labels, Some(dropout_key)))
+        denoised(graph, network, x, (from, Some(to)), told)
     }
 
     /// The losses of the images of a part of the batch, without their weights, recorded.
@@ -99,7 +99,12 @@ impl<'a> MomentMatchingStep<'a> {
         let of = |pick: fn(&Jump) -> Sigma| jumps.iter().map(pick).collect::<Vec<Sigma>>();
         let (from, middle, to) = (of(|jump| jump.from), of(|jump| jump.middle), of(|jump| jump.to));
         let noise = noise::batch_noise(clean.shape(), &seed.image_noise(shard.images.clone()), 0);
-        let told = (&labels[..], shard.dropout_key(seed));
+        let changes = seed.augmentation(shard.images.clone());
+        let told = Told {
+            labels: &labels,
+            augmentation: changes.as_deref(),
+            dropout_key: Some(shard.dropout_key(seed)),
+        };
         let (x, nearer) = (noise::perturb(&clean, &from, &noise), noise::perturb(&clean, &middle, &noise));
         let weights = self.state.target.as_ref().unwrap_or(&self.state.weights);
         let target = self.aims(&mut Graph::inference(), weights, &nearer, (&middle, &to), told);

@@ -1,9 +1,9 @@
 mod forward;
 
 use super::*;
-use crate::resumption::{IMAGES, TOTAL, assert_goes_on};
 use crate::two_time_config::{DerivativeConfig, TargetGuidance, TwoTimeTarget};
-use crate::{JumpModel, Pixels, TimesConfig};
+use crate::{JumpModel, TimesConfig};
+use cm_consistency::Pixels;
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{
     FlowMap, Guidance, Guided, Heun, LogNormalConfig, OdeSolver, WeightingConfig, euler_jump,
@@ -11,6 +11,7 @@ use cm_diffusion::{
 use cm_image::{ImageShape, NO_CLASS};
 use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
 use cm_tensor::ops::PairDistance;
+use cm_training::resumption::{IMAGES, TOTAL, assert_goes_on};
 use cm_training::{
     Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig,
     TrainConfig, train,

@@ -10,10 +10,10 @@
 //! with V the denoiser's answer at `from`, whose velocity the derivative follows: differentiate the jump by its start.
 
 use crate::jump_model::{columns, merged_target};
-use crate::tangent::{TangentConfig, moved};
 use crate::two_time_config::{
     AlignYourFlowConfig, AlphaFlowConfig, DerivativeConfig, Path, SoFlowConfig, TwoTimeTarget,
 };
+use cm_consistency::TangentConfig;
 use cm_diffusion::{ModelError, Sigma};
 use cm_image::ImageBatch;
 
@@ -282,7 +282,7 @@ impl Rule {
 fn along(x: &ImageBatch, aim: &ImageBatch, from: &[Sigma], to: &[Sigma]) -> ImageBatch {
     combine([x, aim], |image| {
         let [from, to] = [from, to].map(|levels| f64::from(levels[image].get()));
-        move |[x, aim]| moved(x, aim, from, to)
+        move |[x, aim]| aim + to / from * (x - aim)
     })
 }
 

@@ -1,12 +1,12 @@
 //! Training of a model of two times by what must hold between them: MeanFlow and its relatives.
 
-use crate::continuous_time::derivative::Level;
-use crate::jump_model::{denoised, second_times};
-use crate::model::scaling;
-use crate::tangent::{CentralConfig, LocalPath, Raw, TangentConfig};
+use crate::jump_model::{Told, denoised, second_times};
 use crate::two_time_config::{Over, Power, TwoTimeConfig, Velocity};
 use crate::two_time_target::{Aims, Jumps, Line, Rule};
-use crate::{ConsistencyConfig, Curriculum, Distance, TargetConfig};
+use cm_consistency::{
+    CentralConfig, ConsistencyConfig, Curriculum, Distance, LocalPath, Raw, TangentConfig, TargetConfig,
+    endpoint_slopes, scaling,
+};
 use cm_diffusion::{Boundary, Denoiser, Edm, ModelError, Sigma, SigmaRange, ToGuide, Weighting, noise};
 use cm_image::ImageBatch;
 use cm_image::random::Random;
@@ -146,11 +146,10 @@ impl<'a> TwoTimeStep<'a> {
         weights: &Weights,
         x: &ImageBatch,
         (from, to): (&[Sigma], &[Sigma]),
-        labels: &[u32],
-        dropout_key: u64,
+        told: Told<'_>,
     ) -> Result<Images, ModelError> {
         let network = (self.network, weights, &self.precondition);
-        denoised(graph, network, x, (from, Some(to)), (labels, Some(dropout_key)))
+        denoised(graph, network, x, (from, Some(to)), told)
     }
 }
 
@@ -159,9 +158,8 @@ struct Part<'a> {
     noisy: &'a ImageBatch,
     from: &'a [Sigma],
     to: &'a [Sigma],
-    labels: &'a [u32],
+    told: Told<'a>,
     velocity: &'a ImageBatch,
-    key: u64,
 }
 
 impl TwoTimeStep<'_> {
@@ -173,10 +171,10 @@ impl TwoTimeStep<'_> {
         count: usize,
         split: &[f64],
     ) -> Result<(Graph, Images, Option<ImageBatch>), ModelError> {
-        let Part { noisy, from, to, labels, velocity, key } = *part;
+        let Part { noisy, from, to, told, velocity } = *part;
         let plain = || {
             let mut graph = Graph::recording();
-            let student = self.aims(&mut graph, &self.state.weights, noisy, (from, to), labels, key)?;
+            let student = self.aims(&mut graph, &self.state.weights, noisy, (from, to), told)?;
             Ok((graph, student))
         };
         if count == 0 {
@@ -184,10 +182,9 @@ impl TwoTimeStep<'_> {
             return Ok((graph, student, None));
         }
         let weights = self.state.target.as_ref().unwrap_or(&self.state.weights);
-        let known = &labels[..count.min(labels.len())];
-        let aims: &Aims<'_> = &|x, from, to| {
-            Ok(self.aims(&mut Graph::inference(), weights, x, (from, to), known, key)?.to_batch())
-        };
+        let known = told.first(count);
+        let aims: &Aims<'_> =
+            &|x, from, to| Ok(self.aims(&mut Graph::inference(), weights, x, (from, to), known)?.to_batch());
         let (x, starts, ends) = (noisy.slice(0..count), &from[..count], &to[..count]);
         let aimed_at = velocity.slice(0..count);
         let own_of = |student: &Images| match self.state.target {
@@ -202,7 +199,7 @@ impl TwoTimeStep<'_> {
                 aim.append(&velocity.slice(count..noisy.count())); // of no use: these do not jump
                 let path = LocalPath { noisy, sigma: from, aim: &aim };
                 let mut graph = Graph::recording().with_tangents();
-                let (student, slope) = self.aims_along(&mut graph, weights, &path, to, labels, key)?;
+                let (student, slope) = self.aims_along(&mut graph, weights, &path, to, told)?;
                 (graph, student, Some(slope.slice(0..count)))
             }
             _ => {
@@ -214,7 +211,7 @@ impl TwoTimeStep<'_> {
         let (own, slope) = match (&line, &self.state.target) {
             (Some((TangentConfig::Forward, aim)), Some(weights)) => {
                 let mut graph = Graph::inference().with_tangents();
-                let (own, slope) = self.aims_along(&mut graph, weights, &path(aim), ends, known, key)?;
+                let (own, slope) = self.aims_along(&mut graph, weights, &path(aim), ends, known)?;
                 (own.to_batch(), Some(slope))
             }
             (Some((TangentConfig::Central(CentralConfig { step }), aim)), _) => {
@@ -236,26 +233,15 @@ impl TwoTimeStep<'_> {
         weights: &Weights,
         path: &LocalPath<'_>,
         to: &[Sigma],
-        labels: &[u32],
-        dropout_key: u64,
+        Told { labels, augmentation, dropout_key }: Told<'_>,
     ) -> Result<(Images, ImageBatch), ModelError> {
         let second = second_times(to);
         let labels = check_labels(self.network, labels, to.len()).map_err(ModelError::other)?;
         let extra =
-            Extra { labels, second_time: Some(&second), dropout_key: Some(dropout_key), ..Extra::default() };
+            Extra { labels, second_time: Some(&second), augmentation, dropout_key, ..Extra::default() };
         let precondition = Boundary { sigma_data: self.precondition.sigma_data, sigma_min: 0.0 };
         let raw = Raw { network: self.network, weights, precondition, extra }.forward_along(graph, path);
-        let slope = raw.tangent_batch();
-        let len = slope.shape().len();
-        let slope = ImageBatch::from_fn(slope.shape(), slope.count(), |image, out| {
-            let level = Level::new(path.sigma[image], precondition);
-            let parts = [path.noisy.values(), path.aim.values(), raw.values(), slope.values()];
-            let [x, aim, raw, slope] = parts.map(|values| &values[image * len..][..len]);
-            for (place, out) in out.iter_mut().enumerate() {
-                let [x, aim, raw, slope] = [x, aim, raw, slope].map(|values| f64::from(values[place]));
-                *out = level.derivative(x, aim, raw, slope) as f32;
-            }
-        });
+        let slope = endpoint_slopes(path, precondition, &raw);
         let scaling = scaling(&self.precondition, path.sigma);
         let x = Images::from_batch(path.noisy);
         Ok((ops::blend(graph, scaling.skip, &x, scaling.out, &raw), slope))
@@ -314,12 +300,16 @@ impl TrainStep for TwoTimeStep<'_> {
             let own = &self.state.weights;
             let mut target = self.velocity(&clean, &noisy, from, &labels).map_err(TrainError::model)?;
             let weights = self.state.target.as_ref().unwrap_or(own);
+            // Guidance knows its images by their classes alone: changes and guidance do not go together.
             let answer = |x: &ImageBatch, at: &[Sigma], labels: &[u32]| {
-                Ok(self.aims(&mut Graph::inference(), weights, x, (at, at), labels, key)?.to_batch())
+                let told = Told { labels, dropout_key: Some(key), ..Told::default() };
+                Ok(self.aims(&mut Graph::inference(), weights, x, (at, at), told)?.to_batch())
             };
             self.guide(&mut target, &noisy, from, &labels, &answer).map_err(TrainError::model)?;
             let jumps = pairs.clamp(range.start, range.end) - range.start;
-            let whole = Part { noisy: &noisy, from, to, labels: &labels, velocity: &target, key };
+            let changes = seed.augmentation(range.clone());
+            let told = Told { labels: &labels, augmentation: changes.as_deref(), dropout_key: Some(key) };
+            let whole = Part { noisy: &noisy, from, to, told, velocity: &target };
             let (mut graph, student, aimed) =
                 self.jumps(&rule, &whole, jumps, &split[range.clone()]).map_err(TrainError::model)?;
             if let Some(mut aimed) = aimed {

@@ -1,15 +1,15 @@
 //! A trained network as a map along the flow, one denoiser evaluation a jump.
 
-use crate::Distance;
-use crate::model::scaling;
+use cm_consistency::{Distance, scaling};
 use cm_diffusion::{
     Denoiser, Discretisation, Edm, FlowMap, IndexLaw, ModelError, Precondition, Sigma, Weighting, euler_jump,
 };
 use cm_image::ImageBatch;
+use cm_image::augmentation::AUGMENTATION_LABELS;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::{Graph, Images, Vector, Weights};
 
-/// What models that jump are trained with, built from a [`crate::ConsistencyConfig`].
+/// What models that jump are trained with, built from a [`cm_consistency::ConsistencyConfig`].
 pub struct JumpParts {
     /// The noise levels for a given number of steps.
     pub discretisation: Box<dyn Discretisation>,
@@ -83,7 +83,8 @@ impl<'a> JumpModel<'a> {
         ModelError::check(x, to, self.network.shape())?;
         let ends = self.knows_end.then_some(to);
         let network = (self.network, &self.weights, &self.precondition);
-        let output = denoised(&mut Graph::inference(), network, x, (from, ends), (labels, None))?;
+        let told = Told { labels, ..Told::default() };
+        let output = denoised(&mut Graph::inference(), network, x, (from, ends), told)?;
         Ok(output.to_batch())
     }
 }
@@ -109,6 +110,28 @@ impl Denoiser for NetworkDenoiser<'_> {
     }
 }
 
+/// What a network is told of some images beside their levels.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Told<'a> {
+    /// Their classes, or none.
+    pub(crate) labels: &'a [u32],
+    /// How they were changed, if they were.
+    pub(crate) augmentation: Option<&'a [f32]>,
+    /// By which dropout's masks are made.
+    pub(crate) dropout_key: Option<u64>,
+}
+
+impl Told<'_> {
+    /// The same of the first `count` images alone.
+    pub(crate) fn first(&self, count: usize) -> Self {
+        Self {
+            labels: &self.labels[..count.min(self.labels.len())],
+            augmentation: self.augmentation.map(|changes| &changes[..count * AUGMENTATION_LABELS]),
+            ..*self
+        }
+    }
+}
+
 /// D(x; from, to) of a network with these weights, recorded in `graph`; `to` is told to a network that takes a second time.
 ///
 /// # Errors
@@ -118,11 +141,11 @@ pub(crate) fn denoised(
     (network, weights, precondition): (&dyn Network, &Weights, &Edm),
     x: &ImageBatch,
     (from, to): (&[Sigma], Option<&[Sigma]>),
-    (labels, dropout_key): (&[u32], Option<u64>),
+    Told { labels, augmentation, dropout_key }: Told<'_>,
 ) -> Result<Images, ModelError> {
     let labels = check_labels(network, labels, x.count()).map_err(ModelError::other)?;
     let ends = to.map(second_times);
-    let extra = Extra { labels, second_time: ends.as_deref(), dropout_key, ..Extra::default() };
+    let extra = Extra { labels, second_time: ends.as_deref(), augmentation, dropout_key, ..Extra::default() };
     let scaling = scaling(precondition, from);
     Ok(network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra))
 }

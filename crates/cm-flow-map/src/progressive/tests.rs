@@ -1,5 +1,5 @@
 use super::*;
-use crate::Pixels;
+use cm_consistency::Pixels;
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{
     DiscretisationConfig, IndexLawConfig, Jumps, Labels, LevelPair, Sampler, SpacingConfig, WeightingConfig,

@@ -1,11 +1,11 @@
 use super::*;
-use crate::resumption::{IMAGES, TOTAL, assert_goes_on};
-use crate::{CurriculumConfig, FixedConfig, Pixels};
+use cm_consistency::{CurriculumConfig, FixedConfig, Pixels};
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{DiscretisationConfig, FlowMap, NumLevels, SpacingConfig, WeightingConfig};
 use cm_image::{ImageShape, random::derive_seed};
 use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
 use cm_tensor::ops::PairDistance;
+use cm_training::resumption::{IMAGES, TOTAL, assert_goes_on};
 use cm_training::{
     Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig,
     TrainConfig, train,
