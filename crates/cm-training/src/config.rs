@@ -51,12 +51,13 @@ impl Default for TrainConfig {
     }
 }
 
-/// Images of a run, at most: what is worked out of them stays a whole number of 64 bits.
-const MOST_IMAGES: u64 = 1 << 50;
 /// Images of a step, at most.
 const MOST_BATCH: usize = 1 << 20;
 
 impl TrainConfig {
+    /// Images of a run, at most: what is worked out of them stays a whole number of 64 bits.
+    pub const MOST_IMAGES: u64 = 1 << 50;
+
     /// Steps of the run: whole batches that cover `total_images`.
     pub fn steps(&self) -> u64 {
         self.total_images.div_ceil(self.batch.max(1) as u64)
@@ -71,7 +72,7 @@ impl TrainConfig {
     pub fn problems(&self) -> Vec<RangeError> {
         let mut problems: Vec<_> = [
             RangeError::unless(
-                (1..=MOST_IMAGES).contains(&self.total_images),
+                (1..=Self::MOST_IMAGES).contains(&self.total_images),
                 "total_images",
                 self.total_images,
                 "1 to 2^50 images",
