@@ -237,7 +237,8 @@ fn counting_is_not_computing_and_says_the_same() {
     for (config, shape) in networks() {
         let (network, weights) = build(&config, shape);
         let x: Images = normal_values([1, shape.height, shape.width, shape.channels], 1);
-        let extra = Extra { labels: Some(&[2]), second_time: Some(&[0.3]), ..Extra::default() };
+        let augmentation = Some(&CHANGES[..CHANGES.len() / 2]);
+        let extra = Extra { labels: Some(&[2]), second_time: Some(&[0.3]), augmentation, ..Extra::default() };
         let mut graph = Graph::inference();
         network.forward(&mut graph, &weights, &x, &[0.1], extra);
         assert!(graph.flops() > 0);
