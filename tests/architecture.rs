@@ -34,6 +34,7 @@ const ALLOWED: [(&str, &[&str]); 23] = [
             "cm-consistency",
             "cm-diffusion",
             "cm-evaluator",
+            "cm-gpu",
             "cm-host",
             "cm-image",
             "cm-kernels",

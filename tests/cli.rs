@@ -68,6 +68,20 @@ fn a_device_that_is_none_or_not_there_is_wrong_input() {
         assert!(stderr.contains(told), "{stderr}");
         assert!(!folder.path().join("runs").exists());
     }
+    let asked = |device: &str, arguments: &[&str], part: &str| {
+        let (_, told) = expect(folder.path(), &[arguments, &["--device", device]].concat(), 2);
+        assert!(told.contains(part), "{told}");
+        assert!(!folder.path().join("runs").exists());
+    };
+    let allowed = "allowed are cpu, cuda and cuda:N, N the number of a GPU from 0";
+    asked("gpu", &["run", "study.ron"], allowed);
+    asked("cuda:-1", &["resume", "runs/study"], allowed);
+    asked("cuda:99", &["run", "study.ron"], "--device is `cuda:99`, and ");
+    asked("cuda:99", &["sample", "nowhere", "--out", "runs"], "--device is `cuda:99`, and ");
+    asked("cpu", &["plan", "study.ron"], "--device is for those that do");
+    asked("cpu", &["bench", "gpu"], "this is for GPUs");
+    asked("cpu", &["bench", "parity"], "--device cuda takes a GPU");
+    asked("cpu", &["bench", "step", "--precision", "bf16"], "precision Bf16 is for GPUs");
 }
 
 #[test]

@@ -147,7 +147,9 @@ fn follow(page: &Path) -> usize {
             let of_cm = arguments(line);
             if by_hand {
                 let Some(mut arguments) = of_cm else { continue };
-                assert_ne!(arguments[0], "run", "{line}: would train");
+                if arguments[0] == "run" {
+                    continue; // would train
+                }
                 let listed = (arguments[0] == "bench").then(|| "--list".to_owned());
                 arguments.extend(listed);
                 let output = cm(folder.path()).args(&arguments).output().unwrap();

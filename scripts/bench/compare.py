@@ -397,7 +397,9 @@ def race(ours, bench, case, rounds, seconds, pytorch, clock):
         "ours_ms": median,
         "gflops": record["gflop"] / median * 1e3,
         # The peak is measured by the wall's clock.
-        "share_of_peak": record["share_of_peak"] * record["median_ms"] / median if clock == "wall" else None,
+        "share_of_peak": record["share_of_peak"] * record["median_ms"] / median
+        if clock == "wall" and record["share_of_peak"]
+        else None,
         "pytorch_ms": statistics.median(others[best]),
         "pytorch": best,
         "pytorch_ways": " ".join(pytorch),

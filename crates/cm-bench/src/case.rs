@@ -1,14 +1,23 @@
 //! Named pieces of work, and the clock.
 
+use crate::record::OnDevice;
 use crate::{Record, handover, peak};
+use cm_gpu::Gpu;
+use cm_tensor::device::{Device, done};
+use cm_tensor::devices;
 use std::io::{BufRead, Write};
 use std::time::Instant;
+
+/// Untimed runs on a GPU before the clock starts: its memory finds its places, and rows of launches become graphs.
+const SETTLES: usize = 3;
 
 /// A piece of work that can be timed.
 pub struct Case {
     name: String,
     batch: usize,
     flops: u64,
+    /// What has to be read and written at least, where that is what counts.
+    bytes: Option<u64>,
     prepare: Box<dyn Fn() -> Box<dyn FnMut()>>,
 }
 
@@ -21,7 +30,12 @@ impl Case {
         flops: u64,
         prepare: impl Fn() -> W + 'static,
     ) -> Self {
-        Self { name, batch, flops, prepare: Box::new(move || Box::new(prepare())) }
+        Self { name, batch, flops, bytes: None, prepare: Box::new(move || Box::new(prepare())) }
+    }
+
+    /// The same of work whose `bytes` count: what has to be read and written at least.
+    pub(super) fn moving(self, bytes: u64) -> Self {
+        Self { bytes: Some(bytes), ..self }
     }
 
     /// What it is called by.
@@ -131,11 +145,32 @@ impl Suite {
     }
 
     fn record(&self, case: &Case, work: &mut dyn FnMut(), repeats: usize) -> Record {
+        let device = devices::current();
+        let gpu = device.as_ref().map(Device::gpu);
+        let timed = |work: &mut dyn FnMut()| seconds(&mut || finished(gpu, work), repeats);
+        let record = |seconds: &[f64], peak, handover| {
+            Record::new(self.bench, &case.name, case.batch, (case.flops, case.bytes), seconds, peak, handover)
+        };
+        if let Some(gpu) = gpu {
+            (0..SETTLES).for_each(|_| finished(Some(gpu), work));
+            let before = gpu.work();
+            let seconds = timed(work);
+            let on = OnDevice::new(devices::described(), gpu.work() - before, gpu.memory(), repeats as u64);
+            return Record { device: Some(on), ..record(&seconds, None, None) };
+        }
         let peak = peak::gflops();
         let before = handover::nanoseconds();
-        let seconds = seconds(work, repeats);
+        let seconds = timed(work);
         let handover = handover::nanoseconds().zip(before).map(|(after, before)| after.max(before));
-        Record::new(self.bench, &case.name, case.batch, case.flops, &seconds, peak, handover)
+        record(&seconds, Some(peak), handover)
+    }
+}
+
+/// Does the work, and all that it has asked a GPU for.
+fn finished(gpu: Option<&Gpu>, work: &mut dyn FnMut()) {
+    work();
+    if let Some(gpu) = gpu {
+        done(gpu.wait());
     }
 }
 

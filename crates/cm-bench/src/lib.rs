@@ -5,7 +5,7 @@
 //! only times taken alternately can be compared.
 //!
 //! Deliberately absent: whole runs, which are the runner's (`cm-experiment`), and printing. This crate may know kernels,
-//! tensors, networks, trainers and the evaluator, and nothing of studies.
+//! those of the GPU engine too, tensors, networks, trainers and the evaluator, and nothing of studies.
 //!
 //! ```
 //! let suite = cm_bench::kernels();
@@ -15,9 +15,11 @@
 mod case;
 mod devices;
 mod evaluation;
+mod gpu;
 mod handover;
 mod kernels;
 mod network;
+mod parity;
 mod peak;
 mod record;
 mod sample;
@@ -26,8 +28,10 @@ mod step;
 pub use case::{BenchError, Case, Suite};
 pub use devices::describe_devices;
 pub use evaluation::{InceptionFile, evaluation};
+pub use gpu::gpu_kernels;
 pub use kernels::kernels;
 pub use network::{BenchNetwork, ExportError, NetworkSize, Variation, export};
-pub use record::Record;
+pub use parity::{Parity, parity};
+pub use record::{OnDevice, Record};
 pub use sample::sample;
 pub use step::step;

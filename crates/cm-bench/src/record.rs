@@ -1,5 +1,6 @@
 //! One line of a benchmark's result.
 
+use cm_gpu::{MemoryUse, Work};
 use serde::Serialize;
 use std::io::Write;
 
@@ -27,24 +28,71 @@ pub struct Record {
     /// These, over the median time, in 10^9 per second. A Winograd convolution does fewer than the direct algorithm
     /// and may exceed the machine's peak.
     pub gflops: f64,
-    /// That, over what this machine reaches in a loop of independent multiply-adds on the same threads.
-    pub share_of_peak: f64,
+    /// What has to be read and written at least, over the median time, in 10^9 bytes per second; `None` where it was not
+    /// counted.
+    pub gb_per_s: Option<f64>,
+    /// `gflops` over what this machine reaches in a loop of independent multiply-adds on the same threads; `None` on a GPU.
+    pub share_of_peak: Option<f64>,
     /// Nanoseconds in which a cache line goes from one thread to another, the longer of before and after; `None` if
     /// there is one thread only. Compare times of threads as far apart.
     pub handover_ns: Option<f64>,
     /// The most memory this process has held so far, in MiB; `None` where the system does not tell.
     pub peak_resident_mib: Option<f64>,
+    /// What a GPU was asked for, if it was done there.
+    pub device: Option<OnDevice>,
+}
+
+/// What each run asked a GPU for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OnDevice {
+    /// Which GPU, and how products are computed: `cuda:0 NAME, F32`.
+    pub on: String,
+    /// Kernels launched.
+    pub kernels: u64,
+    /// Calls of the driver that launched them; fewer than kernels where rows of them are CUDA graphs.
+    pub launches: u64,
+    /// Copies to the GPU.
+    pub copies_to: u64,
+    /// Their bytes.
+    pub bytes_to: u64,
+    /// Copies back, each of which waits.
+    pub copies_from: u64,
+    /// Their bytes.
+    pub bytes_from: u64,
+    /// The most that tensors have held so far, in MiB.
+    pub peak_mib: f64,
+    /// What the driver has given so far, in MiB.
+    pub taken_mib: f64,
+}
+
+impl OnDevice {
+    /// From what `repeats` runs asked for together.
+    pub(super) fn new(on: String, work: Work, memory: MemoryUse, repeats: u64) -> Self {
+        let mib = |bytes: usize| bytes as f64 / 1024.0 / 1024.0;
+        Self {
+            on,
+            kernels: work.kernels / repeats,
+            launches: work.launches / repeats,
+            copies_to: work.copies_to / repeats,
+            bytes_to: work.bytes_to / repeats,
+            copies_from: work.copies_from / repeats,
+            bytes_from: work.bytes_from / repeats,
+            peak_mib: mib(memory.peak),
+            taken_mib: mib(memory.taken),
+        }
+    }
 }
 
 impl Record {
-    /// From the time of each repeat, in seconds; there is at least one. `peak_gflops`: the machine's.
+    /// From the operations and bytes of a run and the time of each repeat, in seconds; there is at least one.
+    /// `peak_gflops`: the machine's.
     pub(super) fn new(
         bench: &'static str,
         case: &str,
         batch: usize,
-        flops: u64,
+        (flops, bytes): (u64, Option<u64>),
         seconds: &[f64],
-        peak_gflops: f64,
+        peak_gflops: Option<f64>,
         handover_ns: Option<f64>,
     ) -> Self {
         let mut sorted = seconds.to_vec();
@@ -67,10 +115,12 @@ impl Record {
             minimum_ms: 1e3 * sorted[0],
             gflop,
             gflops: gflop / median,
-            share_of_peak: gflop / median / peak_gflops,
+            gb_per_s: bytes.map(|bytes| bytes as f64 * 1e-9 / median),
+            share_of_peak: peak_gflops.map(|peak| gflop / median / peak),
             handover_ns,
             peak_resident_mib: cm_kernels::memory::peak_resident()
                 .map(|bytes| bytes as f64 / 1024.0 / 1024.0),
+            device: None,
         }
     }
 
@@ -86,10 +136,13 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_and_rates_follow_from_it() {
-        let record = |seconds: &[f64]| Record::new("step", "x", 4, 3_000_000_000, seconds, 100.0, None);
+        let record = |seconds: &[f64]| {
+            Record::new("step", "x", 4, (3_000_000_000, Some(1_000_000_000)), seconds, Some(100.0), None)
+        };
         let odd = record(&[0.5, 0.1, 0.2]);
         assert_eq!((odd.median_ms, odd.minimum_ms, odd.repeats), (200.0, 100.0, 3));
-        assert!((odd.gflops - 15.0).abs() < 1e-12 && (odd.share_of_peak - 0.15).abs() < 1e-12);
+        assert!((odd.gflops - 15.0).abs() < 1e-12 && (odd.share_of_peak.unwrap() - 0.15).abs() < 1e-12);
+        assert!((odd.gb_per_s.unwrap() - 5.0).abs() < 1e-12);
         assert!((record(&[0.4, 0.1, 0.2, 0.3]).median_ms - 250.0).abs() < 1e-9);
     }
 }

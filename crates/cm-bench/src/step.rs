@@ -8,6 +8,7 @@ use cm_consistency::{
 use cm_diffusion::{Boundary, Denoiser, Edm, Sigma, SolverConfig};
 use cm_network::{Extra, Network};
 use cm_teacher::{Teacher, TeacherConfig, TeacherStep};
+use cm_tensor::devices::check_tangents;
 use cm_tensor::ops::PairDistance;
 use cm_tensor::{Graph, Weights};
 use cm_training::{Batch, EmaConfig, OptimiserConfig, Progress, StepSeed, TrainConfig, TrainStep};
@@ -17,22 +18,26 @@ const BOUNDARY: Boundary = Boundary { sigma_data: SIGMA_DATA, sigma_min: 0.002 }
 
 /// A step of the teacher's training (forward, backward, RAdam, one average) and one of distillation with Heun (two
 /// evaluations of the teacher, one of the target, forward, backward, RAdam, target, one average); one of sCT with the
-/// derivative by differences and one in forward mode; and an evaluation with its derivative, of which nothing is kept.
+/// derivative by differences; on the CPU also one in forward mode, and an evaluation with its derivative, of which nothing is
+/// kept.
 pub fn step(network: BenchNetwork) -> Suite {
     let batch = network.batch();
     let flops = |evaluations: u64| batch as u64 * evaluations * network.flops_per_image();
     let name = |method: &str| format!("{}/{method}", network.name());
     // A backward pass costs two forward passes.
-    Suite {
-        bench: "step",
-        cases: vec![
-            Case::new(name("teacher"), batch, flops(3), move || teacher(network)),
-            Case::new(name("distillation"), batch, flops(6), move || distillation(network)),
-            Case::new(name("sct-central"), batch, flops(5), move || sct(network, TangentConfig::default())),
+    let mut cases = vec![
+        Case::new(name("teacher"), batch, flops(3), move || teacher(network)),
+        Case::new(name("distillation"), batch, flops(6), move || distillation(network)),
+        Case::new(name("sct-central"), batch, flops(5), move || sct(network, TangentConfig::default())),
+    ];
+    // Tangents are the CPU's.
+    if check_tangents().is_ok() {
+        cases.extend([
             Case::new(name("sct-forward"), batch, flops(4), move || sct(network, TangentConfig::Forward)),
             Case::new(name("tangent"), batch, flops(2), move || tangent(network)),
-        ],
+        ]);
     }
+    Suite { bench: "step", cases }
 }
 
 fn train_config(network: BenchNetwork) -> TrainConfig {

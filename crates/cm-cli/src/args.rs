@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use crate::bench::Bench;
 use crate::common_args::{Overrides, Threads};
 use crate::dataset_args::DatasetCommand;
 use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
@@ -7,9 +8,8 @@ use crate::model_args::{Edit, SampleArgs};
 use crate::report_args::{ReportArgs, TableArgs};
 use crate::sweep::SweepCommand;
 use crate::weights_args::{DenoiseArgs, ExportArgs, ImportArgs, PresetName};
-use clap::{Parser, Subcommand, ValueEnum};
-use cm_bench::{NetworkSize, Variation};
-use cm_network::Preset;
+use clap::{Parser, Subcommand};
+use cm_tensor::devices::Place;
 use cm_workbench::SearchTimes;
 use std::path::PathBuf;
 
@@ -22,6 +22,10 @@ use std::path::PathBuf;
     after_help = "Exit codes: 0 success; 1 the run failed or was stopped; 2 the input is wrong.\n\nExample:\n  cm run experiments/smoke.ron"
 )]
 pub(crate) struct Args {
+    /// Where networks are computed: cpu, cuda (the first GPU) or cuda:N; otherwise the variable CM_DEVICE says it, or it is
+    /// the CPU.
+    #[arg(long, global = true)]
+    pub(crate) device: Option<Place>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -63,7 +67,7 @@ pub(crate) enum Command {
     },
     /// Say what this machine has to compute with: the CPU's instruction set and threads, and NVIDIA GPUs.
     #[command(
-        after_help = "Example:\n  cm devices\n\nCM_DEVICE=cuda makes commands compute networks on the first GPU, CM_DEVICE=cuda:1 on the second; without it, on the CPU."
+        after_help = "Example:\n  cm devices\n\nWith --device cuda commands compute networks on the first GPU, with --device cuda:1 on the second; CM_DEVICE=cuda says the same to all commands. Without either, on the CPU."
     )]
     Devices,
     /// Share the runs of a study, or of a grid over its fields, among processes or machines.
@@ -241,122 +245,6 @@ pub(crate) enum Command {
         #[command(subcommand)]
         bench: Bench,
     },
-}
-
-/// What to time.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Bench {
-    /// Convolutions, normalisations and attention, forward and backward, at the sizes of real networks.
-    #[command(after_help = "Example:\n  cm bench kernels --filter conv2d.forward")]
-    Kernels {
-        #[command(flatten)]
-        timing: Timing,
-    },
-    /// Whole training steps: the teacher's, and distillation with Heun.
-    #[command(after_help = "Example:\n  cm bench step --network medium")]
-    Step {
-        #[command(flatten)]
-        network: OfNetwork,
-        #[command(flatten)]
-        timing: Timing,
-    },
-    /// One-step sampling.
-    #[command(after_help = "Example:\n  cm bench sample --network ddpm++")]
-    Sample {
-        #[command(flatten)]
-        network: OfNetwork,
-        #[command(flatten)]
-        timing: Timing,
-    },
-    /// What an evaluation costs: square roots of covariances, neighbours among features, the Inception network.
-    #[command(after_help = "Example:\n  cm bench evaluation --repeats 3")]
-    Evaluation {
-        /// The weights of an Inception network; without it, the network is not timed.
-        #[arg(long)]
-        inception: Option<PathBuf>,
-        #[command(flatten)]
-        timing: Timing,
-    },
-    /// Write a network's weights, an input, its output and its gradients, so that another program can check that it
-    /// computes the same.
-    #[command(after_help = "Example:\n  cm bench export --network small small.safetensors")]
-    Export {
-        #[command(flatten)]
-        network: OfNetwork,
-        /// The safetensors file to write.
-        file: PathBuf,
-    },
-}
-
-/// The network that is timed.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct OfNetwork {
-    /// 8x8 images and 1.03 million parameters, 32x32 and 6.99 million, the 55.7 million of DDPM++ for CIFAR-10, or one of
-    /// the paper's largest.
-    #[arg(long, value_enum, default_value_t = NetworkName::Small)]
-    pub(crate) network: NetworkName,
-    /// Images at a time, if not the network's own number.
-    #[arg(long)]
-    batch: Option<usize>,
-    /// Channels at the highest resolution, if not the network's own number.
-    #[arg(long)]
-    channels: Option<usize>,
-    /// Height and width of the images, if not the network's own.
-    #[arg(long)]
-    resolution: Option<usize>,
-    /// Computes blocks a second time on the way back instead of keeping what is between them.
-    #[arg(long)]
-    recompute: bool,
-}
-
-impl OfNetwork {
-    /// What differs from the network's own numbers.
-    pub(crate) fn variation(self) -> Variation {
-        let Self { batch, channels, resolution, recompute, .. } = self;
-        Variation { batch, channels, resolution, recompute }
-    }
-}
-
-/// The names of [`NetworkSize`].
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum NetworkName {
-    Small,
-    Medium,
-    #[value(name = "ddpm++")]
-    DdpmPp,
-    AdmImagenet64,
-    AdmLsun256,
-}
-
-impl From<NetworkName> for NetworkSize {
-    fn from(name: NetworkName) -> Self {
-        match name {
-            NetworkName::Small => Self::Small,
-            NetworkName::Medium => Self::Medium,
-            NetworkName::DdpmPp => Self::DdpmPp,
-            NetworkName::AdmImagenet64 => Self::Preset(Preset::AdmImagenet64),
-            NetworkName::AdmLsun256 => Self::Preset(Preset::AdmLsun256),
-        }
-    }
-}
-
-/// How often, and on what.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Timing {
-    /// How often each case is timed, after one run that is not.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) repeats: u32,
-    /// Only cases with this text in their names.
-    #[arg(long, default_value = "")]
-    pub(crate) filter: String,
-    /// Print the names of the cases, and time nothing.
-    #[arg(long)]
-    pub(crate) list: bool,
-    /// Time a case whenever standard input has a line `NAME REPEATS`, so that another program can take turns.
-    #[arg(long, conflicts_with = "repeats")]
-    pub(crate) serve: bool,
-    #[command(flatten)]
-    pub(crate) threads: Threads,
 }
 
 #[cfg(test)]

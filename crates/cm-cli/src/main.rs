@@ -5,6 +5,7 @@
 //! none may know it.
 
 mod args;
+mod bench;
 mod common_args;
 mod dataset_args;
 mod ending;
@@ -16,23 +17,21 @@ mod report_args;
 mod sweep;
 mod weights_args;
 
-use args::{Args, Bench, Command, OfNetwork, Timing};
+use args::{Args, Command};
 use clap::Parser;
-use cm_bench::{self as bench, BenchError, BenchNetwork, InceptionFile, Suite};
 use cm_experiment::{RunError, RunOutcome, Verified};
 use cm_host::{Build, StopFlag};
 use cm_network::feature_net::LpipsOptions;
 use cm_report::Comparison;
 use cm_scoring::{Perceptual, ScoringError};
 use cm_tensor::device::caught;
+use cm_tensor::devices::{self, Place};
 use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes};
 use common_args::Threads;
 use dataset_args::DatasetCommand;
 use ending::{
-    Ending, FAILED, WRONG_INPUT, end_when_asked, failed, listen, nothing_written, print, stopped, tell,
-    wrong_input,
+    Ending, FAILED, end_when_asked, failed, listen, nothing_written, print, stopped, tell, wrong_input,
 };
-use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::ExitCode;
@@ -49,17 +48,20 @@ fn build() -> Build {
 
 fn main() -> ExitCode {
     build().is_of_this_process();
-    let command = Args::parse().command;
+    let Args { device, command } = Args::parse();
     let shared = matches!(command, Command::Run { .. } | Command::Resume { .. });
     let group = match processes::join(shared) {
         Ok(group) => group,
         Err(error) => return tell(&wrong_input(&error)),
     };
     let manner = Manner::of(&command);
-    let ready = if manner.computes { cm_tensor::devices::open() } else { Ok(()) };
+    if device.is_some() && !manner.computes && !manner.starts {
+        return tell(&wrong_input(&"this command computes no network: --device is for those that do"));
+    }
+    let ready = if manner.computes { devices::open(device) } else { Ok(()) };
     // What a GPU cannot do in the middle of a pass ends the command: files are whole or not there.
     let perform = || {
-        caught(AssertUnwindSafe(|| perform(command, &manner.listen()?)))
+        caught(AssertUnwindSafe(|| perform(command, device, &manner.listen()?)))
             .unwrap_or_else(|error| Err(failed(&error)))
     };
     match ready.map_err(|error| wrong_input(&error)).and_then(|()| perform()) {
@@ -72,6 +74,8 @@ fn main() -> ExitCode {
 struct Manner {
     /// The device: it evaluates networks.
     computes: bool,
+    /// Others that do.
+    starts: bool,
     /// To be asked to stop, and come to an end of its own. Others keep nothing unless it is whole, and end at once.
     stops: bool,
 }
@@ -85,7 +89,8 @@ impl Manner {
             | Command::Sample { .. }
             | Command::Evaluate { .. }
             | Command::Stats { .. }
-            | Command::Lpips { .. } => (true, true),
+            | Command::Lpips { .. }
+            | Command::Sweep { sweep: SweepCommand::Run { task: Some(_), .. } } => (true, true),
             Command::Plan { calibrate: true, .. }
             | Command::SearchTimes { .. }
             | Command::Edit { .. }
@@ -102,7 +107,8 @@ impl Manner {
             | Command::Import { .. }
             | Command::Export { .. } => (false, false),
         };
-        Self { computes, stops }
+        let starts = matches!(command, Command::Sweep { sweep: SweepCommand::Run { task: None, .. } });
+        Self { computes, starts, stops }
     }
 
     /// Listens to signals in the command's way; the flag they set, which no signal sets where the process ends at once.
@@ -111,7 +117,7 @@ impl Manner {
     }
 }
 
-fn perform(command: Command, stop: &StopFlag) -> Result<(), Ending> {
+fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(), Ending> {
     match command {
         Command::Run { file, out, overrides, threads } => {
             let study = cm_study::load_with(&file, &overrides.set)?;
@@ -157,7 +163,7 @@ fn perform(command: Command, stop: &StopFlag) -> Result<(), Ending> {
             }
         }
         Command::Devices => print(&cm_bench::describe_devices()),
-        Command::Sweep { sweep } => sweep::perform(sweep, stop),
+        Command::Sweep { sweep } => sweep::perform(sweep, device, stop),
         Command::Table { table } => {
             let Comparison { text, remarks } = cm_report::compare(&table.studies, table.format.into())?;
             let mut progress = progress::to_stderr();
@@ -245,27 +251,7 @@ fn perform(command: Command, stop: &StopFlag) -> Result<(), Ending> {
             let Denoised { out, count } = denoised.map_err(|error| failed(&error))??;
             print(&format!("{} with {count} images\n", out.display()))
         }
-        Command::Bench { bench } => match bench {
-            Bench::Kernels { timing } => time(bench::kernels, timing),
-            Bench::Step { network, timing } => {
-                let network = bench_network(network)?;
-                time(|| bench::step(network), timing)
-            }
-            Bench::Sample { network, timing } => {
-                let network = bench_network(network)?;
-                time(|| bench::sample(network), timing)
-            }
-            Bench::Evaluation { inception, timing } => {
-                let inception = inception.map(|path| InceptionFile::new(&path)).transpose()?;
-                time(|| bench::evaluation(inception), timing)
-            }
-            Bench::Export { network, file } => {
-                bench::export(bench_network(network)?, &file).map_err(|error| Ending {
-                    message: format!("error: cannot write {}: {error}", file.display()),
-                    code: WRONG_INPUT,
-                })
-            }
-        },
+        Command::Bench { bench } => bench::perform(bench),
     }
 }
 
@@ -298,33 +284,6 @@ fn told(Drawn { grid, samples, images, evaluations }: &Drawn) -> String {
     };
     let (grid, images) = (line(grid), line(images));
     format!("{grid}{}\n{images}evaluations for each image: {evaluations}\n", samples.display())
-}
-
-fn bench_network(wanted: OfNetwork) -> Result<BenchNetwork, Ending> {
-    BenchNetwork::new(wanted.network.into(), wanted.variation()).map_err(|error| wrong_input(&error))
-}
-
-/// Times a suite on the wanted number of threads; results go to standard output as they come.
-fn time(suite: impl FnOnce() -> Suite + Send, timing: Timing) -> Result<(), Ending> {
-    let Timing { repeats, filter, list, serve, threads: Threads { threads } } = timing;
-    let timed = cm_host::on_threads(threads.map(usize::from), || {
-        let suite = suite().only(&filter)?;
-        let out = &mut std::io::stdout();
-        if list {
-            return Ok(suite.cases.iter().try_for_each(|case| writeln!(out, "{}", case.name()))?);
-        }
-        if serve { suite.serve(std::io::stdin().lock(), out) } else { suite.run(repeats as usize, out) }
-    });
-    let failed = |message: String, code| Ending { message: format!("error: {message}"), code };
-    match timed.map_err(|error| failed(error.to_string(), FAILED))? {
-        // A reader that has gone away is no error.
-        Err(BenchError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error @ BenchError::Io(_)) => Err(failed(error.to_string(), FAILED)),
-        Err(error @ (BenchError::Request { .. } | BenchError::NoCase { .. })) => {
-            Err(failed(error.to_string(), WRONG_INPUT))
-        }
-        Ok(()) => Ok(()),
-    }
 }
 
 /// Does a study's work on the wanted number of threads and prints how it came out.

@@ -1,7 +1,7 @@
 //! `cm sweep`: what can be typed, and doing it.
 
 use crate::common_args::{Overrides, Threads};
-use crate::ending::{Ending, FAILED, failed, print};
+use crate::ending::{Ending, FAILED, failed, print, wrong_input};
 use crate::progress;
 use clap::{Subcommand, ValueEnum};
 use cm_host::StopFlag;
@@ -10,6 +10,7 @@ use cm_sweep::{
     TaskOutcome, TaskStatus, collect, limit_memory, parallel_command, plan_sweep, run_locally, run_task,
     status, submit_to_slurm, write_kubernetes_job,
 };
+use cm_tensor::devices::{DEVICE_VARIABLE, Place};
 use std::path::{Path, PathBuf};
 
 /// What to do with a sweep.
@@ -110,7 +111,7 @@ enum Engine {
     Parallel,
 }
 
-pub(crate) fn perform(command: SweepCommand, stop: &StopFlag) -> Result<(), Ending> {
+pub(crate) fn perform(command: SweepCommand, device: Option<Place>, stop: &StopFlag) -> Result<(), Ending> {
     match command {
         SweepCommand::Plan { file, overrides, grid, name, out } => {
             let study = plan_sweep(&file, &overrides.set, &grid, name.as_deref())?;
@@ -121,7 +122,7 @@ pub(crate) fn perform(command: SweepCommand, stop: &StopFlag) -> Result<(), Endi
             print(&format!("{}\n{path}: {tasks} tasks; do them with: cm sweep run {path}\n", list(&sweep)))
         }
         SweepCommand::Run { folder, task: Some(task), how } => one(&folder, task, &how, stop),
-        SweepCommand::Run { folder, task: None, how } => all(&folder, how, stop),
+        SweepCommand::Run { folder, task: None, how } => all(&folder, how, device, stop),
         SweepCommand::Status { folder } => {
             let sweep = Sweep::open(&folder)?;
             print(&TaskStatus::table(&status(&sweep)?))
@@ -163,15 +164,27 @@ fn one(folder: &Path, task: usize, how: &How, stop: &StopFlag) -> Result<(), End
 }
 
 /// All that are not done, by an engine.
-fn all(folder: &Path, how: How, stop: &StopFlag) -> Result<(), Ending> {
+fn all(folder: &Path, how: How, device: Option<Place>, stop: &StopFlag) -> Result<(), Ending> {
     let sweep = Sweep::open(folder)?;
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
     let How { engine, jobs, threads, memory_mib, retries, partition, time, dry_run, image, claim } = how;
     let jobs = jobs.map(usize::from);
     let threads = threads.threads.map_or(1, usize::from);
+    if device.is_some() && engine != Engine::Local {
+        return Err(wrong_input(&format!(
+            "--device is for tasks of this machine; where another engine does them, set {DEVICE_VARIABLE} there"
+        )));
+    }
     match engine {
         Engine::Local => {
-            let options = LocalOptions { program, jobs, threads, memory_mib, retries };
+            let options = LocalOptions {
+                program,
+                jobs,
+                threads,
+                device: device.map(|place| place.to_string()),
+                memory_mib,
+                retries,
+            };
             // The processes it started end when they have noticed, and it after them.
             let outcome =
                 stop.while_finishing(|| run_locally(&sweep, &options, stop, progress::to_stderr().as_mut()))?;

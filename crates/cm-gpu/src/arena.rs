@@ -2,12 +2,14 @@
 //!
 //! All work of an engine is done in one stream, in the order in which it was asked for. So what a dropped buffer leaves
 //! can be given to the next at once: whatever still reads the old values stands in the stream before whatever writes
-//! the new ones. After the first training step nothing is asked of the driver any more.
+//! the new ones. After the first training step nothing is asked of the driver any more. Of pieces of one size that with
+//! the lowest address goes first: so the same work finds its values at the same addresses each time.
 
 use crate::error::{Doing, GpuError};
+use crate::gathered::Gathered;
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{result, sys};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How much memory an engine has taken.
@@ -21,13 +23,15 @@ pub struct MemoryUse {
     pub peak: usize,
     /// Bytes kept for buffers to come.
     pub kept: usize,
+    /// Bytes that the driver has given and not taken back: of living buffers, rounded up, and those kept.
+    pub taken: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     used: MemoryUse,
     /// Free pieces by their size.
-    free: HashMap<usize, Vec<CUdeviceptr>>,
+    free: HashMap<usize, BTreeSet<CUdeviceptr>>,
     /// What went wrong where nobody could be told.
     fault: Option<GpuError>,
 }
@@ -43,6 +47,7 @@ pub(crate) struct Arena {
 /// A GPU's primary context and the engine's stream in it.
 #[derive(Debug)]
 pub(crate) struct Context {
+    pub(crate) gathered: Gathered,
     pub(crate) device: sys::CUdevice,
     pub(crate) context: sys::CUcontext,
     pub(crate) stream: sys::CUstream,
@@ -60,9 +65,15 @@ impl Context {
         unsafe { result::ctx::set_current(self.context) }.doing(|| "entering the GPU's context".to_owned())
     }
 
+    /// Makes the context current, for what is to come behind all launches so far.
+    pub(crate) fn enter_behind(&self) -> Result<(), GpuError> {
+        self.enter()?;
+        self.gathered.hand_over(self.stream)
+    }
+
     /// Waits until all work is done.
     pub(crate) fn wait(&self) -> Result<(), GpuError> {
-        self.enter()?;
+        self.enter_behind()?;
         // SAFETY: the stream lives as long as `self`.
         unsafe { result::stream::synchronize(self.stream) }.doing(|| "waiting for the GPU".to_owned())
     }
@@ -72,6 +83,7 @@ impl Drop for Context {
     fn drop(&mut self) {
         // What fails here has failed before: there is nobody to tell.
         let _ = self.wait();
+        self.gathered.clear();
         // SAFETY: the stream and the reference to the context are this value's own, and nothing uses them any more.
         unsafe {
             let _ = result::stream::destroy(self.stream);
@@ -127,7 +139,7 @@ impl Arena {
         let size = self.size(bytes);
         let kept = {
             let mut state = self.state();
-            let kept = state.free.get_mut(&size).and_then(Vec::pop);
+            let kept = state.free.get_mut(&size).and_then(BTreeSet::pop_first);
             state.used.kept -= kept.map_or(0, |_| size);
             kept
         };
@@ -137,6 +149,7 @@ impl Arena {
         };
         let mut state = self.state();
         let used = &mut state.used;
+        used.taken += if kept.is_none() { size } else { 0 };
         used.held += bytes;
         used.buffers += 1;
         used.peak = used.peak.max(used.held);
@@ -168,6 +181,7 @@ impl Arena {
     pub(crate) fn release(&self) -> Result<(), GpuError> {
         let free = {
             let mut state = self.state();
+            state.used.taken -= state.used.kept;
             state.used.kept = 0;
             std::mem::take(&mut state.free)
         };
@@ -198,9 +212,10 @@ impl Drop for Piece {
         state.used.buffers -= 1;
         if self.arena.reuse {
             state.used.kept += size;
-            state.free.entry(size).or_default().push(self.address);
+            state.free.entry(size).or_default().insert(self.address);
             return;
         }
+        state.used.taken -= size;
         drop(state);
         // Without a stream's order to rely on, the driver is told only when no work is left.
         let waited = self.arena.context.wait();

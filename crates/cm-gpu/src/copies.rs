@@ -14,7 +14,11 @@ impl Gpu {
     /// [`GpuError::OutOfMemory`].
     pub fn unwritten(&self, element: Element, len: usize) -> Result<Buffer, GpuError> {
         let piece = if len == 0 { None } else { Some(Arc::new(self.arena().take(len * element.size())?)) };
-        Ok(Buffer { piece, len, element })
+        let mut buffer = Buffer { piece, len, element };
+        if self.poisons() {
+            self.fill(&mut buffer, 0xff)?;
+        }
+        Ok(buffer)
     }
 
     /// A buffer of zeros.
@@ -23,16 +27,21 @@ impl Gpu {
     /// [`GpuError::OutOfMemory`], or what the driver answered.
     pub fn zeros(&self, element: Element, len: usize) -> Result<Buffer, GpuError> {
         let mut buffer = self.unwritten(element, len)?;
-        if len > 0 {
-            let context = self.context();
-            context.enter()?;
-            // SAFETY: the memory is this buffer's, and it has so many bytes.
-            unsafe {
-                result::memset_d8_async(buffer.address_to_write(), 0, len * element.size(), context.stream)
-            }
-            .doing(|| format!("filling {len} values with zeros"))?;
-        }
+        self.fill(&mut buffer, 0)?;
         Ok(buffer)
+    }
+
+    /// Writes `byte` over every byte of a buffer.
+    fn fill(&self, buffer: &mut Buffer, byte: u8) -> Result<(), GpuError> {
+        let bytes = buffer.len * buffer.element.size();
+        if bytes > 0 {
+            let context = self.context();
+            context.enter_behind()?;
+            // SAFETY: the memory is this buffer's, and it has so many bytes.
+            unsafe { result::memset_d8_async(buffer.address_to_write(), byte, bytes, context.stream) }
+                .doing(|| format!("filling {bytes} bytes"))?;
+        }
+        Ok(())
     }
 
     /// The values of the host on the GPU.
@@ -58,7 +67,8 @@ impl Gpu {
             return Ok(());
         }
         let context = self.context();
-        context.enter()?;
+        context.enter_behind()?;
+        self.to().add(values.len() * T::ELEMENT.size());
         // SAFETY: the memory holds as many values of this type. The driver has copied the values when it returns: they
         // are in memory that is not page-locked.
         unsafe { result::memcpy_htod_async(buffer.address_to_write(), values, context.stream) }
@@ -77,7 +87,8 @@ impl Gpu {
         let mut values = vec![T::default(); buffer.len];
         if !values.is_empty() {
             let context = self.context();
-            context.enter()?;
+            context.enter_behind()?;
+            self.from().add(buffer.len * T::ELEMENT.size());
             // SAFETY: the memory holds as many values of this type, and the wait below ends the copy before the vector
             // is seen.
             unsafe { result::memcpy_dtoh_async(&mut values, buffer.address(), context.stream) }
@@ -95,7 +106,7 @@ impl Gpu {
         let mut copy = self.unwritten(buffer.element, buffer.len)?;
         if !buffer.is_empty() {
             let context = self.context();
-            context.enter()?;
+            context.enter_behind()?;
             let (to, from, bytes) =
                 (copy.address_to_write(), buffer.address(), buffer.len * buffer.element.size());
             // SAFETY: both pieces of memory have so many bytes and are not the same.

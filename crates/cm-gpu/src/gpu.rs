@@ -4,6 +4,7 @@ use crate::arena::{Arena, Context, MemoryUse};
 use crate::buffer::Buffer;
 use crate::compile;
 use crate::error::{Doing, GpuError};
+use crate::gathered::Gathered;
 use crate::libraries::{self, Device};
 use crate::signature::{Signature, signatures};
 use crate::source::{Source, Variant};
@@ -12,6 +13,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::CString;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a GPU is opened.
@@ -24,11 +26,20 @@ pub struct Options {
     /// Whether memory of dropped buffers is kept for others. Without, every buffer is an allocation of its own and of
     /// its exact size, which is slow, and lets tools that watch memory see each access beyond it.
     pub reuse: bool,
+    /// Whether launches are handed over in rows, as CUDA graphs where they have come before; not without `reuse`, with which
+    /// addresses are the same each time.
+    pub graphs: bool,
+    /// Whether a buffer that is not written yet holds NaN: what reads it before shows.
+    pub poison: bool,
 }
+
+/// The variable that turns CUDA graphs off, if it is `off`.
+pub const GRAPHS_VARIABLE: &str = "CM_GRAPHS";
 
 impl Default for Options {
     fn default() -> Self {
-        Self { device: 0, cache: compile::cache_folder(), reuse: true }
+        let graphs = std::env::var(GRAPHS_VARIABLE).map_or(true, |text| text != "off");
+        Self { device: 0, cache: compile::cache_folder(), reuse: true, graphs, poison: false }
     }
 }
 
@@ -45,6 +56,60 @@ unsafe impl Send for Kernel {}
 /// The kernels of a file in one variant, by their names.
 type Module = HashMap<String, Kernel>;
 
+/// What an engine has been asked for so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Kernels launched.
+    pub kernels: u64,
+    /// Calls of the driver that launched them.
+    pub launches: u64,
+    /// Copies to the GPU.
+    pub copies_to: u64,
+    /// Their bytes.
+    pub bytes_to: u64,
+    /// Copies from the GPU, each of which waits.
+    pub copies_from: u64,
+    /// Their bytes.
+    pub bytes_from: u64,
+}
+
+impl std::ops::Sub for Work {
+    type Output = Self;
+
+    /// What came after `before`.
+    fn sub(self, before: Self) -> Self {
+        Self {
+            kernels: self.kernels - before.kernels,
+            launches: self.launches - before.launches,
+            copies_to: self.copies_to - before.copies_to,
+            bytes_to: self.bytes_to - before.bytes_to,
+            copies_from: self.copies_from - before.copies_from,
+            bytes_from: self.bytes_from - before.bytes_from,
+        }
+    }
+}
+
+/// A list of parameters as a kernel takes it, and its buffers.
+type List = (Vec<u64>, [Buffer; 2]);
+
+/// Copies in one direction and their bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    copies: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Traffic {
+    pub(crate) fn add(&self, bytes: usize) {
+        self.copies.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn so_far(&self) -> (u64, u64) {
+        (self.copies.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     device: Device,
@@ -54,6 +119,11 @@ struct Inner {
     /// The most dynamic shared memory that a kernel was allowed so far.
     allowed: Mutex<HashMap<usize, u32>>,
     tables: Mutex<HashMap<String, Buffer>>,
+    /// The latest lists of parameters by what is done to them.
+    lists: Mutex<HashMap<&'static str, List>>,
+    to: Traffic,
+    from: Traffic,
+    poison: bool,
     arena: Arc<Arena>,
 }
 
@@ -88,7 +158,8 @@ impl Gpu {
             let context = result::primary_ctx::retain(handle).doing(opening)?;
             result::ctx::set_current(context).doing(opening)?;
             let stream = result::stream::create(result::stream::StreamKind::NonBlocking).doing(opening)?;
-            Context { device: handle, context, stream }
+            let gathered = Gathered::new(!(options.graphs && options.reuse));
+            Context { gathered, device: handle, context, stream }
         };
         Ok(Self(Arc::new(Inner {
             device,
@@ -96,6 +167,10 @@ impl Gpu {
             modules: Mutex::default(),
             allowed: Mutex::default(),
             tables: Mutex::default(),
+            lists: Mutex::default(),
+            to: Traffic::default(),
+            from: Traffic::default(),
+            poison: options.poison,
             arena: Arc::new(Arena::new(context, options.reuse)),
         })))
     }
@@ -113,9 +188,54 @@ impl Gpu {
         self.0.arena.wait()
     }
 
+    /// Gives the driver all launches that wait to be a row, and does not wait for them.
+    ///
+    /// # Errors
+    /// What the driver answered.
+    pub fn submit(&self) -> Result<(), GpuError> {
+        self.context().enter_behind()
+    }
+
     /// How much memory is taken.
     pub fn memory(&self) -> MemoryUse {
         self.0.arena.used()
+    }
+
+    /// What was asked for so far; launches that the driver has not been given yet are not counted.
+    pub fn work(&self) -> Work {
+        let submitted = self.context().gathered.submitted();
+        let ((copies_to, bytes_to), (copies_from, bytes_from)) = (self.0.to.so_far(), self.0.from.so_far());
+        let (kernels, launches) = (submitted.kernels, submitted.calls);
+        Work { kernels, launches, copies_to, bytes_to, copies_from, bytes_from }
+    }
+
+    pub(crate) fn to(&self) -> &Traffic {
+        &self.0.to
+    }
+
+    pub(crate) fn from(&self) -> &Traffic {
+        &self.0.from
+    }
+
+    /// Whether unwritten memory is filled with NaN.
+    pub(crate) fn poisons(&self) -> bool {
+        self.0.poison
+    }
+
+    /// Lists of parameters that were the same the last time, or are made now.
+    pub(crate) fn list(
+        &self,
+        what: &'static str,
+        list: Vec<u64>,
+        make: impl FnOnce(&[u64]) -> Result<[Buffer; 2], GpuError>,
+    ) -> Result<[Buffer; 2], GpuError> {
+        let mut lists = self.0.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, made)) = lists.get(what).filter(|(before, _)| *before == list) {
+            return Ok(made.clone());
+        }
+        let made = make(&list)?;
+        lists.insert(what, (list, made.clone()));
+        Ok(made)
     }
 
     /// Gives memory that is kept for buffers to come back to the driver.

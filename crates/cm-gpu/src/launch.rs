@@ -2,12 +2,11 @@
 
 use crate::buffer::Buffer;
 use crate::element::Element;
-use crate::error::{Doing, GpuError};
+use crate::error::GpuError;
+use crate::gathered::Call;
 use crate::gpu::{Gpu, Kernel};
 use crate::signature::Parameter;
 use crate::source::{Source, Variant};
-use cudarc::driver::result;
-use std::ffi::c_void;
 
 /// A kernel and what it has been given so far.
 pub(crate) struct Launch<'a> {
@@ -102,7 +101,7 @@ impl Launch<'_> {
     /// # Panics
     /// If arguments are missing, or the grid is larger than CUDA allows.
     pub(crate) fn grid(self, [x, y, z]: [usize; 3], shared_bytes: usize) -> Result<(), GpuError> {
-        let Self { gpu, kernel, mut arguments } = self;
+        let Self { gpu, kernel, arguments } = self;
         let signature = &kernel.signature;
         assert_eq!(arguments.len(), signature.parameters.len(), "arguments of the kernel {}", signature.name);
         let fits = x <= i32::MAX as usize && y <= 65_535 && z <= 65_535;
@@ -113,15 +112,14 @@ impl Launch<'_> {
         let shared = u32::try_from(shared_bytes).expect("shared memory is small");
         gpu.context().enter()?;
         gpu.allow_shared(&kernel, shared)?;
-        let mut pointers: Vec<*mut c_void> =
-            arguments.iter_mut().map(|argument| std::ptr::from_mut(argument).cast()).collect();
-        let (grid, block) = ((x as u32, y as u32, z as u32), (signature.threads, 1, 1));
-        // SAFETY: there are as many arguments as parameters, each of its parameter's type; the driver copies them before
-        // it returns. The buffers are the engine's, and their memory is given away again only to what comes later in
-        // the same stream. That kernels keep to their buffers is what the tests are for.
-        unsafe {
-            result::launch_kernel(kernel.function, grid, block, shared, gpu.context().stream, &mut pointers)
-        }
-        .doing(|| format!("launching {x} x {y} x {z} blocks of the kernel {}", signature.name))
+        let (function, signature) = (kernel.function, kernel.signature);
+        let call = Call {
+            function,
+            signature,
+            grid: [x as u32, y as u32, z as u32],
+            shared_bytes: shared,
+            arguments,
+        };
+        gpu.context().gathered.push(call, gpu.context().stream)
     }
 }

@@ -275,7 +275,7 @@ pub fn gpu() -> Option<Gpu> {
 /// What the stand-in for the driver has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
-    /// Kernels launched.
+    /// Kernels launched, alone or in graphs.
     pub launches: u64,
     /// Pieces of memory given.
     pub allocations: u64,
@@ -287,6 +287,10 @@ pub struct Tally {
     pub bytes_from: u64,
     /// Waits for the stream.
     pub waits: u64,
+    /// Graphs launched.
+    pub graphs: u64,
+    /// Kernels of graphs whose arguments were replaced.
+    pub replaced: u64,
 }
 
 /// What the shim has counted.
@@ -310,7 +314,7 @@ impl Standin {
     /// # Panics
     /// If it cannot be opened.
     pub fn gpu(&self) -> Gpu {
-        Gpu::open(&Options { device: 0, cache: None, reuse: false }).unwrap()
+        Gpu::open(&Options { cache: None, reuse: false, ..Options::default() }).unwrap()
     }
 
     fn ask<A, R>(&self, name: &str, argument: A) -> R {
@@ -346,10 +350,10 @@ impl Standin {
 
     /// What was counted in this thread since the last call.
     pub fn tally(&self) -> Tally {
-        let mut all = [0_u64; 6];
+        let mut all = [0_u64; 8];
         self.ask::<_, ()>("standin_tally", all.as_mut_ptr());
-        let [launches, allocations, frees, bytes_to, bytes_from, waits] = all;
-        Tally { launches, allocations, frees, bytes_to, bytes_from, waits }
+        let [launches, allocations, frees, bytes_to, bytes_from, waits, graphs, replaced] = all;
+        Tally { launches, allocations, frees, bytes_to, bytes_from, waits, graphs, replaced }
     }
 
     /// What was counted in this thread's kernels since the last call.

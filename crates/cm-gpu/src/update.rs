@@ -137,7 +137,9 @@ impl Gpu {
         let Coefficients { rate, root_scale, adaptive } = Coefficients::new(rule);
         assert_eq!((factor.len(), factor.element()), (1, Element::F32), "one factor");
         let table = Table::new(rule.lr, decays.len(), parameters);
-        let (tensors, blocks) = (self.upload(&table.tensors)?, self.upload(&table.blocks)?);
+        let [tensors, blocks] = self.list("update", table.tensors, |tensors| {
+            Ok([self.upload(tensors)?, self.upload(&table.blocks)?])
+        })?;
         let decays_there = self.upload(decays)?;
         let launch = self.launch(&UPDATE, Variant::F32, "update")?.read(&tensors).read(&blocks);
         let launch = launch.read(factor).read(&decays_there).int(decays.len()).float(rule.beta1);
@@ -163,7 +165,8 @@ impl Gpu {
             blocks.extend((0..pieces).flat_map(|piece| [number, piece]));
         }
         let count = blocks.len() / 2;
-        let (tensors, blocks) = (self.upload(&tensors)?, self.upload(&blocks)?);
+        let [tensors, blocks] =
+            self.list("norm", tensors, |tensors| Ok([self.upload(tensors)?, self.upload(&blocks)?]))?;
         let mut sums = self.unwritten(Element::F32, count)?;
         let launch = self.launch(&UPDATE, Variant::F32, "gradient_squares")?.read(&tensors).read(&blocks);
         launch.write(&mut sums).int(0).grid([count, 1, 1], 0)?;

@@ -1,6 +1,7 @@
 // A stand-in for libcuda.so: the calls that the engine makes. A launch runs the host's build of the kernel at once; its
 // mistakes are reported by the stream's next wait, as a GPU's are.
 #include "shim.h"
+#include <atomic>
 #include <dlfcn.h>
 #include <map>
 #include <mutex>
@@ -36,13 +37,41 @@ struct Function {
   int dynamic_most = 48 << 10;
 };
 
+// A graph is a row of kernels, each behind the one before.
+struct Node {
+  Function* function;
+  dim3 grid, block;
+  unsigned dynamic_bytes;
+  std::vector<uint64_t> arguments;
+};
+struct Graph {
+  std::vector<Node*> nodes;
+};
+struct Executable {
+  Graph* graph;
+  std::vector<Node> nodes;
+};
+// CUDA_KERNEL_NODE_PARAMS.
+struct NodeParameters {
+  void* function;
+  unsigned grid[3], block[3], dynamic_bytes;
+  void** parameters;
+  void **extra, *kernel, *context;
+};
+
+// Of the process, by its environment: nothing is computed, and memory is addresses only; from which allocation on all fail.
+const bool dry = getenv("STANDIN_DRY") != nullptr;
+const long fails_from = getenv("STANDIN_FAIL_ALLOCATION") ? atol(getenv("STANDIN_FAIL_ALLOCATION")) : -1;
+std::atomic<long> allocated_so_far;
+
 // Of the calling thread: tests run side by side.
 thread_local size_t memory_limit = (size_t)1 << 36;
 thread_local long before_failure = -1, failures;
 thread_local std::string plant;
 thread_local std::string last_message;
-thread_local unsigned long long tally[6];  // launches, allocations, frees, bytes to the device, bytes back, waits
-enum { LAUNCHES, ALLOCATIONS, FREES, BYTES_TO, BYTES_FROM, WAITS };
+// Kernels, allocations, frees, bytes to the device, bytes back, waits, graphs launched, nodes whose arguments were replaced.
+thread_local unsigned long long tally[8];
+enum { LAUNCHES, ALLOCATIONS, FREES, BYTES_TO, BYTES_FROM, WAITS, GRAPHS, REPLACED };
 
 const char* describe(const void* address) {
   static thread_local char text[256];
@@ -69,6 +98,31 @@ Result settled(Stream* stream) {
   Result error = stream->error;
   if (error) last_message = stream->message;
   return error;
+}
+
+Result launched(Function* f, dim3 grid, dim3 block, unsigned dynamic_bytes, Stream* s, void** parameters) {
+  tally[LAUNCHES]++;
+  if (s->error) return settled(s);
+  if ((int)dynamic_bytes > f->dynamic_most) return INVALID_VALUE;
+  if (dry) return SUCCESS;
+  Result error = f->host(grid, block, dynamic_bytes, parameters);
+  if (error == INVALID_VALUE) return error;
+  if (error) {
+    s->error = error;
+    s->message = f->name + ": " + shim::now->message;
+  }
+  return SUCCESS;
+}
+
+Node node_of(const NodeParameters* p) {
+  Node node = {(Function*)p->function, {p->grid[0], p->grid[1], p->grid[2]}, {p->block[0], p->block[1], p->block[2]}, p->dynamic_bytes, {}};
+  // The engine ends them by a null pointer.
+  for (void** parameter = p->parameters; *parameter; parameter++) {
+    uint64_t bits;
+    memcpy(&bits, *parameter, 8);
+    node.arguments.push_back(bits);
+  }
+  return node;
 }
 }  // namespace
 
@@ -133,6 +187,7 @@ API Result cuStreamSynchronize(void* stream) {
 API Result cuMemAlloc_v2(Pointer* out, size_t bytes) {
   tally[ALLOCATIONS]++;
   if (bytes == 0) return INVALID_VALUE;
+  if (fails_from >= 0 && allocated_so_far++ >= fails_from) return OUT_OF_MEMORY;
   if (before_failure == 0 && failures-- > 0) return OUT_OF_MEMORY;
   if (before_failure > 0) before_failure--;
   std::lock_guard<std::mutex> guard(lock);
@@ -140,10 +195,12 @@ API Result cuMemAlloc_v2(Pointer* out, size_t bytes) {
   size_t body = (bytes + PAGE - 1) / PAGE * PAGE, mapped = body + 2 * PAGE;
   char* base = (char*)mmap(nullptr, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) return OUT_OF_MEMORY;
-  mprotect(base + PAGE, body, PROT_READ | PROT_WRITE);
-  memset(base + PAGE, 0xff, body);
   char* at = base + PAGE + body - (bytes + 15) / 16 * 16;
-  memset(at + bytes, CANARY, base + PAGE + body - (at + bytes));
+  if (!dry) {
+    mprotect(base + PAGE, body, PROT_READ | PROT_WRITE);
+    memset(base + PAGE, 0xff, body);
+    memset(at + bytes, CANARY, base + PAGE + body - (at + bytes));
+  }
   allocations[(uintptr_t)at] = {base, mapped, bytes};
   held += bytes;
   *out = (Pointer)at;
@@ -156,7 +213,7 @@ API Result cuMemFree_v2(Pointer pointer) {
   if (found == allocations.end()) return INVALID_VALUE;
   Allocation a = found->second;
   bool whole = true;
-  for (char* p = (char*)pointer + a.bytes; p < a.base + a.mapped - PAGE; p++) whole &= (unsigned char)*p == CANARY;
+  for (char* p = (char*)pointer + a.bytes; !dry && p < a.base + a.mapped - PAGE; p++) whole &= (unsigned char)*p == CANARY;
   held -= a.bytes;
   munmap(a.base, a.mapped);
   allocations.erase(found);
@@ -172,20 +229,21 @@ API Result cuMemGetInfo_v2(size_t* free, size_t* total) {
 }
 API Result cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
   tally[BYTES_TO] += bytes;
-  memcpy((void*)to, from, bytes);
+  if (!dry) memcpy((void*)to, from, bytes);
   return settled((Stream*)stream);
 }
 API Result cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stream) {
   tally[BYTES_FROM] += bytes;
-  memcpy(to, (void*)from, bytes);
+  if (dry) memset(to, 0, bytes);
+  else memcpy(to, (void*)from, bytes);
   return settled((Stream*)stream);
 }
 API Result cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
-  memcpy((void*)to, (void*)from, bytes);
+  if (!dry) memcpy((void*)to, (void*)from, bytes);
   return settled((Stream*)stream);
 }
 API Result cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, void* stream) {
-  memset((void*)to, value, bytes);
+  if (!dry) memset((void*)to, value, bytes);
   return settled((Stream*)stream);
 }
 // An image is what the stand-in for NVRTC made: a line and the name of the file.
@@ -197,9 +255,9 @@ API Result cuModuleLoadData(void** module, const void* image) {
 API Result cuModuleUnload(void*) { return SUCCESS; }
 API Result cuModuleGetFunction(void** function, void*, const char* name) {
   static void* self = dlopen("libcuda.so", RTLD_NOW | RTLD_NOLOAD);
-  void* host = nullptr;
-  if (!plant.empty()) host = dlsym(self, (plant + "__" + name).c_str());
-  if (!host) host = dlsym(self, (std::string("host__") + name).c_str());
+  std::string symbol = plant + "__" + name;
+  if (plant.empty() || !dlsym(self, symbol.c_str())) symbol = std::string("host__") + name;
+  void* host = dlsym(self, symbol.c_str());
   if (!host) return NOT_FOUND;
   *function = new Function{(Host)host, name};
   return SUCCESS;
@@ -211,17 +269,56 @@ API Result cuFuncSetAttribute(void* function, int attribute, int value) {
 }
 API Result cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                           unsigned dynamic_bytes, void* stream, void** parameters, void**) {
-  auto* f = (Function*)function;
-  auto* s = (Stream*)stream;
-  tally[LAUNCHES]++;
-  if (s->error) return settled(s);
-  if ((int)dynamic_bytes > f->dynamic_most) return INVALID_VALUE;
-  Result error = f->host({gx, gy, gz}, {bx, by, bz}, dynamic_bytes, parameters);
-  if (error == INVALID_VALUE) return error;
-  if (error) {
-    s->error = error;
-    s->message = f->name + ": " + shim::now->message;
+  return launched((Function*)function, {gx, gy, gz}, {bx, by, bz}, dynamic_bytes, (Stream*)stream, parameters);
+}
+API Result cuGraphCreate(void** graph, unsigned) {
+  *graph = new Graph;
+  return SUCCESS;
+}
+API Result cuGraphAddKernelNode_v2(void** out, void* graph, void* const* before, size_t count, const NodeParameters* p) {
+  auto* g = (Graph*)graph;
+  bool follows = g->nodes.empty() ? count == 0 : count == 1 && before[0] == g->nodes.back();
+  if (!follows) return INVALID_VALUE;
+  g->nodes.push_back(new Node(node_of(p)));
+  *out = g->nodes.back();
+  return SUCCESS;
+}
+API Result cuGraphInstantiateWithFlags(void** out, void* graph, unsigned long long) {
+  auto* g = (Graph*)graph;
+  auto* e = new Executable{g, {}};
+  for (Node* node : g->nodes) e->nodes.push_back(*node);
+  *out = e;
+  return SUCCESS;
+}
+API Result cuGraphExecKernelNodeSetParams_v2(void* executable, void* node, const NodeParameters* p) {
+  auto* e = (Executable*)executable;
+  tally[REPLACED]++;
+  for (size_t i = 0; i < e->nodes.size(); i++) {
+    if (e->graph->nodes[i] != node) continue;
+    Node becomes = node_of(p);
+    if (becomes.function != e->nodes[i].function) return INVALID_VALUE;
+    e->nodes[i] = becomes;
+    return SUCCESS;
   }
+  return INVALID_VALUE;
+}
+API Result cuGraphLaunch(void* executable, void* stream) {
+  tally[GRAPHS]++;
+  for (Node& node : ((Executable*)executable)->nodes) {
+    std::vector<void*> pointers;
+    for (uint64_t& argument : node.arguments) pointers.push_back(&argument);
+    Result error = launched(node.function, node.grid, node.block, node.dynamic_bytes, (Stream*)stream, pointers.data());
+    if (error) return error;
+  }
+  return SUCCESS;
+}
+API Result cuGraphExecDestroy(void* executable) {
+  delete (Executable*)executable;
+  return SUCCESS;
+}
+API Result cuGraphDestroy(void* graph) {
+  for (Node* node : ((Graph*)graph)->nodes) delete node;
+  delete (Graph*)graph;
   return SUCCESS;
 }
 API Result cuGetErrorName(int error, const char** name) {
@@ -248,7 +345,7 @@ API void standin_fail_allocations(long before, long count) {
 }
 // Kernels of the planted copy of this name are taken where it has them.
 API void standin_plant(const char* name) { plant = name; }
-// Launches, allocations, frees, bytes to the device, bytes back, waits since the last call.
+// The tally since the last call.
 API void standin_tally(unsigned long long* out) {
   memcpy(out, tally, sizeof tally);
   memset(tally, 0, sizeof tally);

@@ -58,9 +58,72 @@ fn after_the_first_round_nothing_is_asked_of_the_driver() {
     assert_eq!((first, tally.bytes_from), (second, 40_000));
     let memory = gpu.memory();
     assert_eq!((memory.held, memory.buffers, memory.peak), (40_000, 1, 120_000));
-    assert!(memory.kept >= 80_000);
+    assert!(memory.kept >= 80_000 && memory.taken >= memory.held + memory.kept);
     gpu.release_memory().unwrap();
     assert_eq!((gpu.memory().kept, standin.tally().frees), (0, 2));
+    assert_eq!(gpu.memory().taken, 40_960, "of 40,000 bytes, rounded up");
+}
+
+/// Twenty activations and sums of `x`, the last of which is scaled by `scale`.
+fn row(gpu: &Gpu, x: &cm_gpu::Buffer, scale: f32) -> Vec<f32> {
+    let mut y = x.clone();
+    for _ in 0..10 {
+        y = gpu.add(&gpu.silu(&y).unwrap(), x, 0.5).unwrap();
+    }
+    gpu.download(&gpu.scaled(&y, scale).unwrap()).unwrap()
+}
+
+#[test]
+fn a_row_of_launches_that_comes_again_is_one_call_and_says_the_same() {
+    let Some(standin) = standin() else { return };
+    let with = |graphs| Gpu::open(&Options { cache: None, graphs, ..Options::default() }).unwrap();
+    let (by_one, by_rows) = (with(false), with(true));
+    let x = values(1000, 3);
+    let scales = [1.0, 1.0, 1.0, 2.0, 2.0, -0.5];
+    let (at_one, at_rows) = (by_one.upload(&x).unwrap(), by_rows.upload(&x).unwrap());
+    for (number, scale) in scales.into_iter().enumerate() {
+        let expected = row(&by_one, &at_one, scale);
+        let before = by_rows.work();
+        standin.tally();
+        let found = row(&by_rows, &at_rows, scale);
+        let (tally, work) = (standin.tally(), by_rows.work() - before);
+        assert!(found == expected, "the same bits, row {number}");
+        // At its second coming the row is made a graph; only what differs is replaced.
+        let (graphs, calls) = if number == 0 { (0, 21) } else { (1, 1) };
+        let replaced = u64::from(matches!(number, 3 | 5));
+        assert_eq!((tally.launches, tally.graphs), (21, graphs), "row {number}");
+        assert_eq!((work.kernels, work.launches), (21, calls), "row {number}");
+        // The first row found no memory that was kept: its second coming has addresses of its own.
+        assert!(tally.replaced == replaced || number == 2, "row {number}: {} replaced", tally.replaced);
+    }
+    assert_eq!(by_one.work().launches, by_one.work().kernels);
+}
+
+#[test]
+fn what_is_copied_or_waited_for_comes_behind_the_launches_before_it() {
+    let Some(_) = standin() else { return };
+    let gpu = Gpu::open(&Options { cache: None, ..Options::default() }).unwrap();
+    for _ in 0..3 {
+        let mut x = gpu.upload(&[1.0_f32, 2.0]).unwrap();
+        let twice = gpu.scaled(&x, 2.0).unwrap();
+        gpu.overwrite(&mut x, &[5.0_f32, 6.0]).unwrap();
+        let copy = gpu.copied(&gpu.add(&x, &twice, 1.0).unwrap()).unwrap();
+        // Its memory is the next one's.
+        drop(gpu.scaled(&x, 3.0).unwrap());
+        drop(gpu.zeros(Element::F32, 2).unwrap());
+        assert_eq!(gpu.download::<f32>(&copy).unwrap(), [7.0, 10.0]);
+        assert_eq!(gpu.download::<f32>(&twice).unwrap(), [2.0, 4.0]);
+    }
+}
+
+#[test]
+fn unwritten_memory_is_poisoned_where_that_is_wanted() {
+    let Some(_) = standin() else { return };
+    let gpu = Gpu::open(&Options { cache: None, poison: true, ..Options::default() }).unwrap();
+    drop(gpu.upload(&[1.0_f32; 100]).unwrap());
+    let unwritten = gpu.unwritten(Element::F32, 100).unwrap();
+    assert!(gpu.download::<f32>(&unwritten).unwrap().iter().all(|value| value.is_nan()));
+    assert_eq!(gpu.download::<f32>(&gpu.upload(&[1.0_f32; 3]).unwrap()).unwrap(), [1.0; 3]);
 }
 
 #[test]

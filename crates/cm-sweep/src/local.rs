@@ -23,6 +23,8 @@ pub struct LocalOptions {
     pub jobs: Option<usize>,
     /// Worker threads of a task, at least 1.
     pub threads: usize,
+    /// What a task is given as `--device`, if anything.
+    pub device: Option<String>,
     /// Memory of a task's own in MiB; one that asks for more ends. No more tasks are begun than there is memory for.
     /// None: no bound.
     pub memory_mib: Option<u64>,
@@ -182,6 +184,9 @@ fn start(sweep: &Sweep, task: &Task, options: &LocalOptions) -> Result<Child, Sw
     let mut command = Command::new(&options.program);
     command.args(["sweep", "run"]).arg(sweep.path());
     command.args(["--task", &task.index.to_string(), "--threads", &options.threads.to_string()]);
+    if let Some(device) = &options.device {
+        command.args(["--device", device]);
+    }
     if let Some(memory) = options.memory_mib {
         command.args(["--memory-mib", &memory.to_string()]);
     }

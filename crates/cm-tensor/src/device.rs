@@ -32,7 +32,7 @@ pub fn caught<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, GpuError> {
 }
 
 /// What a device did; what it could not do goes to [`caught`].
-pub(crate) fn done<T>(result: Result<T, GpuError>) -> T {
+pub fn done<T>(result: Result<T, GpuError>) -> T {
     result.unwrap_or_else(|error| resume_unwind(Box::new(Fault(error))))
 }
 

@@ -55,7 +55,9 @@ pub fn step(device: &Device, rule: &Rule, factor: &Buffer, decays: &[f32], param
             }
         })
         .collect();
-    done(device.gpu().update(&rule, factor, decays, &mut parameters));
+    let gpu = device.gpu();
+    // The end of a training step: what comes next is the host's.
+    done(gpu.update(&rule, factor, decays, &mut parameters).and_then(|()| gpu.submit()));
 }
 
 #[cfg(test)]

@@ -3,14 +3,15 @@
 use crate::device::Device;
 use cm_gpu::conv2d::Precision;
 use cm_gpu::{Gpu, GpuError, Options, libraries};
+use std::fmt;
+use std::str::FromStr;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 pub use cm_gpu::libraries::Found;
 pub use cm_gpu::{Device as GpuDescription, devices as gpus};
 
-/// The environment variable that says where networks are computed: `cpu`, as without it, `cuda`, or `cuda:N`, N the
-/// number of a GPU from 0. With `cuda` the processes that a launcher starts on one machine take its GPUs in turns. It is
-/// a variable and no argument because the processes that a program starts inherit it.
+/// The environment variable that says where networks are computed where no argument does: a [`Place`]. Processes that a
+/// program starts inherit it.
 pub const DEVICE_VARIABLE: &str = "CM_DEVICE";
 
 /// What launchers tell each process of its number on its machine: Open MPI, MPICH and Intel MPI.
@@ -20,42 +21,67 @@ const LOCAL_RANKS: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// The variable is set to something else than a device.
-    #[error("{DEVICE_VARIABLE} is `{0}`; allowed are cpu, cuda and cuda:N, N the number of a GPU from 0")]
+    #[error("{DEVICE_VARIABLE} is `{0}`; {ALLOWED}")]
     Choice(String),
     /// There is no such GPU, or it cannot be used.
-    #[error("{DEVICE_VARIABLE} is `{wanted}`, and {error}")]
+    #[error("{by} is `{wanted}`, and {error}")]
     Gpu {
-        /// What the variable is set to.
-        wanted: String,
+        /// What asks for it: the argument or the variable.
+        by: &'static str,
+        /// Where networks are to be computed.
+        wanted: Place,
         /// Why not.
         error: GpuError,
     },
     /// The CPU has single precision only.
     #[error(
-        "precision {0} is for GPUs, and networks are computed on the CPU here ({DEVICE_VARIABLE}=cuda takes a GPU)"
+        "precision {0} is for GPUs, and networks are computed on the CPU here (--device cuda takes a GPU)"
     )]
     Precision(&'static str),
+    /// What is asked for is done on GPUs only.
+    #[error("this is for GPUs, and networks are computed on the CPU here (--device cuda takes a GPU)")]
+    Cpu,
     /// Operations have tangent rules on the CPU only.
     #[error(
-        "derivatives in forward mode are worked out on the CPU only, and networks are computed on a GPU here ({DEVICE_VARIABLE})"
+        "derivatives in forward mode are worked out on the CPU only, and networks are computed on a GPU here (--device cpu takes the CPU)"
     )]
     Tangents,
 }
 
-/// Where networks are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+const ALLOWED: &str = "allowed are cpu, cuda and cuda:N, N the number of a GPU from 0";
+
+/// Where networks are to be computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// `cpu`.
+    #[default]
     Cpu,
-    /// The GPU of this number, or the one whose turn it is.
+    /// `cuda:N`, the GPU of this number; `cuda`, the first, or the one whose turn it is: processes that a launcher starts on
+    /// one machine take its GPUs in turns.
     Cuda(Option<usize>),
 }
 
-impl Place {
-    fn parse(text: &str) -> Option<Self> {
+impl FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "cpu" => Some(Self::Cpu),
-            "cuda" => Some(Self::Cuda(None)),
-            numbered => numbered.strip_prefix("cuda:")?.parse().ok().map(|number| Self::Cuda(Some(number))),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(None)),
+            numbered => {
+                let number = numbered.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+                number.map(|number| Self::Cuda(Some(number))).ok_or(ALLOWED)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => write!(f, "cpu"),
+            Self::Cuda(None) => write!(f, "cuda"),
+            Self::Cuda(Some(number)) => write!(f, "cuda:{number}"),
         }
     }
 }
@@ -63,20 +89,24 @@ impl Place {
 static GPU: OnceLock<Gpu> = OnceLock::new();
 static PRECISION: RwLock<Precision> = RwLock::new(Precision::F32);
 
-/// Opens the device that [`DEVICE_VARIABLE`] names, for as long as this process lives: passes are computed there from now
-/// on. Where a process computes is a matter of how it was started.
+/// Opens the device that is asked for by argument, or else by [`DEVICE_VARIABLE`], for as long as this process lives:
+/// passes are computed there from now on. Where a process computes is a matter of how it was started.
 ///
 /// # Errors
-/// [`DeviceError`] if it names none, or a GPU without which something is missing: its driver, its kernels' compiler.
-pub fn open() -> Result<(), DeviceError> {
-    let Some(wanted) = std::env::var_os(DEVICE_VARIABLE) else { return Ok(()) };
-    let wanted = wanted.to_string_lossy().into_owned();
-    let number = match Place::parse(&wanted).ok_or_else(|| DeviceError::Choice(wanted.clone()))? {
-        Place::Cpu => return Ok(()),
-        Place::Cuda(number) => number,
+/// [`DeviceError`] if the variable names none, or a GPU is asked for without which something is missing: its driver, its
+/// kernels' compiler.
+pub fn open(asked: Option<Place>) -> Result<(), DeviceError> {
+    let (by, wanted) = match (asked, std::env::var_os(DEVICE_VARIABLE)) {
+        (Some(place), _) => ("--device", place),
+        (None, Some(text)) => {
+            let text = text.to_string_lossy();
+            (DEVICE_VARIABLE, text.parse().map_err(|_| DeviceError::Choice(text.into_owned()))?)
+        }
+        (None, None) => return Ok(()),
     };
+    let Place::Cuda(number) = wanted else { return Ok(()) };
     let rank = LOCAL_RANKS.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok());
-    let gpu = opened(number, rank.unwrap_or(0)).map_err(|error| DeviceError::Gpu { wanted, error })?;
+    let gpu = opened(number, rank.unwrap_or(0)).map_err(|error| DeviceError::Gpu { by, wanted, error })?;
     // A second call finds the GPU of the first.
     GPU.get_or_init(|| gpu);
     Ok(())
@@ -140,6 +170,26 @@ pub fn current() -> Option<Device> {
     GPU.get().map(|gpu| Device::new(gpu.clone(), precision()))
 }
 
+/// The GPU of this process.
+///
+/// # Errors
+/// [`DeviceError::Cpu`] if it has none.
+pub fn need_gpu() -> Result<Device, DeviceError> {
+    current().ok_or(DeviceError::Cpu)
+}
+
+/// The GPU of this process, opened once more: there, what is not written yet holds NaN.
+///
+/// # Errors
+/// [`DeviceError`] if this process has no GPU, or it cannot be opened again.
+pub fn poisoned() -> Result<Device, DeviceError> {
+    let device = need_gpu()?.gpu().device().number;
+    let wanted = Place::Cuda(Some(device));
+    let gpu = Gpu::open(&Options { device, poison: true, ..Options::default() })
+        .map_err(|error| DeviceError::Gpu { by: "--device", wanted, error })?;
+    Ok(Device::new(gpu, Precision::F32))
+}
+
 /// What of NVIDIA's was looked for on this machine: the driver, and the libraries that can help.
 pub fn libraries() -> Vec<Found> {
     libraries::search()
@@ -151,11 +201,13 @@ mod tests {
 
     #[test]
     fn a_device_is_named_or_refused() {
-        assert_eq!(Place::parse("cpu"), Some(Place::Cpu));
-        assert_eq!(Place::parse("cuda"), Some(Place::Cuda(None)));
-        assert_eq!(Place::parse("cuda:3"), Some(Place::Cuda(Some(3))));
+        for (text, place) in
+            [("cpu", Place::Cpu), ("cuda", Place::Cuda(None)), ("cuda:3", Place::Cuda(Some(3)))]
+        {
+            assert_eq!((text.parse(), place.to_string().as_str()), (Ok(place), text));
+        }
         for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:first", "CUDA"] {
-            assert_eq!(Place::parse(wrong), None, "{wrong}");
+            assert_eq!(wrong.parse::<Place>(), Err(ALLOWED), "{wrong}");
         }
         let error = DeviceError::Choice("gpu".to_owned()).to_string();
         assert_eq!(
