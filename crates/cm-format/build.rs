@@ -72,10 +72,10 @@ fn written(types: &[&types::Described]) -> String {
         match &of.shape {
             Shape::Struct(fields) => {
                 out += "Shape::Struct(&[\n";
-                for types::Member { name, doc, holds, source, required } in fields {
+                for types::Member { name, doc, holds, source, plain, required } in fields {
                     writeln!(
                         out,
-                        "Field {{ name: {name:?}, doc: {doc:?}, holds: {holds}, source: {source:?}, required: {required} }},"
+                        "Field {{ name: {name:?}, doc: {doc:?}, holds: {holds}, source: {source:?}, plain: {plain:?}, required: {required} }},"
                     )
                     .expect("strings can be written to");
                 }

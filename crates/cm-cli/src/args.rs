@@ -3,6 +3,7 @@
 use crate::common_args::{Overrides, Threads};
 use crate::dataset_args::DatasetCommand;
 use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
+use crate::format_args::FormatCommand;
 use crate::model_args::{Edit, SampleArgs};
 use crate::report_args::{ReportArgs, TableArgs};
 use crate::sweep::SweepCommand;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         overrides: Overrides,
     },
+    #[command(flatten)]
+    Format(FormatCommand),
     /// Say what this machine has to compute with: the CPU's instruction set and threads, and NVIDIA GPUs.
     #[command(
         after_help = "Example:\n  cm devices\n\nCM_DEVICE=cuda makes commands compute networks on the first GPU, CM_DEVICE=cuda:1 on the second; without it, on the CPU."

@@ -9,6 +9,7 @@ mod common_args;
 mod dataset_args;
 mod ending;
 mod evaluation_args;
+mod format_args;
 mod model_args;
 mod processes;
 mod progress;
@@ -93,6 +94,7 @@ impl Manner {
             | Command::Bench { .. } => (true, false),
             Command::Sweep { sweep: SweepCommand::Run { .. } } => (false, true),
             Command::Plan { .. }
+            | Command::Format(_)
             | Command::Devices
             | Command::Sweep { .. }
             | Command::Verify { .. }
@@ -156,6 +158,7 @@ fn perform(command: Command, stop: &StopFlag) -> Result<(), Ending> {
                 false => Err(wrong_input(&problems.join("\nerror: "))),
             }
         }
+        Command::Format(format) => format_args::perform(format),
         Command::Devices => print(&cm_bench::describe_devices()),
         Command::Sweep { sweep } => sweep::perform(sweep, stop),
         Command::Table { table } => {

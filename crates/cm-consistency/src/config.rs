@@ -275,6 +275,13 @@ pub struct PseudoHuberConfig {
     pub c: Option<f32>, // Song and Dhariwal 2024, Section 3.3
 }
 
+impl PseudoHuberConfig {
+    /// c for images of so many values.
+    pub fn constant(&self, values: usize) -> f32 {
+        self.c.unwrap_or_else(|| 0.00054 * (values as f32).sqrt()) // Song and Dhariwal 2024, Section 3.3
+    }
+}
+
 /// The classifier of [`DistanceConfig::Features`], trained before the student and never used by an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

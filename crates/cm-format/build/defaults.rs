@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
     pub(crate) by_path: BTreeMap<String, String>,
+    /// Defaults that are plain numbers or truths, as a study writes them.
+    pub(crate) plain: BTreeMap<String, String>,
     pub(crate) variant: Option<String>,
 }
 
@@ -61,6 +63,11 @@ fn of_fields(body: &str, origins: &mut Origins) {
             continue;
         };
         inside.push((indentation, field));
+        if inside.len() == 1
+            && let Some(plain) = plain(value.trim_end_matches(','))
+        {
+            origins.plain.insert(field.to_owned(), plain);
+        }
         if let Some(origin) = origin {
             // Of `Table 3: the fixed N`, what others come from as well.
             if again.is_none() {
@@ -92,6 +99,15 @@ fn of_declaration(body: &str, origins: &mut Origins) {
         {
             origins.by_path.insert(name.to_owned(), comment.trim_start_matches("default ").to_owned());
         }
+    }
+}
+
+/// A literal as a study writes it.
+fn plain(value: &str) -> Option<String> {
+    match value {
+        "true" | "false" | "None" => Some(value.to_owned()),
+        "f32::INFINITY" => Some("inf".to_owned()),
+        _ => value.replace('_', "").parse::<f64>().is_ok().then(|| value.to_owned()),
     }
 }
 

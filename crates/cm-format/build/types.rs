@@ -29,6 +29,7 @@ pub(crate) struct Member {
     /// An expression of type `Holds`.
     pub(crate) holds: String,
     pub(crate) source: String,
+    pub(crate) plain: String,
     pub(crate) required: bool,
 }
 
@@ -134,17 +135,18 @@ fn described(
                 let _known = self::serde(&field.attrs, &name);
                 let doc = docs::text(&field.attrs, constants, (&name, file));
                 let source = source(&origins, &own);
+                let plain = origins.plain.get(&own).cloned().unwrap_or_default();
                 let must = ["must be given", "Must be given"];
                 let required =
                     !serde.default || must.iter().any(|must| source.contains(must) || doc.contains(must));
-                Member { holds: holds(&field.ty, &mut names), name: own, doc, source, required }
+                Member { holds: holds(&field.ty, &mut names), name: own, doc, source, plain, required }
             });
             (name.clone(), &item.attrs, Shape::Struct(members.collect()))
         }
         Item::Enum(item) if derives(&item.attrs) => {
             let name = item.ident.to_string();
             let serde = serde(&item.attrs, &name)?;
-            let Origins { by_path, variant } = origins(text, &name);
+            let Origins { by_path, variant, plain: _ } = origins(text, &name);
             let read = serde.from.map(|from| {
                 let of = items.iter().find_map(|item| match item {
                     Item::Enum(item) if item.ident == from => Some(item),

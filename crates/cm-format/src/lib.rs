@@ -59,6 +59,9 @@ pub struct Field {
     pub holds: Holds,
     /// Where its default comes from.
     pub source: &'static str,
+    /// The default as a study writes it, where the sources have a plain number or truth there; else empty. What it really
+    /// is, is asked of the types.
+    pub plain: &'static str,
     /// Whether it must be written.
     pub required: bool,
 }

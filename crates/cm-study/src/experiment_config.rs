@@ -32,7 +32,7 @@ pub struct ExperimentConfig {
     pub network: NetworkConfig,
     /// Whether teacher and student are told the class of each image; samples are then drawn with all classes equally
     /// likely.
-    pub class_conditional: bool, // default false: Song et al. 2023, Section 6 on CIFAR-10 and LSUN
+    pub class_conditional: bool, // Song et al. 2023, Section 6: not on CIFAR-10 and LSUN
     /// How the products of networks are computed; anything but `F32` needs a GPU.
     pub precision: Precision,
     /// The diffusion model that is distilled, or that the student starts from.
