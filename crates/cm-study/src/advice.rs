@@ -33,7 +33,8 @@ fn of_variant(written: &str, variant: &Variant, deep: usize) -> Vec<String> {
     let Some(holds) = variant.holds else { return Vec::new() };
     let name = variant.name;
     if fits(written, holds) {
-        let value = if in_range(written, variant.doc) { written } else { ".." };
+        let short = written.len() < 40 && in_range(written, variant.doc);
+        let value = if short { written } else { ".." };
         return vec![format!("{name}({value})")];
     }
     let Holds::Named(of) = holds else { return Vec::new() };
@@ -61,7 +62,9 @@ fn fits(written: &str, holds: Holds) -> bool {
         Holds::Text | Holds::File => written.len() > 1 && written.starts_with('"') && written.ends_with('"'),
         Holds::Truth => ["true", "false"].contains(&written),
         Holds::Optional(inner) => fits(written, *inner),
-        Holds::List(_) | Holds::Named(_) | Holds::Other(_) => false,
+        Holds::List(Holds::List(_)) => written.starts_with("[["),
+        Holds::List(_) => written.starts_with('['),
+        Holds::Named(_) | Holds::Other(_) => false,
     }
 }
 

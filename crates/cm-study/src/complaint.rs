@@ -23,6 +23,8 @@ pub(crate) fn describe(error: &Error, place: Range<usize>, text: &str, holds: Op
         Error::NoSuchEnumVariant { expected, found, .. } => unknown_choice(found, expected),
         // A plain value where a choice, settings or a list of them are wanted.
         Error::ExpectedIdentifier
+        | Error::SuggestRawIdentifier(_)
+        | Error::InvalidIdentifier(_)
         | Error::ExpectedStructLike
         | Error::ExpectedNamedStructLike(_)
         | Error::ExpectedArray
@@ -72,7 +74,11 @@ pub(crate) fn describe(error: &Error, place: Range<usize>, text: &str, holds: Op
             format!("`{written}` is {}, and settings in round brackets are wanted", kind(written)),
             "(field: value, ..), or () for the defaults".into(),
         ),
-        Error::ExpectedComma => match without_settings(&text[..place.start], written) {
+        Error::ExpectedMapColon => (
+            format!("`{written}` stands where a colon is wanted"),
+            "field: value, with commas between".into(),
+        ),
+        Error::ExpectedComma => match without_settings(written, holds) {
             Some(name) => (format!("`{name}` has no settings"), format!("`{name}` without brackets")),
             None => (format!("`{written}` is not expected here"), "a comma or the closing bracket".into()),
         },
@@ -80,7 +86,7 @@ pub(crate) fn describe(error: &Error, place: Range<usize>, text: &str, holds: Op
             "one pair of brackets too many".into(),
             "the settings of a choice in its own brackets, as in Fixed(num_levels: 18)".into(),
         ),
-        Error::ExpectedIdentifier => {
+        Error::ExpectedIdentifier | Error::SuggestRawIdentifier(_) | Error::InvalidIdentifier(_) => {
             let words = holds.map(|holds| holds.words());
             let allowed = words.unwrap_or_else(|| "the name of a field or of a choice".into());
             (format!("`{written}` is not a name"), allowed)
@@ -155,10 +161,9 @@ fn is_name(written: &str) -> bool {
     written.starts_with(char::is_alphabetic) && written.chars().all(char::is_alphanumeric)
 }
 
-/// The name in front of brackets that it does not have.
-fn without_settings<'a>(before: &'a str, written: &str) -> Option<&'a str> {
-    let before = before.trim_end();
-    let start = before.rfind(|c: char| !c.is_alphanumeric()).map_or(0, |at| at + 1);
-    let name = &before[start..];
-    (written.starts_with('(') && name.starts_with(char::is_uppercase)).then_some(name)
+/// The choice in front of brackets that it does not have.
+fn without_settings(written: &str, holds: Option<Holds>) -> Option<&str> {
+    let (name, _) = written.split_once('(')?;
+    let variants = holds?.named()?.variants();
+    variants.iter().any(|variant| variant.name == name && variant.holds.is_none()).then_some(name)
 }

@@ -57,6 +57,11 @@ fn read_as<T: DeserializeOwned>(text: &str, format: Option<Holds>) -> Reading<T>
         });
         let consequence = closes
             && blanked.iter().any(|gap| gap.end <= token && reading.text[gap.end..token].trim().is_empty());
+        // What follows something wrong without a comma belongs to it, as the words of a text without quotes do.
+        let follows = |gap: &Range<usize>| {
+            gap.end <= token && !text[gap.end..token].contains([',', '(', ')', '[', ']', '{', '}', '\n'])
+        };
+        let consequence = consequence || blanked.iter().any(follows);
         if !consequence {
             let place =
                 place(&error.code, start..end, token, item.as_ref().map(|(_, value)| value), &reading.text);
