@@ -77,6 +77,14 @@ fn images_are_drawn_by_number_and_seed_whatever_the_batch() {
         assert!(header.contains("'|u1'") && header.contains("(23, 8, 8, 1,)"), "{header}");
         bytes[..23 * 64].to_vec()
     };
+    let single = sample(&format!("{model} --count 23 --seed 5 --images"), "single");
+    assert!(all == single, "the same bytes");
+    for (index, pixels) in pixels(&all).chunks(64).enumerate() {
+        let path = folder.path().join(format!("single/images/{index:06}.png"));
+        assert_eq!(read_grey(&path), (pixels.to_vec(), SIDE, SIDE), "{path:?}");
+    }
+    let (_, told) = command(folder.path(), &format!("sample {model} --count 2 --images --out single"), 2);
+    assert!(told.contains("single/images") && told.contains("it is there already"), "{told}");
     // Products of other sizes round differently: a pixel at the border between two values may take the other one.
     let (all, few) = (pixels(&all), pixels(&few));
     assert!(all.iter().zip(&few).all(|(a, b)| a.abs_diff(*b) <= 1));

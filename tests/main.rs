@@ -26,6 +26,8 @@ mod faults;
 mod format;
 /// The whole program on a stand-in for a GPU's driver.
 mod gpu;
+/// The guide and README, followed as they stand.
+mod guide;
 /// Samples scored by a further network, as the literature does.
 mod networks;
 /// Bugs of published trainers that must not come back, seen from outside.

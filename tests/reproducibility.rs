@@ -1,8 +1,9 @@
 //! The same plan gives the same bits: twice, with any number of threads, and stopped anywhere and resumed.
 
 use crate::util::{cm, ring, root, scratch};
-use cm_consistency::{ContinuousLossConfig, TangentConfig, TwoTimeTarget};
+use cm_consistency::{ContinuousLossConfig, TangentConfig};
 use cm_experiment::{RunOutcome, resume, run};
+use cm_flow_map::TwoTimeTarget;
 use cm_host::{Progress, Silent, StopFlag};
 use cm_study::{MethodConfig, load};
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,6 +136,8 @@ const EVERY_METHOD: &str = "arms: Star([
         (name: \"sct-forward\", changes: [Method(ContinuousTraining(tangent: Forward)), Curriculum(Fixed())]),
         (name: \"meanflow-forward\", changes: [Method(TwoTime(target: MeanFlow(tangent: Forward))),
             Samplers([Jumps(steps: 1)])]),
+        (name: \"autoguided\", changes: [Teacher(Trained(dropout: Some(0.3), train: (total_images: 128, batch: 32,
+            shards: 1, ema: [PerStep(0.9)]))), Guidance(weight: 2), Guide(Weaker(total_images: 64))]),
         (name: \"full\", changes: [Method(ContinuousDistillation(loss: Full(L1), time: Uniform)), Curriculum(Fixed())]),
     ]),";
 
@@ -265,4 +268,62 @@ fn batches_in_parts_train_alike() {
     }
     assert!(compared >= 52, "{compared}");
     assert!(whole != parts, "other sums, other bits");
+}
+
+/// An arm for each way to train on pictures that were changed before.
+const AUGMENTED: &str = "arms: Star([
+        (name: \"ct\", changes: [Method(Training)]),
+        (name: \"sct\", changes: [Method(ContinuousTraining()), Curriculum(Fixed())]),
+        (name: \"sct-forward\", changes: [Method(ContinuousTraining(tangent: Forward)), Curriculum(Fixed())]),
+        (name: \"meanflow\", changes: [Method(TwoTime(equal_share: 0.5)), Samplers([Jumps(steps: 1)])]),
+        (name: \"imm\", changes: [Method(InductiveMomentMatching()), Curriculum(Fixed()), Samplers([Jumps(steps: 2)])]),
+    ]),";
+
+/// What becomes of an image is of its seed alone: the teacher's and every student's training is the same however it is cut.
+#[test]
+fn trainings_on_changed_pictures_give_the_same_bits_with_more_threads_and_stopped() {
+    let pictures = ring(160, AUGMENTED)
+        .replace("GaussianMixture(train_len: 256, test_len: 128)", "Digits()")
+        .replace("[SlicedWasserstein, ModeWeights]", "[Recognised]")
+        .replace(
+            "Exact",
+            "Trained(train: (total_images: 96, batch: 32, ema: [PerStep(0.9)], augmentation: Some(probability: 0.5)))",
+        );
+    let changed = pictures.replace(
+        "batch: 32, ema: [PerStep(0.9)]),\n            init",
+        "batch: 32, ema: [PerStep(0.9)], augmentation: Some(probability: 0.5)),\n            init",
+    );
+    assert_ne!(pictures, changed);
+    let of = |text: &str, threads: &str| {
+        let folder = scratch(text);
+        cm(folder.path()).args(["run", "study.ron", "--out", ".", "--threads", threads]).assert().success();
+        results(&folder.path().join("study"))
+    };
+    let straight = of(&changed, "1");
+    assert_same(&straight, &of(&changed, "2"), "two threads");
+    let plain = of(&pictures, "1");
+    for arm in ["ct", "sct", "sct-forward", "meanflow", "imm"] {
+        let model = format!("{arm}/seed-0/model.safetensors");
+        assert!(straight[&model] != plain[&model], "{arm} sees the same pictures");
+    }
+    let folder = scratch(&changed);
+    let study = load(&folder.path().join("study.ron")).unwrap();
+    let out = folder.path().join("stopped");
+    let mut stops = 0;
+    loop {
+        let stop = StopFlag::new();
+        let mut progress = StopAfter { left: 5, stop: stop.clone() };
+        let dir = out.join("study");
+        let outcome = match dir.exists() {
+            true => resume(&dir, &stop, &mut progress).unwrap(),
+            false => run(&study, &out, &stop, &mut progress).unwrap(),
+        };
+        if matches!(outcome, RunOutcome::Finished { .. }) {
+            break;
+        }
+        stops += 1;
+        assert!(stops < 200, "it never ends");
+    }
+    assert!(stops > 5, "stopped only {stops} times");
+    assert_same(&straight, &results(&out.join("study")), "stopped and resumed");
 }

@@ -37,7 +37,7 @@ pub fn step(network: BenchNetwork) -> Suite {
 
 fn train_config(network: BenchNetwork) -> TrainConfig {
     TrainConfig {
-        total_images: u64::MAX,
+        total_images: TrainConfig::MOST_IMAGES,
         batch: network.batch(),
         optimiser: OptimiserConfig::RAdam(Default::default()),
         ema: vec![EmaConfig::PerStep(0.999)],
@@ -113,7 +113,7 @@ fn leaked(network: BenchNetwork) -> (&'static dyn Network, Weights) {
 fn steps(network: BenchNetwork, mut step: impl TrainStep) -> impl FnMut() {
     let count = network.batch();
     let batch = Batch { images: network.images(count), labels: network.labels(count) };
-    let mut progress = Progress { step: 0, images: 0, total_images: u64::MAX };
+    let mut progress = Progress { step: 0, images: 0, total_images: TrainConfig::MOST_IMAGES };
     move || {
         let report = step
             .step(&batch, progress, StepSeed::new(4, 5, progress.step))

@@ -153,8 +153,8 @@ pub(crate) enum Command {
     },
     /// Draw images from a trained consistency model.
     ///
-    /// `samples.npz` holds the images as `arr_0`, u8, N x height x width x channels: (x + 1) * 127.5 cut off to a whole
-    /// number within 0 to 255, as the original code does; and, if the model knows classes, theirs as `arr_1`.
+    /// `samples.npz` holds the images as `arr_0`, u8, N x height x width x channels, and, if the model knows classes,
+    /// theirs as `arr_1`.
     #[command(
         after_help = "Example:\n  cm sample runs/quickstart/cd/seed-0 --count 1000 --times 3,0.8 --out samples"
     )]

@@ -295,9 +295,12 @@ fn perceptual(found: &Perceptual) -> String {
 }
 
 /// Where samples are.
-fn told(Drawn { grid, samples, evaluations }: &Drawn) -> String {
-    let grid = grid.as_ref().map(|grid| format!("{}\n", grid.display())).unwrap_or_default();
-    format!("{grid}{}\nevaluations for each image: {evaluations}\n", samples.display())
+fn told(Drawn { grid, samples, images, evaluations }: &Drawn) -> String {
+    let line = |path: &Option<std::path::PathBuf>| {
+        path.as_ref().map(|path| format!("{}\n", path.display())).unwrap_or_default()
+    };
+    let (grid, images) = (line(grid), line(images));
+    format!("{grid}{}\n{images}evaluations for each image: {evaluations}\n", samples.display())
 }
 
 fn bench_network(wanted: OfNetwork) -> Result<BenchNetwork, Ending> {

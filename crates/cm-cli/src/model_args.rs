@@ -42,6 +42,9 @@ pub(crate) struct SampleArgs {
     /// Images at a time; it decides the memory and not the images. Without it 256, and fewer of large images.
     #[arg(long)]
     batch: Option<usize>,
+    /// Also write each image as a PNG file of its own, into the folder `images` there, which must be new.
+    #[arg(long)]
+    images: bool,
     /// The class of all images. Without it, each image's class is drawn from its seed, if the model knows classes.
     #[arg(long)]
     class: Option<u32>,
@@ -87,6 +90,7 @@ impl From<SampleArgs> for SampleRequest {
             },
             clip: args.clip,
             batch: args.batch,
+            single_files: args.images,
         }
     }
 }

@@ -6,11 +6,12 @@
 //! continuous-time distillation and training (Theorems 5 and 6), and with [`ContinuousLossConfig::Full`] those without
 //! stop-gradient (Theorems 3 and 4).
 
-pub(crate) mod derivative;
+mod derivative;
 mod law;
 mod step;
 mod weight_head;
 
+pub use derivative::endpoint_slopes;
 pub use step::{ContinuousParts, ContinuousTimeStep};
 
 use crate::tangent::TangentConfig;

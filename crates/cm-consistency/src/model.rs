@@ -66,8 +66,8 @@ pub(crate) fn take_where(images: &mut ImageBatch, others: &ImageBatch, which: im
     }
 }
 
-/// The coefficients of each image.
-pub(crate) fn scaling(precondition: &impl Precondition, sigma: &[Sigma]) -> Scaling {
+/// The coefficients of a preconditioning at the level of each image.
+pub fn scaling(precondition: &impl Precondition, sigma: &[Sigma]) -> Scaling {
     let mut scaling = Scaling::default();
     for &sigma in sigma {
         let c = precondition.coefficients(sigma);

@@ -153,7 +153,13 @@ impl ConsistencyStep<'_> {
 
         // Student and target see the same dropout masks: the same key.
         let labels = check_labels(self.network, &labels, clean.count()).map_err(TrainError::model)?;
-        let extra = Extra { labels, dropout_key: Some(shard.dropout_key(seed)), ..Extra::default() };
+        let changes = seed.augmentation(shard.images.clone());
+        let extra = Extra {
+            labels,
+            augmentation: changes.as_deref(),
+            dropout_key: Some(shard.dropout_key(seed)),
+            ..Extra::default()
+        };
         let evaluate = |graph: &mut Graph, weights: &Weights, x: &_, sigma: &[Sigma]| {
             let scaling = scaling(&self.precondition, sigma);
             self.network.forward_scaled(graph, weights, &Images::from_batch(x), &scaling, extra)

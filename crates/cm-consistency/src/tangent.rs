@@ -189,7 +189,10 @@ impl LocalPath<'_> {
 
     /// The central difference of `at` over `step` to either side, for each unit of ln sigma between the levels as they were
     /// rounded.
-    pub(crate) fn central<E>(
+    ///
+    /// # Errors
+    /// What `at` returns.
+    pub fn central<E>(
         &self,
         step: f64,
         at: impl Fn(&ImageBatch, &[Sigma]) -> Result<ImageBatch, E>,

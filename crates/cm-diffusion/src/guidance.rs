@@ -1,14 +1,15 @@
-//! Classifier-free guidance (Ho and Salimans 2021) within an interval of noise levels (Kynkäänniemi et al. 2024).
+//! Guidance within an interval of noise levels (Kynkäänniemi et al. 2024): classifier-free, away from what a denoiser
+//! says without a class (Ho and Salimans 2021), and autoguidance, away from what a weaker one says (Karras et al. 2024).
 
 use crate::{Denoiser, ModelError, QuantityError, Sigma};
 use cm_image::{ImageBatch, NO_CLASS};
 use serde::{Deserialize, Serialize};
 
-/// How far a denoiser is driven towards the class it is told.
+/// How far a denoiser is driven away from a guide: from its own answer without the class, or from a weaker denoiser's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Guidance {
-    /// w of D_none + w (D_class - D_none), at least 0. 1 is no guidance, to the bit.
+    /// w of D_guide + w (D - D_guide), at least 0. 1 is no guidance, to the bit.
     pub weight: f32,
     /// Only above this level, at least 0.
     pub above: f32,
@@ -51,7 +52,7 @@ impl Guidance {
     }
 }
 
-/// Those images of a batch that are to be driven towards the class they are told.
+/// Those images of a batch that are to be guided.
 pub struct ToGuide {
     /// Their places in the batch.
     places: Vec<usize>,
@@ -59,7 +60,7 @@ pub struct ToGuide {
     pub x: ImageBatch,
     /// The level of each.
     pub sigma: Vec<Sigma>,
-    /// The class of each.
+    /// The class of each, if there are classes.
     pub labels: Vec<u32>,
 }
 
@@ -74,14 +75,27 @@ impl ToGuide {
         let told = |image: &usize| {
             covers(sigma[*image]) && labels.get(*image).is_some_and(|&label| label != NO_CLASS)
         };
-        let places: Vec<usize> = (0..x.count()).filter(told).collect();
+        Self::at((0..x.count()).filter(told).collect(), x, sigma, labels)
+    }
+
+    /// The images at levels that are covered, whether a class is told or not.
+    fn within(
+        covers: impl Fn(Sigma) -> bool,
+        x: &ImageBatch,
+        sigma: &[Sigma],
+        labels: &[u32],
+    ) -> Option<Self> {
+        Self::at((0..x.count()).filter(|&image| covers(sigma[image])).collect(), x, sigma, labels)
+    }
+
+    fn at(places: Vec<usize>, x: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Option<Self> {
         if places.is_empty() {
             return None;
         }
         let mut some = ImageBatch::zeros(x.shape(), 0);
         places.iter().for_each(|&image| some.append(&x.slice(image..image + 1)));
         let sigma = places.iter().map(|&image| sigma[image]).collect();
-        let labels = places.iter().map(|&image| labels[image]).collect();
+        let labels = places.iter().filter_map(|&image| labels.get(image).copied()).collect();
         Some(Self { places, x: some, sigma, labels })
     }
 
@@ -132,9 +146,34 @@ impl<D: Denoiser> Denoiser for Guided<D> {
     }
 }
 
+/// A denoiser guided by a weaker one, one of less training or fewer weights, that is told the same. An image that is guided
+/// takes an evaluation of each.
+pub struct Autoguided<D, W> {
+    /// The denoiser.
+    pub denoiser: D,
+    /// The weaker one.
+    pub weaker: W,
+    /// How.
+    pub guidance: Guidance,
+}
+
+impl<D: Denoiser, W: Denoiser> Denoiser for Autoguided<D, W> {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
+        let mut answers = self.denoiser.denoise(noisy, sigma, labels)?;
+        let covers = |sigma| self.guidance.covers(sigma);
+        let Some(guided) = ToGuide::within(covers, noisy, sigma, labels) else { return Ok(answers) };
+        let weaker = self.weaker.denoise(&guided.x, &guided.sigma, &guided.labels)?;
+        let weight = f64::from(self.guidance.weight);
+        guided.mix(&mut answers, [&weaker], |strong, [weak]| weak + weight * (strong - weak));
+        Ok(answers)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analytic::GaussianMixture;
+    use crate::{DiscretisationConfig, FlowEnd, Heun, Labels, NumLevels, ProbabilityFlow};
     use cm_image::ImageShape;
     use std::cell::Cell;
 
@@ -191,6 +230,69 @@ mod tests {
         let one = Guided { denoiser: Told(&count), guidance: Guidance::default() };
         assert_eq!(one.denoise(&x, &sigma, &labels).unwrap(), plain);
         assert_eq!(count.get(), 10, "and cost nothing");
+    }
+
+    fn gaussian(std: f64) -> GaussianMixture {
+        GaussianMixture::new(vec![1.0], vec![vec![0.0; 2]], vec![std]).unwrap()
+    }
+
+    #[test]
+    fn a_weaker_denoiser_guides_within_the_interval_with_or_without_classes() {
+        let (x, sigma, labels) = case();
+        let (strong, weak) = (gaussian(0.5), gaussian(1.0));
+        let guidance = Guidance { weight: 2.5, above: 0.1, up_to: 1.0 };
+        let guided = Autoguided { denoiser: strong.clone(), weaker: weak.clone(), guidance };
+        for labels in [&labels[..], &[]] {
+            let answers = guided.denoise(&x, &sigma, labels).unwrap();
+            for (image, level) in sigma.iter().enumerate() {
+                let square = f64::from(level.get()).powi(2);
+                let kept = |std: f64| std.powi(2) / (std.powi(2) + square);
+                let inside = level.get() > 0.1 && level.get() <= 1.0;
+                let weight = if inside { 2.5 } else { 1.0 };
+                let factor = weight * kept(0.5) + (1.0 - weight) * kept(1.0);
+                for (answer, x) in answers.image(image).iter().zip(x.image(image)) {
+                    let expected = factor * f64::from(*x);
+                    assert!((f64::from(*answer) - expected).abs() < 1e-6, "{image}: {answer} {expected}");
+                }
+            }
+        }
+        let one = Autoguided { denoiser: strong.clone(), weaker: weak, guidance: Guidance::default() };
+        assert_eq!(one.denoise(&x, &sigma, &[]).unwrap(), strong.denoise(&x, &sigma, &[]).unwrap());
+    }
+
+    /// Along the flow of a Gaussian of deviation s, guided by one of deviation v, x goes as (s^2 + sigma^2)^(w / 2)
+    /// (v^2 + sigma^2)^((1 - w) / 2): samples are s^w v^(1 - w) wide, narrower than both where the weaker is wider.
+    #[test]
+    fn the_samples_of_a_guided_gaussian_have_the_known_width() {
+        let (s, v) = (0.5f64, 0.8f64);
+        let levels = DiscretisationConfig { sigma_min: 0.002, sigma_max: 80.0, ..Default::default() };
+        let levels = levels.build().unwrap().noise_levels(NumLevels::new(200).unwrap()).unwrap();
+        let start = ImageBatch::from_fn(SHAPE, 3, |image, v| v.fill(80.0 * (image as f32 - 0.7)));
+        for weight in [0.0f32, 1.0, 2.0, 3.0] {
+            let guidance = Guidance { weight, ..Guidance::default() };
+            let guided = Autoguided { denoiser: gaussian(s), weaker: gaussian(v), guidance };
+            let flow = ProbabilityFlow {
+                denoiser: &guided,
+                solver: &Heun,
+                levels: &levels,
+                shape: SHAPE,
+                end: FlowEnd::Zero,
+                labels: Labels::None,
+            };
+            let samples = flow.integrate(start.clone(), &[]).unwrap();
+            let w = f64::from(weight);
+            let at = |sigma: f64| {
+                (s * s + sigma * sigma).powf(w / 2.0) * (v * v + sigma * sigma).powf((1.0 - w) / 2.0)
+            };
+            let factor = at(0.0) / at(80.0);
+            for (sample, start) in samples.values().iter().zip(start.values()) {
+                let expected = factor * f64::from(*start);
+                assert!(
+                    (f64::from(*sample) - expected).abs() < 2e-3 * expected.abs(),
+                    "{weight}: {sample} {expected}"
+                );
+            }
+        }
     }
 
     #[test]

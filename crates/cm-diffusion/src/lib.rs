@@ -29,7 +29,7 @@ pub use discretisation::{
     SpacingConfig,
 };
 pub use flow_map::{AlongLine, FlowMap, euler_jump};
-pub use guidance::{Guidance, Guided, ToGuide};
+pub use guidance::{Autoguided, Guidance, Guided, ToGuide};
 pub use index_law::{IndexLaw, IndexLawConfig, LogNormalIndexConfig};
 pub use noise_distribution::{
     LogNormal, LogNormalConfig, LogUniform, LogUniformConfig, NoiseDistribution, NoiseDistributionConfig,

@@ -90,6 +90,7 @@ fn recipe(train_images: u64) -> TrainConfig {
         ema: vec![EmaConfig::PerStep(0.99)],
         snapshots: None,
         horizontal_flips: false,
+        augmentation: None,
     }
 }
 

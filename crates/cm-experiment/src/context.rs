@@ -7,12 +7,12 @@ use crate::networks::Networks;
 use crate::seed::NamedSeeds;
 use cm_consistency::ConsistencyModel;
 use cm_diffusion::{
-    Boundary, Denoiser, Discretisation, Edm, Guided, Labels, Precondition, Sigma, SigmaRange,
+    Autoguided, Boundary, Denoiser, Discretisation, Edm, Guided, Labels, Precondition, Sigma, SigmaRange,
 };
 use cm_evaluator::{MetricKind, Reference};
 use cm_host::FileError;
 use cm_network::{Network, TensorFile, Weights};
-use cm_study::{ExperimentConfig, PlannedRun, TeacherSource, WeightsCard};
+use cm_study::{ExperimentConfig, GuideConfig, PlannedRun, TeacherSource, WeightsCard};
 use cm_teacher::Teacher;
 use std::cell::OnceCell;
 use std::path::Path;
@@ -32,10 +32,18 @@ pub struct Context {
     pub(crate) fresh: Weights,
     /// The trained teacher's averaged weights, once there are any.
     pub(crate) teacher: Option<Weights>,
+    /// The weaker teacher that guides it, once there is one.
+    pub(crate) weaker: Option<WeakerTeacher>,
     /// The weights of a truncated student below its level, once they are known; before that it has none.
     pub(crate) first_stage: OnceCell<Weights>,
     /// What a teacher from a file says of itself.
     pub(crate) teacher_card: Option<WeightsCard>,
+}
+
+/// A weaker teacher: its network and its averaged weights.
+pub(crate) struct WeakerTeacher {
+    pub(crate) network: Box<dyn Network>,
+    pub(crate) weights: Weights,
 }
 
 impl Context {
@@ -61,7 +69,8 @@ impl Context {
             )
             .map_err(|error| RunError::failed(what("the network"), error))?;
         let conditions = experiment.conditions(data.train.num_classes());
-        let own_teacher_network = match (&experiment.teacher, experiment.method.has_second_time()) {
+        let others = conditions != experiment.student_conditions(data.train.num_classes());
+        let own_teacher_network = match (&experiment.teacher, others) {
             (TeacherSource::Trained(_) | TeacherSource::File(_), true) => {
                 let built = experiment.network.build(data.shape(), conditions, 0);
                 Some(built.map_err(|error| RunError::failed(what("the teacher's network"), error))?.0)
@@ -84,6 +93,7 @@ impl Context {
             own_teacher_network,
             fresh,
             teacher: None,
+            weaker: None,
             first_stage: OnceCell::new(),
             teacher_card: None,
         })
@@ -112,10 +122,19 @@ impl Context {
     /// The teacher as a denoiser, whatever it is.
     pub(crate) fn denoiser(&self, experiment: &ExperimentConfig) -> Option<Box<dyn Denoiser + '_>> {
         let denoiser = self.unguided(&experiment.teacher)?;
-        match experiment.guidance.is_none() {
-            true => Some(denoiser),
-            false => Some(Box::new(Guided { denoiser, guidance: experiment.guidance })),
-        }
+        let guidance = experiment.guidance;
+        Some(match &experiment.guide {
+            _ if guidance.is_none() => denoiser,
+            GuideConfig::NoClass => Box::new(Guided { denoiser, guidance }),
+            GuideConfig::Weaker(_) => match &self.weaker {
+                Some(WeakerTeacher { network, weights }) => {
+                    let weaker = Teacher::new(network.as_ref(), weights.clone(), self.edm());
+                    Box::new(Autoguided { denoiser, weaker, guidance })
+                }
+                // Of weight 1, which asks for none.
+                None => denoiser,
+            },
+        })
     }
 
     fn unguided(&self, source: &TeacherSource) -> Option<Box<dyn Denoiser + '_>> {

@@ -17,11 +17,9 @@ use crate::student_step::StudentStep;
 use crate::table::ReportRow;
 use crate::tensor_file::{encode, read, write_file};
 use crate::{loss_bins, snapshots};
-use cm_consistency::{
-    ConsistencyStep, ContinuousParts, ContinuousTimeStep, CurriculumConfig, JumpParts, MomentMatchingStep,
-    Probe, ProgressiveStep, ShortcutStep, Stage, TwoTimeParts, TwoTimeStep,
-};
+use cm_consistency::{ConsistencyStep, ContinuousParts, ContinuousTimeStep, CurriculumConfig, Probe, Stage};
 use cm_evaluator::Reference;
+use cm_flow_map::{JumpParts, MomentMatchingStep, ProgressiveStep, ShortcutStep, TwoTimeParts, TwoTimeStep};
 use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
 use cm_network::Weights;

@@ -3,8 +3,9 @@
 use crate::assemble::{jumps, student_sampler};
 use crate::context::Context;
 use crate::error::RunError;
-use cm_consistency::{ConsistencyModel, JumpModel};
+use cm_consistency::ConsistencyModel;
 use cm_diffusion::{Labels, Sampler};
+use cm_flow_map::JumpModel;
 use cm_network::Weights;
 use cm_study::{ExperimentConfig, MethodConfig, StudentSamplerConfig};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,8 @@
 //! What the training of any student tells the runner.
 
-use cm_consistency::{
-    ConsistencyStep, ContinuousTimeStep, MomentMatchingStep, Probe, ProgressiveStep, ShortcutStep, Stage,
-    TwoTimeStep,
-};
+use cm_consistency::{ConsistencyStep, ContinuousTimeStep, Probe, Stage};
 use cm_diffusion::ModelError;
+use cm_flow_map::{MomentMatchingStep, ProgressiveStep, ShortcutStep, TwoTimeStep};
 use cm_training::{StepReport, TrainState, TrainStep};
 
 /// What the phase of a student asks of its training.

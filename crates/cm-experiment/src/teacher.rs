@@ -1,7 +1,7 @@
 //! The teacher of a run: trained once for all runs that share it, scored beside held-out data, and drawn.
 
 use crate::assemble::teacher_sampler;
-use crate::context::Context;
+use crate::context::{Context, WeakerTeacher};
 use crate::error::{Halt, RunError};
 use crate::judge;
 use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
@@ -16,7 +16,7 @@ use cm_evaluator::floor;
 use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
 use cm_network::Weights;
-use cm_study::{PreconditionConfig, TeacherKey, TeacherSource};
+use cm_study::{PlannedRun, PreconditionConfig, TeacherKey, TeacherSource};
 use cm_teacher::{Teacher, TeacherStep};
 use cm_training::StepReport;
 
@@ -31,8 +31,16 @@ impl Run<'_> {
         if !experiment.evaluation.networks.is_empty() {
             context.networks.folder = Some(self.dir.path().join("shared"));
         }
-        if let (TeacherSource::Trained(_), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment)) {
-            context.teacher = Some(self.teacher(&context, &key, progress)?);
+        if let TeacherSource::Trained(_) = &experiment.teacher {
+            context.teacher = Some(self.teacher(&context, self.planned, progress)?);
+        }
+        if let Some(weaker) = experiment.weaker() {
+            let conditions = experiment.conditions(context.data.train.num_classes());
+            let built = weaker.network.outline(context.data.shape(), conditions);
+            let (network, _) = built.map_err(self.failed("the weaker teacher's network"))?;
+            let planned = PlannedRun { experiment: weaker, ..self.planned.clone() };
+            let weights = self.teacher(&context, &planned, progress)?;
+            context.weaker = Some(WeakerTeacher { network, weights });
         }
         if let TeacherSource::File(config) = &experiment.teacher {
             let file = WeightsFile::open(&config.path)?;
@@ -50,23 +58,25 @@ impl Run<'_> {
         Ok(context)
     }
 
-    /// The averaged weights of the teacher: read if they are there, trained if not.
-    pub(crate) fn teacher(
+    /// The averaged weights of the teacher of `planned`, this run or the one of its weaker teacher: read if they are there,
+    /// trained if not.
+    fn teacher(
         &self,
         context: &Context,
-        key: &TeacherKey,
+        planned: &PlannedRun,
         progress: &mut dyn Progress,
     ) -> Result<Weights, Halt> {
-        let experiment = self.experiment();
-        let TeacherSource::Trained(config) = &experiment.teacher else {
+        let experiment = &planned.experiment;
+        let (TeacherSource::Trained(config), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment))
+        else {
             return Err(RunError::failed("the teacher", "the plan has none to train").into());
         };
-        let folder = self.dir.teacher_dir(key)?;
+        let folder = self.dir.teacher_dir(&key)?;
         let path = folder.path().join(MODEL_FILE);
         let seeds = NamedSeeds::of(key.seed);
         let conditions = experiment.conditions(context.data.train.num_classes());
-        let (_, mut weights) = experiment
-            .network
+        let (network, mut weights) = experiment
+            .teacher_network()
             .build(context.data.shape(), conditions, seeds.init)
             .map_err(self.failed("the teacher's network"))?;
         if let Some(file) = folder.model(ModelKind::Teacher)? {
@@ -75,7 +85,7 @@ impl Run<'_> {
         }
         let edm = Edm { sigma_data: context.data.sigma_data };
         let noise = config.noise.build().map_err(self.failed("the teacher's noise levels"))?;
-        let mut step = TeacherStep::new(config, context.teacher_network(), weights, edm, noise);
+        let mut step = TeacherStep::new(config, network.as_ref(), weights, edm, noise);
         let phase = self.phase(context, &folder, ("teacher".into(), "teacher"), &config.train, seeds);
         let last = config.train.steps();
         let draw =
@@ -83,14 +93,14 @@ impl Run<'_> {
                 if !is_first() || report.step != last && !self.picture_is_due(report, config.train.batch) {
                     return Ok(());
                 }
-                let teacher = Teacher::new(context.teacher_network(), step.state().averages[0].clone(), edm);
+                let teacher = Teacher::new(network.as_ref(), step.state().averages[0].clone(), edm);
                 let picture = self.teacher_picture(context, &teacher, seeds)?;
                 picture.map_or(Ok(()), |picture| Ok(journal.picture(report.step, "teacher", &picture)?))
             };
         phase.train(&mut step, progress, draw)?;
         let state = step.state();
         let sigma_data = context.data.sigma_data;
-        write_file(&path, &model_file(ModelKind::Teacher, self.planned, sigma_data, &state.averages, None))?;
+        write_file(&path, &model_file(ModelKind::Teacher, planned, sigma_data, &state.averages, None))?;
         folder.seal()?;
         Ok(state.averages[0].clone())
     }

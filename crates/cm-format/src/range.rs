@@ -29,7 +29,7 @@ impl Range {
             match *word {
                 "in" => {
                     let bracket = |word: &&str| word.starts_with(['[', '(']).then(|| word.starts_with('['));
-                    let open = words.get(at + 1).and_then(|word| bracket(&word));
+                    let open = words.get(at + 1).and_then(bracket);
                     let closed = words.get(at + 2).map(|word| word.trim_end_matches(['.', ',', ';', ':']));
                     if let (Some(least), Some(most), Some(open), Some(closed)) =
                         (next(1), next(2), open, closed)
@@ -44,12 +44,12 @@ impl Range {
                     }
                 }
                 "least" if before == Some("at") => {
-                    range.least = next(1).map(|least| (least, true)).or(range.least)
+                    range.least = next(1).map(|least| (least, true)).or(range.least);
                 }
                 "above" | ">" => range.least = next(1).map(|least| (least, false)).or(range.least),
                 ">=" => range.least = next(1).map(|least| (least, true)).or(range.least),
                 "most" if before == Some("at") => {
-                    range.most = next(1).map(|most| (most, true)).or(range.most)
+                    range.most = next(1).map(|most| (most, true)).or(range.most);
                 }
                 "below" | "<" => range.most = next(1).map(|most| (most, false)).or(range.most),
                 _ => {}

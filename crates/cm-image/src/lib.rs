@@ -1,9 +1,12 @@
 //! The sample type every crate shares: [`ImageBatch`], its shape, its way to and from 8-bit pixels, PNG files
-//! read and written, and the counter-based random numbers from which every batch is made.
+//! read and written, the changes of images that networks are told of, and the counter-based random numbers from which
+//! every batch is made.
 //!
 //! Deliberately absent: tensors, autograd, data sets, file formats other than PNG, opening files. This crate knows no
 //! other workspace crate. Random numbers live here because this is the one crate that every other may know.
 
+mod affine;
+pub mod augmentation;
 mod batch;
 mod grid;
 pub mod picture;

@@ -8,6 +8,7 @@ use crate::{
     NetworkConfigError, UNet, UNetConfig,
 };
 use cm_image::ImageShape;
+use cm_image::augmentation::AUGMENTATION_LABELS;
 use cm_tensor::{Graph, Images, Weights};
 
 /// Values of an image, and classes, at most: above any that is read, and their products with widths are numbers.
@@ -97,6 +98,7 @@ impl NetworkConfig {
         let extra = Extra {
             labels: conditions.classes.map(|_| &[0][..]),
             second_time: conditions.second_time.then_some(&[0.0]),
+            augmentation: conditions.augmentation.then_some(&[0.0; AUGMENTATION_LABELS]),
             ..Extra::default()
         };
         network.forward(&mut graph, &weights, &x, &[0.0], extra);

@@ -306,6 +306,16 @@ impl NetworkConfig {
         }
     }
 
+    /// The same network with another share of values dropped in training, checked where it is built.
+    pub fn with_dropout(self, dropout: f32) -> Self {
+        match self {
+            Self::UNet(config) => Self::UNet(UNetConfig { dropout, ..config }),
+            Self::Adm(config) => Self::Adm(AdmConfig { dropout, ..config }),
+            Self::Edm2(config) => Self::Edm2(Edm2Config { dropout, ..config }),
+            Self::Mlp(config) => Self::Mlp(MlpConfig { dropout, ..config }),
+        }
+    }
+
     /// The same network, with [recomputation](UNetConfig::recompute) in training or without it; perceptrons have none.
     pub fn recomputed(self, recompute: bool) -> Self {
         match self {

@@ -1,11 +1,12 @@
 //! The U-Net of Karras et al. 2024 (EDM2), whose layers preserve magnitudes.
 
 use crate::init::Builder;
-use crate::layers::{Linear, Resample};
+use crate::layers::{Linear, Resample, told_changes};
 use crate::limits::MOST_CHANNELS;
 use crate::problem::Problems;
 use crate::recompute::Passes;
 use crate::{Conditions, Edm2Config, Extra, Network, NetworkConfigError, ResamplingConfig};
+use cm_image::augmentation::AUGMENTATION_LABELS;
 use cm_image::random::derive_seed;
 use cm_image::{ImageShape, NO_CLASS};
 use cm_tensor::{Graph, Images, Matrix, ParameterId, Vector, Weights, ops};
@@ -32,6 +33,7 @@ struct Embedding {
     noise: Linear,
     label: Option<(Linear, usize)>,
     second_time: Option<Linear>,
+    augmentation: Option<Linear>,
 }
 
 /// A convolution without a bias, of stride 1 and with "same" padding.
@@ -153,6 +155,9 @@ impl Edm2 {
             second_time: conditions
                 .second_time
                 .then(|| Linear::unbiased(&mut b, "embedding.second_time", *waves, *waves, 0.0)),
+            augmentation: conditions.augmentation.then(|| {
+                Linear::unbiased(&mut b, "embedding.augmentation", AUGMENTATION_LABELS, *waves, 0.0)
+            }),
         };
         let mut stream = 0;
         let mut block = |b: &mut Builder,
@@ -246,6 +251,7 @@ impl Embedding {
             let embedded = layer.forward(g, w, &self.cosines(g, w, second, None));
             cosines = ops::add(g, &cosines, &embedded, 1.0);
         }
+        cosines = told_changes(g, w, self.augmentation.as_ref(), cosines, extra);
         let mut sum = self.noise.forward(g, w, &cosines);
         assert_eq!(labels.is_some(), self.label.is_some(), "labels if and only if the network has classes");
         if let (Some((layer, classes)), Some(labels)) = (&self.label, labels) {

@@ -10,6 +10,8 @@ pub struct Conditions {
     pub classes: Option<usize>,
     /// Whether it takes a second time (shortcut, MeanFlow and multistep methods).
     pub second_time: bool,
+    /// Whether it may be told how its images were changed.
+    pub augmentation: bool,
 }
 
 /// The optional inputs of one evaluation.
@@ -19,6 +21,9 @@ pub struct Extra<'a> {
     pub labels: Option<&'a [u32]>,
     /// A second c_noise for each image; required if and only if the network was built with a second time.
     pub second_time: Option<&'a [f32]>,
+    /// How each image was changed, [`AUGMENTATION_LABELS`](cm_image::augmentation::AUGMENTATION_LABELS) numbers for each; only
+    /// for a network that was built to be told. `None`: not at all.
+    pub augmentation: Option<&'a [f32]>,
     /// How c_noise of each image changes, in a pass [with tangents](Graph::with_tangents); the second time stays. `None`: it
     /// stays, too.
     pub c_noise_tangent: Option<&'a [f32]>,

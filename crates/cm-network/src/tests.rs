@@ -79,7 +79,11 @@ fn networks() -> [(NetworkConfig, ImageShape); 10] {
     ]
 }
 
-const ALL: Conditions = Conditions { classes: Some(3), second_time: true };
+const ALL: Conditions = Conditions { classes: Some(3), second_time: true, augmentation: true };
+
+/// What two images went through.
+const CHANGES: [f32; 18] =
+    [1.0, 0.0, 0.7, -0.3, 0.5, 0.2, -0.9, 1.1, -0.4, 0.0, 1.0, -1.2, 0.0, 0.0, 0.6, 0.1, -0.8, 0.3];
 
 /// Moves every weight off its initial zeros, so that no path is cut.
 fn shaken(config: &NetworkConfig, mut weights: Weights) -> Weights {
@@ -98,7 +102,31 @@ fn build(config: &NetworkConfig, shape: ImageShape) -> (Box<dyn Network>, Weight
 }
 
 fn extra(dropout_key: Option<u64>) -> Extra<'static> {
-    Extra { labels: Some(&[2, 0]), second_time: Some(&[0.3, -0.1]), dropout_key, ..Extra::default() }
+    Extra {
+        labels: Some(&[2, 0]),
+        second_time: Some(&[0.3, -0.1]),
+        augmentation: Some(&CHANGES),
+        dropout_key,
+        ..Extra::default()
+    }
+}
+
+/// An image that was not changed is one that nothing is told of, and a layer that has not learnt changes nothing.
+#[test]
+fn changes_of_images_count_if_there_are_some() {
+    for (config, shape) in networks() {
+        let x: Images = normal_values([2, shape.height, shape.width, shape.channels], 1);
+        let of = |(network, weights): &(Box<dyn Network>, Weights), augmentation| {
+            let extra = Extra { augmentation, ..extra(None) };
+            network.forward(&mut Graph::inference(), weights, &x, &[-0.7, 0.4], extra).values().to_vec()
+        };
+        let shaken = build(&config, shape);
+        let none = [0.0; CHANGES.len()];
+        assert_eq!(of(&shaken, None), of(&shaken, Some(&none)));
+        assert_ne!(of(&shaken, None), of(&shaken, Some(&CHANGES)));
+        let fresh = config.build(shape, ALL, 1).unwrap();
+        assert_eq!(of(&fresh, None), of(&fresh, Some(&CHANGES)));
+    }
 }
 
 #[test]

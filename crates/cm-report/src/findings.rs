@@ -215,7 +215,7 @@ fn teachers(folder: &Path, plan: &Plan) -> Result<Vec<Record>, ReportError> {
         }
     };
     for arm in &plan.arms {
-        if let Some(key) = TeacherKey::of(&arm.experiment) {
+        for key in TeacherKey::all_of(&arm.experiment) {
             add("teacher", "teachers", key);
         }
         if let Some(config) = &arm.experiment.mid_training {

@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The curves that are kept of this repository's studies, by their names.
-const SHIPPED: [(&str, &str); 9] = [
+const SHIPPED: [(&str, &str); 11] = [
     ("cmt", include_str!("../../../experiments/results/curves/cmt.csv")),
     ("distance", include_str!("../../../experiments/results/curves/distance.csv")),
     ("ect", include_str!("../../../experiments/results/curves/ect.csv")),
@@ -26,7 +26,9 @@ const SHIPPED: [(&str, &str); 9] = [
     ("ict", include_str!("../../../experiments/results/curves/ict.csv")),
     ("multistep", include_str!("../../../experiments/results/curves/multistep.csv")),
     ("quickstart", include_str!("../../../experiments/results/curves/quickstart.csv")),
+    ("schedule", include_str!("../../../experiments/results/curves/schedule.csv")),
     ("steps", include_str!("../../../experiments/results/curves/steps.csv")),
+    ("weighting", include_str!("../../../experiments/results/curves/weighting.csv")),
 ];
 
 /// Points of a curve in a file: as many as tell its course.

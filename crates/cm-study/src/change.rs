@@ -5,6 +5,7 @@
 
 use crate::experiment_config::{EvaluationConfig, ExperimentConfig, MethodConfig, TeacherSource};
 use crate::first_stage_config::FirstStageConfig;
+use crate::guide_config::GuideConfig;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
 use cm_consistency::{
@@ -13,7 +14,9 @@ use cm_consistency::{
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{DiscretisationConfig, Guidance, IndexLawConfig, SolverConfig, WeightingConfig};
 use cm_network::NetworkConfig;
-use cm_training::{EmaConfig, LearningRateConfig, OptimiserConfig, Precision, SnapshotsConfig};
+use cm_training::{
+    AugmentationConfig, EmaConfig, LearningRateConfig, OptimiserConfig, Precision, SnapshotsConfig,
+};
 use serde::{Deserialize, Serialize};
 
 /// One change to an experiment. Each replaces the whole of what it names, so `LearningRate(peak: 1e-4)` also brings
@@ -29,12 +32,15 @@ pub enum Change {
     ClassConditional(bool),
     /// How the products of networks are computed; anything but `F32` needs a GPU.
     Precision(Precision),
-    /// The share of values dropped in the network of teacher and student while training, in [0, 1).
+    /// The share of values dropped in the network of teacher and student while training, in [0, 1), of a teacher without
+    /// its own.
     Dropout(f32),
     /// The teacher.
     Teacher(TeacherSource),
-    /// How the teacher is guided.
+    /// How far the teacher is guided.
     Guidance(Guidance),
+    /// By what it is guided.
+    Guide(GuideConfig),
     /// Distillation or training.
     Method(MethodConfig),
     /// The training between the teacher's and the student's; `None` for none.
@@ -79,6 +85,8 @@ pub enum Change {
     Snapshots(Option<SnapshotsConfig>),
     /// Whether the student's images are mirrored left to right at random.
     HorizontalFlips(bool),
+    /// The changes that the student's images go through; `None` for none.
+    Augmentation(Option<AugmentationConfig>),
     /// The samplers of the student.
     Samplers(Vec<StudentSamplerConfig>),
     /// The sampler of the teacher.
@@ -112,6 +120,7 @@ impl Change {
             Self::Dropout(_) => "network.dropout",
             Self::Teacher(_) => "teacher",
             Self::Guidance(_) => "guidance",
+            Self::Guide(_) => "guide",
             Self::Method(_) => "method",
             Self::MidTraining(_) => "mid_training",
             Self::FirstStage(_) => "first_stage",
@@ -134,6 +143,7 @@ impl Change {
             Self::EvaluationEma(_) => "consistency.train.ema",
             Self::Snapshots(_) => "consistency.train.snapshots",
             Self::HorizontalFlips(_) => "consistency.train.horizontal_flips",
+            Self::Augmentation(_) => "consistency.train.augmentation",
             Self::Samplers(_) => "evaluation.student",
             Self::TeacherSampler(_) => "evaluation.teacher",
             Self::Evaluation(_) => "evaluation",
@@ -152,6 +162,7 @@ impl Change {
             precision,
             teacher,
             guidance,
+            guide,
             method,
             mid_training,
             first_stage,
@@ -164,14 +175,10 @@ impl Change {
             Self::Network(value) => *network = value,
             Self::ClassConditional(value) => *class_conditional = value,
             Self::Precision(value) => *precision = value,
-            Self::Dropout(value) => match network {
-                NetworkConfig::UNet(config) => config.dropout = value,
-                NetworkConfig::Adm(config) => config.dropout = value,
-                NetworkConfig::Edm2(config) => config.dropout = value,
-                NetworkConfig::Mlp(config) => config.dropout = value,
-            },
+            Self::Dropout(value) => *network = network.clone().with_dropout(value),
             Self::Teacher(value) => *teacher = value,
             Self::Guidance(value) => *guidance = value,
+            Self::Guide(value) => *guide = value,
             Self::Method(value) => *method = value,
             Self::MidTraining(value) => *mid_training = value,
             Self::FirstStage(value) => *first_stage = value,
@@ -206,6 +213,7 @@ impl Change {
             Self::EvaluationEma(value) => consistency.train.ema = value,
             Self::Snapshots(value) => consistency.train.snapshots = value,
             Self::HorizontalFlips(value) => consistency.train.horizontal_flips = value,
+            Self::Augmentation(value) => consistency.train.augmentation = value,
             Self::Samplers(value) => evaluation.student = value,
             Self::TeacherSampler(value) => evaluation.teacher = value,
             Self::Evaluation(value) => *evaluation = value,

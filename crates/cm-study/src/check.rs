@@ -7,7 +7,9 @@ use crate::mid_training_config::bytes_kept;
 use crate::problem::{Problem, ranged};
 use crate::samplers::TeacherMethodConfig;
 use crate::weights_card::{PreconditionConfig, WeightsCard};
-use crate::{check_evaluation, check_first_stage, check_guidance, check_methods, check_samplers};
+use crate::{
+    check_augmentation, check_evaluation, check_first_stage, check_guidance, check_methods, check_samplers,
+};
 use cm_consistency::{DistanceConfig, InitConfig, LpipsConfig};
 use cm_datasets::{DatasetConfig, Outline, Split};
 use cm_network::NetworkProblem;
@@ -21,6 +23,7 @@ pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
     problems.extend(mid_training(experiment));
     problems.extend(check_first_stage::problems(experiment));
     problems.extend(check_evaluation::problems(experiment));
+    problems.extend(check_augmentation::problems(experiment));
     problems.extend(logging(&experiment.logging));
     problems
 }
@@ -59,6 +62,10 @@ fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
         if teacher.train.snapshots.is_some() {
             let message = "only a student's averages are worked out after its run";
             problems.push(Problem::new("teacher.train.snapshots", message, "None"));
+        }
+        if let Some(dropout) = teacher.dropout.filter(|share| !(0.0..1.0).contains(share)) {
+            let message = format!("dropout is {dropout}");
+            problems.push(Problem::new("teacher.dropout", message, "in [0, 1), or None for the network's"));
         }
         if let Err(error) = teacher.noise.build() {
             problems.push(Problem::new("teacher.noise", error.to_string(), ""));

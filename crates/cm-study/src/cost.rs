@@ -28,6 +28,8 @@ pub struct ArmCost {
     pub parameters: usize,
     /// The teacher's training, which runs with the same teacher share; `None` if none is trained.
     pub teacher: Option<TrainingCost>,
+    /// The training of the weaker teacher that guides it, shared likewise; `None` if there is none.
+    pub weaker: Option<TrainingCost>,
     /// The student's mid-training, which arms that agree on it share, with its trajectories.
     pub mid_training: Option<TrainingCost>,
     /// The first consistency training, which arms that agree on it share.
@@ -37,7 +39,12 @@ pub struct ArmCost {
 }
 
 impl ArmCost {
-    /// What the arm does for one seed beyond its teacher.
+    /// The trainings of its teachers, in the order of [`TeacherKey::all_of`](crate::TeacherKey::all_of).
+    pub fn teachers(&self) -> impl Iterator<Item = TrainingCost> {
+        [self.teacher, self.weaker].into_iter().flatten()
+    }
+
+    /// What the arm does for one seed beyond its teachers.
     pub fn student_operations(&self) -> f64 {
         let before = [self.mid_training, self.first_stage];
         self.student.flops + before.into_iter().flatten().map(|training| training.flops).sum::<f64>()
@@ -107,12 +114,22 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
         let images = train.steps() * train.batch as u64;
         TrainingCost { images, steps: train.steps(), flops: images as f64 * forward * forward_passes }
     };
+    // What a teacher that is asked once takes, at most, in evaluations of the student's network.
+    let weaker = experiment.weaker().map(|weaker| {
+        let counts = weaker.network.count(shape, experiment.conditions(data.classes));
+        (weaker.teacher, counts.map_or(forward, |counts| counts.flops_per_image as f64))
+    });
+    let asked_once = match &weaker {
+        Some((_, of_weaker)) => 1.0 + of_weaker / forward,
+        None if experiment.guidance.weight == 1.0 => 1.0,
+        None => 2.0,
+    };
     let trained_teacher = matches!(teacher, TeacherSource::Trained(_) | TeacherSource::File(_));
     // What makes the student's target.
     let of_target = match method {
         // The target network, and the teacher's step.
         MethodConfig::Distillation(config) if trained_teacher => {
-            1.0 + config.solver.build().evaluations(false) as f64 * experiment.guided_passes()
+            1.0 + config.solver.build().evaluations(false) as f64 * asked_once
         }
         MethodConfig::Distillation(_) => 1.0,
         MethodConfig::Training => 1.0,
@@ -124,7 +141,7 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
         MethodConfig::InductiveMomentMatching(_) => 1.0,
         // The derivative, and where the teacher aims.
         MethodConfig::ContinuousDistillation(config) if trained_teacher => {
-            config.evaluations() - 3.0 + experiment.guided_passes()
+            config.evaluations() - 3.0 + asked_once
         }
         MethodConfig::ContinuousDistillation(config) | MethodConfig::ContinuousTraining(config) => {
             config.evaluations() - 3.0
@@ -132,7 +149,7 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
         // What the target is made of, and the teacher's velocity.
         MethodConfig::TwoTime(config) => {
             let asked = f64::from(u8::from(trained_teacher && method.asks_teacher()));
-            config.extra_passes() + asked * experiment.guided_passes()
+            config.extra_passes() + asked * asked_once
         }
     };
     // The student forward and backward, the images it makes itself, the first model for the lower levels.
@@ -145,6 +162,10 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
             TeacherSource::Trained(teacher) => Some(cost(&teacher.train, 3.0)),
             TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,
         },
+        weaker: weaker.and_then(|(teacher, of_weaker)| match teacher {
+            TeacherSource::Trained(teacher) => Some(cost(&teacher.train, 3.0 * of_weaker / forward)),
+            TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => None,
+        }),
         mid_training: experiment.mid_training.as_ref().map(|mid| {
             let mut trained = cost(&mid.train, 3.0);
             if trained_teacher {

@@ -44,11 +44,12 @@ impl Plan {
         let mut total: f64 =
             costs.iter().map(|cost| cost.student_operations() * self.seeds.len() as f64).sum();
         for (arm, cost) in self.arms.iter().zip(&costs) {
-            let (Some(key), Some(cost)) = (TeacherKey::of(&arm.experiment), &cost.teacher) else { continue };
-            if !teachers.contains(&key) {
-                text += &format!("// teacher {}: {}\n", key.hash, training(cost));
-                total += cost.flops;
-                teachers.push(key);
+            for (key, cost) in TeacherKey::all_of(&arm.experiment).into_iter().zip(cost.teachers()) {
+                if !teachers.contains(&key) {
+                    text += &format!("// teacher {}: {}\n", key.hash, training(&cost));
+                    total += cost.flops;
+                    teachers.push(key);
+                }
             }
         }
         text += &format!("// training in all: {total:.2e} floating-point operations\n");

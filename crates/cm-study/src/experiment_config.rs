@@ -5,16 +5,15 @@
 
 use crate::feature_network::FeatureNetworkConfig;
 use crate::first_stage_config::FirstStageConfig;
+use crate::guide_config::GuideConfig;
 use crate::mid_training_config::MidTrainingConfig;
 use crate::notation::to_ron;
 use crate::samplers::{StudentSamplerConfig, TeacherSamplerConfig};
-use cm_consistency::{
-    ConsistencyConfig, ContinuousTimeConfig, MomentMatchingConfig, ShortcutConfig, TangentConfig,
-    TwoTimeConfig, Velocity,
-};
+use cm_consistency::{ConsistencyConfig, ContinuousTimeConfig, TangentConfig};
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{Guidance, SolverConfig};
 use cm_evaluator::{MetricConfig, MetricKind};
+use cm_flow_map::{MomentMatchingConfig, ShortcutConfig, TwoTimeConfig, Velocity};
 use cm_image::Quantisation;
 use cm_network::{Conditions, NetworkConfig};
 use cm_teacher::TeacherConfig;
@@ -39,10 +38,14 @@ pub struct ExperimentConfig {
     pub teacher: TeacherSource,
     /// Seed of the teacher's training, any whole number. Not the run's seed: all runs share one teacher.
     pub teacher_seed: u64, // ours: 0, as the first run's seed
-    /// How the teacher is driven towards the class it is told, whenever it is asked: for samples, trajectories, targets.
+    /// How far the teacher is driven, whenever it is asked: for samples, trajectories, targets.
     // Not written where there is none, so that plans made before it was known stay the same.
     #[serde(skip_serializing_if = "Guidance::is_none")]
     pub guidance: Guidance,
+    /// What it is driven away from.
+    // Not written where it is the default: its own answer without the class.
+    #[serde(skip_serializing_if = "GuideConfig::is_no_class")]
+    pub guide: GuideConfig,
     /// Distillation or training.
     pub method: MethodConfig,
     /// A training between the teacher's and the student's, from `consistency.init` on. None, as in Song et al. 2023:
@@ -68,18 +71,34 @@ impl ExperimentConfig {
 
     /// What a teacher is told of images in so many classes, if in any.
     pub fn conditions(&self, classes: Option<usize>) -> Conditions {
-        Conditions { classes: classes.filter(|_| self.class_conditional), ..Conditions::default() }
+        let augmentation = match &self.teacher {
+            TeacherSource::Trained(teacher) => teacher.train.augmentation.is_some(),
+            TeacherSource::File(_) | TeacherSource::Exact | TeacherSource::None => false,
+        };
+        let classes = classes.filter(|_| self.class_conditional);
+        Conditions { classes, augmentation, ..Conditions::default() }
     }
 
-    /// What the student is told: as the teacher, and a model that needs it also where it jumps.
+    /// The network as the teacher is trained with it: with the teacher's own dropout, if it has one.
+    pub fn teacher_network(&self) -> NetworkConfig {
+        let network = self.network.clone();
+        match &self.teacher {
+            TeacherSource::Trained(TeacherConfig { dropout: Some(dropout), .. }) => {
+                network.with_dropout(*dropout)
+            }
+            TeacherSource::Trained(_)
+            | TeacherSource::File(_)
+            | TeacherSource::Exact
+            | TeacherSource::None => network,
+        }
+    }
+
+    /// What the student is told: as the teacher, and a model that needs it also where it jumps, or how images were changed.
     pub fn student_conditions(&self, classes: Option<usize>) -> Conditions {
         let second_time = self.method.has_second_time();
-        Conditions { second_time, ..self.conditions(classes) }
-    }
-
-    /// How often a teacher that is asked once is evaluated, at most.
-    pub fn guided_passes(&self) -> f64 {
-        if self.guidance.weight == 1.0 { 1.0 } else { 2.0 }
+        let first = self.first_stage.as_ref().is_some_and(|stage| stage.train.augmentation.is_some());
+        let augmentation = first || self.consistency.train.augmentation.is_some();
+        Conditions { second_time, augmentation, ..self.conditions(classes) }
     }
 
     /// Whether the student jumps from level to level instead of to the end: what it is, for people, if it does.

@@ -44,7 +44,14 @@ impl TeacherKey {
             config,
             seed,
         ));
-        Self::new(seed, decided_by + &precision_of(experiment) + &guidance_of(experiment))
+        let beside = precision_of(experiment) + &guidance_of(experiment) + changes_of(experiment);
+        Self::new(seed, decided_by + &beside)
+    }
+
+    /// The keys of all teachers of an experiment that are trained: the one it has, and the weaker one that guides it.
+    pub fn all_of(experiment: &ExperimentConfig) -> Vec<Self> {
+        let weaker = experiment.weaker();
+        [Some(experiment), weaker.as_ref()].into_iter().flatten().filter_map(Self::of).collect()
     }
 
     /// The key of the teacher of an experiment; `None` if none is trained.
@@ -64,7 +71,10 @@ impl TeacherKey {
 fn guidance_of(experiment: &ExperimentConfig) -> String {
     match experiment.guidance.is_none() {
         true => String::new(),
-        false => format!(", guided {}", to_ron(&experiment.guidance)),
+        false => {
+            let weaker = experiment.weaker().map(|_| format!(", by {}", to_ron(&experiment.guide)));
+            format!(", guided {}{}", to_ron(&experiment.guidance), weaker.unwrap_or_default())
+        }
     }
 }
 
@@ -75,7 +85,12 @@ fn mid_trained_by(experiment: &ExperimentConfig, config: &MidTrainingConfig, see
     let start = (&consistency.init, &consistency.discretisation);
     let decided_by =
         to_ron(&(dataset, network, class_conditional, teacher, teacher_seed, start, config, seed));
-    decided_by + &precision_of(experiment) + &guidance_of(experiment)
+    decided_by + &precision_of(experiment) + &guidance_of(experiment) + changes_of(experiment)
+}
+
+/// What it adds to a key of the student's weights that its network may be told how images were changed.
+fn changes_of(experiment: &ExperimentConfig) -> &'static str {
+    if experiment.student_conditions(None).augmentation { ", told of changes" } else { "" }
 }
 
 /// What a precision adds to a key: nothing for single precision, in which everything without a word of it was made.

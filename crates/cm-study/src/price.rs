@@ -91,11 +91,11 @@ impl Plan {
                 }
             };
             let mut operations = self.seeds.len() as f64 * cost.student_operations();
-            if let (Some(key), Some(teacher)) = (TeacherKey::of(experiment), &cost.teacher)
-                && !teachers.contains(&key)
-            {
-                operations += teacher.flops;
-                teachers.push(key);
+            for (key, teacher) in TeacherKey::all_of(experiment).into_iter().zip(cost.teachers()) {
+                if !teachers.contains(&key) {
+                    operations += teacher.flops;
+                    teachers.push(key);
+                }
             }
             total = total.zip(rate).map(|(total, rate)| total + operations / rate);
         }

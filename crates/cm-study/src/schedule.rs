@@ -198,10 +198,18 @@ impl Plan {
             };
         let mut teachers: Vec<TeacherKey> = Vec::new();
         for arm in &self.arms {
-            let Some(key) = TeacherKey::of(&arm.experiment) else { continue };
-            if !teachers.contains(&key) {
-                add("teacher", teacher(&arm.experiment));
-                teachers.push(key);
+            let weaker = arm.experiment.weaker();
+            for (name, experiment) in
+                [("teacher", Some(&arm.experiment)), ("weaker teacher", weaker.as_ref())]
+            {
+                let Some((experiment, key)) = experiment.and_then(|of| Some((of, TeacherKey::of(of)?)))
+                else {
+                    continue;
+                };
+                if !teachers.contains(&key) {
+                    add(name, teacher(experiment));
+                    teachers.push(key);
+                }
             }
         }
         for arm in &self.arms {

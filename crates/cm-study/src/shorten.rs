@@ -6,6 +6,7 @@
 
 use crate::experiment_config::ExperimentConfig;
 use crate::feature_network::{FeatureNetworkConfig, ReferenceConfig, TrainingReference};
+use crate::guide_config::GuideConfig;
 use cm_consistency::DistanceConfig;
 use cm_datasets::Split;
 use cm_training::{Duration, EmaConfig, TrainConfig};
@@ -20,6 +21,9 @@ impl ExperimentConfig {
         let images = |count: &mut u64| *count = (*count / by).max(1);
         if let crate::TeacherSource::Trained(teacher) = &mut short.teacher {
             train(&mut teacher.train, by);
+        }
+        if let GuideConfig::Weaker(weaker) = &mut short.guide {
+            images(&mut weaker.total_images);
         }
         if let Some(mid) = &mut short.mid_training {
             train(&mut mid.train, by);

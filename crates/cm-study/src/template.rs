@@ -8,7 +8,7 @@ use crate::problem::{Problems, RequestErrors};
 use crate::source_map::Node;
 use cm_datasets::{DatasetConfig, Outline, PreparedConfig, SourceConfig, Split};
 use cm_evaluator::{MetricConfig, MetricKind};
-use cm_format::{Shape, first_sentence};
+use cm_format::{Shape, Variant, first_sentence};
 use std::path::Path;
 
 /// The text of a study called `name` of `dataset`: `digits`, `gaussian-mixture`, `swiss-roll`, a folder that
@@ -258,7 +258,7 @@ fn collect(node: &Node, text: &str, place: &Place, comments: &mut Vec<(usize, St
         if text[line..span.start].trim().is_empty() {
             let mut words = first_sentence(field.doc()).to_owned();
             if let Some(Shape::Enum(choice)) = field.of_type().map(|of| of.shape) {
-                let names: Vec<String> = choice.variants.iter().map(|variant| variant.form()).collect();
+                let names: Vec<String> = choice.variants.iter().map(Variant::form).collect();
                 if names.len() <= 8 {
                     words += &format!(" One of: {}.", names.join(", "));
                 }

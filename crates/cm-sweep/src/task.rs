@@ -129,13 +129,14 @@ fn work(sweep: &Sweep, task: &Task, stop: &StopFlag, progress: &mut dyn Progress
     let run = Run::new(&dir, task.work.run(), stop)?;
     let folder = dir.run_dir(task.work.run());
     let context = {
-        let _teacher = match TeacherKey::of(&task.work.run().experiment) {
-            Some(key) => {
-                let lock = sweep.path().join("tasks").join(format!("teacher-{}.lock", key.hash));
-                Some(wait_for(&lock, stop, progress)?)
-            }
-            None => None,
+        let mut teachers = TeacherKey::all_of(&task.work.run().experiment);
+        // In one order for all tasks, so that none waits for one that waits for it.
+        teachers.sort_by(|a, b| a.hash.cmp(&b.hash));
+        let lock = |key: &TeacherKey| {
+            let lock = sweep.path().join("tasks").join(format!("teacher-{}.lock", key.hash));
+            wait_for(&lock, stop, progress)
         };
+        let _teachers = teachers.iter().map(lock).collect::<Result<Vec<_>, Halt>>()?;
         run.prepare(progress)?
     };
     match &task.work {

@@ -18,6 +18,10 @@ pub struct TeacherConfig {
     // Not written where it is 0, so that teachers made before it was known are found again.
     #[serde(skip_serializing_if = "is_zero")]
     pub label_dropout: f32,
+    /// The share of values dropped in its network while it is trained, in [0, 1). None, and not written: the network's own,
+    /// which is the student's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
@@ -43,6 +47,7 @@ impl Default for TeacherConfig {
             },
             noise: NoiseDistributionConfig::default(), // beside that type
             label_dropout: 0.0,                        // Karras et al. 2022: classes are always told
+            dropout: None, // Song et al. 2023: teacher and student have the same network
         }
     }
 }

@@ -65,7 +65,13 @@ impl TrainStep for TeacherStep<'_> {
             let noise = noise::batch_noise(clean.shape(), &seed.image_noise(shard.images.clone()), 0);
             let noisy = noise::perturb(&clean, sigma, &noise);
             let mut graph = Graph::recording();
-            let extra = Extra { labels, dropout_key: Some(shard.dropout_key(seed)), ..Extra::default() };
+            let changes = seed.augmentation(shard.images.clone());
+            let extra = Extra {
+                labels,
+                augmentation: changes.as_deref(),
+                dropout_key: Some(shard.dropout_key(seed)),
+                ..Extra::default()
+            };
             let denoised = self.network.forward_scaled(
                 &mut graph,
                 &self.state.weights,

@@ -1,6 +1,8 @@
 //! How a network is trained, as data. Durations count images, never steps.
 
-use crate::{EmaConfig, LearningRateConfig, OptimiserConfig, RangeError, SnapshotsConfig};
+use crate::{
+    AugmentationConfig, EmaConfig, LearningRateConfig, OptimiserConfig, RangeError, SnapshotsConfig,
+};
 use serde::{Deserialize, Serialize};
 
 /// What teacher and student training have in common.
@@ -27,6 +29,9 @@ pub struct TrainConfig {
     pub snapshots: Option<SnapshotsConfig>,
     /// Whether about half of the images are mirrored left to right, chosen anew in every pass over the data.
     pub horizontal_flips: bool,
+    /// The changes that images go through, which the network is told. None, and not written: they are trained on as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augmentation: Option<AugmentationConfig>,
 }
 
 impl Default for TrainConfig {
@@ -41,16 +46,18 @@ impl Default for TrainConfig {
             ema: vec![EmaConfig::default()], // beside that type
             snapshots: None,           // Song et al. 2023: none
             horizontal_flips: false, // ours: digits read one way; Song et al. 2023, Appendix C flips photographs
+            augmentation: None,      // Song et al. 2023: none
         }
     }
 }
 
-/// Images of a run, at most: what is worked out of them stays a whole number of 64 bits.
-const MOST_IMAGES: u64 = 1 << 50;
 /// Images of a step, at most.
 const MOST_BATCH: usize = 1 << 20;
 
 impl TrainConfig {
+    /// Images of a run, at most: what is worked out of them stays a whole number of 64 bits.
+    pub const MOST_IMAGES: u64 = 1 << 50;
+
     /// Steps of the run: whole batches that cover `total_images`.
     pub fn steps(&self) -> u64 {
         self.total_images.div_ceil(self.batch.max(1) as u64)
@@ -65,7 +72,7 @@ impl TrainConfig {
     pub fn problems(&self) -> Vec<RangeError> {
         let mut problems: Vec<_> = [
             RangeError::unless(
-                (1..=MOST_IMAGES).contains(&self.total_images),
+                (1..=Self::MOST_IMAGES).contains(&self.total_images),
                 "total_images",
                 self.total_images,
                 "1 to 2^50 images",
@@ -92,6 +99,7 @@ impl TrainConfig {
         .collect();
         problems.extend(inside("learning_rate", self.learning_rate.problems()));
         problems.extend(inside("optimiser", self.optimiser.problems()));
+        problems.extend(inside("augmentation", self.augmentation.and_then(|config| config.problems())));
         problems.extend(inside("snapshots", self.snapshots.iter().flat_map(SnapshotsConfig::problems)));
         for (index, ema) in self.ema.iter().enumerate() {
             let field = format!("ema[{index}]");

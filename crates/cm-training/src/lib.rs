@@ -8,6 +8,7 @@
 //! Deliberately absent: losses and noise levels (`cm-teacher`, `cm-consistency`), data sets (batches are handed
 //! in), files, printing. May know `cm-tensor`, `cm-kernels` and `cm-image`.
 
+mod augmentation;
 mod config;
 mod duration;
 mod ema;
@@ -18,11 +19,13 @@ mod post_hoc;
 mod power_ema;
 mod precision;
 mod range_error;
+pub mod resumption;
 mod schedule;
 mod state;
 mod train_loop;
 mod train_step;
 
+pub use augmentation::AugmentationConfig;
 pub use config::TrainConfig;
 pub use duration::Duration;
 pub use ema::{Ema, EmaConfig};

@@ -28,7 +28,8 @@ pub fn train<S: TrainStep + ?Sized, E: From<TrainError>>(
     for step in first_step..steps {
         let images = step * config.batch as u64;
         let progress = Progress { step, images, total_images: config.images() };
-        let report = method.step(&batch(step)?, progress, StepSeed::new(noise_seed, dropout_seed, step))?;
+        let seed = StepSeed::new(noise_seed, dropout_seed, step).with_augmentation(config.augmentation);
+        let report = method.step(&seed.augmented(batch(step)?), progress, seed)?;
         if after(&report, method)? == Control::Stop && step + 1 < steps {
             return Ok(Control::Stop);
         }

@@ -1,5 +1,7 @@
 //! One step of training, and what it is told.
 
+use crate::AugmentationConfig;
+use cm_image::augmentation::{Augmentation, augmented};
 use cm_image::random::{Random, derive_seed};
 use cm_image::{ImageBatch, ImageShape, NO_CLASS};
 use cm_tensor::collective::CollectiveError;
@@ -9,6 +11,8 @@ use std::ops::Range;
 
 /// The stream of a step's seed from which it is drawn whose class is not told.
 const LABELS_STREAM: u64 = 2;
+/// The stream of an image's seed from which its augmentation is drawn; 0 is its noise.
+const AUGMENTATION_STREAM: u64 = 1;
 
 /// Images and, where the data set has them, their labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,16 +78,49 @@ impl Progress {
 }
 
 /// From which everything a step draws is derived: a pure function of the run's seed and the step's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepSeed {
     noise: u64,
     dropout: u64,
+    /// How the step's images were changed.
+    augmentation: Option<AugmentationConfig>,
 }
 
 impl StepSeed {
     /// The seed of step `step` of a run with the given seeds.
     pub fn new(noise_seed: u64, dropout_seed: u64, step: u64) -> Self {
-        Self { noise: derive_seed(noise_seed, step), dropout: derive_seed(dropout_seed, step) }
+        Self {
+            noise: derive_seed(noise_seed, step),
+            dropout: derive_seed(dropout_seed, step),
+            augmentation: None,
+        }
+    }
+
+    /// The same seed for images that are changed so.
+    pub fn with_augmentation(self, augmentation: Option<AugmentationConfig>) -> Self {
+        Self { augmentation, ..self }
+    }
+
+    /// The changes of some images, by their places in the batch; `None` if images stay as they are.
+    fn changes(self, images: Range<usize>) -> Option<Vec<Augmentation>> {
+        let config = self.augmentation?;
+        let of_image = |seed: u64| config.draw(&mut Random::with_stream(seed, AUGMENTATION_STREAM));
+        Some(self.image_noise(images).into_iter().map(of_image).collect())
+    }
+
+    /// The batch with its images changed.
+    pub(crate) fn augmented(self, batch: Batch) -> Batch {
+        match self.changes(0..batch.images.count()) {
+            Some(changes) => Batch { images: augmented(&batch.images, &changes), ..batch },
+            None => batch,
+        }
+    }
+
+    /// What a network is told of the changes of some images, by their places in the batch:
+    /// [`AUGMENTATION_LABELS`](cm_image::augmentation::AUGMENTATION_LABELS) numbers for each; `None` if images stay as they
+    /// are.
+    pub fn augmentation(self, images: Range<usize>) -> Option<Vec<f32>> {
+        Some(self.changes(images)?.iter().flat_map(Augmentation::labels).collect())
     }
 
     /// For noise levels and noise.
@@ -189,4 +226,46 @@ pub trait TrainStep {
     /// # Errors
     /// [`CheckpointError`] if the file is not of this method and network.
     fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cm_image::augmentation::AUGMENTATION_LABELS;
+
+    fn batch() -> Batch {
+        let shape = ImageShape { height: 8, width: 8, channels: 1 };
+        let mut random = Random::new(1);
+        Batch { images: ImageBatch::from_fn(shape, 6, |_, v| random.fill_normal(v)), labels: vec![3; 6] }
+    }
+
+    fn seed(config: Option<AugmentationConfig>) -> StepSeed {
+        StepSeed::new(1, 2, 3).with_augmentation(config)
+    }
+
+    #[test]
+    fn without_changes_or_probability_a_batch_stays_as_it_is_to_the_bit() {
+        assert_eq!(seed(None).augmented(batch()), batch());
+        assert_eq!(seed(None).augmentation(0..6), None);
+        let never = AugmentationConfig { probability: 0.0, horizontal_flips: false, ..Default::default() };
+        assert_eq!(seed(Some(never)).augmented(batch()), batch());
+        assert_eq!(seed(Some(never)).augmentation(0..6), Some(vec![0.0; 6 * AUGMENTATION_LABELS]));
+    }
+
+    #[test]
+    fn images_are_changed_as_the_network_is_told_whatever_part_is_asked_for() {
+        let often = seed(Some(AugmentationConfig { probability: 0.6, ..Default::default() }));
+        let told = often.augmentation(0..6).unwrap();
+        assert_eq!(told[2 * AUGMENTATION_LABELS..5 * AUGMENTATION_LABELS], often.augmentation(2..5).unwrap());
+        let (changed, original) = (often.augmented(batch()), batch());
+        assert_eq!(changed.labels, original.labels);
+        for (image, labels) in told.chunks(AUGMENTATION_LABELS).enumerate() {
+            let same = changed.images.image(image) == original.images.image(image);
+            assert_eq!(same, labels.iter().all(|&label| label == 0.0), "{image}: {labels:?}");
+        }
+        let other = StepSeed::new(1, 2, 4).with_augmentation(often.augmentation);
+        assert_ne!(other.augmented(batch()).images, changed.images);
+        // The noise of an image is what it is without changes.
+        assert_eq!(often.image_noise(0..6), seed(None).image_noise(0..6));
+    }
 }

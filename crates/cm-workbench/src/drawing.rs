@@ -7,7 +7,9 @@ use crate::request::ModelRequest;
 use cm_diffusion::{Labels, Sampler};
 use cm_evaluator::MetricConfig;
 use cm_host::npz::{Element, NpzWriter};
-use cm_host::{FileError, Identity, NewFile, Progress, Provenance, ResultFolder, SamplesCard, StopFlag};
+use cm_host::{
+    FileError, Identity, NewFile, NewFolder, Progress, Provenance, ResultFolder, SamplesCard, StopFlag,
+};
 use cm_image::random::derive_seed;
 use cm_image::{ImageBatch, ImageShape, Quantisation, from_u8, picture};
 use cm_study::Problems;
@@ -21,6 +23,9 @@ const GRID: usize = 100;
 
 /// Images of one file at most: 12 TiB of 32x32 pixels. They are streamed to the disk.
 const MOST_IMAGES: usize = 1 << 32;
+
+/// Single files at most: more of them in one folder are a burden to most file systems.
+const MOST_FILES: usize = 1_000_000;
 
 /// What is to be drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +47,8 @@ pub struct SampleRequest {
     pub quantisation: Option<Quantisation>,
     /// Images at a time, at least 1; it decides the memory and not the images. None: 256, fewer of more than 4096 values.
     pub batch: Option<usize>,
+    /// Whether each image becomes a PNG of its own too, in the folder `images`, which must not be there.
+    pub single_files: bool,
 }
 
 /// At which noise levels a model is evaluated.
@@ -74,6 +81,8 @@ pub struct Drawn {
     /// `arr_0`: the images, N x height x width x channels; u8 of pictures, f32 of points. `arr_1`: their classes, i64,
     /// if the model knows any. `card`: what they are, as JSON.
     pub samples: PathBuf,
+    /// The folder of single images, if it was asked for.
+    pub images: Option<PathBuf>,
     /// NFE: network evaluations for each image.
     pub evaluations: usize,
 }
@@ -86,6 +95,9 @@ pub(crate) fn check_counts(request: &SampleRequest, problems: &mut Problems) {
         if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
             problems.add(option, format!("{value} images"), format!("1 to {most}"));
         }
+    }
+    if request.single_files && request.count > MOST_FILES {
+        problems.add("--images", format!("{} files", request.count), format!("at most {MOST_FILES}"));
     }
 }
 
@@ -133,8 +145,16 @@ pub(crate) fn draw(
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<Drawn>, WorkbenchError> {
+    if request.single_files && drawing.quantisation.is_none() {
+        let mut problems = Problems::default();
+        problems.add("--images", "the model draws points", "a model of images");
+        problems.check()?;
+    }
     let results = ResultFolder::new(&request.out, &["samples.npz", "grid.png"])?;
-    let Some(shown) = write_samples(request, drawing, stop, progress)? else { return Ok(None) };
+    let images = request.out.join("images");
+    let folder = request.single_files.then(|| NewFolder::begin(&images)).transpose()?;
+    let singles = folder.as_ref().map(NewFolder::partial);
+    let Some(shown) = write_samples(request, drawing, singles, stop, progress)? else { return Ok(None) };
     let grid = match shown.count() {
         0 => None,
         _ => {
@@ -143,22 +163,24 @@ pub(crate) fn draw(
             Some(write_picture(&request.out.join("grid.png"), &sheet)?)
         }
     };
+    let images = folder.map(|folder| folder.finish().map(|()| images)).transpose()?;
     results.keep();
     let samples = request.out.join("samples.npz");
-    Ok(Some(Drawn { grid, samples, evaluations: drawing.sampler.evaluations() }))
+    Ok(Some(Drawn { grid, samples, images, evaluations: drawing.sampler.evaluations() }))
 }
 
-/// Writes `samples.npz` in one step, whatever its size, and returns the images for the contact sheet, in the order of
-/// their classes; nothing if it was asked to stop.
+/// Writes `samples.npz` in one step, whatever its size, and single images into `singles`; returns the images for the
+/// contact sheet, in the order of their classes, or nothing if it was asked to stop.
 fn write_samples(
     request: &SampleRequest,
     drawing: &Drawing<'_>,
+    singles: Option<&Path>,
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<ImageBatch>, WorkbenchError> {
     let path = request.out.join("samples.npz");
     let (new, file) = NewFile::begin(&path).map_err(FileError::io(&path))?;
-    let written = stream(request, drawing, (&path, file), stop, progress)?;
+    let written = stream(request, drawing, (&path, file), singles, stop, progress)?;
     if written.is_some() {
         new.finish().map_err(FileError::io(&path))?;
     }
@@ -169,6 +191,7 @@ fn stream(
     request: &SampleRequest,
     drawing: &Drawing<'_>,
     (path, out): (&Path, File),
+    singles: Option<&Path>,
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<ImageBatch>, WorkbenchError> {
@@ -207,6 +230,14 @@ fn stream(
                 drawn
             }
         };
+        if let Some(folder) = singles {
+            for index in 0..drawn.count() {
+                write_picture(
+                    &folder.join(format!("{:06}.png", first + index)),
+                    &drawn.slice(index..index + 1),
+                )?;
+            }
+        }
         for (index, &seed) in seeds.iter().enumerate().take(wanted.saturating_sub(shown.len())) {
             shown.push((labels.of(&[seed]).pop(), drawn.slice(index..index + 1)));
         }

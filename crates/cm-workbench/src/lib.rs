@@ -18,6 +18,7 @@
 //!     evaluations: Evaluations::Steps(1),
 //!     clip: true,
 //!     batch: None,
+//!     single_files: false,
 //! };
 //! let drawn = sample(&request, &StopFlag::new(), &mut Silent)?;
 //! # let _ = drawn;

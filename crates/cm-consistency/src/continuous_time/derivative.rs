@@ -1,6 +1,9 @@
 //! df / d ln sigma of a consistency function f = c_skip x + c_out N from its network's output and the derivative of that.
 
+use crate::tangent::LocalPath;
 use cm_diffusion::{Boundary, Sigma};
+use cm_image::ImageBatch;
+use cm_tensor::Images;
 
 /// What the derivative at one noise level is made of, in double precision.
 ///
@@ -8,7 +11,7 @@ use cm_diffusion::{Boundary, Sigma};
 /// is -F of TrigFlow (Lu and Song 2025): a network under EDM's preconditioning serves as it is. Nothing here is divided
 /// by what may vanish but sin t, by which x - D is as small.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Level {
+pub(super) struct Level {
     sin: f64,
     cos: f64,
     sigma_data: f64,
@@ -23,7 +26,7 @@ pub(crate) struct Level {
 
 impl Level {
     /// The level `sigma` >= `sigma_min` of a model with this preconditioning.
-    pub(crate) fn new(sigma: Sigma, Boundary { sigma_data, sigma_min }: Boundary) -> Self {
+    pub(super) fn new(sigma: Sigma, Boundary { sigma_data, sigma_min }: Boundary) -> Self {
         let [s, d, min] = [sigma.get(), sigma_data, sigma_min].map(f64::from);
         let (above, norm) = (s - min, s.hypot(d));
         let skipped = above * above + d * d;
@@ -45,7 +48,7 @@ impl Level {
     }
 
     /// df / d ln sigma at x, where the path aims at `aim`, from N and its derivative `slope`.
-    pub(crate) fn derivative(&self, x: f64, aim: f64, raw: f64, slope: f64) -> f64 {
+    pub(super) fn derivative(&self, x: f64, aim: f64, raw: f64, slope: f64) -> f64 {
         self.c_skip_slope * x + self.c_skip * (x - aim) + self.c_out_slope * raw + self.c_out * slope
     }
 
@@ -65,6 +68,24 @@ impl Level {
         let whole = self.derivative(x, aim, raw, slope) / sin;
         share * (velocity + warmup * (whole - velocity))
     }
+}
+
+/// df / d ln sigma at the points of `path`, as many values, from the network's output there in a pass with tangents.
+///
+/// # Panics
+/// If the output carries no tangent, or is of other shape or count.
+pub fn endpoint_slopes(path: &LocalPath<'_>, precondition: Boundary, output: &Images) -> ImageBatch {
+    let slopes = output.tangent_batch();
+    let len = slopes.shape().len();
+    ImageBatch::from_fn(slopes.shape(), slopes.count(), |image, out| {
+        let level = Level::new(path.sigma[image], precondition);
+        let parts = [path.noisy.values(), path.aim.values(), output.values(), slopes.values()];
+        let [x, aim, raw, slope] = parts.map(|values| &values[image * len..][..len]);
+        for (place, out) in out.iter_mut().enumerate() {
+            let [x, aim, raw, slope] = [x, aim, raw, slope].map(|values| f64::from(values[place]));
+            *out = level.derivative(x, aim, raw, slope) as f32;
+        }
+    })
 }
 
 #[cfg(test)]

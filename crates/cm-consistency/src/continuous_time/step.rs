@@ -107,7 +107,13 @@ impl<'a> ContinuousTimeStep<'a> {
         let aim = self.parts.trajectory.aim(&clean, &noisy, sigma, &labels).map_err(TrainError::model)?;
         let labels = check_labels(self.network, &labels, clean.count()).map_err(TrainError::model)?;
         // All evaluations of an image see the same dropout masks: the same key.
-        let extra = Extra { labels, dropout_key: Some(shard.dropout_key(seed)), ..Extra::default() };
+        let changes = seed.augmentation(shard.images.clone());
+        let extra = Extra {
+            labels,
+            augmentation: changes.as_deref(),
+            dropout_key: Some(shard.dropout_key(seed)),
+            ..Extra::default()
+        };
         let raw = Raw {
             network: self.network,
             weights: &self.state.weights,

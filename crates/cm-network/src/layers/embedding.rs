@@ -4,12 +4,14 @@ use super::Linear;
 use crate::init::Builder;
 use crate::{Conditions, EmbeddingConfig, Extra, FourierConfig, ScaleConfig};
 use cm_image::NO_CLASS;
+use cm_image::augmentation::AUGMENTATION_LABELS;
 use cm_tensor::{Graph, Matrix, ParameterId, Weights, ops};
 
 pub(crate) struct Embedding {
     frequencies: Frequencies,
     label: Option<(Linear, usize)>,
     second_time: Option<Linear>,
+    augmentation: Option<Linear>,
     layer0: Linear,
     layer1: Linear,
     manner: Manner,
@@ -33,6 +35,25 @@ enum Frequencies {
 
 /// Ratio of the highest to the lowest frequency of the positional embedding (Vaswani et al. 2017).
 const MAX_PERIOD: f64 = 10_000.0;
+
+/// The sum with what `layer` makes of the images' changes, if they were changed.
+///
+/// # Panics
+/// If the network was not built to be told of changes and there are some, or not as many as its images want.
+pub(crate) fn told_changes(
+    g: &mut Graph,
+    w: &Weights,
+    layer: Option<&Linear>,
+    sum: Matrix,
+    extra: Extra<'_>,
+) -> Matrix {
+    let Some(told) = extra.augmentation else { return sum };
+    let layer = layer.expect("changes of images for a network that was built to be told of them");
+    let shape = [sum.shape()[0], AUGMENTATION_LABELS];
+    let told = if g.is_counting() { Matrix::outline(shape) } else { Matrix::constant(told.to_vec(), shape) };
+    let embedded = layer.forward(g, w, &told);
+    ops::add(g, &sum, &embedded, 1.0)
+}
 
 impl Embedding {
     /// `channels` (even) waves in, or a multiple, and `outputs` values out.
@@ -65,9 +86,13 @@ impl Embedding {
         let second_time = conditions
             .second_time
             .then(|| Linear::unbiased(b, "embedding.second_time", features, features, 0.0));
+        // The same; without a bias, so that an image that was not changed adds nothing (NVlabs/edm, map_augment).
+        let augmentation = conditions
+            .augmentation
+            .then(|| Linear::unbiased(b, "embedding.augmentation", AUGMENTATION_LABELS, features, 0.0));
         let layer0 = Linear::new(b, "embedding.layer0", features, outputs, 1.0);
         let layer1 = Linear::new(b, "embedding.layer1", outputs, outputs, 1.0);
-        Self { frequencies, label, second_time, layer0, layer1, manner, features }
+        Self { frequencies, label, second_time, augmentation, layer0, layer1, manner, features }
     }
 
     /// The number of classes it must be told one of, if any.
@@ -96,6 +121,7 @@ impl Embedding {
             let embedded = layer.forward(g, w, &self.waves(g, w, second, None));
             sum = ops::add(g, &sum, &embedded, 1.0);
         }
+        sum = told_changes(g, w, self.augmentation.as_ref(), sum, extra);
         let hidden = self.layer0.forward(g, w, &sum);
         let hidden = ops::silu(g, &hidden);
         let mut out = self.layer1.forward(g, w, &hidden);

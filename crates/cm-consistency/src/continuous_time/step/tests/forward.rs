@@ -1,7 +1,7 @@
 //! Training with the derivative in forward mode.
 
 use super::*;
-use crate::resumption::{IMAGES, TOTAL, assert_goes_on};
+use cm_training::resumption::{IMAGES, TOTAL, assert_goes_on};
 
 fn config(tangent: TangentConfig) -> ContinuousTimeConfig {
     ContinuousTimeConfig { tangent, ..ContinuousTimeConfig::default() }
