@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The curves that are kept of this repository's studies, by their names.
-const SHIPPED: [(&str, &str); 11] = [
+const SHIPPED: [(&str, &str); 12] = [
     ("cmt", include_str!("../../../experiments/results/curves/cmt.csv")),
     ("distance", include_str!("../../../experiments/results/curves/distance.csv")),
     ("ect", include_str!("../../../experiments/results/curves/ect.csv")),
@@ -27,6 +27,7 @@ const SHIPPED: [(&str, &str); 11] = [
     ("multistep", include_str!("../../../experiments/results/curves/multistep.csv")),
     ("quickstart", include_str!("../../../experiments/results/curves/quickstart.csv")),
     ("schedule", include_str!("../../../experiments/results/curves/schedule.csv")),
+    ("solver", include_str!("../../../experiments/results/curves/solver.csv")),
     ("steps", include_str!("../../../experiments/results/curves/steps.csv")),
     ("weighting", include_str!("../../../experiments/results/curves/weighting.csv")),
 ];
