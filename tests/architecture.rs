@@ -9,8 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate and the crates of this workspace that it may depend on, floor by floor.
-const ALLOWED: [(&str, &[&str]); 23] = [
+const ALLOWED: [(&str, &[&str]); 24] = [
     ("cm-kernels", &[]),
+    ("cm-format", &[]),
     ("cm-gpu", &[]),
     ("cm-image", &[]),
     ("cm-import", &[]),
@@ -51,6 +52,7 @@ const ALLOWED: [(&str, &[&str]); 23] = [
             "cm-datasets",
             "cm-diffusion",
             "cm-evaluator",
+            "cm-format",
             "cm-flow-map",
             "cm-host",
             "cm-image",

@@ -129,7 +129,9 @@ fn planned_without_data(file: &Path) -> (String, String) {
     let (text, _) = expect(folder.path(), &["plan", file.to_str().unwrap()], 0);
     let printed: String =
         text.lines().take_while(|line| line.starts_with("//")).map(|line| format!("{line}\n")).collect();
-    let plan = text[printed.len()..].to_owned();
+    // Without the marks of what is no default.
+    let unmarked = |line: &str| format!("{}\n", line.split(" // default: ").next().unwrap_or(line));
+    let plan = text[printed.len()..].lines().map(unmarked).collect();
     (printed, plan)
 }
 

@@ -179,3 +179,50 @@ fn numbers_of_images_beyond_all_measure_were_a_panic() {
         );
     }
 }
+
+/// The mistakes of a first hour, each with what is said of it, in one file to be read aloud: what, where, what is allowed,
+/// what to do.
+#[test]
+fn twenty_typical_mistakes() {
+    let train = |text: &str| format!("(base: (consistency: (train: ({text}))))");
+    let base = |text: &str| format!("(base: ({text}))");
+    let mistakes = [
+        // A plain value where one of several choices, settings, or a list is wanted.
+        train("learning_rate: (warmup: 1000)"),
+        train("learning_rate: 3e-4"),
+        train("ema: 0.999"),
+        base("consistency: (target: 0.95)"),
+        base("consistency: (curriculum: 18)"),
+        base("network: UNet(attention: 16)"),
+        base("dataset: \"data/mnist\""),
+        base("network: \"unet\""),
+        "(arms: [(name: \"a\")])".to_owned(),
+        // Names of other programs.
+        train("lr: 1e-4"),
+        train("batch_size: 64"),
+        train("epochs: 10"),
+        train("optimizer: Adam()"),
+        base("evaluation: (metrics: [FID])"),
+        base("consistency: (distance: LPIPS)"),
+        // Numbers of another kind.
+        train("batch: 32.0"),
+        train("total_images: 2.5"),
+        // Brackets that are missing, or too many.
+        base("method: Training()"),
+        base("method: Distillation"),
+        base("consistency: (train: (batch: 32), segments = 2)"),
+        "(question: which is best)".to_owned(),
+        // Causes without their consequences.
+        base(
+            "dataset: Source(path: \"nowhere\"), class_conditional: true, evaluation: (metrics: [Recognised])",
+        ),
+        base("network: UNet(multipliers: [1, 2], attention: [4], dropout: 1.0)"),
+    ];
+    let told: Vec<String> = mistakes.iter().map(|text| format!("{}\n", complaint(text.as_bytes()))).collect();
+    for (text, message) in mistakes.iter().zip(&told) {
+        let rust = ["Config", "usize", "f32", "u64", "enum", "struct", "::"];
+        assert!(!rust.iter().any(|word| message.contains(word)), "{text}\n{message}");
+        assert!(message.contains("allowed: "), "{text}\n{message}");
+    }
+    golden("errors/typical.txt", &told.concat());
+}

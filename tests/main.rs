@@ -22,6 +22,8 @@ mod examples;
 mod experiments;
 /// Full disks, signals, two processes at once.
 mod faults;
+/// The format of studies explained, as a schema, and as a study to start from.
+mod format;
 /// The whole program on a stand-in for a GPU's driver.
 mod gpu;
 /// The guide and README, followed as they stand.

@@ -4,6 +4,7 @@ use crate::bench::Bench;
 use crate::common_args::{Overrides, Threads};
 use crate::dataset_args::DatasetCommand;
 use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
+use crate::format_args::FormatCommand;
 use crate::model_args::{Edit, SampleArgs};
 use crate::report_args::{ReportArgs, TableArgs};
 use crate::sweep::SweepCommand;
@@ -65,6 +66,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         overrides: Overrides,
     },
+    #[command(flatten)]
+    Format(FormatCommand),
     /// Say what this machine has to compute with: the CPU's instruction set and threads, and NVIDIA GPUs.
     #[command(
         after_help = "Example:\n  cm devices\n\nWith --device cuda commands compute networks on the first GPU, with --device cuda:1 on the second; CM_DEVICE=cuda says the same to all commands. Without either, on the CPU."

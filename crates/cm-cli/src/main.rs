@@ -10,6 +10,7 @@ mod common_args;
 mod dataset_args;
 mod ending;
 mod evaluation_args;
+mod format_args;
 mod model_args;
 mod processes;
 mod progress;
@@ -98,6 +99,7 @@ impl Manner {
             | Command::Bench { .. } => (true, false),
             Command::Sweep { sweep: SweepCommand::Run { .. } } => (false, true),
             Command::Plan { .. }
+            | Command::Format(_)
             | Command::Devices
             | Command::Sweep { .. }
             | Command::Verify { .. }
@@ -162,6 +164,7 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
                 false => Err(wrong_input(&problems.join("\nerror: "))),
             }
         }
+        Command::Format(format) => format_args::perform(format),
         Command::Devices => print(&cm_bench::describe_devices()),
         Command::Sweep { sweep } => sweep::perform(sweep, device, stop),
         Command::Table { table } => {

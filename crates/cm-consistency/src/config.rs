@@ -30,11 +30,11 @@ pub struct ConsistencyConfig {
     /// The segments of the noise levels within each of which the model is consistent, at least 1; more than one make it
     /// a multistep consistency model (Heek et al. 2024).
     pub segments: usize,
-    /// Which image the points of a pair belong to, in training without a teacher. Not written where it is the default, so
-    /// that plans made before it was known stay the same.
+    /// Which image the points of a pair belong to, in training without a teacher.
+    // Not written where it is the default, so that plans made before it was known stay the same.
     #[serde(skip_serializing_if = "CouplingConfig::is_independent")]
     pub coupling: CouplingConfig,
-    /// Training at the upper levels alone, above the model that it starts from. None, and not written: at all levels.
+    /// Training at the upper levels alone, above the model that it starts from. None: at all levels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncation: Option<TruncationConfig>,
 }
@@ -61,7 +61,7 @@ impl Default for ConsistencyConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum InitConfig {
     /// The teacher's averaged weights (Song et al. 2023, Algorithm 2).
-    #[default]
+    #[default] // Song et al. 2023, Algorithm 2
     Teacher,
     /// Fresh random weights (Song et al. 2023, Algorithm 3).
     Random,
@@ -150,7 +150,7 @@ impl Default for DoublingConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContinuousConfig {
-    /// Mean of ln t.
+    /// Mean of ln t, any whose law stays in single precision: |mean| + 6 std at most 80.
     pub mean: f32,
     /// Standard deviation of ln t, at least 0.
     pub std: f32,
@@ -239,11 +239,11 @@ pub enum DistanceConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct LpipsConfig {
     /// Trunk, version, pooling, resizing.
-    pub network: LpipsOptions,
+    pub network: LpipsOptions, // default beside that type
     /// The trunk's weights, a file (PyTorch's, safetensors) with the names of torchvision or of the LPIPS package. Must be given.
     pub trunk_weights: PathBuf,
     /// The learned weights, another such file. None: they are in the trunk's.
-    pub heads: Option<PathBuf>,
+    pub heads: Option<PathBuf>, // ours: one file is handier than two
 }
 
 /// Constants of [`DistanceConfig::ResizedSquaredL2`].
@@ -272,7 +272,14 @@ impl Default for ResizedConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct PseudoHuberConfig {
     /// c, > 0. None: 0.00054 sqrt(values of an image) (Song and Dhariwal 2024, Section 3.3).
-    pub c: Option<f32>,
+    pub c: Option<f32>, // Song and Dhariwal 2024, Section 3.3
+}
+
+impl PseudoHuberConfig {
+    /// c for images of so many values.
+    pub fn constant(&self, values: usize) -> f32 {
+        self.c.unwrap_or_else(|| 0.00054 * (values as f32).sqrt()) // Song and Dhariwal 2024, Section 3.3
+    }
 }
 
 /// The classifier of [`DistanceConfig::Features`], trained before the student and never used by an evaluation.
@@ -284,7 +291,7 @@ pub struct FeaturesConfig {
     pub channels: usize,
     /// Images it is trained on, repeats counted; 1 to [`MOST_IMAGES`](Self::MOST_IMAGES).
     pub train_images: u64,
-    /// Times this, the mean of squared differences of the values is added; 0 for features alone.
+    /// Times this, at least 0, the mean of squared differences of the values is added; 0 for features alone.
     pub pixels: f32,
 }
 

@@ -71,7 +71,7 @@ impl Default for TimeLawConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TimeLogNormalConfig {
-    /// Mean of ln sigma.
+    /// Mean of ln sigma, any whose law stays in single precision: |mean| + 6 std at most 80.
     pub mean: f32,
     /// Standard deviation of ln sigma, at least 0.
     pub std: f32,
@@ -128,9 +128,9 @@ impl Default for StopGradientConfig {
 pub enum NormalisationConfig {
     /// Nothing: tangents are taken as they are.
     None,
-    /// |g| + c over all values of an image.
+    /// |g| + c over all values of an image, c above 0.
     L2(f32),
-    /// The root of the mean square of the values, + c (NVlabs/FastGen).
+    /// The root of the mean square of the values, + c, above 0 (NVlabs/FastGen).
     Rms(f32),
 }
 

@@ -28,8 +28,7 @@ pub enum TangentConfig {
 
 impl Default for TangentConfig {
     fn default() -> Self {
-        // Ours: it needs nothing of the network but its values, so that a study runs on GPUs as well.
-        Self::Central(CentralConfig::default())
+        Self::Central(CentralConfig::default()) // ours: values of the network are enough, so GPUs do as well
     }
 }
 
@@ -37,7 +36,7 @@ impl Default for TangentConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CentralConfig {
-    /// The step to either side, in ln sigma; from [`LEAST_STEP`](Self::LEAST_STEP) to [`MOST_STEP`](Self::MOST_STEP).
+    /// The step to either side, in ln sigma; 1e-5 to 0.5 ([`LEAST_STEP`](Self::LEAST_STEP), [`MOST_STEP`](Self::MOST_STEP)).
     pub step: f32,
 }
 

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TruncationConfig {
-    /// t', at least twice sigma_min and below sigma_max.
+    /// t', a noise level in data units, above 0: at least twice sigma_min and below sigma_max.
     pub level: f32,
-    /// The share of each batch at `level`: at least one image, and not all.
+    /// The share of each batch at `level`, in (0, 1): at least one image, and not all.
     pub boundary_share: f32,
     /// w_b, above 0: the mean loss of those images counts so much beside the mean of the others.
     pub boundary_weight: f32,

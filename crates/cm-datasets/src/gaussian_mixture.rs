@@ -17,7 +17,7 @@ pub struct GaussianMixtureConfig {
     pub train_len: usize,
     /// Test points, 1 to [`MOST_POINTS`].
     pub test_len: usize,
-    /// Seed of the draws; not that of the mixture.
+    /// Seed of the draws, any whole number; not that of the mixture.
     pub seed: u64,
 }
 

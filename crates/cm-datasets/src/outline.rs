@@ -20,16 +20,16 @@ pub struct Outline {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expectation {
-    /// Height and width in pixels.
+    /// Height and width in pixels, at least 1. Must be given.
     pub side: usize,
-    /// 1 for grey, 3 for RGB.
+    /// 1 for grey, 3 for RGB; at least 1. Must be given.
     pub channels: usize,
-    /// Images to train on, at least.
+    /// So many images to train on or more, at least 1. Must be given.
     pub train: usize,
-    /// Images held out for testing, at least.
+    /// So many images held out for testing or more, at least 1. Must be given.
     pub test: usize,
-    /// The number of classes, if images have any.
-    pub classes: Option<usize>,
+    /// The number of classes, at least 1. None: images have none.
+    pub classes: Option<usize>, // ours: photographs without labels
 }
 
 /// Values of an image, above any that is read.

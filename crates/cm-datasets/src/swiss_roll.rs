@@ -18,7 +18,7 @@ pub struct SwissRollConfig {
     pub test_len: usize,
     /// Standard deviation of the noise in each coordinate, where the spiral reaches to 1; >= 0.
     pub noise: f32,
-    /// Seed of the points.
+    /// Seed of the points, any whole number.
     pub seed: u64,
 }
 

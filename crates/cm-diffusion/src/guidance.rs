@@ -13,7 +13,7 @@ pub struct Guidance {
     pub weight: f32,
     /// Only above this level, at least 0.
     pub above: f32,
-    /// Only up to this level, more than `above`.
+    /// Only up to this level, above `above`; inf for all.
     pub up_to: f32,
 }
 

@@ -25,7 +25,7 @@ pub enum IndexLawConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogNormalIndexConfig {
-    /// Mean of ln sigma.
+    /// Mean of ln sigma, any whose law falls into the range of the levels.
     pub mean: f32,
     /// Standard deviation of ln sigma, > 0.
     pub std: f32,

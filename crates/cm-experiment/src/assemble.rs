@@ -6,7 +6,7 @@ use crate::error::RunError;
 use crate::judge;
 use cm_consistency::{
     ClassifierFeatures, ContinuousPairs, CurriculumConfig, Distance, DistanceConfig, KnownNoise, LpipsConfig,
-    Perceptual, Pixels, PseudoHuberConfig, Resized, ResizedConfig, Segments, TeacherStep, Trajectory,
+    Perceptual, Pixels, Resized, ResizedConfig, Segments, TeacherStep, Trajectory,
 };
 use cm_datasets::{Dataset, DatasetConfig, Split, sigma_data};
 use cm_diffusion::analytic::{ExactConsistency, GaussianMixture};
@@ -136,10 +136,8 @@ pub(crate) fn distance(
         &DistanceConfig::ResizedSquaredL2(ResizedConfig { side }) => {
             Box::new(Resized { side, distance: PairDistance::SquaredL2 })
         }
-        &DistanceConfig::PseudoHuber(PseudoHuberConfig { c }) => {
-            // Song and Dhariwal 2024, Section 3.3.
-            let c = c.unwrap_or_else(|| 0.00054 * (train.shape().len() as f32).sqrt());
-            pixels(PairDistance::PseudoHuber { c })
+        DistanceConfig::PseudoHuber(config) => {
+            pixels(PairDistance::PseudoHuber { c: config.constant(train.shape().len()) })
         }
         DistanceConfig::Features(features) => {
             let (network, weights) = train_classifier(train, features.channels, features.train_images, seed)

@@ -85,8 +85,9 @@ pub struct DerivativeConfig {
 
 impl Default for DerivativeConfig {
     fn default() -> Self {
-        // Ours: single precision's rounding and the third derivative cost about as much.
-        Self { tangent: TangentConfig::Central(CentralConfig { step: 0.01 }) }
+        Self {
+            tangent: TangentConfig::Central(CentralConfig { step: 0.01 }), // ours: rounding and error cost alike
+        }
     }
 }
 
@@ -142,7 +143,7 @@ pub struct AlignYourFlowConfig {
     pub tangent: TangentConfig,
     /// Added to the tangent's norm, above 0.
     pub constant: f32,
-    /// What w rises to, 0 to 1: below 1 the tangent is regularised.
+    /// What w rises to, 0 to 1; less than 1 regularises the tangent.
     pub most: f32,
     /// The share of the run in which it rises there from 0, 0 to 1.
     pub warmup: f32,
@@ -171,7 +172,7 @@ pub struct TargetGuidance {
     pub kappa: f32,
     /// Only above this level, at least 0.
     pub above: f32,
-    /// Only up to this level, more than `above`.
+    /// Only up to this level, above `above`; inf for all.
     pub up_to: f32,
     /// The share of images whose class is not told, above 0 and below 1.
     pub label_dropout: f32,

@@ -29,7 +29,7 @@ pub fn to_u8_truncated(value: f32) -> u8 {
 pub enum Quantisation {
     /// To the nearest level ([`to_u8`]), as NVlabs/edm does. The default: it undoes what pixels of data became, and
     /// has no bias.
-    #[default]
+    #[default] // NVlabs/edm
     Round,
     /// Cut off ([`to_u8_truncated`]), as the original code of consistency models does, on which its published numbers
     /// rest: half a level darker.

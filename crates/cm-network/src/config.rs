@@ -42,9 +42,13 @@ enum Written {
     Adm(AdmConfig),
     Edm2(Edm2Config),
     Mlp(MlpConfig),
+    /// `UNet` with the settings of NCSN++ for CIFAR-10 (Karras et al. 2022, Table 7).
     NcsnppCifar10,
+    /// `UNet` with the settings of DDPM++ for CIFAR-10, which are its defaults (Karras et al. 2022, Table 7).
     DdpmppCifar10,
+    /// `Adm` with the settings for ImageNet 64x64, which are its defaults (Song et al. 2023).
     AdmImagenet64,
+    /// `Adm` with the settings for LSUN 256x256 (Song et al. 2023).
     AdmLsun256,
 }
 
@@ -99,11 +103,11 @@ pub struct UNetConfig {
     /// Channels of the widest resolution, before multiplication; a multiple of 4. No resolution has more than
     /// [`MOST_CHANNELS`](crate::MOST_CHANNELS).
     pub channels: usize,
-    /// Factor of `channels` at each resolution, widest first; each further one halves height and width.
+    /// Factor of `channels` at each resolution, widest first, each at least 1; each further one halves height and width.
     pub multipliers: Vec<usize>,
     /// Residual blocks at each resolution on the way down, at most [`MOST_BLOCKS`](crate::MOST_BLOCKS) in all; one more on the way up.
     pub blocks: usize,
-    /// Heights (in pixels) of the resolutions that have self-attention.
+    /// Heights of the resolutions that have self-attention, in pixels, any; one that no resolution has does nothing.
     pub attention: Vec<usize>,
     /// Attention heads; divides the channels wherever there is attention.
     pub heads: usize,
@@ -162,11 +166,12 @@ pub struct AdmConfig {
     /// Channels of the widest resolution, before multiplication; a multiple of 32, and of 4 with `small_groups`. No
     /// resolution has more than [`MOST_CHANNELS`](crate::MOST_CHANNELS).
     pub channels: usize,
-    /// Factor of `channels` at each resolution, widest first; each further one halves height and width.
+    /// Factor of `channels` at each resolution, widest first, each at least 1; each further one halves height and width.
     pub multipliers: Vec<usize>,
     /// Residual blocks at each resolution on the way down, at most [`MOST_BLOCKS`](crate::MOST_BLOCKS) in all; one more on the way up.
     pub blocks: usize,
-    /// Heights (in pixels) of the resolutions that have self-attention, on both ways. The middle always has.
+    /// Heights of the resolutions that have self-attention on both ways, in pixels, any; one that no resolution has does
+    /// nothing. The middle always has it.
     pub attention: Vec<usize>,
     /// Attention heads.
     pub heads: HeadsConfig,
@@ -205,7 +210,7 @@ impl Default for AdmConfig {
             resample_in_blocks: true,         // Song et al. 2023, ImageNet 64x64
             small_groups: false,              // Dhariwal and Nichol 2021: 32 groups
             embedding_multiplier: 4,          // Dhariwal and Nichol 2021, Section 3
-            recompute: false,                 // as UNetConfig
+            recompute: false,                 // ours: memory is seldom short
         }
     }
 }
@@ -284,7 +289,7 @@ impl Default for MlpConfig {
         Self {
             width: 128,                            // our choice: 2-d mixtures, see experiments/gmm2.ron
             blocks: 3,                             // our choice, as above
-            dropout: 0.0,                          // as UNetConfig
+            dropout: 0.0,                          // ours: such networks are small
             embedding: EmbeddingConfig::default(), // beside that type
         }
     }

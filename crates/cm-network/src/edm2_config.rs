@@ -11,19 +11,21 @@ use serde::{Deserialize, Serialize};
 pub struct Edm2Config {
     /// Channels of the widest resolution, before multiplication; a multiple of 4.
     pub channels: usize,
-    /// Factor of `channels` at each resolution, widest first; each further one halves height and width.
+    /// Factor of `channels` at each resolution, widest first, each at least 1; each further one halves height and width.
     pub multipliers: Vec<usize>,
-    /// Residual blocks at each resolution on the way down; one more on the way up.
+    /// Residual blocks at each resolution on the way down, at most [`MOST_BLOCKS`](crate::MOST_BLOCKS) in all; one more on
+    /// the way up.
     pub blocks: usize,
-    /// Heights (in pixels) of the resolutions that have self-attention, on both ways. The middle has as well.
+    /// Heights of the resolutions that have self-attention on both ways, in pixels, any; one that no resolution has does
+    /// nothing. The middle has it as well.
     pub attention: Vec<usize>,
     /// Attention heads.
     pub heads: HeadsConfig,
     /// Share of values dropped inside residual blocks while training, in [0, 1).
     pub dropout: f32,
-    /// Cosines of the noise level.
+    /// Cosines of the noise level, 1 to [`MOST_CHANNELS`](crate::MOST_CHANNELS).
     pub waves: usize,
-    /// Values of the embedding.
+    /// Values of the embedding, 1 to [`MOST_CHANNELS`](crate::MOST_CHANNELS).
     pub embedding: usize,
     /// How blocks change the resolution.
     pub resampling: ResamplingConfig,
@@ -58,7 +60,7 @@ impl Default for Edm2Config {
             attention_balance: 0.3,                  // Karras et al. 2024, Appendix B
             concat_balance: 0.5,                     // Karras et al. 2024, Appendix B
             clamp: 256.0,                            // the original code
-            recompute: false,                        // as UNetConfig
+            recompute: false,                        // ours: memory is seldom short
         }
     }
 }

@@ -32,7 +32,8 @@ pub enum Change {
     ClassConditional(bool),
     /// How the products of networks are computed; anything but `F32` needs a GPU.
     Precision(Precision),
-    /// The share of values dropped in the network of teacher and student while training, of a teacher without its own.
+    /// The share of values dropped in the network of teacher and student while training, in [0, 1), of a teacher without
+    /// its own.
     Dropout(f32),
     /// The teacher.
     Teacher(TeacherSource),
@@ -62,7 +63,7 @@ pub enum Change {
     Distance(DistanceConfig),
     /// The weight of a pair.
     Weighting(WeightingConfig),
-    /// The segments within which the model is consistent.
+    /// The segments within which the model is consistent, at least 1.
     Segments(usize),
     /// Which image the points of a pair belong to.
     Coupling(CouplingConfig),
@@ -72,11 +73,11 @@ pub enum Change {
     Optimiser(OptimiserConfig),
     /// The student's learning rate.
     LearningRate(LearningRateConfig),
-    /// Images of a step of the student.
+    /// Images of a step of the student, 1 to 2^20.
     BatchSize(usize),
-    /// Images the student sees in all.
+    /// Images the student sees in all, 1 to 2^50.
     TotalImages(u64),
-    /// The largest norm of the student's gradient; `None` for no clipping.
+    /// The largest norm of the student's gradient, above 0; `None` for no clipping.
     GradientClip(Option<f32>),
     /// The averages of the student's weights that are evaluated.
     EvaluationEma(Vec<EmaConfig>),

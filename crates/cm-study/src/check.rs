@@ -52,7 +52,10 @@ fn components(experiment: &ExperimentConfig) -> Vec<Problem> {
                 }));
             }
         }
-        Err(error) => problems.push(Problem::new("dataset", error.to_string(), "")),
+        Err(error) => {
+            let allowed = "data that can be read; paths begin where cm was started, or beside the study file";
+            problems.push(Problem::new("dataset", error.to_string(), allowed));
+        }
     }
     if let TeacherSource::Trained(teacher) = &experiment.teacher {
         problems.extend(ranged("teacher.train", teacher.train.problems()));
@@ -104,7 +107,7 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
     let first = experiment.first_stage.as_ref().map(|stage| (&stage.distance, "first_stage.distance"));
     let distances = [(&experiment.consistency.distance, "consistency.distance")].into_iter().chain(first);
     for (distance, path) in distances {
-        if matches!(distance, DistanceConfig::Features(_)) && !experiment.dataset.has_classes() {
+        if matches!(distance, DistanceConfig::Features(_)) && lacks_classes(&experiment.dataset) {
             let message = "feature distances need a classifier, and these data have no classes to learn";
             problems.push(Problem::new(
                 path,
@@ -117,6 +120,11 @@ fn method(experiment: &ExperimentConfig) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Whether data are known to have no classes; of what cannot be read nothing is, and that is told already.
+fn lacks_classes(dataset: &DatasetConfig) -> bool {
+    dataset.outline(Split::Train).is_ok() && !dataset.has_classes()
 }
 
 /// The most memory that kept trajectories may take.
@@ -155,7 +163,7 @@ fn mid_training(experiment: &ExperimentConfig) -> Vec<Problem> {
         let message = "only a student's averages are worked out after its run".to_owned();
         say(".train.snapshots", message, "None");
     }
-    if matches!(config.distance, DistanceConfig::Features(_)) && !experiment.dataset.has_classes() {
+    if matches!(config.distance, DistanceConfig::Features(_)) && lacks_classes(&experiment.dataset) {
         let message = "feature distances need a classifier, and these data have no classes to learn";
         say(".distance", message.into(), "a dataset of images with classes, or another distance");
     }

@@ -74,7 +74,8 @@ pub(crate) fn problems(experiment: &ExperimentConfig) -> Vec<Problem> {
 fn fits(dataset: &DatasetConfig, needs: Needs) -> bool {
     match needs {
         Needs::Features | Needs::Nothing => true,
-        Needs::Classifier => dataset.has_classes(),
+        // Of data that cannot be read nothing is known, and that is told already.
+        Needs::Classifier => dataset.has_classes() || dataset.outline(Split::Train).is_err(),
         Needs::ExactEndpoint | Needs::Modes => matches!(dataset, DatasetConfig::GaussianMixture(_)),
     }
 }

@@ -4,6 +4,7 @@ use crate::cost::{ArmCost, TrainingCost};
 use crate::experiment_config::MethodConfig;
 use crate::feature_network::INCEPTION_OPERATIONS;
 use crate::key::TeacherKey;
+use crate::marks::marked;
 use crate::memory::{MemoryNeed, bytes};
 use crate::notation::to_ron;
 use crate::plan::Plan;
@@ -13,8 +14,8 @@ use cm_network::Preset;
 use cm_training::Precision;
 
 impl Plan {
-    /// The cost, the schedule and warnings as comment lines and the plan as RON, for people to read before they run
-    /// it.
+    /// What is worked out from the data, the cost, the schedule and warnings as comment lines, and the plan as RON in
+    /// which what is no default is marked: for people to read before they run it.
     pub fn describe(&self) -> String {
         let costs = self.cost();
         let runs = self.seeds.len() * self.arms.len();
@@ -71,10 +72,11 @@ impl Plan {
         if let Some(told) = self.memory() {
             text += &format!("// {told}\n");
         }
+        self.derived().iter().for_each(|line| text += &format!("// {line}\n"));
         text += "//\n";
         self.schedule().lines().for_each(|line| text += &format!("// {line}\n"));
         self.warnings().iter().for_each(|warning| text += &format!("// warning: {warning}\n"));
-        text + &to_ron(self)
+        text + &marked(&to_ron(self))
     }
 
     /// What the arm that takes the most memory takes, and what it would if blocks were computed a second time.

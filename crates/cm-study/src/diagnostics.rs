@@ -123,6 +123,12 @@ fn edits(from: &str, to: &str) -> usize {
     table[from.len()][to.len()]
 }
 
+/// An error of another library as a fragment in the middle of ours.
+pub(crate) fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,34 +26,35 @@ use std::path::PathBuf;
 #[serde(default, deny_unknown_fields)]
 pub struct ExperimentConfig {
     /// What is learnt.
-    pub dataset: DatasetConfig,
+    pub dataset: DatasetConfig, // this and what follows: beside each type
     /// The network of teacher and student.
     pub network: NetworkConfig,
     /// Whether teacher and student are told the class of each image; samples are then drawn with all classes equally
     /// likely.
-    pub class_conditional: bool, // default false: Song et al. 2023, Section 6 on CIFAR-10 and LSUN
+    pub class_conditional: bool, // Song et al. 2023, Section 6: not on CIFAR-10 and LSUN
     /// How the products of networks are computed; anything but `F32` needs a GPU.
     pub precision: Precision,
     /// The diffusion model that is distilled, or that the student starts from.
     pub teacher: TeacherSource,
-    /// Seed of the teacher's training, 0 unless given. Not the run's seed: all runs share one teacher.
-    pub teacher_seed: u64,
-    /// How far the teacher is driven, whenever it is asked: for samples, trajectories, targets. Not written where there is
-    /// none, so that plans made before it was known stay the same.
+    /// Seed of the teacher's training, any whole number. Not the run's seed: all runs share one teacher.
+    pub teacher_seed: u64, // ours: 0, as the first run's seed
+    /// How far the teacher is driven, whenever it is asked: for samples, trajectories, targets.
+    // Not written where there is none, so that plans made before it was known stay the same.
     #[serde(skip_serializing_if = "Guidance::is_none")]
     pub guidance: Guidance,
-    /// What it is driven away from. Not written where it is the default: its own answer without the class.
+    /// What it is driven away from.
+    // Not written where it is the default: its own answer without the class.
     #[serde(skip_serializing_if = "GuideConfig::is_no_class")]
     pub guide: GuideConfig,
     /// Distillation or training.
     pub method: MethodConfig,
     /// A training between the teacher's and the student's, from `consistency.init` on. None, as in Song et al. 2023:
     /// the student starts there itself.
-    pub mid_training: Option<MidTrainingConfig>,
-    /// A first consistency training, after mid-training and before the student's own. None, and not written: the student's
-    /// is the only one.
+    pub mid_training: Option<MidTrainingConfig>, // Song et al. 2023: none
+    /// A first consistency training, after mid-training and before the student's own. None: the student's is the
+    /// only one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_stage: Option<FirstStageConfig>,
+    pub first_stage: Option<FirstStageConfig>, // Song et al. 2023: none
     /// The consistency model and its training.
     pub consistency: ConsistencyConfig,
     /// How samples are drawn and judged.
@@ -241,12 +242,12 @@ pub struct EvaluationConfig {
     pub metrics: Vec<MetricKind>,
     /// How.
     pub metric: MetricConfig,
-    /// Also evaluate each time this many images were trained on. None: only at the end.
+    /// Also evaluate each time this many images were trained on, at least 1. None: only at the end.
     pub every_images: Option<u64>,
-    /// Samples of those evaluations, at least 1. None, and not written: as many as at the end.
+    /// Samples of those evaluations, at least 1. None: as many as at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_samples: Option<usize>,
-    /// Further networks by whose features samples are scored, as the literature does. None are not written.
+    /// Further networks by whose features samples are scored, as the literature does.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<FeatureNetworkConfig>,
 }
@@ -297,7 +298,7 @@ pub struct LoggingConfig {
     pub record_images: u64,
     /// A picture of samples for each this many images, at least 1. None: only at the end.
     pub picture_images: Option<u64>,
-    /// The student's residuals (see [`cm_consistency::Probe`]) for each this many images, at least 1: 16 held-out
+    /// The student's residuals, how far it is from consistent, for each this many images, at least 1: 16 held-out
     /// images at 16 pairs of noise levels, as dear as training on about as many. None: never.
     pub residual_images: Option<u64>,
     /// Images on a picture, 1 to [`MOST_GRID`](Self::MOST_GRID).

@@ -30,7 +30,8 @@ pub struct InceptionConfig {
     pub metrics: Vec<SetMetric>,
     /// Images in a split of the class score, at least 1.
     pub split: usize,
-    /// Training images whose features are kept for precision, recall and their like, at most, at even distances.
+    /// Training images whose features are kept for precision, recall and their like, at even distances: at least 2, or
+    /// what the metrics ask for.
     pub rows: usize,
 }
 
@@ -75,8 +76,8 @@ impl Default for ReferenceConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingReference {
-    /// Images that pass through the network at most, at even distances. None: all, as in the literature.
-    pub most: Option<usize>,
+    /// Images that pass through the network, at even distances, at least 2. None: all.
+    pub most: Option<usize>, // Heusel et al. 2017: all
 }
 
 /// Settings of [`ReferenceConfig::Statistics`].

@@ -14,7 +14,9 @@
 //! assert!(errors.problems().iter().any(|problem| problem.message.contains("did you mean `width`?")));
 //! ```
 
+mod advice;
 mod arms;
+mod beside;
 mod change;
 mod check;
 mod check_augmentation;
@@ -23,17 +25,23 @@ mod check_first_stage;
 mod check_guidance;
 mod check_methods;
 mod check_samplers;
+mod complaint;
 mod cost;
+mod derived;
 mod describe;
 mod diagnostics;
+mod expected;
 mod experiment_config;
+mod explain;
 mod feature_network;
 mod first_stage_config;
 mod flatten;
 mod guide_config;
+mod idle;
 mod judged;
 mod key;
 mod load;
+mod marks;
 mod memory;
 mod mid_training_config;
 mod notation;
@@ -45,9 +53,12 @@ mod problem;
 mod published;
 mod samplers;
 mod schedule;
+mod schema;
 mod shorten;
 mod source_map;
 mod study_config;
+mod synonym;
+mod template;
 mod warnings;
 mod weaker;
 mod weights_card;
@@ -61,6 +72,7 @@ pub use experiment_config::{
     DistillationConfig, EvaluationConfig, ExperimentConfig, LoggingConfig, MethodConfig, TeacherFileConfig,
     TeacherSource,
 };
+pub use explain::{UnknownPlace, explain, reference, tree};
 pub use feature_network::{
     FeatureNetworkConfig, INCEPTION_FEATURES, InceptionConfig, ReferenceConfig, StatisticsReference,
     TrainingReference,
@@ -83,5 +95,7 @@ pub use samplers::{
     AncestralConfig, ChurnedConfig, DpmSolverPlusPlusConfig, FlowConfig, GammaConfig, JumpsConfig,
     MultistepConfig, StudentSamplerConfig, TeacherMethodConfig, TeacherSamplerConfig,
 };
+pub use schema::{json_form, schema};
 pub use study_config::{ArmConfig, ArmsConfig, StudyConfig};
+pub use template::template;
 pub use weights_card::{IddpmConfig, PreconditionConfig, VpConfig, WeightsCard};

@@ -1,8 +1,9 @@
 //! From a file to a [`Study`]: read, parsed and checked, with every problem of all three reported at once.
 
-use crate::diagnostics::{Diagnostic, InputErrors};
+use crate::beside::beside;
+use crate::diagnostics::{Diagnostic, InputErrors, lower_first};
 use crate::overrides::{self, Override};
-use crate::parse::{Reading, lower_first, read};
+use crate::parse::{Reading, read};
 use crate::plan::{Checked, Plan, is_file_name};
 use crate::problem::Problem;
 use crate::source_map::parts;
@@ -75,7 +76,7 @@ pub fn label(path: &Path, overrides: &[Override]) -> PathBuf {
     PathBuf::from(format!("{}{with}{changes}", path.display()))
 }
 
-/// A study file's name without its ending, and its text.
+/// A study file's name without its ending, and its text, in which files beside it are named so that they are found.
 pub fn read_text(path: &Path) -> Result<(String, String), InputErrors> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
@@ -98,13 +99,13 @@ pub fn read_text(path: &Path) -> Result<(String, String), InputErrors> {
         let allowed = "a file name of letters, digits, `-`, `_` and `.`";
         return Err(InputErrors::whole_file(path, message, allowed));
     }
-    Ok((name.to_owned(), text))
+    Ok((name.to_owned(), beside(path, &text)))
 }
 
 impl StudyConfig {
     /// What can be read of a study file's text, with defaults for the rest: for showing results, not for running.
     pub fn as_far_as_readable(text: &str) -> Self {
-        read::<Self>(text).value.unwrap_or_default()
+        read(text).value.unwrap_or_default()
     }
 }
 
@@ -129,7 +130,7 @@ fn checked(
     text: &str,
     build: impl Fn(&StudyConfig) -> Result<Checked, Vec<Problem>>,
 ) -> Result<Checked, InputErrors> {
-    let mut reading = read::<StudyConfig>(text);
+    let mut reading = read(text);
     let outcome = reading.value.take().map(|study| build(&study));
     let mut problems = std::mem::take(&mut reading.problems);
     match outcome {
@@ -144,7 +145,10 @@ fn checked(
 
 /// The problem with its place in the text; `None` if it is only about a stand-in for something reported already.
 fn locate(reading: &Reading<StudyConfig>, problem: Problem) -> Option<Diagnostic> {
-    let Problem { path, message, allowed, absent: _ } = problem;
+    let Problem { path, message, mut allowed, absent } = problem;
+    if absent {
+        allowed += "; looked for where cm was started and beside the study file";
+    }
     let path = parts(&path);
     (!reading.is_stand_in(&path)).then(|| Diagnostic { message, place: reading.place(&path), allowed })
 }

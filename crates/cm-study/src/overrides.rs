@@ -95,7 +95,7 @@ fn splice(path: &Path, text: &str, change: &Override) -> Result<String, InputErr
         }
     }
     // Not written, or not a text at all: what it stands for is needed.
-    let reading = read::<StudyConfig>(text);
+    let reading = read(text);
     let (Some(study), true) = (reading.value, reading.problems.is_empty()) else {
         return Err(InputErrors::new(path, text, reading.problems));
     };
@@ -229,9 +229,9 @@ mod tests {
             .replace("Distillation()", "Distillation(solver: Euler)")
             .replace(")])]),\n)", ")])]), seeds: [3, 4],\n)");
         assert_eq!(changed, expected.replace("]),, seeds", "]), seeds"));
-        let before = read::<StudyConfig>(STUDY).value.unwrap();
+        let before = read(STUDY).value.unwrap();
         let changed = set(STUDY, &["base.consistency.train.batch=64"]);
-        let after = read::<StudyConfig>(&changed).value.unwrap();
+        let after = read(&changed).value.unwrap();
         let mut expected = before;
         expected.base.consistency.train.batch = 64;
         assert_eq!(after, expected, "{changed}");
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn every_field_can_be_reached() {
         for text in [STUDY, "(base: (network: UNet(channels: 8, multipliers: [1], attention: [])))"] {
-            let study = read::<StudyConfig>(text).value.unwrap();
+            let study = read(text).value.unwrap();
             let whole = one_line(&study);
             let leaves: Vec<Leaf> = flatten(&whole);
             assert!(leaves.len() > 40, "{leaves:?}");
@@ -289,7 +289,7 @@ mod tests {
                 let change = Override { path: leaf.path.clone(), value: leaf.text.clone() };
                 let changed = apply(Path::new("f"), text, std::slice::from_ref(&change));
                 let changed = changed.unwrap_or_else(|errors| panic!("{errors}"));
-                let reading = read::<StudyConfig>(&changed);
+                let reading = read(&changed);
                 assert!(reading.problems.is_empty(), "{change}: {changed}");
                 assert_eq!(reading.value.as_ref(), Some(&study), "{change}: {changed}");
             }

@@ -5,9 +5,13 @@
 //! which defaults stand for what could not be read, good enough to look for problems of range and of combination in
 //! the same pass; the returned [`Reading`] knows which places must not be complained about twice.
 
-use crate::diagnostics::{Diagnostic, closest};
+use crate::complaint::describe;
+use crate::diagnostics::Diagnostic;
+use crate::expected::expected;
 use crate::notation::options;
 use crate::source_map::{Node, Part};
+use crate::study_config::StudyConfig;
+use cm_format::Holds;
 use ron::error::{Error, Position};
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -22,8 +26,13 @@ pub(crate) struct Reading<T> {
     text: String,
 }
 
-/// Reads `text`, collecting all problems.
-pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Reading<T> {
+/// Reads `text` as a study, collecting all problems.
+pub(crate) fn read(text: &str) -> Reading<StudyConfig> {
+    read_as(text, Some(Holds::Named(cm_format::root().name)))
+}
+
+/// Reads `text` as a value of which the format is known, if it is.
+fn read_as<T: DeserializeOwned>(text: &str, format: Option<Holds>) -> Reading<T> {
     let mut reading =
         Reading { value: None, problems: Vec::new(), tree: Node::scan(text), text: text.to_owned() };
     let mut blanked: Vec<Range<usize>> = Vec::new();
@@ -48,10 +57,17 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Reading<T> {
         });
         let consequence = closes
             && blanked.iter().any(|gap| gap.end <= token && reading.text[gap.end..token].trim().is_empty());
+        // What follows something wrong without a comma belongs to it, as the words of a text without quotes do.
+        let follows = |gap: &Range<usize>| {
+            gap.end <= token && !text[gap.end..token].contains([',', '(', ')', '[', ']', '{', '}', '\n'])
+        };
+        let consequence = consequence || blanked.iter().any(follows);
         if !consequence {
             let place =
                 place(&error.code, start..end, token, item.as_ref().map(|(_, value)| value), &reading.text);
-            reading.problems.push(describe(&error.code, place, text));
+            let tree = reading.tree.as_ref();
+            let holds = tree.zip(format).and_then(|(tree, format)| expected(tree, text, place.start, format));
+            reading.problems.push(describe(&error.code, place, text, holds));
         }
         let Some((span, _)) = item else { break };
         reading.blank(&span);
@@ -125,80 +141,6 @@ fn byte_of(text: &str, position: Position) -> usize {
     line.char_indices().nth(position.col - 1).map_or(text.len(), |(byte, _)| line_start + byte)
 }
 
-/// The problem in this program's words.
-fn describe(error: &Error, place: Range<usize>, text: &str) -> Diagnostic {
-    let written = &text[place.clone()];
-    let unknown = |what: &str, found: &str, expected: &[&str]| {
-        let message = match closest(found, expected) {
-            Some(name) => format!("no {what} is called `{found}` here: did you mean `{name}`?"),
-            None => format!("no {what} is called `{found}` here"),
-        };
-        (message, expected.join(", "))
-    };
-    let (message, allowed) = match error {
-        Error::NoSuchStructField { expected, found, .. } => unknown("field", found, expected),
-        Error::NoSuchEnumVariant { expected, found, .. } => unknown("choice", found, expected),
-        Error::DuplicateStructField { field, .. } => {
-            (format!("field `{field}` is given twice"), "each field once".into())
-        }
-        Error::InvalidIntegerDigit { .. } | Error::ExpectedInteger | Error::UnderscoreAtBeginning => {
-            (format!("`{written}` is not a whole number"), "digits, as in 200000 or 200_000".into())
-        }
-        // The parser reads the digits before the point and then misses a comma.
-        Error::ExpectedComma if written.parse::<f64>().is_ok() => {
-            (format!("`{written}` is not a whole number"), "digits, as in 200000 or 200_000".into())
-        }
-        Error::IntegerOutOfBounds => {
-            (format!("`{written}` does not fit here"), "whole numbers that are not negative".into())
-        }
-        Error::ExpectedFloat | Error::FloatUnderscore => {
-            (format!("`{written}` is not a number"), "numbers such as 0.5 or 1e-4".into())
-        }
-        Error::ExpectedBoolean => (format!("`{written}` is neither true nor false"), "true, false".into()),
-        Error::ExpectedString => {
-            (format!("`{written}` is not a text"), "text in quotes, as in \"l1\"".into())
-        }
-        Error::ExpectedArray => {
-            (format!("`{written}` is not a list"), "a list in square brackets, as in [0, 1]".into())
-        }
-        Error::ExpectedStructLike | Error::ExpectedNamedStructLike(_) if written.trim().is_empty() => (
-            "the file holds nothing but white space and comments".into(),
-            "values in round brackets: ( .. )".into(),
-        ),
-        Error::ExpectedStructLike | Error::ExpectedNamedStructLike(_) => (
-            format!("`{written}` lacks its settings"),
-            "settings in round brackets, as in (channels: 24), or () for the defaults".into(),
-        ),
-        Error::ExpectedComma => {
-            (format!("`{written}` is not expected here"), "a comma or the closing bracket".into())
-        }
-        Error::ExpectedIdentifier if written.starts_with('(') => (
-            "one pair of brackets too many".into(),
-            "the settings of a choice in its own brackets, as in Fixed(num_levels: 18)".into(),
-        ),
-        Error::ExpectedIdentifier => {
-            (format!("`{written}` is not a name"), "the name of a field or of a choice".into())
-        }
-        Error::TrailingCharacters => {
-            (format!("`{written}` stands behind the end"), "nothing behind the last bracket".into())
-        }
-        Error::ExceededRecursionLimit => {
-            ("brackets are nested too deeply".into(), "fewer than 128 brackets inside one another".into())
-        }
-        Error::Eof => {
-            ("the file ends in the middle".into(), "as many closing brackets as opening ones".into())
-        }
-        other => (lower_first(&other.to_string()), String::new()),
-    };
-    Diagnostic { message, place: Some(place), allowed }
-}
-
-/// An error of another library as a fragment in the middle of ours.
-pub(crate) fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,7 +204,7 @@ mod tests {
 
     /// `line:column [what is underlined] message` of each problem.
     fn problems(text: &str) -> Vec<String> {
-        let problems = read::<Study>(text).problems;
+        let problems = read_as::<Study>(text, None).problems;
         if problems.is_empty() {
             return vec![];
         }
@@ -277,8 +219,10 @@ mod tests {
 
     #[test]
     fn defaults_fill_what_is_not_written() {
-        let reading =
-            read::<Study>("(base: (network: UNet(), clip: 3), arms: [(changes: [Network(None), Rate(1)])])");
+        let reading = read_as::<Study>(
+            "(base: (network: UNet(), clip: 3), arms: [(changes: [Network(None), Rate(1)])])",
+            None,
+        );
         assert!(reading.problems.is_empty());
         let study = reading.value.unwrap();
         assert_eq!(study.base.clip, Some(3.0));
@@ -299,7 +243,7 @@ mod tests {
         one("(base: (rate: [1]))", "1:15 [[1]] `[1]` is not a number");
         one("(base: (flag: yes))", "1:15 [yes] `yes` is neither true nor false");
         one("(question: 3)", "1:12 [3] `3` is not a text");
-        one("(base:  3)", "1:9 [3] `3` lacks its settings");
+        one("(base:  3)", "1:9 [3] `3` is a number, and settings in round brackets are wanted");
         one("(seeds: 3)", "1:9 [3] `3` is not a list");
         one("(seeds: [1, \"a\", 3])", "1:13 [\"a\"] `\"a\"` is not a whole number");
         one("(base: (images: 1, images: 2))", "1:20 [images] field `images` is given twice");
@@ -355,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_stand_in_is_not_complained_about() {
-        let reading = read::<Study>("(base: (network: UNet(chanels: 24), rate: 1), seeds: [4])");
+        let reading = read_as::<Study>("(base: (network: UNet(chanels: 24), rate: 1), seeds: [4])", None);
         assert!(reading.is_stand_in(&parts("base.network.channels")), "its misspelt name was reported");
         assert!(!reading.is_stand_in(&parts("base.images")), "not written, so a default on purpose");
         assert_eq!(reading.place(&parts("base.rate")), Some(42..43));
@@ -378,7 +322,7 @@ mod tests {
             let base = Base { network, rate, clip, ..Base::default() };
             let study = Study { question, seeds, base, arms: vec![] };
             let text = options().to_string_pretty(&study, ron::ser::PrettyConfig::new()).unwrap();
-            let reading = read::<Study>(&text);
+            let reading = read_as::<Study>(&text, None);
             prop_assert!(reading.problems.is_empty(), "{text}");
             prop_assert_eq!(reading.value, Some(study));
         }
@@ -390,7 +334,7 @@ mod tests {
             let skip = text[at..].chars().next().map_or(0, char::len_utf8);
             let damaged = format!("{}{byte}{}", &text[..at], &text[at + skip..]);
             for text in [damaged, text[..at].to_owned()] {
-                let reading = read::<Study>(&text);
+                let reading = read_as::<Study>(&text, None);
                 if !reading.problems.is_empty() {
                     InputErrors::new(Path::new("f"), &text, reading.problems).render(true);
                 }

@@ -11,7 +11,7 @@ pub struct PublishedValue {
     pub metric: SetMetric,
     /// The sampler, by its name in tables, such as `one-step` or `multistep-0.5853`.
     pub sampler: String,
-    /// The number.
+    /// The number, any.
     pub value: f64,
     /// How far a reproduction may be from it, at least 0.
     pub tolerance: f64,

@@ -53,8 +53,8 @@ impl StudentSamplerConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MultistepConfig {
-    /// The noise levels after the first evaluation, strictly falling, between sigma_min and sigma_max. One more
-    /// evaluation for each.
+    /// The noise levels after the first evaluation, in data units, strictly falling, each above 0 and between sigma_min and
+    /// sigma_max. One more evaluation for each.
     pub times: Vec<f32>,
     /// Whether intermediate images are clipped to [-1, 1].
     pub clip: bool,

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub struct StudyConfig {
     /// The question the study answers; the title of its report.
     pub question: String,
-    /// Every arm runs once with each of these seeds; each at most once. All together are at most
+    /// Every arm runs once with each of these seeds: any whole numbers, each once. All together are at most
     /// [`MOST_RUNS`](Self::MOST_RUNS) runs.
     pub seeds: Vec<u64>,
     /// Everything that counts images is made so many times less, at least 1: a rehearsal of every step of the way,
@@ -111,10 +111,11 @@ impl Default for ArmsConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ArmConfig {
-    /// Name of the arm's folder and of its lines in tables: letters, digits, `-`, `_`, `.`; unique.
+    /// Name of the arm's folder and of its lines in tables: letters, digits, `-`, `_`, `.`; unique. Must be
+    /// given.
     pub name: String,
     /// The changes, made one after the other.
-    pub changes: Vec<Change>,
+    pub changes: Vec<Change>, // none: the base as it is
     /// What was published of it, for `cm table` to put beside what is measured. Only for the arms of a star.
-    pub published: Vec<PublishedValue>,
+    pub published: Vec<PublishedValue>, // ours: nothing
 }

@@ -16,8 +16,8 @@ const LITTLE_OF_START: f64 = 0.05;
 const SLOW_TARGET: f64 = 0.1;
 
 impl Plan {
-    /// What was odd when images were read, curricula that are too fast for their number of levels, and averages that are
-    /// too slow for the training.
+    /// What was odd when images were read, curricula that are too fast for their number of levels, averages that are
+    /// too slow for the training, settings that do nothing, and scores that will say little.
     pub fn warnings(&self) -> Vec<String> {
         let mut data: Vec<&DatasetConfig> = Vec::new();
         for arm in &self.arms {
@@ -27,7 +27,12 @@ impl Plan {
         }
         // Data that cannot be read are told of elsewhere.
         let notes = data.into_iter().filter_map(|data| data.about().ok()).flat_map(|about| about.notes);
-        notes.map(|note| format!("data: {note}")).chain(self.hasty()).chain(self.behind()).collect()
+        notes
+            .map(|note| format!("data: {note}"))
+            .chain(self.hasty())
+            .chain(self.behind())
+            .chain(self.idle())
+            .collect()
     }
 
     /// Averages that still hold much of what training began with, and targets that hardly move.

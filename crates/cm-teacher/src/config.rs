@@ -14,8 +14,8 @@ pub struct TeacherConfig {
     pub train: TrainConfig,
     /// Which noise levels are trained.
     pub noise: NoiseDistributionConfig,
-    /// The share of images whose class is not told, in [0, 1): guidance asks for answers without it. Not written where
-    /// it is 0, so that teachers made before it was known are found again.
+    /// The share of images whose class is not told, in [0, 1): guidance asks for answers without it.
+    // Not written where it is 0, so that teachers made before it was known are found again.
     #[serde(skip_serializing_if = "is_zero")]
     pub label_dropout: f32,
     /// The share of values dropped in its network while it is trained, in [0, 1). None, and not written: the network's own,

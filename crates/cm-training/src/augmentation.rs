@@ -30,12 +30,12 @@ impl Default for AugmentationConfig {
     fn default() -> Self {
         Self {
             probability: 0.12,      // Karras et al. 2022, Table 7, CIFAR-10
-            horizontal_flips: true, // NVlabs/edm, train.py, for all of these
-            vertical_flips: true,
-            scaling: true,
-            rotation: true,
-            anisotropy: true,
-            translation: true,
+            horizontal_flips: true, // NVlabs/edm, train.py
+            vertical_flips: true,   // the same
+            scaling: true,          // the same
+            rotation: true,         // the same
+            anisotropy: true,       // the same
+            translation: true,      // the same
         }
     }
 }

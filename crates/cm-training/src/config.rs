@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Images seen in all; rounded up to whole batches.
+    /// Images seen in all, 1 to 2^50; rounded up to whole batches.
     pub total_images: u64,
-    /// Images of a step, at least 1.
+    /// Images of a step, 1 to 2^20.
     pub batch: usize,
     /// The optimiser.
     pub optimiser: OptimiserConfig,

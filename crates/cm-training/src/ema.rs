@@ -13,7 +13,8 @@ pub enum EmaConfig {
     PerStep(f32),
     /// The decay per step at which the past counts half after this long, > 0.
     HalfLife(Duration),
-    /// A width in proportion to the run so far, given by its relative standard deviation sigma_rel, see [`PowerEma`].
+    /// A width in proportion to the run so far, given by its standard deviation as a share of the run
+    /// (sigma_rel of Karras et al. 2024), 0.001 to 0.28.
     Power(f32),
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SnapshotsConfig {
-    /// The widths that are tracked, two or more.
+    /// The widths that are tracked, two or more: shares of the run, each 0.001 to 0.28.
     pub sigma_rels: Vec<f32>,
     /// Snapshots in all, 2 to [`MOST`](Self::MOST); each holds one model for each width.
     pub count: u32,

@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 pub struct PreparedConfig {
     /// The folder; a relative one lies in the folder where the program was started. Must be given.
     pub path: PathBuf,
-    /// The classes to keep, by number, in the order of their new numbers. Empty: all.
-    pub only_classes: Vec<u32>,
+    /// The classes to keep, by their numbers, at least 0, in the order of their new numbers. Empty: all.
+    pub only_classes: Vec<u32>, // ours: all
     /// What all of the folder must be (its classes before `only_classes`); with it, a study can be planned where the
     /// folder is not.
-    pub expect: Option<Expectation>,
+    pub expect: Option<Expectation>, // ours: the folder says what it is
 }
 
 impl PreparedConfig {

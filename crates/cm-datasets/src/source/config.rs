@@ -26,12 +26,12 @@ pub struct SourceConfig {
     pub labels: LabelRule,
     /// The grey on which transparent images lie, 0 to 255. Only for image files.
     pub background: u8,
-    /// Images held out for testing, where the source has no test part. None: a tenth, at most 10,000.
+    /// Images held out for testing, at least 1, where the source has no test part. None: a tenth, at most 10,000.
     pub held_out: Option<usize>,
-    /// The classes to keep, by number, in the order of their new numbers. Empty: all.
+    /// The classes to keep, by their numbers, at least 0, in the order of their new numbers. Empty: all.
     pub only_classes: Vec<u32>,
-    /// Which way up images are read that say so in Exif data. Only for image files. Not written where it is the default,
-    /// so that indices written before it was known keep their hashes.
+    /// Which way up images are read that say so in Exif data. Only for image files.
+    // Not written where it is the default, so that indices written before it was known keep their hashes.
     #[serde(skip_serializing_if = "Orientation::is_default")]
     pub orientation: Orientation,
 }

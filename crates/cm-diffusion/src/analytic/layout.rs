@@ -24,7 +24,7 @@ pub struct MixtureConfig {
     pub radius: f32,
     /// Standard deviation of each component in each coordinate, >= 0.
     pub std: f32,
-    /// Seed of the directions; used in three or more dimensions.
+    /// Seed of the directions, any whole number; used in three or more dimensions.
     pub seed: u64,
 }
 

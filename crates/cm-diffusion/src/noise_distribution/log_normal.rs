@@ -38,7 +38,7 @@ impl NoiseDistribution for LogNormal {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogNormalConfig {
-    /// Mean of ln sigma.
+    /// Mean of ln sigma, any whose law stays in single precision: |mean| + 6 std at most 80.
     pub mean: f32,
     /// Standard deviation of ln sigma, >= 0.
     pub std: f32,

@@ -14,7 +14,7 @@ pub struct Churn {
     pub amount: f32,
     /// S_tmin: no noise is added below this level, >= 0.
     pub sigma_min: f32,
-    /// S_tmax: no noise is added above this level, >= `sigma_min`, may be infinite.
+    /// S_tmax: no noise is added above this level, at least `sigma_min`; inf for none.
     pub sigma_max: f32,
     /// S_noise: standard deviation of the added noise, relative, > 0.
     pub noise: f32,

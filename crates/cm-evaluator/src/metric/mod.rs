@@ -217,7 +217,7 @@ pub struct MetricConfig {
     pub mode_radius: f64,
     /// Images handed to a model at once, at least 1; no effect on scores, as models treat images one by one.
     pub batch: usize,
-    /// Seed of what is random in a metric: directions and groups. The same for all scores to be compared.
+    /// Seed of what is random in a metric: directions and groups; any whole number, the same for all scores to be compared.
     pub seed: u64,
 }
 

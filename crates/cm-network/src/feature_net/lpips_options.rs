@@ -56,12 +56,11 @@ pub struct LpipsOptions {
 
 impl Default for LpipsOptions {
     fn default() -> Self {
-        // The original training code's (openai/consistency_models, karras_diffusion.py).
         Self {
-            trunk: LpipsTrunk::Vgg16,
-            version: LpipsVersion::V01,
-            pooling: LpipsPooling::Average,
-            resize: LpipsResize::Below256,
+            trunk: LpipsTrunk::Vgg16,       // openai/consistency_models, karras_diffusion.py
+            version: LpipsVersion::V01,     // the same
+            pooling: LpipsPooling::Average, // the same
+            resize: LpipsResize::Below256,  // the same
         }
     }
 }
