@@ -289,7 +289,7 @@ fn a_guided_target_drives_one_jump_towards_its_class() {
         Batch { images, labels }
     };
     let config = config(64_000, 64);
-    let conditions = Conditions { classes: Some(2), second_time: true };
+    let conditions = Conditions { classes: Some(2), second_time: true, ..Conditions::default() };
     let mlp = MlpConfig {
         width: 48,
         blocks: 2,
