@@ -150,7 +150,8 @@ fn follow(page: &Path) -> usize {
                 if arguments[0] == "run" {
                     continue; // would train
                 }
-                let listed = (arguments[0] == "bench").then(|| "--list".to_owned());
+                let timed = arguments[0] == "bench" && arguments[1] != "parity";
+                let listed = timed.then(|| "--list".to_owned());
                 arguments.extend(listed);
                 let output = cm(folder.path()).args(&arguments).output().unwrap();
                 let told = String::from_utf8_lossy(&output.stderr);

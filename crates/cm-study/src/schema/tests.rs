@@ -107,6 +107,8 @@ fn difference(one: &Value, other: &Value, path: &str) -> Option<String> {
             .zip(others)
             .enumerate()
             .find_map(|(index, (value, other))| difference(value, other, &format!("{path}/{index}"))),
+        // JSON has no infinity: serde's form makes nothing of it.
+        (Value::String(number), Value::Null) if number == "inf" => None,
         _ => (one != other).then(|| format!("{path}: {one} and {other}")),
     }
 }
