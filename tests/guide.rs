@@ -99,8 +99,14 @@ fn reader() -> tempfile::TempDir {
 /// What shortens a study that takes minutes.
 const SHORTENED: [(&str, &[&str]); 4] = [
     ("experiments/smoke.ron", &["--set", "shortened_by=5"]),
-    ("experiments/first.ron", &["--set", "shortened_by=400", "--set", "base.logging.grid=1"]),
-    ("experiments/quickstart.ron", &["--set", "shortened_by=800", "--set", "base.logging.grid=1"]),
+    (
+        "experiments/first.ron",
+        &["--set", "shortened_by=400", "--set", "base.logging=(residual_images: None, grid: 1)"],
+    ),
+    (
+        "experiments/quickstart.ron",
+        &["--set", "shortened_by=800", "--set", "base.logging=(residual_images: None, grid: 1)"],
+    ),
     (
         "pictures.ron",
         &[
