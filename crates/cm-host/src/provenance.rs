@@ -63,7 +63,8 @@ pub struct Provenance {
     pub platform: String,
     /// The processor's name, as the system tells it.
     pub cpu: String,
-    /// The instruction set of the kernels: `portable`, `neon`, `avx2` or `avx512`. Each sums in an order of its own.
+    /// The instruction set of the kernels: `portable`, `neon`, `avx2` or `avx512`. The last two give the same weights and
+    /// pictures, the others sum in orders of their own.
     pub instruction_set: String,
     /// Where networks were computed, and the precision of their products.
     #[serde(default = "cpu_in_single_precision")]

@@ -338,8 +338,9 @@ fn provenance(findings: &Findings) -> Option<Markup> {
     crates.sort_unstable();
     crates.dedup();
     let caption = "What made each result. The seed decides its numbers, and so may another version, commit or library. \
-                   Another instruction set, platform or device rounds differently: single evaluations then differ in their last \
-                   digits, and trained models by more, since training amplifies them. Threads change nothing.";
+                   Another instruction set (but for AVX2 and AVX-512, which agree), platform or device rounds differently: single \
+                   evaluations then differ in their last digits, and trained models by more, since training amplifies them. \
+                   Threads change nothing.";
     (rows.len() > 1).then(|| {
         html! {
             div.scroll tabindex="0" role="region" aria-label="Provenance" { (plain_table(caption, &rows, 10)) }
