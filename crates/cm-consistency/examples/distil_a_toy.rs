@@ -14,7 +14,7 @@ use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleCon
 use cm_tensor::ops::PairDistance;
 use cm_training::{
     Batch, Control, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, TrainConfig, TrainError,
-    train,
+    TrainStep, train,
 };
 
 #[expect(clippy::print_stdout, reason = "a program that a person runs by hand")]

@@ -7,7 +7,7 @@ use cm_diffusion::{Boundary, Sigma, Weighting};
 use cm_image::ImageBatch;
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
-use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
+use cm_tensor::{Graph, Images, Weights};
 use cm_training::{
     Batch, GradientSum, Progress, StepReport, StepSeed, TrainConfig, TrainError, TrainState, TrainStep,
 };
@@ -81,14 +81,17 @@ impl<'a> MidTrainingStep<'a> {
         let state = TrainState::new(config, weights, false);
         Self { network, precondition, trajectories, distance, weighting, state }
     }
-
-    /// Weights and averages.
-    pub fn state(&self) -> &TrainState {
-        &self.state
-    }
 }
 
 impl TrainStep for MidTrainingStep<'_> {
+    fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut TrainState {
+        &mut self.state
+    }
+
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         let expected = self.network.shape();
         if self.trajectories.ends.shape() != expected {
@@ -120,14 +123,6 @@ impl TrainStep for MidTrainingStep<'_> {
         }
         let levels = |image: usize| (sigma[image].get(), sigma[image].get());
         self.state.descend_by(sum, &weights, (progress, seed), 0.0, levels)
-    }
-
-    fn save(&self, file: &mut TensorFile) {
-        self.state.save(file);
-    }
-
-    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
-        self.state.load(file)
     }
 }
 

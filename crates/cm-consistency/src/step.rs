@@ -12,7 +12,7 @@ use cm_diffusion::{
 use cm_image::ImageBatch;
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
-use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Vector, Weights};
+use cm_tensor::{Graph, Images, Vector, Weights};
 use cm_training::{
     Batch, GradientSum, Progress, Schedule, Shard, StepReport, StepSeed, TrainError, TrainState, TrainStep,
 };
@@ -74,11 +74,6 @@ impl<'a> ConsistencyStep<'a> {
             coupling: config.coupling,
             state: TrainState::new(&config.train, weights, with_target),
         }
-    }
-
-    /// Weights and averages.
-    pub fn state(&self) -> &TrainState {
-        &self.state
     }
 
     /// How far the first average is from consistency, see [`Probe`]; `None` for a model of several segments, which is
@@ -187,6 +182,14 @@ impl ConsistencyStep<'_> {
 }
 
 impl TrainStep for ConsistencyStep<'_> {
+    fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut TrainState {
+        &mut self.state
+    }
+
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
         let count = batch.images.count();
@@ -240,14 +243,6 @@ impl TrainStep for ConsistencyStep<'_> {
             report.scalars.push(("augmented_share", made as f64 / count as f64));
         }
         Ok(report)
-    }
-
-    fn save(&self, file: &mut TensorFile) {
-        self.state.save(file);
-    }
-
-    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
-        self.state.load(file)
     }
 }
 

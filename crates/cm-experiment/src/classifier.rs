@@ -4,7 +4,7 @@
 use cm_datasets::{Dataset, DatasetError, Loader};
 use cm_image::ImageBatch;
 use cm_network::feature_net::Classifier;
-use cm_network::{CheckpointError, Graph, Images, TensorFile, Weights};
+use cm_network::{Graph, Images, Weights};
 use cm_tensor::ops::cross_entropy;
 use cm_training::{
     Batch, Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig,
@@ -100,6 +100,14 @@ struct ClassifierStep<'a> {
 }
 
 impl TrainStep for ClassifierStep<'_> {
+    fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut TrainState {
+        &mut self.state
+    }
+
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         let count = batch.images.count();
         let mut graph = Graph::recording();
@@ -109,14 +117,6 @@ impl TrainStep for ClassifierStep<'_> {
         let weights = vec![1.0 / count as f32; count];
         // It sees clean images.
         self.state.descend(graph, &losses, weights, (progress, seed), 0.0, |_| (0.0, 0.0))
-    }
-
-    fn save(&self, file: &mut TensorFile) {
-        self.state.save(file);
-    }
-
-    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
-        self.state.load(file)
     }
 }
 

@@ -16,7 +16,7 @@ use cm_study::{
     DpmSolverPlusPlusConfig, FlowConfig, MidTrainingConfig, TeacherKey, TeacherMethodConfig,
     TeacherSamplerConfig,
 };
-use cm_training::StepReport;
+use cm_training::{StepReport, TrainStep};
 
 /// Trajectories are made so many at a time.
 const BATCH: usize = 500;

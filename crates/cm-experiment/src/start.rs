@@ -17,7 +17,7 @@ use cm_diffusion::Denoiser;
 use cm_host::{FileError, Progress};
 use cm_network::Weights;
 use cm_study::{FirstStageConfig, TeacherKey};
-use cm_training::StepReport;
+use cm_training::{StepReport, TrainStep};
 
 impl Run<'_> {
     /// The weights with which the student's own training begins, and the scores of the models on the way.

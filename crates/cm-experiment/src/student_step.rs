@@ -3,14 +3,14 @@
 use cm_consistency::{ConsistencyStep, ContinuousTimeStep, Probe, Stage};
 use cm_diffusion::ModelError;
 use cm_flow_map::{MomentMatchingStep, ProgressiveStep, ShortcutStep, TwoTimeStep};
-use cm_training::{StepReport, TrainState, TrainStep};
+use cm_training::{StepReport, TrainStep};
 
 /// What the phase of a student asks of its training.
 pub(crate) trait StudentStep: TrainStep {
-    fn state(&self) -> &TrainState;
-
     /// How far the student is from consistency, where that means something.
-    fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>>;
+    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
+        None
+    }
 
     /// The stage that the step with this report has finished.
     fn finished_stage(&self, _: &StepReport, _total_images: u64) -> Option<Stage> {
@@ -24,34 +24,18 @@ pub(crate) trait StudentStep: TrainStep {
 }
 
 impl StudentStep for ConsistencyStep<'_> {
-    fn state(&self) -> &TrainState {
-        self.state()
-    }
-
     fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
         self.residuals(probe)
     }
 }
 
 impl StudentStep for ContinuousTimeStep<'_> {
-    fn state(&self) -> &TrainState {
-        self.state()
-    }
-
     fn residuals(&self, probe: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
         Some(self.residuals(probe))
     }
 }
 
 impl StudentStep for ProgressiveStep<'_> {
-    fn state(&self) -> &TrainState {
-        self.state()
-    }
-
-    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
-        None
-    }
-
     fn finished_stage(&self, report: &StepReport, total_images: u64) -> Option<Stage> {
         self.finished_stage(report.images, total_images)
     }
@@ -61,32 +45,8 @@ impl StudentStep for ProgressiveStep<'_> {
     }
 }
 
-impl StudentStep for ShortcutStep<'_> {
-    fn state(&self) -> &TrainState {
-        self.state()
-    }
+impl StudentStep for ShortcutStep<'_> {}
 
-    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
-        None
-    }
-}
+impl StudentStep for TwoTimeStep<'_> {}
 
-impl StudentStep for TwoTimeStep<'_> {
-    fn state(&self) -> &TrainState {
-        self.state()
-    }
-
-    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
-        None
-    }
-}
-
-impl StudentStep for MomentMatchingStep<'_> {
-    fn state(&self) -> &TrainState {
-        self.state()
-    }
-
-    fn residuals(&self, _: &Probe) -> Option<Result<Vec<f64>, ModelError>> {
-        None
-    }
-}
+impl StudentStep for MomentMatchingStep<'_> {}

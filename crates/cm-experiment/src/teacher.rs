@@ -18,7 +18,7 @@ use cm_image::ImageBatch;
 use cm_network::Weights;
 use cm_study::{PlannedRun, PreconditionConfig, TeacherKey, TeacherSource};
 use cm_teacher::{Teacher, TeacherStep};
-use cm_training::StepReport;
+use cm_training::{StepReport, TrainStep};
 
 impl Run<'_> {
     /// Data, judge, network, and the teacher if there is one to train.

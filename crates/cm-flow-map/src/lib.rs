@@ -18,6 +18,8 @@ mod moment_config;
 mod moment_matching;
 mod progressive;
 mod shortcut;
+#[cfg(test)]
+mod test_model;
 mod two_time;
 mod two_time_config;
 mod two_time_target;

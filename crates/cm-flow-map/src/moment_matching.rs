@@ -9,7 +9,7 @@ use cm_image::ImageBatch;
 use cm_image::random::Random;
 use cm_network::{Network, check_labels};
 use cm_tensor::ops::{PairDistance, blend, pair_distance};
-use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Vector, Weights};
+use cm_tensor::{Graph, Images, Vector, Weights};
 use cm_training::{
     Batch, GradientSum, Progress, Schedule, Shard, StepReport, StepSeed, TrainError, TrainState, TrainStep,
 };
@@ -51,11 +51,6 @@ impl<'a> MomentMatchingStep<'a> {
             curriculum: Curriculum { levels: config.curriculum, target: config.target },
             state: TrainState::new(&config.train, weights, with_target),
         }
-    }
-
-    /// Weights and averages.
-    pub fn state(&self) -> &TrainState {
-        &self.state
     }
 
     /// The jump of each of `count` images; those of a group are the same.
@@ -160,6 +155,14 @@ fn ends(x: &ImageBatch, aims: &ImageBatch, from: &[Sigma], to: &[Sigma]) -> Vec<
 }
 
 impl TrainStep for MomentMatchingStep<'_> {
+    fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut TrainState {
+        &mut self.state
+    }
+
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
         let count = batch.images.count();
@@ -177,14 +180,6 @@ impl TrainStep for MomentMatchingStep<'_> {
         let mut report = self.state.descend_by(sum, &weights, (progress, seed), target_decay, ends)?;
         report.scalars = vec![("target_decay", f64::from(target_decay))];
         Ok(report)
-    }
-
-    fn save(&self, file: &mut TensorFile) {
-        self.state.save(file);
-    }
-
-    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
-        self.state.load(file)
     }
 }
 

@@ -53,11 +53,6 @@ impl<'a> ProgressiveStep<'a> {
         Self { network, precondition, parts, teacher, halving, stage: 0, state }
     }
 
-    /// Weights and averages.
-    pub fn state(&self) -> &TrainState {
-        &self.state
-    }
-
     /// The stage of the step whose report says that `images` of `total_images` are seen, if it was its last step.
     /// [`state`](Self::state) still holds that stage's student then.
     pub fn finished_stage(&self, images: u64, total_images: u64) -> Option<Stage> {
@@ -106,6 +101,14 @@ fn halved_levels(
 }
 
 impl TrainStep for ProgressiveStep<'_> {
+    fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut TrainState {
+        &mut self.state
+    }
+
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
         let count = batch.images.count();

@@ -7,7 +7,7 @@ use cm_diffusion::{Edm, ModelError, NoiseLevels, Sigma, euler_jump, noise};
 use cm_image::ImageBatch;
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
-use cm_tensor::{CheckpointError, TensorFile, Weights};
+use cm_tensor::Weights;
 use cm_training::{
     Batch, GradientSum, Progress, RangeError, Schedule, StepReport, StepSeed, TrainError, TrainState,
     TrainStep,
@@ -86,11 +86,6 @@ impl<'a> ShortcutStep<'a> {
         }
     }
 
-    /// Weights and averages.
-    pub fn state(&self) -> &TrainState {
-        &self.state
-    }
-
     /// Where two jumps of the target network aim, as one.
     fn target(
         &self,
@@ -121,6 +116,14 @@ fn draw_jumps(levels: &NoiseLevels, count: usize, random: &mut Random) -> Vec<[S
 }
 
 impl TrainStep for ShortcutStep<'_> {
+    fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut TrainState {
+        &mut self.state
+    }
+
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
         let count = batch.images.count();
@@ -179,14 +182,6 @@ impl TrainStep for ShortcutStep<'_> {
             ("target_decay", f64::from(target_decay)),
         ];
         Ok(report)
-    }
-
-    fn save(&self, file: &mut TensorFile) {
-        self.state.save(file);
-    }
-
-    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
-        self.state.load(file)
     }
 }
 

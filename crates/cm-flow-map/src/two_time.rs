@@ -11,7 +11,7 @@ use cm_diffusion::{Boundary, Denoiser, Edm, ModelError, Sigma, SigmaRange, ToGui
 use cm_image::ImageBatch;
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
-use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights, ops};
+use cm_tensor::{Graph, Images, Weights, ops};
 use cm_training::{
     Batch, GradientSum, Progress, Schedule, StepReport, StepSeed, TrainError, TrainState, TrainStep,
 };
@@ -80,11 +80,6 @@ impl<'a> TwoTimeStep<'a> {
             curriculum: Curriculum { levels: config.curriculum, target: config.target },
             state: TrainState::new(&config.train, weights, with_target),
         }
-    }
-
-    /// Weights and averages.
-    pub fn state(&self) -> &TrainState {
-        &self.state
     }
 
     fn draw(&self, count: usize, pairs: usize, seed: StepSeed) -> Result<Times, TrainError> {
@@ -262,6 +257,14 @@ impl Power {
 }
 
 impl TrainStep for TwoTimeStep<'_> {
+    fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut TrainState {
+        &mut self.state
+    }
+
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
         let count = batch.images.count();
@@ -325,14 +328,6 @@ impl TrainStep for TwoTimeStep<'_> {
         let mut report = self.state.descend_weighted(sum, weight, (progress, seed), target_decay, ends)?;
         report.scalars = vec![("ratio", rule.ratio()), ("target_decay", f64::from(target_decay))];
         Ok(report)
-    }
-
-    fn save(&self, file: &mut TensorFile) {
-        self.state.save(file);
-    }
-
-    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
-        self.state.load(file)
     }
 }
 

@@ -6,7 +6,7 @@ use cm_diffusion::{Edm, NoiseDistribution, Sigma, Weighting, WeightingConfig, no
 use cm_image::random::Random;
 use cm_network::{Extra, Network, check_labels};
 use cm_tensor::ops::{PairDistance, pair_distance};
-use cm_tensor::{CheckpointError, Graph, Images, TensorFile, Weights};
+use cm_tensor::{Graph, Images, Weights};
 use cm_training::{Batch, GradientSum, Progress, StepReport, StepSeed, TrainError, TrainState, TrainStep};
 
 /// The stream of a step's seed from which noise levels are drawn; images' noise uses seeds derived per image.
@@ -41,14 +41,17 @@ impl<'a> TeacherStep<'a> {
             state: TrainState::new(&config.train, weights, false),
         }
     }
-
-    /// Weights and averages.
-    pub fn state(&self) -> &TrainState {
-        &self.state
-    }
 }
 
 impl TrainStep for TeacherStep<'_> {
+    fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut TrainState {
+        &mut self.state
+    }
+
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
         let count = batch.images.count();
@@ -86,14 +89,6 @@ impl TrainStep for TeacherStep<'_> {
         let levels = |image: usize| (sigma[image].get(), sigma[image].get());
         self.state.descend_by(sum, &weights, (progress, seed), 0.0, levels)
     }
-
-    fn save(&self, file: &mut TensorFile) {
-        self.state.save(file);
-    }
-
-    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
-        self.state.load(file)
-    }
 }
 
 #[cfg(test)]
@@ -103,6 +98,7 @@ mod tests {
     use cm_diffusion::{Denoiser, Guidance, Guided, NoiseDistributionConfig};
     use cm_image::{ImageBatch, ImageShape, NO_CLASS};
     use cm_network::{Conditions, EmbeddingConfig, FourierConfig, MlpConfig, NetworkConfig};
+    use cm_tensor::TensorFile;
     use cm_training::{Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, TrainConfig, train};
 
     fn config(total_images: u64) -> TeacherConfig {

@@ -1,6 +1,7 @@
 //! One step of training, and what it is told.
 
 use crate::AugmentationConfig;
+use crate::TrainState;
 use cm_image::augmentation::{Augmentation, augmented};
 use cm_image::random::{Random, derive_seed};
 use cm_image::{ImageBatch, ImageShape, NO_CLASS};
@@ -218,14 +219,24 @@ pub trait TrainStep {
     /// [`TrainError`]; then weights and averages are as before the step.
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError>;
 
-    /// All that a resumed run needs.
-    fn save(&self, file: &mut TensorFile);
+    /// Weights, moments and averages.
+    fn state(&self) -> &TrainState;
+
+    /// The same, to be changed.
+    fn state_mut(&mut self) -> &mut TrainState;
+
+    /// All that a resumed run needs: the state, and what else a method keeps.
+    fn save(&self, file: &mut TensorFile) {
+        self.state().save(file);
+    }
 
     /// Restores what [`save`](Self::save) wrote.
     ///
     /// # Errors
     /// [`CheckpointError`] if the file is not of this method and network.
-    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError>;
+    fn load(&mut self, file: &TensorFile) -> Result<(), CheckpointError> {
+        self.state_mut().load(file)
+    }
 }
 
 #[cfg(test)]

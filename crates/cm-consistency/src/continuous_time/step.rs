@@ -77,11 +77,6 @@ impl<'a> ContinuousTimeStep<'a> {
         })
     }
 
-    /// Weights and averages.
-    pub fn state(&self) -> &TrainState {
-        &self.state
-    }
-
     /// How far the first average is from consistency, see [`Probe`].
     ///
     /// # Errors
@@ -242,6 +237,14 @@ fn length_before(config: NormalisationConfig, square: f64, values: f64) -> f64 {
 }
 
 impl TrainStep for ContinuousTimeStep<'_> {
+    fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut TrainState {
+        &mut self.state
+    }
+
     fn step(&mut self, batch: &Batch, progress: Progress, seed: StepSeed) -> Result<StepReport, TrainError> {
         batch.check_shape(self.network.shape())?;
         let count = batch.images.count();

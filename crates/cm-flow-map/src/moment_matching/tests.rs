@@ -1,50 +1,20 @@
 use super::*;
+use crate::test_model::{self, EDM, SHAPE, shaken, training};
 use crate::{JumpModel, Path};
 use cm_diffusion::FlowMap;
-use cm_image::ImageShape;
-use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
-use cm_training::{
-    Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig,
-    TrainConfig, train,
-};
-
-const EDM: Edm = Edm { sigma_data: 0.5 };
-const SHAPE: ImageShape = ImageShape::vector(2);
+use cm_training::{Control, DecayConfig, TrainConfig, train};
 
 fn range() -> SigmaRange {
     SigmaRange::new(0.02, 10.0).unwrap()
 }
 
 fn config(total_images: u64, batch: usize) -> ConsistencyConfig {
-    let learning_rate =
-        LearningRateConfig { peak: 4e-3, warmup: Duration::Images(0), decay: DecayConfig::Cosine };
-    let train = TrainConfig {
-        total_images,
-        batch,
-        optimiser: OptimiserConfig::Adam(MomentsConfig::default()),
-        learning_rate,
-        ema: vec![EmaConfig::PerStep(0.98)],
-        ..TrainConfig::default()
-    };
+    let train = training(total_images, batch, DecayConfig::Cosine, 0.98);
     ConsistencyConfig { train, ..ConsistencyConfig::default() }
 }
 
 fn network() -> (Box<dyn Network>, Weights) {
-    let config = MlpConfig {
-        width: 32,
-        blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
-        ..MlpConfig::default()
-    };
-    let conditions = Conditions { second_time: true, ..Conditions::default() };
-    NetworkConfig::Mlp(config).build(SHAPE, conditions, 0).unwrap()
-}
-
-/// Weights none of which is 0.
-fn shaken(weights: &Weights, seed: u64) -> Weights {
-    let (mut weights, mut random) = (weights.clone(), Random::new(seed));
-    weights.values_mut().for_each(|v| v.iter_mut().for_each(|v| *v += 0.2 * random.normal()));
-    weights
+    test_model::network(32, true)
 }
 
 fn batch(step: u64, count: usize) -> Batch {
@@ -113,7 +83,7 @@ fn weights_are_those_of_the_paper() {
 fn the_loss_is_the_weighted_discrepancy_of_jumps_in_the_paper_s_variables() {
     const COUNT: usize = 12;
     let (network, weights) = network();
-    let weights = shaken(&weights, 2);
+    let weights = shaken(&weights, 0.2, 2);
     for (group, seed) in [(4, 1), (1, 2), (3, 3)] {
         let moments = MomentMatchingConfig { group, gap: 4, ..MomentMatchingConfig::default() };
         let config = config(1200, COUNT);
@@ -173,7 +143,7 @@ fn the_loss_is_the_weighted_discrepancy_of_jumps_in_the_paper_s_variables() {
 fn the_gradient_by_the_weights_is_that_of_central_differences() {
     const COUNT: usize = 8;
     let (network, weights) = network();
-    let (weights, target) = (shaken(&weights, 2), shaken(&weights, 3));
+    let (weights, target) = (shaken(&weights, 0.2, 2), shaken(&weights, 0.2, 3));
     let config = ConsistencyConfig { target: TargetConfig::Ema(0.5), ..config(800, COUNT) };
     let moments = MomentMatchingConfig { gap: 2, ..MomentMatchingConfig::default() };
     let mut step = MomentMatchingStep::new(&config, moments, network.as_ref(), target, EDM, range());

@@ -1,18 +1,15 @@
 use super::*;
+use crate::test_model::{self, EDM, SHAPE, shaken, training};
 use cm_consistency::Pixels;
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{
     DiscretisationConfig, IndexLawConfig, Jumps, Labels, LevelPair, Sampler, SpacingConfig, WeightingConfig,
 };
-use cm_image::{ImageShape, random::derive_seed};
+use cm_image::random::derive_seed;
 use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
 use cm_tensor::ops::PairDistance;
-use cm_training::{
-    Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig, train,
-};
+use cm_training::{Control, DecayConfig, train};
 
-const EDM: Edm = Edm { sigma_data: 0.5 };
-const SHAPE: ImageShape = ImageShape::vector(2);
 const HALVING: HalvingConfig = HalvingConfig { start: 4, end: 1 };
 
 fn grid() -> DiscretisationConfig {
@@ -30,16 +27,8 @@ fn parts() -> JumpParts {
 
 /// A network whose every weight counts, the last layer's included.
 fn network() -> (Box<dyn Network>, Weights) {
-    let config = MlpConfig {
-        width: 32,
-        blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
-        ..MlpConfig::default()
-    };
-    let (network, mut weights) = NetworkConfig::Mlp(config).build(SHAPE, Conditions::default(), 0).unwrap();
-    let mut random = Random::new(2);
-    weights.values_mut().for_each(|v| v.iter_mut().for_each(|v| *v += 0.1 * random.normal()));
-    (network, weights)
+    let (network, weights) = test_model::network(32, false);
+    (network, shaken(&weights, 0.1, 2))
 }
 
 fn mixture() -> GaussianMixture {
@@ -47,18 +36,7 @@ fn mixture() -> GaussianMixture {
 }
 
 fn config(total_images: u64, batch: usize) -> TrainConfig {
-    TrainConfig {
-        total_images,
-        batch,
-        optimiser: OptimiserConfig::Adam(MomentsConfig::default()),
-        learning_rate: LearningRateConfig {
-            peak: 4e-3,
-            warmup: Duration::Images(0),
-            decay: DecayConfig::Linear,
-        },
-        ema: vec![EmaConfig::PerStep(0.9)],
-        ..TrainConfig::default()
-    }
+    training(total_images, batch, DecayConfig::Linear, 0.9)
 }
 
 fn batch(step: u64, count: usize) -> Batch {

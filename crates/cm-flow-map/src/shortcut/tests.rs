@@ -1,34 +1,17 @@
 use super::*;
+use crate::test_model::{self, EDM, SHAPE, training};
 use cm_consistency::{CurriculumConfig, FixedConfig, Pixels};
 use cm_diffusion::analytic::GaussianMixture;
 use cm_diffusion::{DiscretisationConfig, FlowMap, NumLevels, SpacingConfig, WeightingConfig};
-use cm_image::{ImageShape, random::derive_seed};
-use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
+use cm_image::random::derive_seed;
 use cm_tensor::ops::PairDistance;
 use cm_training::resumption::{IMAGES, TOTAL, assert_goes_on};
-use cm_training::{
-    Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig,
-    TrainConfig, train,
-};
+use cm_training::{Control, DecayConfig, train};
 use std::collections::BTreeMap;
-
-const EDM: Edm = Edm { sigma_data: 0.5 };
-const SHAPE: ImageShape = ImageShape::vector(2);
 
 fn config(total_images: u64, batch: usize) -> ConsistencyConfig {
     ConsistencyConfig {
-        train: TrainConfig {
-            total_images,
-            batch,
-            optimiser: OptimiserConfig::Adam(MomentsConfig::default()),
-            learning_rate: LearningRateConfig {
-                peak: 4e-3,
-                warmup: Duration::Images(0),
-                decay: DecayConfig::Cosine,
-            },
-            ema: vec![EmaConfig::PerStep(0.98)],
-            ..TrainConfig::default()
-        },
+        train: training(total_images, batch, DecayConfig::Cosine, 0.98),
         discretisation: DiscretisationConfig {
             sigma_min: 0.02,
             sigma_max: 10.0,
@@ -47,14 +30,7 @@ fn levels(config: &ConsistencyConfig) -> NoiseLevels {
 }
 
 fn network() -> (Box<dyn Network>, Weights) {
-    let config = MlpConfig {
-        width: 48,
-        blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
-        ..MlpConfig::default()
-    };
-    let conditions = Conditions { second_time: true, ..Conditions::default() };
-    NetworkConfig::Mlp(config).build(SHAPE, conditions, 0).unwrap()
+    test_model::network(48, true)
 }
 
 fn step<'a>(

@@ -1,6 +1,7 @@
 mod forward;
 
 use super::*;
+use crate::test_model::{self, EDM, SHAPE, training};
 use crate::two_time_config::{DerivativeConfig, TargetGuidance, TwoTimeTarget};
 use crate::{JumpModel, TimesConfig};
 use cm_consistency::Pixels;
@@ -12,41 +13,17 @@ use cm_image::{ImageShape, NO_CLASS};
 use cm_network::{Conditions, EmbeddingConfig, MlpConfig, NetworkConfig, ScaleConfig};
 use cm_tensor::ops::PairDistance;
 use cm_training::resumption::{IMAGES, TOTAL, assert_goes_on};
-use cm_training::{
-    Control, DecayConfig, Duration, EmaConfig, LearningRateConfig, MomentsConfig, OptimiserConfig,
-    TrainConfig, train,
-};
-
-const EDM: Edm = Edm { sigma_data: 0.5 };
-const SHAPE: ImageShape = ImageShape::vector(2);
+use cm_training::{Control, DecayConfig, train};
 
 fn config(total_images: u64, batch: usize) -> ConsistencyConfig {
     ConsistencyConfig {
-        train: TrainConfig {
-            total_images,
-            batch,
-            optimiser: OptimiserConfig::Adam(MomentsConfig::default()),
-            learning_rate: LearningRateConfig {
-                peak: 4e-3,
-                warmup: Duration::Images(0),
-                decay: DecayConfig::Cosine,
-            },
-            ema: vec![EmaConfig::PerStep(0.98)],
-            ..TrainConfig::default()
-        },
+        train: training(total_images, batch, DecayConfig::Cosine, 0.98),
         ..ConsistencyConfig::default()
     }
 }
 
 fn network() -> (Box<dyn Network>, Weights) {
-    let config = MlpConfig {
-        width: 48,
-        blocks: 2,
-        embedding: EmbeddingConfig::Positional(ScaleConfig { scale: 4.0, ..ScaleConfig::default() }),
-        ..MlpConfig::default()
-    };
-    let conditions = Conditions { second_time: true, ..Conditions::default() };
-    NetworkConfig::Mlp(config).build(SHAPE, conditions, 0).unwrap()
+    test_model::network(48, true)
 }
 
 fn step<'a>(
