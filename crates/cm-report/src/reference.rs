@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The curves that are kept of this repository's studies, by their names.
-const SHIPPED: [(&str, &str); 15] = [
+const SHIPPED: [(&str, &str); 16] = [
     ("cmt", include_str!("../../../experiments/results/curves/cmt.csv")),
     ("distance", include_str!("../../../experiments/results/curves/distance.csv")),
     ("ect", include_str!("../../../experiments/results/curves/ect.csv")),
@@ -25,6 +25,7 @@ const SHIPPED: [(&str, &str); 15] = [
     ("first", include_str!("../../../experiments/results/curves/first.csv")),
     ("ict", include_str!("../../../experiments/results/curves/ict.csv")),
     ("ict_changes", include_str!("../../../experiments/results/curves/ict_changes.csv")),
+    ("mnist", include_str!("../../../experiments/results/curves/mnist.csv")),
     ("multistep", include_str!("../../../experiments/results/curves/multistep.csv")),
     ("progressive", include_str!("../../../experiments/results/curves/progressive.csv")),
     ("quickstart", include_str!("../../../experiments/results/curves/quickstart.csv")),
