@@ -98,9 +98,9 @@ fn exact_value(folder: &Path, metric: &str) -> f64 {
     row[1].parse().unwrap()
 }
 
-/// A number of a run's `scores.csv` for each of some metrics: (model, sampler, metric without its count, value).
-fn table(run: &Path) -> Vec<(String, String, String, f64)> {
-    let text = fs::read(run.join("scores.csv")).unwrap();
+/// The numbers of a run's `scores.csv` or a study's `report.csv`: (model, sampler, metric without its count, value).
+fn table(file: &Path) -> Vec<(String, String, String, f64)> {
+    let text = fs::read(file).unwrap();
     let mut reader = csv::Reader::from_reader(text.as_slice());
     let row = |row: csv::StringRecord| {
         let metric = row[5].strip_suffix(&format!("-{}", &row[7])).unwrap().to_owned();
@@ -139,7 +139,7 @@ fn the_score_of_a_study_was_not_that_of_the_images_one_gets() {
         let folder = crate::util::scratch(&study(rule));
         let at = folder.path();
         expect(at, &["run", "study.ron"], 0);
-        let rows = table(&at.join("runs/study/base/seed-0"));
+        let rows = table(&at.join("runs/study/base/seed-0/scores.csv"));
         for sheet in ["one-step", "multistep-3-0.8"] {
             let sheet = format!("runs/study/base/seed-0/samples/copies-{sheet}-00000020.png");
             assert!(at.join(&sheet).is_file(), "{sheet}");
@@ -170,6 +170,72 @@ fn the_score_of_a_study_was_not_that_of_the_images_one_gets() {
         rows.iter().find(|(model, _, metric, _)| model != "floor" && metric == "frechet").unwrap().3
     };
     assert_ne!(frechet(&by_rule[0]), frechet(&by_rule[1]), "the rule decides");
+}
+
+/// A teacher is drawn from as its study draws and scores it, guidance included; and otherwise where it is asked for.
+#[test]
+fn a_teacher_s_images_have_the_scores_of_its_study() {
+    let study = "(base: (
+        dataset: Digits(),
+        class_conditional: true,
+        network: UNet(channels: 8, multipliers: [1, 2], blocks: 1, attention: [4]),
+        teacher: Trained(
+            train: (total_images: 640, batch: 32, ema: [PerStep(0.9), None]),
+            label_dropout: 0.2,
+        ),
+        guidance: (weight: 3, above: 0.1, up_to: 10),
+        method: Distillation(solver: Heun),
+        consistency: (train: (total_images: 64, batch: 32), curriculum: Fixed(num_levels: 6)),
+        evaluation: (
+            samples: 70,
+            student: [OneStep],
+            teacher: (levels: 4, method: DpmSolverPlusPlus()),
+            metrics: [Recognised, Frechet, Precision],
+        ),
+    ))";
+    let folder = crate::util::scratch(study);
+    let at = folder.path();
+    expect(at, &["run", "study.ron"], 0);
+    let teachers = at.join("runs/study/teachers");
+    let teacher = fs::read_dir(&teachers).unwrap().next().unwrap().unwrap().path().display().to_string();
+    let draw = |more: &[&str], out: &str| {
+        expect(at, &[&["sample", &teacher, "--count", "70", "--out", out], more].concat(), 0);
+        let mut evaluate = HELD_OUT;
+        let samples = format!("{out}/samples.npz");
+        evaluate[2] = &samples;
+        expect(at, &[&evaluate[..], &["--out", out]].concat(), 0);
+        values(&at.join(out))["samples"]["drawn"].clone()
+    };
+    let card = draw(&[], "drawn");
+    assert_eq!(card["sampler"], "dpm-solver++-4");
+    assert!(card["model"].as_str().unwrap().ends_with("guided by 3 at levels above 0.1 up to 10"), "{card}");
+    let rows = table(&at.join("runs/study/report.csv"));
+    let of_teacher: Vec<_> = rows.iter().filter(|(model, ..)| model == "teacher").collect();
+    assert_eq!(of_teacher.len(), 3);
+    for (_, _, metric, expected) in of_teacher {
+        assert_eq!(exact_value(&at.join("drawn"), metric), *expected, "{metric}");
+    }
+    let plain = draw(&["--guidance", "1"], "plain");
+    assert!(plain["model"].as_str().unwrap().ends_with("weights ema-0.9"), "{plain}");
+    draw(&["--guidance", "3", "--guidance-levels", "0.1,10"], "asked");
+    draw(&["--ema", "raw"], "raw");
+    expect(at, &["sample", "runs/study/base/seed-0", "--teacher", "--count", "70", "--out", "of-run"], 0);
+    let pixels = |out: &str| fs::read(at.join(out).join("grid.png")).unwrap();
+    assert_eq!(pixels("drawn"), pixels("asked"));
+    assert_eq!(pixels("drawn"), pixels("of-run"));
+    assert!(pixels("drawn") != pixels("plain") && pixels("drawn") != pixels("raw"));
+    // Names of classes are those of the data set.
+    let one = |model: &str, more: &[&str], code| {
+        let arguments = ["sample", model, "--count", "2", "--out", "one"];
+        expect(at, &[&arguments[..], more].concat(), code).1
+    };
+    one(&teacher, &["--class", "7"], 0);
+    let told = one(&teacher, &["--class", "seven", "--guidance", "-1", "--steps", "1"], 2);
+    for part in ["no class `seven`", "allowed: 0 to 9\n", "--guidance", "2 to 1000 levels"] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let told = one("runs/study/base/seed-0", &["--guidance", "2"], 2);
+    assert!(told.contains("no diffusion model"), "{told}");
 }
 
 /// The whole way from a checkpoint to its scores, against pytorch-fid, torch-fidelity, prdc and torchmetrics
@@ -230,7 +296,7 @@ fn points_are_delivered_as_they_are() {
         ["evaluate", "--samples", "drawn/samples.npz", "--reference", data, "--features", "pixels"];
     let (told, _) = expect(at, &[&evaluate[..], &["--out", "card"]].concat(), 0);
     assert!(told.contains("* quantisation of samples: none: points"), "{told}");
-    let rows = table(&at.join("runs/study/base/seed-0"));
+    let rows = table(&at.join("runs/study/base/seed-0/scores.csv"));
     for metric in ["frechet", "recall"] {
         let of_run = rows.iter().find(|(model, _, name, _)| model.starts_with("student") && name == metric);
         assert_eq!(exact_value(&at.join("card"), metric), of_run.unwrap().3, "{metric}");

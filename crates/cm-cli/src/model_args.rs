@@ -2,18 +2,21 @@
 
 use clap::{Subcommand, ValueEnum};
 use cm_image::Quantisation;
-use cm_workbench::{EditRequest, EditTask, Evaluations, ModelRequest, SampleRequest};
+use cm_workbench::{ClassRequest, EditRequest, EditTask, Evaluations, Guidance, ModelRequest, SampleRequest};
 use std::path::PathBuf;
 
 /// Arguments of `cm sample`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SampleArgs {
-    /// The folder of a finished run, or the model.safetensors in it.
+    /// The folder of a finished run, or of a trained teacher (in `teachers` of its study), or the model.safetensors in it.
     #[arg(required_unless_present = "weights")]
     model: Option<PathBuf>,
     /// Instead of a run: a file that `cm import` wrote.
     #[arg(long, conflicts_with = "model")]
     weights: Option<PathBuf>,
+    /// Draw from the trained teacher of this run instead, as its study scores it.
+    #[arg(long, requires = "model")]
+    teacher: bool,
     /// Where results go: `grid.png`, a sheet of up to a hundred images, and `samples.npz`.
     #[arg(long)]
     out: PathBuf,
@@ -29,8 +32,8 @@ pub(crate) struct SampleArgs {
     #[arg(long, value_enum)]
     quantisation: Option<Rule>,
     /// Evaluate the model so many times, at noise levels of its own spacing; without it, once. A model that jumps from
-    /// level to level knows only some numbers. A diffusion model is led by Heun's method from level to level of so many,
-    /// and to 0: 18 without it, which are 35 evaluations.
+    /// level to level knows only some numbers. A diffusion model is led from level to level of so many: without it, a
+    /// teacher as in its study, and a file by Heun's method along 18 and to 0, which are 35 evaluations.
     #[arg(long, conflicts_with = "times")]
     steps: Option<usize>,
     /// Evaluate it once at its highest noise level, and once at each of these: falling, separated by commas.
@@ -45,9 +48,23 @@ pub(crate) struct SampleArgs {
     /// Also write each image as a PNG file of its own, into the folder `images` there, which must be new.
     #[arg(long)]
     images: bool,
-    /// The class of all images. Without it, each image's class is drawn from its seed, if the model knows classes.
+    /// The class of all images, by its number or its name in the data set. Without it, each image's class is drawn from
+    /// its seed, if the model knows classes.
     #[arg(long)]
-    class: Option<u32>,
+    class: Option<ClassRequest>,
+    /// The weight of guidance of a diffusion model that knows classes and what to do without one: 1 is none. Without it,
+    /// as the teacher's study says; a file of weights is not guided.
+    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    guidance: Option<f32>,
+    /// Guide only above the first of these noise levels and up to the second.
+    #[arg(
+        long,
+        value_name = "ABOVE,UP_TO",
+        value_delimiter = ',',
+        requires = "guidance",
+        allow_negative_numbers = true
+    )]
+    guidance_levels: Option<Vec<f32>>,
     /// The average of the weights, as the run's table names it; without it, the first.
     #[arg(long)]
     ema: Option<String>,
@@ -79,6 +96,7 @@ impl From<SampleArgs> for SampleRequest {
                 ema: args.ema,
                 class: args.class,
             },
+            teacher: args.teacher,
             out: args.out,
             count: args.count,
             seed: args.seed,
@@ -88,6 +106,12 @@ impl From<SampleArgs> for SampleRequest {
                 (None, Some(steps)) => Evaluations::Steps(steps),
                 (None, None) => Evaluations::Usual,
             },
+            guidance: args.guidance.map(|weight| match args.guidance_levels.as_deref() {
+                None => Guidance { weight, ..Guidance::default() },
+                Some([above, up_to]) => Guidance { weight, above: *above, up_to: *up_to },
+                // Refused when it is checked, with what is allowed.
+                Some(_) => Guidance { weight, above: f32::NAN, up_to: f32::NAN },
+            }),
             clip: args.clip,
             batch: args.batch,
             single_files: args.images,
@@ -104,9 +128,9 @@ pub(crate) struct EditArgs {
     /// Where results go: `edited.png`, and `before-after.png`, enlarged.
     #[arg(long)]
     out: PathBuf,
-    /// The class of the image. A model that knows classes must be told.
+    /// The class of the image, by its number or its name in the data set. A model that knows classes must be told.
     #[arg(long)]
-    class: Option<u32>,
+    class: Option<ClassRequest>,
     /// The average of the weights, as the run's table names it; without it, the first.
     #[arg(long)]
     ema: Option<String>,

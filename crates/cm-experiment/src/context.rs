@@ -7,12 +7,13 @@ use crate::networks::Networks;
 use crate::seed::NamedSeeds;
 use cm_consistency::ConsistencyModel;
 use cm_diffusion::{
-    Autoguided, Boundary, Denoiser, Discretisation, Edm, Guided, Labels, Precondition, Sigma, SigmaRange,
+    Autoguided, Boundary, Denoiser, Discretisation, Edm, Guided, Labels, NoiseLevels, NumLevels,
+    Precondition, QuantityError, Sigma, SigmaRange,
 };
 use cm_evaluator::{MetricKind, Reference};
 use cm_host::FileError;
 use cm_network::{Network, TensorFile, Weights};
-use cm_study::{ExperimentConfig, GuideConfig, PlannedRun, TeacherSource, WeightsCard};
+use cm_study::{ExperimentConfig, GuideConfig, PlannedRun, TeacherSamplerConfig, TeacherSource, WeightsCard};
 use cm_teacher::Teacher;
 use std::cell::OnceCell;
 use std::path::Path;
@@ -178,6 +179,21 @@ impl Context {
             Some(classes) => Labels::Uniform { classes: classes as u32 },
             None => Labels::None,
         }
+    }
+
+    /// The levels that a sampler of the teacher goes down.
+    pub(crate) fn teacher_levels(&self, config: &TeacherSamplerConfig) -> Result<NoiseLevels, QuantityError> {
+        let levels = NumLevels::new(config.levels)?;
+        match config.spacing {
+            Some(spacing) => spacing.build(self.range)?.noise_levels(levels),
+            None => self.discretisation.noise_levels(levels),
+        }
+    }
+
+    /// The names of the classes, as the data set has them; none where it has no names.
+    pub(crate) fn class_names(&self, experiment: &ExperimentConfig) -> Result<Vec<String>, RunError> {
+        let about = experiment.dataset.about();
+        Ok(about.map_err(|error| RunError::failed("reading the data set", error))?.classes)
     }
 
     /// Keeps the weights of a truncated student below its level.

@@ -7,7 +7,8 @@
 //! 3. The scores of all runs become a report of [`ReportRow`]s, as CSV and as a [`table`].
 //! 4. Every folder of results has a manifest with a seal of each file; results are read as [`SealedFolder`]s, and
 //!    [`verify`] checks all of a study.
-//! 5. A finished run's model is opened again as [`Trained`]; weights from elsewhere as [`WeightsFile`].
+//! 5. A finished run's model is opened again as [`Trained`], a teacher's as [`TrainedTeacher`]; weights from elsewhere as
+//!    [`WeightsFile`].
 //!
 //! Deliberately absent: the language of studies (`cm-study`), what one does with a trained model (`cm-workbench`),
 //! printing, argument parsing, exit codes (`cm-cli`), and every formula of the paper. It may know `cm-study`,
@@ -42,6 +43,7 @@ mod memory;
 mod mid_training;
 mod model_file;
 mod networks;
+mod opened_model;
 pub mod paired;
 mod phase;
 mod post_hoc;
@@ -61,6 +63,7 @@ pub mod table;
 mod teacher;
 mod tensor_file;
 mod trained;
+mod trained_teacher;
 mod verify;
 mod weights_file;
 
@@ -88,5 +91,6 @@ pub use student_model::Student;
 pub use study_dir::{Opened, StudyDir};
 pub use table::ReportRow;
 pub use trained::Trained;
+pub use trained_teacher::{TrainedModel, TrainedTeacher};
 pub use verify::{Verified, verify};
 pub use weights_file::WeightsFile;

@@ -1,5 +1,5 @@
 //! The model file of a run or a teacher: the averaged weights and, as text, the plan they come from, so that it alone
-//! says what network, data and noise levels belong to them. Deliberately absent: reading it back (`trained.rs`).
+//! says what network, data and noise levels belong to them. Deliberately absent: reading it back (`opened_model.rs`).
 
 use cm_network::{TensorFile, Weights};
 use cm_study::{PlannedRun, to_ron};

@@ -11,7 +11,7 @@ use crate::seed::NamedSeeds;
 use crate::table::ReportRow;
 use crate::tensor_file::write_file;
 use crate::weights_file::WeightsFile;
-use cm_diffusion::{Denoiser, Edm, NoiseLevels, NumLevels, Sampler};
+use cm_diffusion::{Denoiser, Edm, NoiseLevels, Sampler};
 use cm_evaluator::floor;
 use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
@@ -142,11 +142,7 @@ impl Run<'_> {
 
     /// The levels the teacher's sampler goes down.
     fn teacher_levels(&self, context: &Context) -> Result<NoiseLevels, RunError> {
-        let config = &self.experiment().evaluation.teacher;
-        let levels = NumLevels::new(config.levels).and_then(|levels| match config.spacing {
-            Some(spacing) => spacing.build(context.range)?.noise_levels(levels),
-            None => context.discretisation.noise_levels(levels),
-        });
+        let levels = context.teacher_levels(&self.experiment().evaluation.teacher);
         levels.map_err(self.failed("the levels of the teacher's sampler"))
     }
 

@@ -1,27 +1,25 @@
 //! A finished run's consistency model, for what is done with it afterwards: sampling, editing, searching.
 //!
 //! A model file holds the averaged weights and, as text, the plan they come from, so it alone says what network, data
-//! and noise levels belong to them. This module writes it and reads it back. Deliberately absent: training, and the
-//! teacher's weights, which lie in a folder of their own.
+//! and noise levels belong to them. Deliberately absent: training, and the teacher's weights, which lie in a folder of
+//! their own (`trained_teacher.rs`).
 
 use crate::context::Context;
 use crate::error::{FolderError, RunError};
-use crate::model_file::{MODEL_FILE, ModelKind, prefix};
-use crate::sealed::{SealedFolder, identity_of};
+use crate::model_file::ModelKind;
+use crate::opened_model::OpenedModel;
+use crate::sealed::identity_of;
 use crate::seed::NamedSeeds;
 use crate::student_model::{Student, stage_file};
 use cm_consistency::ConsistencyModel;
 use cm_diffusion::{Discretisation, Labels, NoiseLevels, NumLevels, QuantityError, Sampler, SigmaRange};
 use cm_evaluator::{MetricKind, Reference};
-use cm_host::{FileError, Identity};
+use cm_host::Identity;
 use cm_image::{ImageBatch, ImageShape, Quantisation};
-use cm_network::{TensorFile, Weights};
-use cm_study::{
-    ExperimentConfig, Plan, PlannedRun, PreconditionConfig, StudentSamplerConfig, WeightsCard, from_ron,
-};
+use cm_network::Weights;
+use cm_study::{ExperimentConfig, PlannedRun, PreconditionConfig, StudentSamplerConfig, WeightsCard};
 use cm_training::EmaConfig;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A trained student with all that its plan says of it.
 pub struct Trained {
@@ -66,52 +64,23 @@ impl Trained {
     /// # Errors
     /// As [`open`](Self::open), but for models that jump.
     pub fn open_any(path: &Path) -> Result<Self, RunError> {
-        let file_path = if path.is_dir() { path.join(MODEL_FILE) } else { path.to_owned() };
-        // A model file is also of use alone; where it lies in its folder, it is the one that was sealed there.
-        let folder = SealedFolder::open(file_path.parent().unwrap_or(Path::new("")))?;
-        let name = file_path.file_name().unwrap_or_default().to_string_lossy();
-        let Some(bytes) = folder.bytes(&name)? else {
-            return Err(no_model(path));
-        };
-        let file = TensorFile::decode(&bytes).map_err(|error| FileError::damaged(&file_path, error))?;
-        let damaged = |reason: String| FileError::Damaged { path: file_path.clone(), reason };
-        let text = |key: &str| {
-            let text = file.metadata.get(key).map(String::as_str);
-            text.ok_or_else(|| damaged(format!("it is no model of a run: it has no entry `{key}`")))
-        };
-        let kind = from_ron(text("model")?).map_err(|error| damaged(error.to_string()))?;
-        match kind {
-            ModelKind::Student => {}
+        let model = OpenedModel::open(path)?;
+        match model.kind {
+            ModelKind::Student => Self::of(model),
             ModelKind::Teacher => {
                 let reason = "it is a teacher's model, and a consistency model is needed".to_owned();
-                return Err(FolderError::NoModel { path: path.to_owned(), reason }.into());
+                Err(FolderError::NoModel { path: path.to_owned(), reason }.into())
             }
         }
-        let run = PlannedRun::from_ron(text("plan")?)
-            .map_err(|error| damaged(format!("the plan in it cannot be read: {error}")))?;
-        if let (true, Some(planned)) = (path.is_dir(), folder.text("plan.ron")?)
-            && planned != run.to_ron()
-        {
-            return Err(
-                damaged(format!("it is of {}, and of another plan than the run's", run.name())).into()
-            );
-        }
-        let mut context = Context::new(&run)?;
-        // The network was trained with this value, whatever became of the data since.
-        context.data.sigma_data =
-            file.parse("sigma_data").map_err(|error| FileError::damaged(&file_path, error))?;
-        let mut averages = Vec::new();
-        for index in 0..run.experiment.consistency.train.ema.len() {
-            let mut weights = context.fresh.clone();
-            file.load_weights(&prefix(index), &mut weights)
-                .map_err(|error| FileError::damaged(&file_path, error))?;
-            averages.push(weights);
-        }
-        context.read_first_stage(&run.experiment, &file, &file_path)?;
-        if averages.is_empty() {
-            return Err(damaged("it holds no weights".to_owned()).into());
-        }
-        Ok(Self { run, context, averages })
+    }
+
+    /// The student in a model file of one.
+    pub(crate) fn of(model: OpenedModel) -> Result<Self, RunError> {
+        let mut context = Context::new(&model.run)?;
+        context.data.sigma_data = model.sigma_data()?;
+        let averages = model.averages(&context.fresh, model.run.experiment.consistency.train.ema.len())?;
+        context.read_first_stage(&model.run.experiment, &model.file, &model.path)?;
+        Ok(Self { run: model.run, context, averages })
     }
 
     /// The run that trained it.
@@ -222,6 +191,14 @@ impl Trained {
         self.context.labels()
     }
 
+    /// The names of its classes, as its data set has them; none where it has no names.
+    ///
+    /// # Errors
+    /// [`RunError::Failed`] if the data cannot be read.
+    pub fn class_names(&self) -> Result<Vec<String>, RunError> {
+        self.context.class_names(self.experiment())
+    }
+
     /// The images it was trained on.
     pub fn train_images(&self) -> &ImageBatch {
         &self.context.data.train_images
@@ -245,37 +222,22 @@ impl Trained {
     }
 }
 
-/// Why there is no model, and where there are some.
-fn no_model(path: &Path) -> RunError {
-    let reason = match fs::read_to_string(path.join("plan.ron")).map(|text| Plan::from_ron(&text)) {
-        Ok(Ok(plan)) => {
-            let finished = |name: &PathBuf| name.join(MODEL_FILE).exists();
-            let folders = plan.runs().map(|run| path.join(run.name())).filter(finished);
-            let folders: Vec<String> = folders.map(|folder| folder.display().to_string()).collect();
-            match folders.is_empty() {
-                true => "it is the folder of a study none of whose runs is finished".to_owned(),
-                false => format!("it is the folder of a study, whose models are in {}", folders.join(", ")),
-            }
-        }
-        Ok(Err(_)) if path.join("checkpoints").is_dir() => "its training is not finished".to_owned(),
-        Ok(Err(_)) | Err(_) => format!("there is no {MODEL_FILE}"),
-    };
-    FolderError::NoModel { path: path.to_owned(), reason }.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::assemble::student_sampler;
     use crate::error::RunOutcome;
     use crate::execute::run;
+    use crate::model_file::MODEL_FILE;
     use crate::model_file::model_file;
     use cm_evaluator::evaluate;
     use cm_host::{Silent, StopFlag};
     use cm_network::TensorFile;
     use cm_study::Study;
     use cm_study::check;
+    use std::fs;
     use std::ops::ControlFlow;
+    use std::path::PathBuf;
 
     /// A run of a second on a ring of Gaussians; the folder of its study.
     fn finished(out: &Path) -> PathBuf {

@@ -22,6 +22,7 @@ mod range_error;
 pub mod resumption;
 mod schedule;
 mod state;
+mod step;
 mod train_loop;
 mod train_step;
 
@@ -38,5 +39,6 @@ pub use precision::Precision;
 pub use range_error::RangeError;
 pub use schedule::Schedule;
 pub use state::TrainState;
+pub use step::{Batch, ImageLoss, Progress, StepReport, StepSeed, TrainError};
 pub use train_loop::{Control, train};
-pub use train_step::{Batch, ImageLoss, Progress, StepReport, StepSeed, TrainError, TrainStep};
+pub use train_step::TrainStep;

@@ -4,7 +4,7 @@
 use crate::error::WorkbenchError;
 use crate::picture_file::write_picture;
 use crate::request::ModelRequest;
-use cm_diffusion::{Labels, Sampler};
+use cm_diffusion::{Guidance, Labels, Sampler};
 use cm_evaluator::MetricConfig;
 use cm_host::npz::{Element, NpzWriter};
 use cm_host::{
@@ -32,6 +32,8 @@ const MOST_FILES: usize = 1_000_000;
 pub struct SampleRequest {
     /// From which model.
     pub model: ModelRequest,
+    /// Whether from the teacher that the run had, in place of the run's own model.
+    pub teacher: bool,
     /// The folder for `grid.png` and `samples.npz`.
     pub out: PathBuf,
     /// The number of images, at least 1.
@@ -41,6 +43,8 @@ pub struct SampleRequest {
     pub seed: Option<u64>,
     /// At which noise levels the model is evaluated.
     pub evaluations: Evaluations,
+    /// How a diffusion model that knows classes is guided. None: as its study says; not at all for a file of weights.
+    pub guidance: Option<Guidance>,
     /// Whether images are clamped to [-1, 1] before they are noised again.
     pub clip: bool,
     /// How values become 8-bit pixels. None: the rule of the run's study; the default for a file of weights.

@@ -53,7 +53,8 @@ pub fn export(request: &ExportRequest) -> Result<Exported, WorkbenchError> {
         true => Model::File(Box::new(WeightsFile::open(&model.path)?)),
         false => Model::open(&model.path)?,
     };
-    let (average, _) = pick(model, &opened.averages(), opened.labels(), &mut problems);
+    let class_names = || opened.class_names();
+    let (average, _) = pick(model, &opened.averages(), (opened.labels(), &class_names), &mut problems)?;
     if matches!(&opened, Model::Run(trained) if trained.is_truncated()) {
         let message = "it is a truncated consistency model: two networks, one for the lower noise levels";
         problems.add("MODEL", message.to_owned(), "the model of another run");

@@ -5,6 +5,7 @@
 
 use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, check_counts, draw};
 use crate::error::WorkbenchError;
+use crate::flow::check_unguided;
 use crate::request::pick;
 use cm_experiment::Trained;
 use cm_host::{Progress, StopFlag};
@@ -45,7 +46,9 @@ pub(crate) fn sample_jumps(
         }
     };
     let names: Vec<String> = trained.averages().iter().map(|ema| ema.name()).collect();
-    let (average, labels) = pick(&request.model, &names, trained.labels(), &mut problems);
+    let (average, labels) =
+        pick(&request.model, &names, (trained.labels(), &|| Ok(trained.class_names()?)), &mut problems)?;
+    check_unguided(request, &mut problems);
     check_counts(request, &mut problems);
     problems.check()?;
     let stage = match staged && path.is_dir() {

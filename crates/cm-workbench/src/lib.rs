@@ -8,14 +8,20 @@
 //! ```no_run
 //! # fn main() -> Result<(), cm_workbench::WorkbenchError> {
 //! use cm_host::{Silent, StopFlag};
-//! use cm_workbench::{Evaluations, ModelRequest, SampleRequest, sample};
+//! use cm_workbench::{ClassRequest, Evaluations, ModelRequest, SampleRequest, sample};
 //! let request = SampleRequest {
-//!     model: ModelRequest { path: "runs/quickstart/cd/seed-0".into(), ema: None, class: Some(3) },
+//!     model: ModelRequest {
+//!         path: "runs/quickstart/cd/seed-0".into(),
+//!         ema: None,
+//!         class: Some(ClassRequest::Number(3)),
+//!     },
+//!     teacher: false,
 //!     out: "drawn".into(),
 //!     count: 100,
 //!     seed: None,
 //!     quantisation: None,
 //!     evaluations: Evaluations::Steps(1),
+//!     guidance: None,
 //!     clip: true,
 //!     batch: None,
 //!     single_files: false,
@@ -43,12 +49,13 @@ mod sample;
 mod search_times;
 mod ternary_search;
 
+pub use cm_diffusion::Guidance;
 pub use denoise::{DenoiseRequest, Denoised, denoise};
 pub use drawing::{Drawn, Evaluations, SampleRequest};
 pub use edit::{EditRequest, EditTask, Edited, edit};
 pub use error::WorkbenchError;
 pub use export::{ExportRequest, Exported, export};
 pub use import::{ImportRequest, Imported, import};
-pub use request::ModelRequest;
+pub use request::{ClassRequest, ModelRequest};
 pub use sample::sample;
 pub use search_times::{SearchTimes, search_times};

@@ -68,6 +68,14 @@ impl Model {
         }
     }
 
+    /// The names of its classes; none of a file, which does not know them.
+    pub(crate) fn class_names(&self) -> Result<Vec<String>, WorkbenchError> {
+        match self {
+            Self::Run(trained) => Ok(trained.class_names()?),
+            Self::File(_) => Ok(Vec::new()),
+        }
+    }
+
     pub(crate) fn labels(&self) -> Labels {
         match self {
             Self::Run(trained) => trained.labels(),

@@ -5,9 +5,11 @@ use crate::model::Model;
 use cm_diffusion::{Labels, Sigma, SigmaRange};
 use cm_image::{ImageBatch, PngImage};
 use cm_study::Problems;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// A trained consistency model as a command names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +19,24 @@ pub struct ModelRequest {
     /// The name of one of its averages of the weights, as tables have it. None: the first.
     pub ema: Option<String>,
     /// The class of the images. None: drawn from each image's seed where the model knows classes.
-    pub class: Option<u32>,
+    pub class: Option<ClassRequest>,
+}
+
+/// A class as a command names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClassRequest {
+    /// By its number, from 0.
+    Number(u32),
+    /// By its name in the data set.
+    Name(String),
+}
+
+impl FromStr for ClassRequest {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Number))
+    }
 }
 
 /// The noise levels of an option: each within the range (`with_max`: its upper end included), strictly falling.
@@ -92,23 +111,34 @@ pub(crate) struct Chosen {
 impl Chosen {
     /// Opens the model and finds out whether it has what is asked of it.
     pub(crate) fn open(request: &ModelRequest, problems: &mut Problems) -> Result<Self, WorkbenchError> {
-        Ok(Self::of(Model::open(&request.path)?, request, problems))
+        Self::of(Model::open(&request.path)?, request, problems)
     }
 
     /// What `model` has of what is asked.
-    pub(crate) fn of(model: Model, request: &ModelRequest, problems: &mut Problems) -> Self {
-        let (average, labels) = pick(request, &model.averages(), model.labels(), problems);
-        Self { model, average, labels }
+    pub(crate) fn of(
+        model: Model,
+        request: &ModelRequest,
+        problems: &mut Problems,
+    ) -> Result<Self, WorkbenchError> {
+        let (average, labels) =
+            pick(request, &model.averages(), (model.labels(), &|| model.class_names()), problems)?;
+        Ok(Self { model, average, labels })
     }
 }
+
+/// The names of a model's classes, looked up where one is asked for by its name.
+pub(crate) type ClassNames<'a> = &'a dyn Fn() -> Result<Vec<String>, WorkbenchError>;
+
+/// Names of classes in a message, at most.
+const MOST_NAMES: usize = 20;
 
 /// The number of the average that is asked for among those of a model, and the classes of the images.
 pub(crate) fn pick(
     request: &ModelRequest,
     averages: &[String],
-    labels: Labels,
+    (labels, names): (Labels, ClassNames<'_>),
     problems: &mut Problems,
-) -> (usize, Labels) {
+) -> Result<(usize, Labels), WorkbenchError> {
     let average = match &request.ema {
         None => 0,
         Some(wanted) => averages.iter().position(|name| name == wanted).unwrap_or_else(|| {
@@ -116,22 +146,40 @@ pub(crate) fn pick(
             0
         }),
     };
-    let labels = match (labels, request.class) {
+    let labels = match (labels, &request.class) {
         (Labels::None, Some(_)) => {
             let message = "the model was trained without classes";
             problems.add("--class", message, "nothing: leave it out");
             Labels::None
         }
-        (Labels::Uniform { classes }, Some(class)) => {
-            if class >= classes {
+        (Labels::Uniform { classes }, Some(ClassRequest::Number(class))) => {
+            if *class >= classes {
                 let allowed = format!("0 to {}", classes - 1);
                 problems.add("--class", format!("the model has no class {class}"), allowed);
             }
-            Labels::Class(class)
+            Labels::Class(*class)
+        }
+        (labels @ Labels::Uniform { classes }, Some(ClassRequest::Name(wanted))) => {
+            let names = names()?;
+            match names.iter().position(|name| name == wanted) {
+                Some(class) => Labels::Class(class as u32),
+                None => {
+                    let mut allowed = format!("0 to {}", classes - 1);
+                    // Digits are named by their numbers.
+                    if names.iter().any(|name| name.parse::<u32>().is_err()) {
+                        allowed += &format!(", or {}", names[..names.len().min(MOST_NAMES)].join(", "));
+                    }
+                    if names.len() > MOST_NAMES {
+                        allowed += &format!(" and {} more", names.len() - MOST_NAMES);
+                    }
+                    problems.add("--class", format!("the model has no class `{wanted}`"), allowed);
+                    labels
+                }
+            }
         }
         (labels, _) => labels,
     };
-    (average, labels)
+    Ok((average, labels))
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 
 use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, check_counts, draw};
 use crate::error::WorkbenchError;
-use crate::flow::sample_flow;
+use crate::flow::{DiffusionModel, check_unguided, sample_flow};
 use crate::jumping::sample_jumps;
 use crate::model::Model;
 use crate::request::{Chosen, checked_levels};
 use cm_diffusion::{Multistep, NumLevels, Sigma};
-use cm_experiment::Trained;
+use cm_experiment::{TrainedModel, TrainedTeacher, WeightsFile};
 use cm_host::{Progress, StopFlag};
 use cm_image::Quantisation;
 use cm_study::{MultistepConfig, Problems, StudentSamplerConfig, WeightsCard};
@@ -24,20 +24,30 @@ pub fn sample(
 ) -> Result<Option<Drawn>, WorkbenchError> {
     let mut problems = Problems::default();
     let path = &request.model.path;
+    if request.teacher {
+        let teacher = DiffusionModel::Teacher(Box::new(TrainedTeacher::of_run(path)?));
+        return sample_flow(request, &teacher, problems, stop, progress);
+    }
     let model = match WeightsCard::is_in(path) {
         true if !WeightsCard::read(path)?.precondition.is_consistency() => {
-            return sample_flow(request, problems, stop, progress);
+            let model = DiffusionModel::File(Box::new(WeightsFile::open(path)?));
+            return sample_flow(request, &model, problems, stop, progress);
         }
         true => Model::open(path)?,
-        false => {
-            let trained = Trained::open_any(path)?;
-            if let Some(model) = trained.run().experiment.jumps() {
-                return sample_jumps(request, &trained, model, problems, stop, progress);
+        false => match TrainedModel::open(path)? {
+            TrainedModel::Teacher(teacher) => {
+                return sample_flow(request, &DiffusionModel::Teacher(teacher), problems, stop, progress);
             }
-            Model::Run(Box::new(trained))
-        }
+            TrainedModel::Student(trained) => {
+                if let Some(model) = trained.run().experiment.jumps() {
+                    return sample_jumps(request, &trained, model, problems, stop, progress);
+                }
+                Model::Run(trained)
+            }
+        },
     };
-    let chosen = Chosen::of(model, &request.model, &mut problems);
+    check_unguided(request, &mut problems);
+    let chosen = Chosen::of(model, &request.model, &mut problems)?;
     let times = times(&request.evaluations.or_steps(1), &chosen, &mut problems);
     check_counts(request, &mut problems);
     problems.check()?;
