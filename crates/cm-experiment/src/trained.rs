@@ -32,7 +32,7 @@ impl Trained {
     /// The student in `path`: the folder of a finished run, or its model file.
     ///
     /// # Errors
-    /// [`FolderError::NoModel`] if there is none, [`FileError::Damaged`] if the file is not what a run wrote,
+    /// [`FolderError::NoModel`] if there is none, [`FileError::Damaged`](cm_host::FileError::Damaged) if the file is not what a run wrote,
     /// [`RunError`] if its data cannot be read.
     pub fn open(path: &Path) -> Result<Self, RunError> {
         let trained = Self::open_any(path)?;
