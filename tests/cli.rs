@@ -162,9 +162,10 @@ fn a_run_leaves_a_folder_that_explains_itself() {
     assert!(progress.contains("base/seed-3"), "{progress}");
     let study = folder.path().join("results/study");
     let run = study.join("base/seed-3");
-    for file in ["study.ron", "plan.ron", "report.csv", "report.md"] {
+    for file in ["study.ron", "plan.ron", "report.csv", "report.md", "report.html"] {
         assert!(study.join(file).is_file(), "{file}");
     }
+    assert!(table.ends_with("report: results/study/report.html\n"), "{table}");
     for file in ["plan.ron", "provenance.ron", "metrics.jsonl", "curves.csv", "timing.jsonl", "scores.csv"] {
         assert!(run.join(file).is_file(), "{file}");
     }
@@ -186,9 +187,18 @@ fn a_run_leaves_a_folder_that_explains_itself() {
     assert!(again.contains("was run before") && again.contains("| student |"), "{again}");
     let (printed, _) = expect(folder.path(), &["table", "results/study"], 0);
     assert!(printed.contains("| student |") && printed.contains("sliced-wasserstein"), "{printed}");
+    let (told, _) = expect(folder.path(), &["status", "results/study"], 0);
+    assert!(told.contains("1 of 1 finished, 100%") && told.ends_with("nothing is left to do\n"), "{told}");
     fs::write(folder.path().join("study.ron"), ring(352, "seeds: [3],")).unwrap();
     let (_, error) = expect(folder.path(), &["run", "study.ron", "--out", "results"], 2);
     assert!(error.contains("--out"), "{error}");
+    // Under another name it is another folder.
+    expect(folder.path(), &["run", "study.ron", "--out", "results", "--name", "longer"], 0);
+    assert!(folder.path().join("results/longer/report.csv").is_file());
+    let (_, error) = expect(folder.path(), &["run", "study.ron", "--name", "../other"], 2);
+    assert!(error.contains("letters, digits"), "{error}");
+    let (_, error) = expect(folder.path(), &["status", "results"], 2);
+    assert!(error.contains("results"), "{error}");
 }
 
 #[test]

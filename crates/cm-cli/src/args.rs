@@ -31,6 +31,14 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// A name that can be a folder on every system.
+fn folder_name(text: &str) -> Result<String, String> {
+    match cm_study::is_file_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("allowed: letters, digits, `-`, `_`, `.`, at most 100 and no dot in front".to_owned()),
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -44,6 +52,9 @@ pub(crate) enum Command {
         /// Where results go: a folder with the name of the study file is made in it.
         #[arg(long, default_value = "runs")]
         out: PathBuf,
+        /// The name of that folder, if not the study file's.
+        #[arg(long, value_parser = folder_name)]
+        name: Option<String>,
         #[command(flatten)]
         overrides: Overrides,
         #[command(flatten)]
@@ -88,6 +99,12 @@ pub(crate) enum Command {
         run_dir: PathBuf,
         #[command(flatten)]
         threads: Threads,
+    },
+    /// Say where each training of a study stands, whether a process works on it, and about how long the rest takes.
+    #[command(after_help = "Example:\n  cm status runs/smoke")]
+    Status {
+        /// The study's folder.
+        study: PathBuf,
     },
     /// Check that a study's folder still holds what was written there: every result, checkpoint, plan and input.
     ///

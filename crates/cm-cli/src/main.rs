@@ -20,7 +20,7 @@ mod weights_args;
 
 use args::{Args, Command};
 use clap::Parser;
-use cm_experiment::{RunError, RunOutcome, Verified};
+use cm_experiment::{RunError, RunOutcome, TrainingState, Verified};
 use cm_host::{Build, StopFlag};
 use cm_network::feature_net::LpipsOptions;
 use cm_report::Comparison;
@@ -102,6 +102,7 @@ impl Manner {
             | Command::Format(_)
             | Command::Devices
             | Command::Sweep { .. }
+            | Command::Status { .. }
             | Command::Verify { .. }
             | Command::Table { .. }
             | Command::Report { .. }
@@ -121,8 +122,9 @@ impl Manner {
 
 fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(), Ending> {
     match command {
-        Command::Run { file, out, overrides, threads } => {
-            let study = cm_study::load_with(&file, &overrides.set)?;
+        Command::Run { file, out, name, overrides, threads } => {
+            let mut study = cm_study::load_with(&file, &overrides.set)?;
+            study.name = name.unwrap_or(study.name);
             work(threads, || {
                 let mut progress = progress::to_stderr();
                 study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
@@ -155,6 +157,17 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
             };
             let times: String = times.iter().map(|line| format!("// {line}\n")).collect();
             print(&(notes + &times + &study.plan.describe()))
+        }
+        Command::Status { study } => {
+            let found = cm_experiment::status(&study)?;
+            let told = match found.is_worked_on {
+                true => "a process works on it".to_owned(),
+                false if found.trainings.iter().all(|training| training.state == TrainingState::Finished) => {
+                    "nothing is left to do".to_owned()
+                }
+                false => format!("nobody works on it; continue with: cm resume {}", study.display()),
+            };
+            print(&format!("{}{told}\n", found.table()))
         }
         Command::Verify { folder } => {
             let Verified { table, problems } = cm_experiment::verify(&folder)?;
@@ -321,7 +334,13 @@ fn with_comparisons(dir: &Path, table: String) -> String {
 fn conclude(outcome: RunOutcome) -> Result<(), Ending> {
     match outcome {
         RunOutcome::Finished { dir, table } => {
-            print(&format!("{}\nresults: {}\n", with_comparisons(&dir, table), dir.display()))
+            let table = with_comparisons(&dir, table);
+            // The results are there, whatever becomes of a page about them.
+            let page = match cm_report::write_page(&dir, None) {
+                Ok(page) => format!("report: {}", page.display()),
+                Err(error) => format!("no report: {error}"),
+            };
+            print(&format!("{table}\nresults: {}\n{page}\n", dir.display()))
         }
         RunOutcome::AlreadyFinished { dir, table } => {
             let table = with_comparisons(&dir, table);

@@ -1,7 +1,8 @@
-//! What a run shows while it works: a bar on a terminal, now and then a line elsewhere.
+//! What a run shows while it works: a bar on a terminal, now and then a line elsewhere. Both say how far the whole is.
 
-use cm_host::Progress;
-use indicatif::{ProgressBar, ProgressStyle};
+use cm_host::{Part, Progress};
+use cm_study::duration;
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -16,20 +17,79 @@ pub(crate) fn to_stderr() -> Box<dyn Progress> {
     }
 }
 
+/// How far a work of several trainings is. Its time is that of its trainings' arithmetic at the rate so far, scores
+/// included.
+#[derive(Default)]
+struct Whole {
+    part: Option<Part>,
+    /// Images of the present phase, and how many there are.
+    phase: (u64, u64),
+    /// When the first step here was over, and the share that was done with it.
+    origin: Option<(Instant, f64)>,
+    share: f64,
+}
+
+impl Whole {
+    /// Less of the whole than this tells nothing of the rest.
+    const LEAST: f64 = 0.01;
+
+    fn begin(&mut self, total_images: u64) {
+        self.phase = (0, total_images);
+    }
+
+    /// More images of the phase; only a training has losses.
+    fn advance(&mut self, images: u64, trains: bool, now: Instant) {
+        self.phase.0 += images;
+        let (done, total) = self.phase;
+        let Some(part) = self.part.filter(|_| trains && total > 0) else { return };
+        self.share = part.before + (part.with - part.before) * done as f64 / total as f64;
+        self.origin.get_or_insert((now, self.share));
+    }
+
+    /// `training 2 of 5, 31% of all, 4 min left`; nothing of a single training, whose own line says it.
+    fn told(&self, now: Instant) -> Option<String> {
+        let part = self.part.filter(|part| part.of > 1)?;
+        let percent = (100.0 * self.share.max(part.before)).floor();
+        let mut told = format!("training {} of {}, {percent}% of all", part.number, part.of);
+        if let Some((began, share)) = self.origin
+            && self.share - share > Self::LEAST
+        {
+            let left = (1.0 - self.share) / (self.share - share) * now.duration_since(began).as_secs_f64();
+            told += &format!(", {} left", duration(left));
+        }
+        Some(told)
+    }
+}
+
 /// A bar with rate, remaining time and loss.
 #[derive(Default)]
 struct Bar {
     bar: Option<ProgressBar>,
+    whole: Whole,
 }
 
 impl Progress for Bar {
+    fn part(&mut self, part: Part) {
+        self.whole.part = Some(part);
+    }
+
     fn phase(&mut self, name: &str, total_images: u64) {
         self.finish_phase();
+        self.whole.begin(total_images);
         let bar = if total_images == 0 { ProgressBar::new_spinner() } else { ProgressBar::new(total_images) };
         let style = ProgressStyle::with_template(
-            "{prefix} {bar:30} {human_pos}/{human_len} images, {per_sec}, {eta} left {msg}",
+            "{prefix} {bar:30} {human_pos}/{human_len} images, {per_sec}, {left} {msg}",
         )
-        .expect("the template is a constant");
+        .expect("the template is a constant")
+        .with_key("left", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            // Before the first images nothing is known of the rest.
+            let told = match state.pos() {
+                0 => "just begun".to_owned(),
+                _ => format!("{} left", duration(state.eta().as_secs_f64())),
+            };
+            // A formatter that cannot write shows nothing.
+            let _ = out.write_str(&told);
+        });
         bar.set_style(style);
         bar.set_prefix(name.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -37,11 +97,13 @@ impl Progress for Bar {
     }
 
     fn advance(&mut self, images: u64, loss: Option<f64>) {
+        let now = Instant::now();
+        self.whole.advance(images, loss.is_some(), now);
         if let Some(bar) = &self.bar {
             bar.inc(images);
-            if let Some(loss) = loss {
-                bar.set_message(format!("loss {loss:.5}"));
-            }
+            let loss = loss.map(|loss| format!("loss {loss:.5}"));
+            let told: Vec<String> = loss.into_iter().chain(self.whole.told(now)).collect();
+            bar.set_message(told.join("; "));
         }
     }
 
@@ -64,6 +126,7 @@ impl Progress for Bar {
 struct Lines {
     out: Box<dyn Write>,
     phase: Option<Phase>,
+    whole: Whole,
 }
 
 struct Phase {
@@ -81,10 +144,11 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 impl Lines {
     fn new(out: Box<dyn Write>) -> Self {
-        Self { out, phase: None }
+        Self { out, phase: None, whole: Whole::default() }
     }
 
     fn advance_at(&mut self, images: u64, loss: Option<f64>, now: Instant) {
+        self.whole.advance(images, loss.is_some(), now);
         let Some(phase) = &mut self.phase else { return };
         phase.done += images;
         phase.loss = loss.or(phase.loss);
@@ -93,7 +157,10 @@ impl Lines {
         if pause && (twentieth || phase.total == 0) || now.duration_since(phase.told_at) >= 6 * PAUSE {
             phase.told_done = phase.done;
             phase.told_at = now;
-            let line = phase.line(now);
+            let mut line = phase.line(now);
+            if let Some(whole) = self.whole.told(now) {
+                line += &format!("; {whole}");
+            }
             self.tell(&line);
         }
     }
@@ -112,7 +179,10 @@ impl Phase {
         if self.total > 0 {
             let percent = 100.0 * self.done as f64 / self.total as f64;
             let left = self.total.saturating_sub(self.done) as f64 / rate.max(1e-9);
-            line += &format!("/{} images ({percent:.0}%), {rate:.0}/s, {left:.0} s left", self.total);
+            line += &format!("/{} images ({percent:.0}%), {rate:.0}/s", self.total);
+            if self.done < self.total {
+                line += &format!(", {} left", duration(left));
+            }
         } else {
             line += &format!(" images, {rate:.0}/s");
         }
@@ -124,8 +194,13 @@ impl Phase {
 }
 
 impl Progress for Lines {
+    fn part(&mut self, part: Part) {
+        self.whole.part = Some(part);
+    }
+
     fn phase(&mut self, name: &str, total_images: u64) {
         self.finish_phase();
+        self.whole.begin(total_images);
         let now = Instant::now();
         self.tell(&format!("{name}: begins"));
         self.phase = Some(Phase {
@@ -187,8 +262,28 @@ mod tests {
         assert_eq!(text.lines().count(), 1 + 20, "{text}");
         assert_eq!(
             text.lines().nth(1),
-            Some("l1/seed-0: 500/10000 images (5%), 10/s, 950 s left, loss 0.50000")
+            Some("l1/seed-0: 500/10000 images (5%), 10/s, 16 minutes left, loss 0.50000")
         );
+    }
+
+    #[test]
+    fn the_whole_is_told_by_the_trainings_so_far() {
+        let mut whole = Whole::default();
+        let start = Instant::now();
+        let after = |seconds: u64| start + Duration::from_secs(seconds);
+        assert_eq!(whole.told(start), None);
+        // Taken up in the middle of the second of four equal parts.
+        whole.part = Some(Part { number: 2, of: 4, before: 0.25, with: 0.5 });
+        whole.begin(1000);
+        whole.advance(500, true, after(0));
+        assert_eq!(whole.told(start).as_deref(), Some("training 2 of 4, 37% of all"));
+        whole.advance(400, true, after(90));
+        // A tenth of the whole and more in 90 s.
+        assert_eq!(whole.told(after(90)).as_deref(), Some("training 2 of 4, 47% of all, 7.9 minutes left"));
+        // Samples are not counted, and take their time.
+        whole.begin(200);
+        whole.advance(200, false, after(300));
+        assert_eq!(whole.told(after(300)).as_deref(), Some("training 2 of 4, 47% of all, 26 minutes left"));
     }
 
     #[test]

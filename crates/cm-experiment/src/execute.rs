@@ -3,6 +3,7 @@
 use crate::cautions::cautions;
 use crate::error::{FolderError, Halt, RunError, RunOutcome};
 use crate::memory::check_memory;
+use crate::parts::Parts;
 use crate::processes::{self, Aside, is_first};
 use crate::run::Run;
 use crate::sealed::SealedFolder;
@@ -125,6 +126,7 @@ fn execute(
     progress: &mut dyn Progress,
 ) -> Result<String, Halt> {
     inputs::check_prepared(plan, progress)?;
+    let parts = Parts::of(plan);
     let mut told = Vec::new();
     let mut rows = Vec::new();
     // Arms that share data, teacher and evaluation share the lines of floor and teacher.
@@ -137,11 +139,13 @@ fn execute(
         let known = baselines.iter().any(|(other, _)| *other == key);
         let scores = folder.scores()?;
         if !known || scores.is_none() {
+            parts.teacher(&planned).into_iter().for_each(|part| progress.part(part));
             let context = run.prepare(progress)?;
             if !known {
                 baselines.push((key, run.baselines(&context, progress)?));
             }
             if scores.is_none() {
+                parts.student(&planned).into_iter().for_each(|part| progress.part(part));
                 rows.extend(run.student(&context, &folder, progress)?);
                 continue;
             }

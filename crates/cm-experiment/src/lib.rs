@@ -6,7 +6,7 @@
 //! 2. The pieces of one run, for those who do them apart (sweeps), are [`Run`]'s methods.
 //! 3. The scores of all runs become a report of [`ReportRow`]s, as CSV and as a [`table`].
 //! 4. Every folder of results has a manifest with a seal of each file; results are read as [`SealedFolder`]s, and
-//!    [`verify`] checks all of a study.
+//!    [`verify`] checks all of a study, [`status()`] says how far it is.
 //! 5. A finished run's model is opened again as [`Trained`], a teacher's as [`TrainedTeacher`]; weights from elsewhere as
 //!    [`WeightsFile`].
 //!
@@ -45,6 +45,7 @@ mod model_file;
 mod networks;
 mod opened_model;
 pub mod paired;
+mod parts;
 mod phase;
 mod post_hoc;
 mod processes;
@@ -55,6 +56,7 @@ mod seed;
 mod signs;
 mod snapshots;
 mod start;
+mod status;
 mod student;
 mod student_model;
 mod student_step;
@@ -87,6 +89,7 @@ pub use run_dir::RunDir;
 pub use sealed::{SealedFolder, identity_of, seal};
 pub use seed::NamedSeeds;
 pub use signs::signs;
+pub use status::{StudyStatus, TrainingState, TrainingStatus, status};
 pub use student_model::Student;
 pub use study_dir::{Opened, StudyDir};
 pub use table::ReportRow;

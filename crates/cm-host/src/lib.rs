@@ -32,7 +32,7 @@ mod unfinished;
 
 pub use error::FileError;
 pub use manifest::{Identity, MANIFEST, Manifest};
-pub use progress::{Progress, Silent};
+pub use progress::{Part, Progress, Silent};
 pub use provenance::{Build, Provenance, computes_on};
 pub use samples_card::SamplesCard;
 pub use seal::{Seal, Sealer, self_sealed};
