@@ -83,10 +83,7 @@ fn trainings(study: &Path, plan: &Plan) -> Result<Vec<TrainingStatus>, FileError
         for (key, cost) in TeacherKey::all_of(&run.experiment).iter().zip(cost.teachers()) {
             let name = format!("teachers/{}", key.hash);
             if all.iter().all(|training| training.name != name) {
-                let state = |folder: &SealedFolder| match folder.has(MODEL_FILE) {
-                    true => Some(TrainingState::Finished),
-                    false => None,
-                };
+                let state = |folder: &SealedFolder| folder.has(MODEL_FILE).then_some(TrainingState::Finished);
                 all.push(of_training(study, name, (cost, cost.flops), state)?);
             }
         }

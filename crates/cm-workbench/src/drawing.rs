@@ -58,7 +58,8 @@ pub struct SampleRequest {
 /// At which noise levels a model is evaluated.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evaluations {
-    /// As is usual: once, and at 18 levels of a diffusion model (Karras et al. 2022, for CIFAR-10).
+    /// As is usual: once; a teacher as in its study, and a diffusion model from a file at 18 levels (Karras et al. 2022, for
+    /// CIFAR-10).
     Usual,
     /// So many times, at least 1: at sigma_max, and at the inner ones of this number of levels and one more. A diffusion
     /// model is led from level to level of so many, and then to 0.
