@@ -137,18 +137,22 @@ fn planned_without_data(file: &Path) -> (String, String) {
 
 #[test]
 fn every_study_of_downloaded_images_is_planned_without_them() {
-    for name in ["mnist", "emoji64"] {
+    for (name, data, fetched) in [
+        ("mnist", "mnist", "scripts/data/mnist "),
+        ("emoji64", "emoji64", "scripts/data/emoji64 "),
+        ("lpips", "cifar10", "`cm dataset prepare` as data/cifar10"),
+    ] {
         let file = root().join(format!("experiments/{name}.ron"));
         let text = fs::read_to_string(&file).unwrap();
-        assert!(text.contains(&format!("path: \"data/{name}\"")) && text.starts_with("//"));
-        assert!(text.contains(&format!("scripts/data/{name} ")), "how to fetch the images");
+        assert!(text.contains(&format!("path: \"data/{data}\"")) && text.starts_with("//"));
+        assert!(text.contains(fetched), "how to come by the images");
         let (printed, plan) = planned_without_data(&file);
         golden(&format!("printed/{name}.txt"), &printed);
         golden(&format!("plans/{name}.ron"), &plan);
         // It cannot be run without them.
         let folder = scratch(&text);
         let (_, error) = expect(folder.path(), &["run", "study.ron"], 2);
-        assert!(error.contains(&format!("there is no folder data/{name}")), "{error}");
+        assert!(error.contains(&format!("there is no folder data/{data}")), "{error}");
         assert!(!folder.path().join("runs").exists(), "nothing is begun");
     }
 }

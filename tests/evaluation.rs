@@ -404,3 +404,45 @@ fn lpips_trains_a_model_and_is_not_the_difference_of_pixels() {
     let ratio = |i: usize| perceptual[i] / pixels[i];
     assert!((ratio(11) / ratio(0) - 1.0).abs() > 1e-3, "{perceptual:?} {pixels:?}");
 }
+
+#[test]
+fn a_study_scores_how_varied_samples_are_by_lpips_of_pairs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    part_of_fixture("lpips.safetensors", "alex/", &at.join("alex.safetensors"));
+    let study = |resize: &str| {
+        format!(
+            "(base: (
+                dataset: Digits(),
+                network: UNet(channels: 8, multipliers: [1, 2], blocks: 1, attention: []),
+                teacher: None,
+                method: Training,
+                consistency: (train: (total_images: 16, batch: 8), init: Random, curriculum: Fixed(num_levels: 6)),
+                evaluation: (
+                    samples: 10,
+                    metrics: [Recognised],
+                    networks: [Lpips(
+                        network: (trunk: AlexNet, pooling: Max, resize: {resize}),
+                        trunk_weights: \"alex.safetensors\",
+                    )],
+                ),
+                logging: (residual_images: None, grid: 4),
+            ))"
+        )
+    };
+    fs::write(at.join("small.ron"), study("Never")).unwrap();
+    let (_, told) = expect(at, &["plan", "small.ron"], 2);
+    assert!(told.contains("small.ron:11:73"), "{told}");
+    assert!(told.contains("the trunk needs images of at least"), "{told}");
+
+    fs::write(at.join("study.ron"), study("Below256")).unwrap();
+    expect(at, &["run", "study.ron", "--out", "runs"], 0);
+    let table = fs::read_to_string(at.join("runs/study/report.csv")).unwrap();
+    let variety = |model: &str| -> f64 {
+        let row = table.lines().find(|line| line.contains(model) && line.contains("lpips-diversity-10"));
+        let row = row.unwrap_or_else(|| panic!("{model}: {table}"));
+        row.split(',').nth(6).unwrap().parse().unwrap()
+    };
+    let (held_out, drawn) = (variety("floor"), variety("student"));
+    assert!(held_out > 0.0 && drawn > 0.0 && held_out != drawn, "{held_out} {drawn}");
+}

@@ -67,11 +67,31 @@ pub trait Denoiser {
     /// # Errors
     /// [`ModelError`] if shapes or counts disagree or the model fails.
     fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError>;
+
+    /// NFE of an answer: evaluations of a network for an image at this level, its class told where there are classes.
+    fn evaluations(&self, sigma: Sigma) -> usize {
+        let _ = sigma; // only a guided one's depend on it
+        1
+    }
+}
+
+impl<D: Denoiser + ?Sized> Denoiser for &D {
+    fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
+        (**self).denoise(noisy, sigma, labels)
+    }
+
+    fn evaluations(&self, sigma: Sigma) -> usize {
+        (**self).evaluations(sigma)
+    }
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
     fn denoise(&self, noisy: &ImageBatch, sigma: &[Sigma], labels: &[u32]) -> Result<ImageBatch, ModelError> {
         (**self).denoise(noisy, sigma, labels)
+    }
+
+    fn evaluations(&self, sigma: Sigma) -> usize {
+        (**self).evaluations(sigma)
     }
 }
 

@@ -144,6 +144,11 @@ impl<D: Denoiser> Denoiser for Guided<D> {
         guided.mix(&mut answers, [&untold], |told, [untold]| untold + weight * (told - untold));
         Ok(answers)
     }
+
+    fn evaluations(&self, sigma: Sigma) -> usize {
+        let times = if self.guidance.covers(sigma) { 2 } else { 1 };
+        times * self.denoiser.evaluations(sigma)
+    }
 }
 
 /// A denoiser guided by a weaker one, one of less training or fewer weights, that is told the same. An image that is guided
@@ -166,6 +171,11 @@ impl<D: Denoiser, W: Denoiser> Denoiser for Autoguided<D, W> {
         let weight = f64::from(self.guidance.weight);
         guided.mix(&mut answers, [&weaker], |strong, [weak]| weak + weight * (strong - weak));
         Ok(answers)
+    }
+
+    fn evaluations(&self, sigma: Sigma) -> usize {
+        let of_weaker = if self.guidance.covers(sigma) { self.weaker.evaluations(sigma) } else { 0 };
+        self.denoiser.evaluations(sigma) + of_weaker
     }
 }
 

@@ -33,8 +33,8 @@ pub use comparison::{
     ComparisonError, SetCollector, SetMetric, SetPart, SetReference, SetScore, SetSummary, compare,
 };
 pub use evaluate::{
-    EvaluationError, ExactEndpoint, ExactModes, Judges, NetworkReference, Reference, draw, draw_delivered,
-    evaluate, floor, image_seeds,
+    Diversity, EvaluationError, ExactEndpoint, ExactModes, Judges, NetworkReference, Reference, SampleScorer,
+    draw, draw_delivered, evaluate, floor, image_seeds,
 };
 pub use features::{
     ActivationExtractor, Activations, FeatureError, FeatureMatrix, InceptionJudge, InceptionResize,

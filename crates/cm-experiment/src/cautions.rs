@@ -3,7 +3,7 @@
 use crate::table::ReportRow;
 use cm_datasets::Split;
 use cm_evaluator::MetricKind;
-use cm_study::{ExperimentConfig, FeatureNetworkConfig, INCEPTION_FEATURES, Plan, features};
+use cm_study::{ExperimentConfig, FeatureNetworkConfig, INCEPTION_FEATURES, InceptionConfig, Plan, features};
 
 /// The share of held-out images below which a judge's verdicts say little; every sample's is compared with it.
 const LEAST_RECOGNISED: f64 = 0.9;
@@ -65,11 +65,8 @@ fn covariance(experiment: &ExperimentConfig) -> Vec<String> {
     let Ok(data) = experiment.dataset.outline(Split::Train) else { return Vec::new() };
     let evaluation = &experiment.evaluation;
     let by_judge = evaluation.metrics.iter().any(of_covariance).then(|| features(&experiment.dataset, &data));
-    let of_network = |network: &FeatureNetworkConfig| {
-        let FeatureNetworkConfig::Inception(config) = network;
-        config.wants_statistics()
-    };
-    let by_network = evaluation.networks.iter().any(of_network).then_some(INCEPTION_FEATURES);
+    let mut inceptions = evaluation.networks.iter().filter_map(FeatureNetworkConfig::inception);
+    let by_network = inceptions.any(InceptionConfig::wants_statistics).then_some(INCEPTION_FEATURES);
     let counts = [("samples", evaluation.samples), ("training images", data.len)];
     let told = |features: usize| {
         counts.into_iter().filter(move |&(_, count)| count <= features).map(move |(what, count)| {

@@ -35,6 +35,7 @@ mod curves;
 mod error;
 mod event_file;
 mod execute;
+mod inception_reference;
 mod inputs;
 mod journal;
 mod judge;

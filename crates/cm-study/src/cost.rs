@@ -60,7 +60,7 @@ impl Plan {
 }
 
 impl Plan {
-    /// Images that pass through networks of features for scores: training images, held-out ones, and those drawn of every
+    /// Images that pass through Inception networks for scores: training images, held-out ones, and those drawn of every
     /// model, on the way too. `None` if there are no such networks.
     pub(crate) fn images_through_networks(&self) -> Option<u64> {
         let mut total: u64 = 0;
@@ -68,14 +68,15 @@ impl Plan {
         let mut baselines: Vec<String> = Vec::new();
         for experiment in self.arms.iter().map(|arm| &arm.experiment) {
             let evaluation = &experiment.evaluation;
-            let networks = evaluation.networks.len() as u64;
+            let networks =
+                evaluation.networks.iter().filter_map(FeatureNetworkConfig::inception).count() as u64;
             let samples = evaluation.samples as u64;
             let key = baseline_key(experiment);
             if !baselines.contains(&key) {
                 baselines.push(key);
                 let len = |split| experiment.dataset.outline(split).map_or(0, |data| data.len);
                 let (train, test) = (len(Split::Train), len(Split::Test) as u64);
-                for FeatureNetworkConfig::Inception(config) in &evaluation.networks {
+                for config in evaluation.networks.iter().filter_map(FeatureNetworkConfig::inception) {
                     let (taken, kept) = config.reference_images(train);
                     add(taken.len().max(kept.len()) as u64, 1);
                 }
@@ -98,8 +99,8 @@ impl Plan {
 /// Evaluations of a teacher's sampler for each of its levels.
 fn evaluations_per_level(method: TeacherMethodConfig) -> f64 {
     match method {
-        TeacherMethodConfig::Flow(config) => config.solver.solver().evaluations(false) as f64,
-        TeacherMethodConfig::Churned(config) => config.solver.solver().evaluations(false) as f64,
+        TeacherMethodConfig::Flow(config) => config.solver.solver().evaluations() as f64,
+        TeacherMethodConfig::Churned(config) => config.solver.solver().evaluations() as f64,
         TeacherMethodConfig::DpmSolverPlusPlus(_) | TeacherMethodConfig::Ancestral(_) => 1.0,
     }
 }
@@ -129,7 +130,7 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
     let of_target = match method {
         // The target network, and the teacher's step.
         MethodConfig::Distillation(config) if trained_teacher => {
-            1.0 + config.solver.build().evaluations(false) as f64 * asked_once
+            1.0 + config.solver.build().evaluations() as f64 * asked_once
         }
         MethodConfig::Distillation(_) => 1.0,
         MethodConfig::Training => 1.0,

@@ -1,9 +1,11 @@
 //! Networks of features by which samples are scored beside the study's own judge, as the literature does. Deliberately
 //! absent: the networks (`cm-network`) and scoring with them (the runner's).
 
+use crate::check_lpips;
 use crate::problem::Problem;
+use cm_consistency::LpipsConfig;
 use cm_datasets::{DatasetConfig, Split};
-use cm_evaluator::{FeatureScaling, InceptionResize, MetricConfig, SetMetric, SetPart};
+use cm_evaluator::{Diversity, FeatureScaling, InceptionResize, MetricConfig, SetMetric, SetPart};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +15,9 @@ use std::path::{Path, PathBuf};
 pub enum FeatureNetworkConfig {
     /// FID's Inception network with the weights of another program's file.
     Inception(InceptionConfig),
+    /// How varied samples are: the mean LPIPS of pairs of them, drawn anew at random (Zhu et al. 2017, Section 5). Best is
+    /// what held-out images have.
+    Lpips(LpipsConfig),
 }
 
 /// Settings of [`FeatureNetworkConfig::Inception`].
@@ -96,21 +101,48 @@ pub const INCEPTION_FEATURES: usize = 2048;
 impl FeatureNetworkConfig {
     /// The files it needs: weights, then statistics.
     pub fn files(&self) -> Vec<&Path> {
-        let Self::Inception(config) = self;
-        let statistics = match &config.reference {
-            ReferenceConfig::Training(_) => None,
-            ReferenceConfig::Statistics(file) => Some(file.path.as_path()),
+        let (weights, more) = match self {
+            Self::Inception(config) => (&config.weights, config.reference.file()),
+            Self::Lpips(config) => (&config.trunk_weights, config.heads.as_deref()),
         };
-        std::iter::once(config.weights.as_path()).chain(statistics).collect()
+        std::iter::once(weights.as_path()).chain(more).collect()
+    }
+
+    /// Its settings, if it is an Inception network.
+    pub fn inception(&self) -> Option<&InceptionConfig> {
+        match self {
+            Self::Inception(config) => Some(config),
+            Self::Lpips(_) => None,
+        }
+    }
+
+    /// The fewest samples of which all that is asked of it can be computed.
+    pub(crate) fn min_images(&self, study: &MetricConfig) -> usize {
+        match self {
+            Self::Inception(config) => {
+                config.metrics.iter().map(|metric| metric.min_images(study)).max().unwrap_or(0)
+            }
+            Self::Lpips(_) => Diversity::MIN_IMAGES,
+        }
     }
 
     /// Bytes of the features that are kept of so many samples and of the reference.
     pub(crate) fn bytes_kept(&self, samples: usize) -> u64 {
-        let Self::Inception(config) = self;
-        if !config.wants_rows() {
+        if !self.inception().is_some_and(InceptionConfig::wants_rows) {
             return 0;
         }
-        (samples as u64).saturating_add(config.rows as u64).saturating_mul(INCEPTION_FEATURES as u64 * 4)
+        let rows = self.inception().map_or(0, |config| config.rows);
+        (samples as u64).saturating_add(rows as u64).saturating_mul(INCEPTION_FEATURES as u64 * 4)
+    }
+}
+
+impl ReferenceConfig {
+    /// Its file, if it has one.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Training(_) => None,
+            Self::Statistics(file) => Some(&file.path),
+        }
     }
 }
 
@@ -164,25 +196,35 @@ pub(crate) fn problems(
     dataset: &DatasetConfig,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (place, FeatureNetworkConfig::Inception(config)) in networks.iter().enumerate() {
-        let same = |other: &FeatureNetworkConfig| {
-            let FeatureNetworkConfig::Inception(other) = other;
-            other.resize == config.resize
-        };
-        if networks[..place].iter().any(same) {
-            let message = format!("two networks of which images come to their size by {:?}", config.resize);
-            problems.push(Problem::new(
-                format!("networks[{place}].resize"),
-                message,
-                "another resizing: names of scores say nothing else",
-            ));
+    for (place, network) in networks.iter().enumerate() {
+        let (path, before) = (format!("networks[{place}]"), &networks[..place]);
+        match network {
+            FeatureNetworkConfig::Inception(config) => {
+                let mut inceptions = before.iter().filter_map(FeatureNetworkConfig::inception);
+                if inceptions.any(|other| other.resize == config.resize) {
+                    let message =
+                        format!("two networks of which images come to their size by {:?}", config.resize);
+                    let allowed = "another resizing: names of scores say nothing else";
+                    problems.push(Problem::new(format!("{path}.resize"), message, allowed));
+                }
+                let found = config.problems(fewest, study, dataset).into_iter();
+                problems
+                    .extend(found.map(|found| Problem { path: format!("{path}.{}", found.path), ..found }));
+            }
+            FeatureNetworkConfig::Lpips(config) => {
+                if before.iter().any(|other| matches!(other, FeatureNetworkConfig::Lpips(_))) {
+                    let message = "LPIPS is asked for twice".to_owned();
+                    problems.push(Problem::new(&path, message, "it once: its score has one name"));
+                }
+                problems.extend(check_lpips::problems(config, dataset, &path));
+                if fewest < Diversity::MIN_IMAGES {
+                    let message = format!("{fewest} samples are too few for a spread of pairs");
+                    let least = Diversity::MIN_IMAGES;
+                    let allowed = format!("at least {least} in `samples` and `every_samples`");
+                    problems.push(Problem::new(&path, message, allowed));
+                }
+            }
         }
-        let found = config.problems(fewest, study, dataset);
-        problems.extend(
-            found
-                .into_iter()
-                .map(|problem| Problem { path: format!("networks[{place}].{}", problem.path), ..problem }),
-        );
     }
     problems
 }

@@ -23,6 +23,7 @@ mod check_augmentation;
 mod check_evaluation;
 mod check_first_stage;
 mod check_guidance;
+mod check_lpips;
 mod check_methods;
 mod check_samplers;
 mod complaint;

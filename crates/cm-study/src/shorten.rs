@@ -44,10 +44,7 @@ impl ExperimentConfig {
         let data = self.dataset.outline(Split::Train).map_or(0, |data| data.len);
         let evaluation = &mut short.evaluation;
         evaluation.every_images.iter_mut().for_each(images);
-        let of_networks = evaluation.networks.iter().flat_map(|network| {
-            let FeatureNetworkConfig::Inception(config) = network;
-            config.metrics.iter().map(|metric| metric.min_images(&evaluation.metric))
-        });
+        let of_networks = evaluation.networks.iter().map(|network| network.min_images(&evaluation.metric));
         let of_judge = evaluation.metrics.iter().map(|metric| metric.min_images(&evaluation.metric));
         // A covariance takes two.
         let least = of_networks.chain(of_judge).max().unwrap_or(0).max(2);
@@ -55,7 +52,8 @@ impl ExperimentConfig {
         let fewer = |count: usize| (count as u64 / by).max(least as u64).min(count as u64) as usize;
         evaluation.samples = fewer(evaluation.samples);
         evaluation.every_samples = evaluation.every_samples.map(fewer);
-        for FeatureNetworkConfig::Inception(config) in &mut evaluation.networks {
+        for network in &mut evaluation.networks {
+            let FeatureNetworkConfig::Inception(config) = network else { continue };
             config.rows = fewer(config.rows);
             if let ReferenceConfig::Training(TrainingReference { most }) = &mut config.reference {
                 *most = Some(fewer(most.unwrap_or(data).min(data)));
@@ -103,7 +101,7 @@ mod tests {
         assert_eq!(short.logging.record_images, 2);
         // Ten groups of two for the kernel distance, more than a thousandth of the 1,500 digits.
         assert_eq!(short.evaluation.samples, 50);
-        let FeatureNetworkConfig::Inception(network) = &short.evaluation.networks[0];
+        let network = short.evaluation.networks[0].inception().unwrap();
         assert_eq!(network.rows, 20);
         assert_eq!(network.reference, ReferenceConfig::Training(TrainingReference { most: Some(20) }));
     }

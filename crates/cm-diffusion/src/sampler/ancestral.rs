@@ -69,6 +69,6 @@ impl Sampler for Ancestral<'_> {
     }
 
     fn evaluations(&self) -> usize {
-        steps(self.levels, FlowEnd::Zero).count()
+        steps(self.levels, FlowEnd::Zero).map(|(from, _)| self.denoiser.evaluations(from)).sum()
     }
 }

@@ -89,6 +89,6 @@ impl Sampler for DpmSolverPlusPlus<'_> {
     }
 
     fn evaluations(&self) -> usize {
-        steps(self.levels, self.end).count()
+        steps(self.levels, self.end).map(|(from, _)| self.denoiser.evaluations(from)).sum()
     }
 }

@@ -75,7 +75,8 @@ impl Sampler for ProbabilityFlow<'_> {
     }
 
     fn evaluations(&self) -> usize {
-        evaluations(self.solver, self.levels, self.end)
+        let asked = steps(self.levels, self.end).flat_map(|(from, to)| self.solver.asks_at(from, to));
+        asked.map(|sigma| self.denoiser.evaluations(sigma)).sum()
     }
 }
 
@@ -87,9 +88,4 @@ pub(super) fn steps(levels: &NoiseLevels, end: FlowEnd) -> impl Iterator<Item = 
         FlowEnd::SigmaMin => None,
     };
     levels.iter().copied().zip(levels[1..].iter().copied().chain(last))
-}
-
-/// Denoiser calls over all [`steps`].
-pub(super) fn evaluations(solver: &dyn OdeSolver, levels: &NoiseLevels, end: FlowEnd) -> usize {
-    steps(levels, end).map(|(_, to)| solver.evaluations(to == Sigma::ZERO)).sum()
 }

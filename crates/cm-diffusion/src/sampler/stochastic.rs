@@ -1,6 +1,6 @@
 //! The probability-flow ODE with noise added and removed along the way.
 
-use super::probability_flow::{evaluations, steps};
+use super::probability_flow::steps;
 use super::{FlowEnd, Labels, Sampler, add_noise, starting_noise};
 use crate::{Denoiser, ModelError, NoiseLevels, OdeSolver, QuantityError, Sigma};
 use cm_image::{ImageBatch, ImageShape};
@@ -110,6 +110,8 @@ impl Sampler for Stochastic<'_> {
     }
 
     fn evaluations(&self) -> usize {
-        evaluations(self.solver, self.levels, FlowEnd::Zero)
+        let steps = steps(self.levels, FlowEnd::Zero);
+        let asked = steps.flat_map(|(sigma, to)| self.solver.asks_at(self.raised(sigma), to));
+        asked.map(|sigma| self.denoiser.evaluations(sigma)).sum()
     }
 }

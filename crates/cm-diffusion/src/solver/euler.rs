@@ -31,8 +31,8 @@ impl OdeSolver for Euler {
         1
     }
 
-    fn evaluations(&self, _: bool) -> usize {
-        1
+    fn asks_at(&self, from: Sigma, _: Sigma) -> Vec<Sigma> {
+        vec![from]
     }
 
     fn step(

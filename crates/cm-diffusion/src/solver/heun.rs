@@ -1,6 +1,9 @@
 //! Heun's method.
 
-use super::{OdeSolver, two_stage::two_stage};
+use super::{
+    OdeSolver,
+    two_stage::{stages, two_stage},
+};
 use crate::{Denoiser, ModelError, Sigma};
 use cm_image::ImageBatch;
 
@@ -16,8 +19,8 @@ impl OdeSolver for Heun {
         2
     }
 
-    fn evaluations(&self, to_zero: bool) -> usize {
-        if to_zero { 1 } else { 2 }
+    fn asks_at(&self, from: Sigma, to: Sigma) -> Vec<Sigma> {
+        stages(from, to, |_, to| to)
     }
 
     fn step(

@@ -1,6 +1,9 @@
 //! The midpoint method.
 
-use super::{OdeSolver, two_stage::two_stage};
+use super::{
+    OdeSolver,
+    two_stage::{stages, two_stage},
+};
 use crate::{Denoiser, ModelError, Sigma};
 use cm_image::ImageBatch;
 
@@ -15,8 +18,8 @@ impl OdeSolver for Midpoint {
         2
     }
 
-    fn evaluations(&self, to_zero: bool) -> usize {
-        if to_zero { 1 } else { 2 }
+    fn asks_at(&self, from: Sigma, to: Sigma) -> Vec<Sigma> {
+        stages(from, to, middle)
     }
 
     fn step(

@@ -23,8 +23,14 @@ pub trait OdeSolver: Send + Sync {
     /// p, where the error of a whole trajectory falls as the p-th power of the step.
     fn order(&self) -> u32;
 
-    /// Denoiser calls of one step; `to_zero` asks for a step that ends at sigma = 0.
-    fn evaluations(&self, to_zero: bool) -> usize;
+    /// The levels at which a step from `from` to `to` asks the denoiser.
+    fn asks_at(&self, from: Sigma, to: Sigma) -> Vec<Sigma>;
+
+    /// Denoiser calls of one step that does not end at 0.
+    fn evaluations(&self) -> usize {
+        let [from, to] = [1.0, 0.5].map(|level| Sigma::new(level).expect("a level"));
+        self.asks_at(from, to).len()
+    }
 
     /// The images of `x` moved from their levels `from` to their levels `to`, `from` > `to` >= 0. At `to` = 0 a
     /// second-order solver takes its Euler step, since the slope there is not defined; it then evaluates only the
@@ -96,8 +102,8 @@ impl<S: OdeSolver + ?Sized> OdeSolver for &S {
         (**self).order()
     }
 
-    fn evaluations(&self, to_zero: bool) -> usize {
-        (**self).evaluations(to_zero)
+    fn asks_at(&self, from: Sigma, to: Sigma) -> Vec<Sigma> {
+        (**self).asks_at(from, to)
     }
 
     fn step(

@@ -162,9 +162,9 @@ fn only_images_that_need_it_are_evaluated_twice() {
             spy.calls.into_inner().unwrap()
         };
         assert_eq!(calls([0.0; 3]), [[4.0, 2.0, 9.0]]);
-        assert_eq!(solver.evaluations(true), 1);
+        assert_eq!(solver.asks_at(sigma(4.0), Sigma::ZERO), [sigma(4.0)]);
         let mixed = calls([1.0, 0.0, 4.0]);
-        assert_eq!(mixed.len(), solver.evaluations(false));
+        assert_eq!(mixed.len(), solver.evaluations());
         let second: &[f32] = match config {
             SolverConfig::Euler => continue,
             SolverConfig::Heun => &[1.0, 4.0],

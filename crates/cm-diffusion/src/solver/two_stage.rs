@@ -4,6 +4,11 @@ use super::{check_step, denoise, euler_value};
 use crate::{Denoiser, ModelError, Sigma};
 use cm_image::ImageBatch;
 
+/// Where [`two_stage`] asks the denoiser.
+pub(super) fn stages(from: Sigma, to: Sigma, inner: impl Fn(Sigma, Sigma) -> Sigma) -> Vec<Sigma> {
+    if to > Sigma::ZERO { vec![from, inner(from, to)] } else { vec![from] }
+}
+
 /// x + (to - from) (b1 d1 + b2 d2): d1 is the slope at `from`, d2 the slope at the level `inner(from, to)` reached
 /// by an Euler step. An image that goes to 0 takes its Euler step instead and is not evaluated again.
 pub(super) fn two_stage(

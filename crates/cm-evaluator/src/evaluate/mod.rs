@@ -6,12 +6,14 @@
 
 #[cfg(test)]
 mod delivered;
+mod diversity;
 mod network;
 mod reference;
 mod scoring;
 #[cfg(test)]
 mod tests;
 
+pub use diversity::Diversity;
 pub use network::NetworkReference;
 pub use reference::{ExactEndpoint, ExactModes, Judges, Reference};
 
@@ -101,6 +103,23 @@ pub enum EvaluationError {
     /// A metric on features or classes failed.
     #[error(transparent)]
     Comparison(#[from] ComparisonError),
+}
+
+/// A further network by which samples are scored, beside a study's own judge.
+pub trait SampleScorer {
+    /// Which network it is, for people.
+    fn network(&self) -> &'static str;
+
+    /// Scores of `images` as they are; `progress(done, of)` is called after each batch and may break off.
+    ///
+    /// # Errors
+    /// [`EvaluationError::Stopped`] if it did, [`EvaluationError::NotFinite`], [`EvaluationError::Comparison`] if the
+    /// network or a metric fails.
+    fn score(
+        &self,
+        images: &ImageBatch,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Vec<Score>, EvaluationError>;
 }
 
 /// The seeds of the images of a run: [`derive_seed`] of `seed` and the image's number.

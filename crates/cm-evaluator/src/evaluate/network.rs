@@ -1,6 +1,6 @@
 //! Samples scored by a further network of features, beside the study's own judge.
 
-use super::{EvaluationError, batches, check_finite};
+use super::{EvaluationError, SampleScorer, batches, check_finite};
 use crate::comparison::{SetCollector, SetMetric, SetPart, SetReference, SetScore, SetSummary};
 use crate::features::{ActivationExtractor, InceptionResize};
 use crate::metric::MetricConfig;
@@ -41,13 +41,14 @@ impl NetworkReference {
         let sets = SetReference::new(metrics, reference, config)?;
         Ok(Self { extractor, sets, metrics: metrics.to_vec(), published, resize, split, batch })
     }
+}
 
-    /// Scores `images` as they are; `progress(done, of)` is called after each batch and may break off.
-    ///
-    /// # Errors
-    /// [`EvaluationError::Stopped`] if it did, [`EvaluationError::NotFinite`], [`EvaluationError::Comparison`] if the
-    /// network or a metric fails.
-    pub fn score(
+impl SampleScorer for NetworkReference {
+    fn network(&self) -> &'static str {
+        "the Inception network"
+    }
+
+    fn score(
         &self,
         images: &ImageBatch,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,

@@ -1,8 +1,8 @@
 use super::*;
 use crate::analytic::{ExactConsistency, GaussianMixture, MixtureConfig};
 use crate::{
-    AlongLine, ConsistencyFunction, Denoiser, DiscretisationConfig, Euler, FlowMap, Heun, NoiseLevels,
-    NumLevels, QuantityError, SigmaRange, SolverConfig,
+    AlongLine, Autoguided, ConsistencyFunction, Denoiser, DiscretisationConfig, Euler, FlowMap, Guidance,
+    Heun, NoiseLevels, NumLevels, QuantityError, SigmaRange, SolverConfig,
 };
 use std::cell::{Cell, RefCell};
 
@@ -167,6 +167,34 @@ fn images_do_not_depend_on_the_number_of_threads() {
     let alone = with(1);
     assert_eq!(alone.len(), 10);
     assert_eq!(alone, with(3));
+}
+
+/// A guide's evaluations were left out of the number beside a guided teacher's scores.
+#[test]
+fn a_guide_s_evaluations_are_counted_where_it_is_asked() {
+    let counted = |std| Counted { model: mixture(std), images: Cell::new(0) };
+    let (denoiser, weaker) = (counted(0.1), counted(0.3));
+    let guidance = Guidance { weight: 1.5, above: 0.05, up_to: 20.0 };
+    let guided = Autoguided { denoiser: &denoiser, weaker: &weaker, guidance };
+    for config in SolverConfig::ALL {
+        let (solver, shape, levels) = (config.build(), ImageShape::vector(2), levels(6));
+        let check = |name: &str, sampler: &dyn Sampler| {
+            let before = [&denoiser, &weaker].map(|counted| counted.images.get());
+            sampler.sample(&[1, 2]).unwrap();
+            let asked = [&denoiser, &weaker].map(|counted| counted.images.get());
+            let [own, guide] = [0, 1].map(|i| (asked[i] - before[i]) / 2);
+            assert!(0 < guide && guide < own, "{name}: {guide} of {own}");
+            assert_eq!(sampler.evaluations(), own + guide, "{name}");
+        };
+        for end in [FlowEnd::Zero, FlowEnd::SigmaMin] {
+            let (denoiser, levels, labels) = (&guided, &levels, Labels::None);
+            check("flow", &ProbabilityFlow { denoiser, solver: &*solver, shape, levels, end, labels });
+            check("dpm-solver++", &DpmSolverPlusPlus { denoiser, shape, levels, end, labels });
+        }
+        let churned = Stochastic::new(&guided, &*solver, shape, &levels, Churn::default(), Labels::None);
+        check("stochastic", &churned.unwrap());
+        check("ancestral", &Ancestral::new(&guided, shape, &levels, 1.0, Labels::None).unwrap());
+    }
 }
 
 #[test]
