@@ -36,6 +36,7 @@ pub mod distance;
 pub mod dropout;
 pub mod elementwise;
 pub mod group_norm;
+pub mod magnitude;
 pub mod pool;
 pub mod resample;
 pub mod softmax;

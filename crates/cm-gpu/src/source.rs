@@ -94,6 +94,8 @@ sources! {
     ELEMENTWISE, "elementwise.cu", STORED;
     /// Group normalisation.
     GROUP_NORM, "group_norm.cu", STORED;
+    /// Magnitudes of pixels.
+    MAGNITUDE, "magnitude.cu", STORED;
     /// Pooling.
     POOL, "pool.cu", STORED;
     /// Resampling.

@@ -29,6 +29,8 @@ mod engine;
 mod faults;
 /// Group normalisation both ways.
 mod group_norm;
+/// Magnitudes of pixels, factors, limits.
+mod magnitude;
 /// Pooling.
 mod pool;
 /// Nearest, mean, FIR and bilinear resampling.

@@ -185,6 +185,10 @@ fn activations_and_shapes() {
         let rows = as_matrix(g, &x);
         as_images(g, &rows, [5, 7, 3])
     });
+    let (x, by) = (images([2, 5, 3, 40], 1), matrix([2, 40], 2));
+    assert_agree!("pixel norm", [x], |g: &mut Graph| pixel_norm(g, &x, 2));
+    assert_agree!("modulate", [x, by], |g: &mut Graph| modulate(g, &x, &by));
+    assert_agree!("clamp", [x], |g: &mut Graph| clamp(g, &x, 0.7));
 }
 
 /// The mask is the same to the bit on every device, also where rows and chunks of it meet.

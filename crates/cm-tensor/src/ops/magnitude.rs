@@ -1,6 +1,4 @@
 //! What networks that preserve magnitudes do to pixels (Karras et al. 2024).
-//!
-//! On a device these are worked out on the host: they serve imported networks, and none that is trained from the beginning.
 
 use crate::device::Device;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, TangentContext};
@@ -8,30 +6,6 @@ use cm_gpu::{Buffer, GpuError};
 
 /// Added to a magnitude before it divides (Karras et al. 2024, Equation 47).
 const EPS: f32 = 1e-4;
-
-/// Brings the values of a device here, and the outcome back.
-fn forward_here(op: &impl CustomOp, device: &Device, inputs: &[Buffer], len: usize) -> (Buffer, Vec<Buffer>) {
-    let inputs: Vec<Vec<f32>> = inputs.iter().map(|input| device.downloaded(input)).collect();
-    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let mut output = vec![0.0; len];
-    let saved = op.forward(&inputs, &mut output);
-    (device.uploaded(&output), vec![device.uploaded(&saved)])
-}
-
-fn backward_here(op: &impl CustomOp, device: &Device, context: &DeviceContext<'_>) -> Vec<Option<Buffer>> {
-    let here = |buffer: Option<&Buffer>| buffer.map_or_else(Vec::new, |buffer| device.downloaded(buffer));
-    let inputs: Vec<Vec<f32>> = context.inputs.iter().map(|input| here(input.as_ref())).collect();
-    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let (output, saved) = (here(context.output), here(context.saved.first()));
-    let gradients = op.backward(BackwardContext {
-        inputs: &inputs,
-        output: &output,
-        saved: &saved,
-        gradient: device.downloaded(&context.gradient),
-        wanted: context.wanted,
-    });
-    gradients.into_iter().map(|gradient| gradient.map(|gradient| device.uploaded(&gradient))).collect()
-}
 
 struct PixelNorm {
     /// Values that are normalised together.
@@ -82,7 +56,8 @@ impl CustomOp for PixelNorm {
     }
 
     fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
-        Ok(forward_here(self, device, inputs, inputs[0].len()))
+        let (output, divisors) = device.gpu().pixel_norm(self.each, &inputs[0])?;
+        Ok((output, vec![divisors]))
     }
 
     fn device_backward(
@@ -90,7 +65,8 @@ impl CustomOp for PixelNorm {
         device: &Device,
         context: DeviceContext<'_>,
     ) -> Result<Vec<Option<Buffer>>, GpuError> {
-        Ok(backward_here(self, device, &context))
+        let [x, gradient] = device.alike(context.input(0), &context.gradient)?;
+        Ok(vec![Some(device.gpu().pixel_norm_backward(&x, &context.saved[0], &gradient)?)])
     }
 }
 
@@ -156,7 +132,8 @@ impl CustomOp for Modulate {
     }
 
     fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
-        Ok(forward_here(self, device, inputs, inputs[0].len()))
+        let factors = device.single(&inputs[1])?;
+        Ok((device.gpu().modulate(self.channels, &inputs[0], &factors)?, Vec::new()))
     }
 
     fn device_backward(
@@ -164,7 +141,14 @@ impl CustomOp for Modulate {
         device: &Device,
         context: DeviceContext<'_>,
     ) -> Result<Vec<Option<Buffer>>, GpuError> {
-        Ok(backward_here(self, device, &context))
+        let factors = device.single(context.input(1))?;
+        context.each_wanted(|input| match input {
+            0 => device.gpu().modulate(self.channels, &context.gradient, &factors),
+            _ => {
+                let [x, gradient] = device.alike(context.input(0), &context.gradient)?;
+                device.gpu().modulate_backward(self.channels, factors.len(), &x, &gradient)
+            }
+        })
     }
 }
 
@@ -208,7 +192,7 @@ impl CustomOp for Clamp {
     }
 
     fn device_forward(&self, device: &Device, inputs: &[Buffer]) -> Result<(Buffer, Vec<Buffer>), GpuError> {
-        Ok(forward_here(self, device, inputs, inputs[0].len()))
+        Ok((device.gpu().clamp(&inputs[0], self.limit)?, Vec::new()))
     }
 
     fn device_backward(
@@ -216,7 +200,8 @@ impl CustomOp for Clamp {
         device: &Device,
         context: DeviceContext<'_>,
     ) -> Result<Vec<Option<Buffer>>, GpuError> {
-        Ok(backward_here(self, device, &context))
+        let [x, gradient] = device.alike(context.input(0), &context.gradient)?;
+        Ok(vec![Some(device.gpu().clamp_backward(&x, &gradient, self.limit)?)])
     }
 }
 
