@@ -6,6 +6,7 @@ use crate::dataset_args::DatasetCommand;
 use crate::evaluation_args::{EvaluateArgs, LpipsArgs, StatsArgs};
 use crate::format_args::FormatCommand;
 use crate::model_args::{Edit, SampleArgs};
+use crate::processes::Shared;
 use crate::report_args::{ReportArgs, TableArgs};
 use crate::sweep::SweepCommand;
 use crate::weights_args::{DenoiseArgs, ExportArgs, ImportArgs, PresetName};
@@ -58,6 +59,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         overrides: Overrides,
         #[command(flatten)]
+        shared: Shared,
+        #[command(flatten)]
         threads: Threads,
     },
     /// Check a study file and print its cost and every value of its arms; touch nothing.
@@ -97,6 +100,8 @@ pub(crate) enum Command {
     Resume {
         /// The study's folder.
         run_dir: PathBuf,
+        #[command(flatten)]
+        shared: Shared,
         #[command(flatten)]
         threads: Threads,
     },

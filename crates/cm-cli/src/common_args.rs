@@ -17,3 +17,10 @@ pub(crate) struct Threads {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 }
+
+impl Threads {
+    /// The same, or `otherwise` if it is not said.
+    pub(crate) fn or(self, otherwise: Option<u16>) -> Self {
+        Self { threads: self.threads.or(otherwise) }
+    }
+}

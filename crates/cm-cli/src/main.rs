@@ -33,6 +33,7 @@ use dataset_args::DatasetCommand;
 use ending::{
     Ending, FAILED, end_when_asked, failed, listen, nothing_written, print, stopped, tell, wrong_input,
 };
+use processes::Shared;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,11 +51,14 @@ fn build() -> Build {
 fn main() -> ExitCode {
     build().is_of_this_process();
     let Args { device, command } = Args::parse();
-    let shared = matches!(command, Command::Run { .. } | Command::Resume { .. });
-    let group = match processes::join(shared) {
+    let group = match processes::join(shared(&command)) {
         Ok(group) => group,
         Err(error) => return tell(&wrong_input(&error)),
     };
+    if device.is_some() && group.device.is_some() {
+        return tell(&wrong_input(&"--devices and --device: allowed is one of them"));
+    }
+    let device = device.or(group.device);
     let manner = Manner::of(&command);
     if device.is_some() && !manner.computes && !manner.starts {
         return tell(&wrong_input(&"this command computes no network: --device is for those that do"));
@@ -66,8 +70,19 @@ fn main() -> ExitCode {
             .unwrap_or_else(|error| Err(failed(&error)))
     };
     match ready.map_err(|error| wrong_input(&error)).and_then(|()| perform()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            group.finish();
+            ExitCode::SUCCESS
+        }
         Err(ending) => group.end(|| tell(&ending), ending.code),
+    }
+}
+
+/// How processes share a command, of those that they can.
+fn shared(command: &Command) -> Option<&Shared> {
+    match command {
+        Command::Run { shared, .. } | Command::Resume { shared, .. } => Some(shared),
+        _ => None,
     }
 }
 
@@ -122,10 +137,10 @@ impl Manner {
 
 fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(), Ending> {
     match command {
-        Command::Run { file, out, name, overrides, threads } => {
+        Command::Run { file, out, name, overrides, shared, threads } => {
             let mut study = cm_study::load_with(&file, &overrides.set)?;
             study.name = name.unwrap_or(study.name);
-            work(threads, || {
+            work(threads.or(shared.threads()), || {
                 let mut progress = progress::to_stderr();
                 study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
                 study.plan.schedule().lines().for_each(|line| progress.note(line));
@@ -134,9 +149,9 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
                 cm_experiment::run(&study, &out, stop, progress.as_mut())
             })
         }
-        Command::Resume { run_dir, threads } => {
-            work(threads, || cm_experiment::resume(&run_dir, stop, progress::to_stderr().as_mut()))
-        }
+        Command::Resume { run_dir, shared, threads } => work(threads.or(shared.threads()), || {
+            cm_experiment::resume(&run_dir, stop, progress::to_stderr().as_mut())
+        }),
         Command::Ema { run_dir, sigma_rel, threads } => work(threads, || {
             cm_experiment::post_hoc_ema(&run_dir, &sigma_rel, stop, progress::to_stderr().as_mut())
         }),

@@ -61,6 +61,7 @@ struct NodeParameters {
 
 // Of the process, by its environment: nothing is computed, and memory is addresses only; from which allocation on all fail.
 const bool dry = getenv("STANDIN_DRY") != nullptr;
+const int devices = getenv("STANDIN_DEVICES") ? atoi(getenv("STANDIN_DEVICES")) : 1;
 const long fails_from = getenv("STANDIN_FAIL_ALLOCATION") ? atol(getenv("STANDIN_FAIL_ALLOCATION")) : -1;
 std::atomic<long> allocated_so_far;
 
@@ -139,12 +140,12 @@ API Result cuDriverGetVersion(int* version) {
   return SUCCESS;
 }
 API Result cuDeviceGetCount(int* count) {
-  *count = 1;
+  *count = devices;
   return SUCCESS;
 }
 API Result cuDeviceGet(int* device, int ordinal) {
   *device = ordinal;
-  return ordinal == 0 ? SUCCESS : INVALID_DEVICE;
+  return ordinal >= 0 && ordinal < devices ? SUCCESS : INVALID_DEVICE;
 }
 API Result cuDeviceGetName(char* name, int size, int) {
   snprintf(name, size, "host fibers");

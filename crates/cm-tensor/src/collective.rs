@@ -1,7 +1,7 @@
 //! What processes that train one model together say to each other.
 //!
-//! [`Alone`] is one process. Under the feature `mpi`, `MpiSession` joins those that `mpirun`
-//! started.
+//! [`Alone`] is one process. `sockets` joins processes of one machine, and under the feature `mpi`, `MpiSession` those that
+//! `mpirun` started on one or several.
 
 use std::sync::OnceLock;
 

@@ -25,6 +25,8 @@ pub mod gradient_check;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 pub mod ops;
+#[cfg(unix)]
+pub mod sockets;
 mod weights;
 
 pub use checkpoint::{CheckpointError, TensorFile};
