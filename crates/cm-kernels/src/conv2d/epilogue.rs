@@ -27,6 +27,12 @@ impl Default for Epilogue<'_> {
 }
 
 impl Epilogue<'_> {
+    /// Whether it leaves sums as they are.
+    pub(super) fn is_nothing(&self) -> bool {
+        let Self { bias, image_bias, residual, scale, relu } = self;
+        bias.is_none() && image_bias.is_none() && residual.is_none() && *scale == 1.0 && !relu
+    }
+
     /// Panics unless the parts have the sizes that `shape` demands.
     pub(super) fn check(&self, shape: &Conv2dShape) {
         let check = |part: Option<&[f32]>, len: usize, name: &str| {

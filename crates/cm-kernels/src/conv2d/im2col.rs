@@ -8,9 +8,9 @@ use std::ops::Range;
 use super::weight::turn_whole;
 use super::{Conv2dShape, Epilogue};
 use crate::dispatch::Isa;
-use crate::product::pack::pack;
+use crate::product::pack::{Rows, pack, pack_rows};
 use crate::product::vector::{Kernel, Vector, lanes, run};
-use crate::product::{Depth, LINE, Left, Out, Right, product};
+use crate::product::{Depth, GROUP, LINE, Left, Out, Right, product};
 use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
@@ -101,8 +101,13 @@ impl Kernel for Forward<'_> {
             let start = patches::<V>(shape, range.clone(), self.x, self.patches);
             let sizes = (range.len(), Depth::in_runs(depth, LINE), padded / V::LANES);
             let right = Right::packed::<V>(self.packed.as_ptr(), depth);
+            // Where channels fill whole vectors the sums need no place of their own.
+            let sums = if padded == channels { self.out.pointer().add(range.start * channels) } else { sums };
             let to = Out::rows::<V>(sums, padded);
             product::<V>(sizes, Left::rows(start, depth), right, to, false);
+            if padded == channels && epilogue.is_nothing() {
+                return;
+            }
             let pixels = shape.out_pixels();
             for (row, pixel) in range.enumerate() {
                 let mut channel = 0;
@@ -299,13 +304,13 @@ pub(super) fn backward_weight(
             // SAFETY: each piece has its own sums.
             let sums = unsafe { shared.slice((group * depth + first_row) * padded, rows.len() * padded) };
             scratch::with(step * (depth + padded), |buffer| {
-                let (patches, gradients) = buffer.split_at_mut(step * depth);
+                let (columns, gradients) = buffer.split_at_mut(step * depth);
                 let first = group * per_group * step;
                 let last = (first + per_group * step).min(pixels);
                 for start in (first..last).step_by(step) {
                     let range = start..(start + step).min(last);
                     let (rows, add) = (rows.clone(), start > first);
-                    run(isa, Gradient { shape, range, rows, x, grad_out, patches, gradients, sums, add });
+                    run(isa, Gradient { shape, range, rows, x, grad_out, columns, gradients, sums, add });
                 }
             });
         });
@@ -327,8 +332,9 @@ struct Gradient<'a> {
     rows: Range<usize>,
     x: &'a [f32],
     grad_out: &'a [f32],
-    patches: &'a mut [f32],
-    /// The block's output gradients with their channels padded to whole vectors, if they are not already.
+    /// The block's patches, or of an image that is its own patches the wanted columns in the order they are read in.
+    columns: &'a mut [f32],
+    /// The block's output gradients, packed: read where they lie, a power of two apart, they push each other out of the cache.
     gradients: &'a mut [f32],
     sums: &'a mut [f32],
     add: bool,
@@ -337,28 +343,42 @@ struct Gradient<'a> {
 impl Kernel for Gradient<'_> {
     #[inline(always)]
     unsafe fn call<V: Vector>(self) {
-        let Self { shape, range, gradients, .. } = self;
+        let Self { shape, range, rows, columns, gradients, .. } = self;
         let (depth, channels) = (shape.patch_len(), shape.out_channels);
-        let padded = channels.next_multiple_of(V::LANES);
+        let (terms, padded) = (range.len(), channels.next_multiple_of(V::LANES));
         let grad_out = &self.grad_out[range.start * channels..range.end * channels];
-        // SAFETY: the buffers hold the block's patches and padded gradients.
+        let gradients = &mut gradients[..terms * padded];
+        pack_rows(Rows::new(grad_out, (terms, channels), channels), V::LANES, gradients);
+        // SAFETY: the buffers hold the block's patches, or so many whole groups of columns, and packed gradients.
         unsafe {
-            let start = patches::<V>(shape, range.clone(), self.x, self.patches);
-            let gradients = if padded == channels {
-                grad_out.as_ptr()
+            let left = if shape.is_pointwise() && rows.len().is_multiple_of(GROUP) {
+                let x = self.x[range.start * depth + rows.start..].as_ptr();
+                grouped::<V>(x, depth, (terms, rows.len()), columns);
+                Left::grouped(columns.as_ptr(), terms)
             } else {
-                for (row, values) in grad_out.chunks_exact(channels).enumerate() {
-                    let to = gradients[row * padded..][..padded].as_mut_ptr();
-                    copy::<V>(values.as_ptr(), to, channels);
-                    fill_zero::<V>(to.add(channels), padded - channels);
-                }
-                gradients.as_ptr()
+                let start = patches::<V>(shape, range.clone(), self.x, columns);
+                Left::columns(start.add(rows.start), depth)
             };
-            let sizes = (self.rows.len(), Depth::whole(range.len()), padded / V::LANES);
-            let start = start.add(self.rows.start);
-            let right = Right::rows::<V>(gradients, padded);
+            let sizes = (rows.len(), Depth::in_runs(terms, LINE), padded / V::LANES);
+            let right = Right::packed::<V>(gradients.as_ptr(), terms);
             let to = Out::rows::<V>(self.sums.as_mut_ptr(), padded);
-            product::<V>(sizes, Left::columns(start, depth), right, to, self.add);
+            product::<V>(sizes, left, right, to, self.add);
+        }
+    }
+}
+
+/// `count` columns of a matrix of `terms` rows, `row` floats apart, in whole groups: those of a group term by term.
+#[inline(always)]
+unsafe fn grouped<V: Vector>(x: *const f32, row: usize, (terms, count): (usize, usize), to: &mut [f32]) {
+    assert!(to.len() >= terms * count, "room for the columns");
+    let to = to.as_mut_ptr();
+    // A few rows at a time: memory is read in its order, and written in whole lines.
+    for first in (0..terms).step_by(GROUP) {
+        for group in (0..count).step_by(GROUP) {
+            for term in first..(first + GROUP).min(terms) {
+                // SAFETY: the caller's matrix holds them, and `to` has room.
+                unsafe { copy::<V>(x.add(term * row + group), to.add(group * terms + term * GROUP), GROUP) };
+            }
         }
     }
 }

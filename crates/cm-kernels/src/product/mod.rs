@@ -81,9 +81,14 @@ impl Left {
         Self { start, group: GROUP * row, row, run: LINE, term: 1, ahead: GROUP * row }
     }
 
+    /// A matrix of so many terms in a row, whose rows lie in groups, term by term; in runs of [`LINE`] terms.
+    pub(crate) fn grouped(start: *const f32, terms: usize) -> Self {
+        Self { start, group: GROUP * terms, row: 1, run: GROUP * LINE, term: GROUP, ahead: 0 }
+    }
+
     /// The transpose of a row-major matrix of rows `row` floats apart.
     pub(crate) fn columns(start: *const f32, row: usize) -> Self {
-        Self { start, group: GROUP, row: 1, run: 0, term: row, ahead: 0 }
+        Self { start, group: GROUP, row: 1, run: LINE * row, term: row, ahead: 0 }
     }
 }
 
@@ -101,11 +106,6 @@ impl Right {
     /// A matrix of `depth` rows packed by [`pack::pack`], in runs of [`LINE`] terms.
     pub(crate) fn packed<V: Vector>(start: *const f32, depth: usize) -> Self {
         Self::Panels { start, column: depth * V::LANES, offset: 0, run: LINE * V::LANES }
-    }
-
-    /// A row-major matrix of rows `row` floats apart.
-    pub(crate) fn rows<V: Vector>(start: *const f32, row: usize) -> Self {
-        Self::Vectors { start, vector: V::LANES, run: 0, term: row }
     }
 }
 

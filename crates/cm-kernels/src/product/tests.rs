@@ -27,10 +27,8 @@ impl Kernel for Plain<'_> {
         } else {
             Left { run: self.run, ..Left::rows(left, depth) }
         };
-        let Right::Vectors { start, vector, term, .. } = Right::rows::<V>(self.right.as_ptr(), width) else {
-            unreachable!("rows are not panels")
-        };
-        let right = Right::Vectors { start, vector, run: self.run * width, term };
+        let start = self.right.as_ptr();
+        let right = Right::Vectors { start, vector: V::LANES, run: self.run * width, term: width };
         let out = Out::rows::<V>(self.out.as_mut_ptr(), width);
         // SAFETY: the matrices have these sizes; `run` was told an instruction set that is there.
         unsafe { product::<V>((rows, Depth::in_runs(depth, self.run), vectors), left, right, out, self.add) };
