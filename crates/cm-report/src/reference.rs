@@ -17,12 +17,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The curves that are kept of this repository's studies, by their names.
-const SHIPPED: [(&str, &str); 17] = [
+const SHIPPED: [(&str, &str); 18] = [
     ("cmt", include_str!("../../../experiments/results/curves/cmt.csv")),
     ("distance", include_str!("../../../experiments/results/curves/distance.csv")),
     ("ect", include_str!("../../../experiments/results/curves/ect.csv")),
     ("ema", include_str!("../../../experiments/results/curves/ema.csv")),
     ("emoji64", include_str!("../../../experiments/results/curves/emoji64.csv")),
+    ("family", include_str!("../../../experiments/results/curves/family.csv")),
     ("first", include_str!("../../../experiments/results/curves/first.csv")),
     ("ict", include_str!("../../../experiments/results/curves/ict.csv")),
     ("ict_changes", include_str!("../../../experiments/results/curves/ict_changes.csv")),
