@@ -3,6 +3,7 @@
 //! On a device these are worked out on the host: they serve imported networks, and none that is trained from the beginning.
 
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 
@@ -68,6 +69,10 @@ impl CustomOp for PixelNorm {
             .collect()
     }
 
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::PixelNorm { each: self.each, eps: EPS })
+    }
+
     fn keeps_input(&self, _: usize) -> bool {
         true
     }
@@ -119,6 +124,10 @@ impl CustomOp for Modulate {
             }
         }
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Modulate)
     }
 
     fn keeps_input(&self, _: usize) -> bool {
@@ -189,6 +198,10 @@ impl CustomOp for Clamp {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         inputs[0].iter().zip(output).for_each(|(x, y)| *y = x.clamp(-self.limit, self.limit));
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Clamp(self.limit))
     }
 
     fn keeps_input(&self, _: usize) -> bool {
