@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate and the crates of this workspace that it may depend on, floor by floor.
-const ALLOWED: [(&str, &[&str]); 24] = [
+const ALLOWED: [(&str, &[&str]); 25] = [
     ("cm-kernels", &[]),
     ("cm-format", &[]),
     ("cm-gpu", &[]),
@@ -62,6 +62,7 @@ const ALLOWED: [(&str, &[&str]); 24] = [
             "cm-training",
         ],
     ),
+    ("cm-onnx", &["cm-diffusion", "cm-network", "cm-study", "cm-tensor"]),
     ("cm-scoring", &["cm-datasets", "cm-evaluator", "cm-host", "cm-image", "cm-network", "cm-study"]),
     (
         "cm-experiment",
@@ -94,6 +95,7 @@ const ALLOWED: [(&str, &[&str]); 24] = [
             "cm-image",
             "cm-import",
             "cm-network",
+            "cm-onnx",
             "cm-study",
             "cm-tensor",
             "cm-training",
@@ -122,13 +124,14 @@ const ALLOWED: [(&str, &[&str]); 24] = [
 ];
 
 /// External crates that only these may name directly.
-const RESERVED: [(&str, &[&str]); 7] = [
+const RESERVED: [(&str, &[&str]); 8] = [
     ("cudarc", &["cm-gpu"]),
     ("dfdx", &["cm-tensor"]),
     ("ron", &["cm-study"]),
     ("clap", &["cm-cli"]),
     ("indicatif", &["cm-cli"]),
     ("libloading", &["cm-gpu"]),
+    ("prost", &["cm-onnx"]),
     ("signal-hook", &["cm-cli"]),
 ];
 

@@ -48,7 +48,7 @@ fn a_full_disk_is_named_and_nothing_half_written_stays() {
     let (cifar, weights) = (cifar.to_str().unwrap(), weights.to_str().unwrap());
     let run = "study/cd/seed-0";
     let digits = ["--samples", "dataset:Digits()", "--reference", "dataset:Digits()", "--features", "pixels"];
-    let jobs: [(&str, Vec<&str>); 12] = [
+    let jobs: [(&str, Vec<&str>); 13] = [
         ("o", vec!["sample", run, "--count", "300", "--threads", "1"]),
         ("o", vec!["edit", "interpolate", "--model", run]),
         ("o", vec!["dataset", "prepare", cifar]),
@@ -58,6 +58,7 @@ fn a_full_disk_is_named_and_nothing_half_written_stays() {
         ("o.npz", vec!["denoise", "--weights", "w.safetensors", "--input", "in.npz"]),
         ("o.html", vec!["report", "study"]),
         ("o.pt", vec!["export", run]),
+        ("o", vec!["export", run, "--format", "onnx"]),
         ("o.msgpack", vec!["export", "w.safetensors"]),
         ("o.safetensors", vec!["import", weights, "--size", "8", "--precondition", "edm"]),
         ("o.ron", vec!["search-times", run, "--points", "1", "--samples", "32", "--levels", "4"]),

@@ -326,7 +326,9 @@ fn verify_finds_every_file_that_was_changed_cut_or_removed() {
         table.contains("| cd/seed-0") && table.contains("finished") && !table.contains("problem"),
         "{table}"
     );
-    let all = files(&whole);
+    let mut all = files(&whole);
+    // The model card is for people to write on.
+    all.retain(|file| !file.ends_with("README.md"));
     assert!(all.len() > 40, "{all:?}");
     let problems = |study: &Path| -> Vec<String> {
         let Verified { table, problems } = verify(study).unwrap();

@@ -165,6 +165,36 @@ fn a_model_of_one_s_own_comes_back_as_the_same_function() {
     }
 }
 
+#[test]
+fn a_run_is_exported_whole_and_what_a_form_has_not_is_refused() {
+    let folder = imported("edm");
+    fs::write(folder.path().join("study.ron"), study("")).unwrap();
+    expect(folder.path(), &["run", "study.ron"], 0);
+    let run = "runs/study/base/seed-0";
+    let export = |format: &str, code| {
+        expect(folder.path(), &["export", run, "--format", format, "--out", format], code)
+    };
+    let (told, _) = export("onnx", 0);
+    assert!(told.contains("onnx with generator.onnx, denoiser.onnx, README.md, one-step-"), "{told}");
+    let (told, _) = export("torch", 0);
+    assert!(told.contains("torch with weights.pt, config.json, model.py, README.md"), "{told}");
+    // Its own names, in PyTorch's order of axes.
+    let kernel = |file: &Path| {
+        let archive = Archive::open(file).unwrap();
+        archive.find("down.1.resample.conv0.weight").unwrap().shape.clone()
+    };
+    assert_eq!(kernel(&folder.path().join("torch/weights.pt")), [8, 8, 3, 3]);
+    for place in [run, "onnx"] {
+        let card = fs::read_to_string(folder.path().join(place).join("README.md")).unwrap();
+        for said in ["# base/seed-0\n", "| licence of the data | CC BY 4.0 |", "| recognised |", "```ron\n"] {
+            assert!(card.contains(said), "{place}: {said}");
+        }
+    }
+    let (_, told) = export("diffusers", 2);
+    assert!(told.contains("diffusers cannot express it: UNet2DModel sums without"), "{told}");
+    assert!(!folder.path().join("diffusers").exists());
+}
+
 /// A study of a second on the digits, whose teacher is a file.
 fn study(more: &str) -> String {
     format!(

@@ -246,8 +246,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         import: ImportArgs,
     },
-    /// Write a model's weights under the names of the original programs, so that these can load them.
-    #[command(after_help = "Example:\n  cm export weights/cd-imagenet64.safetensors --out cd_imagenet64.pt")]
+    /// Write a model so that other programs can use it: weights under the names of the original programs, or whole models.
+    #[command(
+        after_help = "Example:\n  cm export runs/first/base/seed-0 --format onnx --out digits-onnx\n  cm export weights/cd-imagenet64.safetensors --out cd_imagenet64.pt"
+    )]
     Export {
         #[command(flatten)]
         export: ExportArgs,

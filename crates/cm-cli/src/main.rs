@@ -272,9 +272,9 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
             print(&format!("// from {format}: {parameters} parameters\n{notes}{card}{}\n", out.display()))
         }
         Command::Export { export } => {
-            let Exported { out, arrays, notes } = cm_workbench::export(&export.into())?;
+            let Exported { out, contents, notes } = cm_workbench::export(&export.into())?;
             let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();
-            print(&format!("{notes}{} with {arrays} arrays\n", out.display()))
+            print(&format!("{notes}{} with {contents}\n", out.display()))
         }
         Command::Denoise { denoise, threads: Threads { threads } } => {
             let denoised =

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use cm_network::{HeadsConfig, ResamplingConfig};
 use cm_study::{IddpmConfig, PreconditionConfig, VpConfig};
-use cm_workbench::{DenoiseRequest, ExportRequest, ImportRequest, ModelRequest};
+use cm_workbench::{DenoiseRequest, ExportFormat, ExportRequest, ImportRequest, ModelRequest};
 use std::path::PathBuf;
 
 /// How a network's output is used.
@@ -55,7 +55,7 @@ impl From<Precondition> for PreconditionConfig {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ImportArgs {
     /// The file: `.pt` or `.pth` of PyTorch, old or new; a pickled network of EDM or EDM2 (`.pkl`), whose source is not
-    /// run; msgpack of Flax; safetensors with the original names.
+    /// run; msgpack of Flax; safetensors with the original names. Or the folder of a diffusers pipeline, or of its network.
     input: PathBuf,
     /// The file to write: safetensors with all that `cm sample`, `cm denoise` and studies need to know.
     #[arg(long)]
@@ -116,12 +116,29 @@ impl From<ImportArgs> for ImportRequest {
     }
 }
 
+/// The forms in which a model can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One file of weights under the names of the original programs, by its ending.
+    Original,
+    /// A folder of ONNX models: the denoiser and, of a consistency model, the generator that draws in one step.
+    Onnx,
+    /// A folder for PyTorch: a state dict, and the module that it is of, in Python.
+    Torch,
+    /// A folder that diffusers' ConsistencyModelPipeline loads; of ADM's networks.
+    Diffusers,
+}
+
 /// Arguments of `cm export`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     /// The folder of a finished run, the model.safetensors in it, or a file that `cm import` wrote.
     model: PathBuf,
-    /// The file to write: `.pt`, `.pth` or `.safetensors` for PyTorch, `.msgpack` for Flax.
+    /// In which form.
+    #[arg(long, value_enum, default_value = "original")]
+    format: Format,
+    /// The file to write: `.pt`, `.pth` or `.safetensors` for PyTorch, `.msgpack` for Flax. Of formats that are folders, the
+    /// folder, which is not there yet.
     #[arg(long)]
     out: PathBuf,
     /// The average of the weights, as the run's table names it; without it, the first.
@@ -131,14 +148,21 @@ pub(crate) struct ExportArgs {
 
 impl From<ExportArgs> for ExportRequest {
     fn from(args: ExportArgs) -> Self {
-        Self { model: ModelRequest { path: args.model, ema: args.ema, class: None }, out: args.out }
+        let ExportArgs { model, format, out, ema } = args;
+        let format = match format {
+            Format::Original => ExportFormat::Original,
+            Format::Onnx => ExportFormat::Onnx,
+            Format::Torch => ExportFormat::Torch,
+            Format::Diffusers => ExportFormat::Diffusers,
+        };
+        Self { model: ModelRequest { path: model, ema, class: None }, format, out }
     }
 }
 
 /// Arguments of `cm denoise`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DenoiseArgs {
-    /// A file that `cm import` wrote.
+    /// A file that `cm import` wrote, or the folder of a finished run, of which the first average is taken.
     #[arg(long)]
     weights: PathBuf,
     /// An `.npz` with `x` (N, C, H, W), `sigma` (N) and, if the network knows classes, `labels` (N).

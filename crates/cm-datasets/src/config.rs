@@ -60,6 +60,15 @@ impl DatasetConfig {
         }
     }
 
+    /// Under which licence its images are, for cards of models; of files it is not known.
+    pub fn licence(&self) -> &'static str {
+        match self {
+            Self::Digits(DigitsConfig {}) => "CC BY 4.0",
+            Self::GaussianMixture(_) | Self::SwissRoll(_) => "none needed: generated numbers",
+            Self::Prepared(_) | Self::Source(_) => "not known: the data set does not say it",
+        }
+    }
+
     /// Whether it holds pictures, which are delivered as 8-bit pixels, and not points.
     pub fn holds_pictures(&self) -> bool {
         match self {

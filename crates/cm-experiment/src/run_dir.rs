@@ -7,6 +7,7 @@
 //! checkpoints/                    the last two while it is trained, then the last
 //! snapshots/  stages/             of some methods
 //! model.safetensors               the result
+//! README.md                       of a run: the model card, for people; not sealed
 //! scores.csv                      of a run; written last
 //! manifest.json                   seals: first of plan and provenance, then, as the last act, of everything
 //! ```

@@ -6,6 +6,7 @@ use crate::copies::COPIES;
 use crate::error::{Halt, RunError};
 use crate::event_file::{EventFile, HyperParameter};
 use crate::journal::Journal;
+use crate::model_card::write_in_run;
 use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
 use crate::phase::is_due;
 use crate::processes::is_first;
@@ -184,6 +185,7 @@ impl Run<'_> {
             }
         });
         self.write_hyper_parameters(folder, last, &rows)?;
+        write_in_run(folder.path(), self.planned, &rows)?;
         folder.write_scores(&rows)?;
         Ok(rows)
     }

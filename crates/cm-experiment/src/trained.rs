@@ -16,7 +16,7 @@ use cm_diffusion::{Discretisation, Labels, NoiseLevels, NumLevels, QuantityError
 use cm_evaluator::{MetricKind, Reference};
 use cm_host::Identity;
 use cm_image::{ImageBatch, ImageShape, Quantisation};
-use cm_network::Weights;
+use cm_network::{Network, Weights};
 use cm_study::{ExperimentConfig, PlannedRun, PreconditionConfig, StudentSamplerConfig, WeightsCard};
 use cm_training::EmaConfig;
 use std::path::Path;
@@ -118,6 +118,11 @@ impl Trained {
     /// If there is no such average.
     pub fn weights(&self, average: usize) -> &Weights {
         &self.averages[average]
+    }
+
+    /// The network that all averages are weights of.
+    pub fn network(&self) -> &dyn Network {
+        self.context.network.as_ref()
     }
 
     /// The student with one average of its weights, whatever it is.

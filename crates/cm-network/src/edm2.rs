@@ -9,7 +9,7 @@ use crate::{Conditions, Edm2Config, Extra, Network, NetworkConfigError, Resampli
 use cm_image::augmentation::AUGMENTATION_LABELS;
 use cm_image::random::derive_seed;
 use cm_image::{ImageShape, NO_CLASS};
-use cm_tensor::{Graph, Images, Matrix, ParameterId, Vector, Weights, ops};
+use cm_tensor::{Given, Graph, Images, Matrix, Operation, ParameterId, Vector, Weights, ops};
 use std::f32::consts::SQRT_2;
 use std::sync::Arc;
 
@@ -240,7 +240,7 @@ impl Embedding {
     fn forward(&self, g: &mut Graph, w: &Weights, c_noise: &[f32], extra: Extra<'_>) -> Matrix {
         let count = c_noise.len();
         let labels = extra.labels;
-        let mut cosines = self.cosines(g, w, c_noise, extra.c_noise_tangent);
+        let mut cosines = self.cosines(g, w, Given::Noise, c_noise, extra.c_noise_tangent);
         assert_eq!(
             extra.second_time.is_some(),
             self.second_time.is_some(),
@@ -248,7 +248,8 @@ impl Embedding {
         );
         if let (Some(layer), Some(second)) = (&self.second_time, extra.second_time) {
             assert_eq!(second.len(), count, "one second time for each image");
-            let embedded = layer.forward(g, w, &self.cosines(g, w, second, None));
+            let waves = self.cosines(g, w, Given::SecondTime, second, None);
+            let embedded = layer.forward(g, w, &waves);
             cosines = ops::add(g, &cosines, &embedded, 1.0);
         }
         cosines = told_changes(g, w, self.augmentation.as_ref(), cosines, extra);
@@ -256,17 +257,14 @@ impl Embedding {
         assert_eq!(labels.is_some(), self.label.is_some(), "labels if and only if the network has classes");
         if let (Some((layer, classes)), Some(labels)) = (&self.label, labels) {
             assert_eq!(labels.len(), count, "one label for each image");
-            let one_hot = match g.is_counting() {
-                true => Matrix::outline([count, *classes]),
-                false => {
-                    let mut values = vec![0.0; count * classes];
-                    let rows = values.chunks_exact_mut(*classes);
-                    // A class that is not told adds nothing.
-                    let told = labels.iter().zip(rows).filter(|(label, _)| **label != NO_CLASS);
-                    told.for_each(|(&label, row)| row[label as usize] = 1.0);
-                    Matrix::constant(values, [count, *classes])
-                }
-            };
+            let one_hot = g.outlined(|| Operation::OneHot, [count, *classes]).unwrap_or_else(|| {
+                let mut values = vec![0.0; count * classes];
+                let rows = values.chunks_exact_mut(*classes);
+                // A class that is not told adds nothing.
+                let told = labels.iter().zip(rows).filter(|(label, _)| **label != NO_CLASS);
+                told.for_each(|(&label, row)| row[label as usize] = 1.0);
+                Matrix::constant(values, [count, *classes])
+            });
             let embedded = layer.forward(g, w, &one_hot);
             sum = ops::add(g, &sum, &embedded, 1.0);
         }
@@ -274,11 +272,25 @@ impl Embedding {
     }
 
     /// sqrt(2) cos(f c + p) of each number and each frequency, which change as the numbers do.
-    fn cosines(&self, g: &Graph, w: &Weights, numbers: &[f32], tangent: Option<&[f32]>) -> Matrix {
+    fn cosines(
+        &self,
+        g: &mut Graph,
+        w: &Weights,
+        of: Given,
+        numbers: &[f32],
+        tangent: Option<&[f32]>,
+    ) -> Matrix {
         let (frequencies, phases) = (w.get(self.frequencies), w.get(self.phases));
         let (count, waves) = (numbers.len(), frequencies.shape()[0]);
-        if g.is_counting() {
-            return Matrix::outline([count, waves]);
+        let doubles = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
+        let operation = || Operation::Waves {
+            of,
+            frequencies: doubles(frequencies.values()),
+            phases: doubles(phases.values()),
+            factor: SQRT_2,
+        };
+        if let Some(outline) = g.outlined(operation, [count, waves]) {
+            return outline;
         }
         let each = |c: f32, wave: &dyn Fn(f64, f64) -> f32| -> Vec<f32> {
             let pairs = frequencies.values().iter().zip(phases.values());
@@ -317,10 +329,8 @@ impl Network for Edm2 {
             let (x, embedding) = (x.clone(), embedding.clone());
             passes.run(g, w, extra, move |g, w, extra| block.forward(g, w, &x, &embedding, extra))
         };
-        let one = match g.is_counting() {
-            true => Images::outline([count, height, width, 1]),
-            false => Images::constant(vec![1.0; count * height * width], [count, height, width, 1]),
-        };
+        let ones = || Images::constant(vec![1.0; count * height * width], [count, height, width, 1]);
+        let one = g.outlined(|| Operation::Filled(1.0), [count, height, width, 1]).unwrap_or_else(ones);
         let with_one = ops::concat(g, x, &one);
         let mut hidden = self.input.forward(g, w, &with_one, None, 1.0);
         let mut kept = vec![hidden.clone()];

@@ -25,6 +25,7 @@ mod recompute;
 mod scaled;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod unet;
 
 pub use adm::Adm;

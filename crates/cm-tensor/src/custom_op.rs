@@ -8,8 +8,10 @@
 mod graph;
 mod remote;
 mod tangent;
+mod trace;
 
 use crate::device::Device;
+use crate::operation::Operation;
 use cm_gpu::{Buffer, GpuError};
 use cm_image::{ImageBatch, ImageShape};
 use cm_kernels::elementwise;
@@ -23,6 +25,7 @@ pub(crate) use graph::product;
 pub use graph::{Gradients, Graph};
 pub(crate) use remote::Changed;
 pub use tangent::TangentContext;
+pub use trace::{Source, Step, Trace};
 
 /// dfdx's device, on which all tensors live that a pass on a [`Device`] has not moved.
 pub type Dev = dfdx::tensor::Cpu;
@@ -56,15 +59,15 @@ enum Data<S: Shape> {
     Host(Tensor<S, f32, Dev>, OnceLock<Arc<Remote>>),
     /// On a device.
     Remote(Arc<Remote>, S),
-    /// Nowhere: only the extents are known, for counting.
-    Outline(S),
+    /// Nowhere: only the extents are known, for counting, and in a trace the number of the step that made it.
+    Outline(S, Option<usize>),
 }
 
 impl<S: Shape> Data<S> {
     fn shape(&self) -> S {
         match self {
             Self::Host(tensor, _) => *tensor.shape(),
-            Self::Remote(_, shape) | Self::Outline(shape) => *shape,
+            Self::Remote(_, shape) | Self::Outline(shape, _) => *shape,
         }
     }
 }
@@ -83,7 +86,12 @@ impl<S: Shape> Var<S> {
     /// A tensor of which only the extents are known: to be counted, or filled by [`values_mut`](Self::values_mut). It
     /// takes no memory.
     pub fn outline(shape: S) -> Self {
-        Self { data: Data::Outline(shape), slot: None, tangent: None }
+        Self { data: Data::Outline(shape, None), slot: None, tangent: None }
+    }
+
+    /// What a step of a trace makes.
+    fn of_step(step: usize, shape: S) -> Self {
+        Self { data: Data::Outline(shape, Some(step)), slot: None, tangent: None }
     }
 
     /// A tensor to which gradients flow: a parameter, or an input whose gradient is wanted.
@@ -112,7 +120,7 @@ impl<S: Shape> Var<S> {
         let tensor = match &self.data {
             Data::Host(tensor, _) => tensor,
             Data::Remote(remote, _) => return remote.host(),
-            Data::Outline(shape) => panic!("an outline of {shape:?} has no values"),
+            Data::Outline(shape, _) => panic!("an outline of {shape:?} has no values"),
         };
         let len = tensor.shape().num_elements();
         if len == 0 {
@@ -132,7 +140,7 @@ impl<S: Shape> Var<S> {
         match &self.data {
             Data::Host(..) => {}
             Data::Remote(remote, shape) => self.data = Self::constant(remote.host().to_vec(), *shape).data,
-            Data::Outline(shape) => {
+            Data::Outline(shape, _) => {
                 self.data = Self::constant(vec![0.0; shape.num_elements()], *shape).data;
             }
         }
@@ -188,6 +196,8 @@ pub trait Operand {
     fn values(&self) -> &[f32];
     /// How they change, if they do: see [`Var::moving`].
     fn tangent(&self) -> Option<&[f32]>;
+    /// In a trace, the number of the step that made it; `None` of a constant.
+    fn step(&self) -> Option<usize>;
     #[doc(hidden)]
     fn slot(&self) -> Option<&Slot>;
     #[doc(hidden)]
@@ -205,6 +215,13 @@ impl<S: Shape> Operand for Var<S> {
 
     fn tangent(&self) -> Option<&[f32]> {
         Var::tangent(self)
+    }
+
+    fn step(&self) -> Option<usize> {
+        match &self.data {
+            Data::Outline(_, step) => *step,
+            Data::Host(..) | Data::Remote(..) => None,
+        }
     }
 
     fn slot(&self) -> Option<&Slot> {
@@ -228,6 +245,11 @@ impl<S: Shape> Operand for Var<S> {
 pub trait CustomOp: 'static {
     /// Writes all of `output` from the inputs; returns what the backward pass needs besides inputs and output.
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32>;
+
+    /// What it is in a [trace](Graph::tracing); `None` of operations that only training has.
+    fn operation(&self) -> Option<Operation> {
+        None
+    }
 
     /// How the output changes where inputs change along the tangents given, of which there is one at least: worked out
     /// directly behind [`forward`](Self::forward).

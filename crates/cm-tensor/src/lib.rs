@@ -24,6 +24,7 @@ pub mod fixed;
 pub mod gradient_check;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+mod operation;
 pub mod ops;
 #[cfg(unix)]
 pub mod sockets;
@@ -33,7 +34,8 @@ pub use checkpoint::{CheckpointError, TensorFile};
 /// Values on a [`device`].
 pub use cm_gpu::Buffer;
 pub use custom_op::{
-    BackwardContext, CustomOp, Dev, DeviceContext, Gradients, Graph, Images, Matrix, Operand, TangentContext,
-    Var, Vector, scaled_rows,
+    BackwardContext, CustomOp, Dev, DeviceContext, Gradients, Graph, Images, Matrix, Operand, Source, Step,
+    TangentContext, Trace, Var, Vector, scaled_rows,
 };
+pub use operation::{Given, Operation};
 pub use weights::{ParameterId, Weights, WeightsError};

@@ -2,28 +2,28 @@
 
 use crate::error::WorkbenchError;
 use crate::foreign::{self, Container, Dialect, names};
+use crate::model::Model;
 use cm_diffusion::{Coefficients, Precondition, Sigma};
 use cm_evaluator::MetricConfig;
-use cm_experiment::WeightsFile;
 use cm_host::npz::{Element, NpzWriter};
 use cm_host::{FileError, durable};
 use cm_image::ImageShape;
 use cm_import::Archive;
 use cm_network::{Extra, Graph, Images};
-use cm_study::{PreconditionConfig, Problems, WeightsCard};
+use cm_study::{PreconditionConfig, Problems};
 use cm_tensor::{ops, scaled_rows};
 use std::path::{Path, PathBuf};
 
 /// What is to be denoised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenoiseRequest {
-    /// A file of weights.
+    /// A file of weights, or a finished run, of which the first average is taken.
     pub weights: PathBuf,
     /// Arrays `x` (N, C, H, W), `sigma` (N), and `labels` (N) if the network knows classes.
     pub input: PathBuf,
     /// The `.npz` file to write.
     pub out: PathBuf,
-    /// How the network's output is used, if not as the file of weights says.
+    /// How the network's output is used, if not as the model says.
     pub precondition: Option<PreconditionConfig>,
     /// Images at a time, at least 1.
     pub batch: usize,
@@ -54,12 +54,18 @@ struct Input {
 /// # Errors
 /// [`WorkbenchError`] if a file cannot be read or written, or the arrays do not fit the network; every problem is told.
 pub fn denoise(request: &DenoiseRequest) -> Result<Denoised, WorkbenchError> {
-    let card = WeightsCard::read(&request.weights)?;
+    let model = Model::open_any(&request.weights)?;
+    let mut problems = Problems::default();
+    if let Err(message) = model.is_whole() {
+        problems.add("--weights", message, "the model of another run");
+    }
+    problems.check()?;
+    let card = model.card();
     let input = read(request, card.shape(), card.classes)?;
-    let file = WeightsFile::open(&request.weights)?;
+    let (network, weights) = (model.network(), model.weights(0));
     let precondition = card.precondition(request.precondition);
     let gradients = match (&request.gradients, &input.seed) {
-        (Some(path), Some(seed)) => Some(differentiated(&file, precondition.as_ref(), &input, seed, path)?),
+        (Some(path), Some(seed)) => Some(differentiated(&model, precondition.as_ref(), &input, seed, path)?),
         (Some(_), None) | (None, _) => None,
     };
     let ImageShape { height, width, channels } = card.shape();
@@ -77,7 +83,7 @@ pub fn denoise(request: &DenoiseRequest) -> Result<Denoised, WorkbenchError> {
             Extra { labels: input.labels.as_ref().map(|labels| &labels[first..end]), ..Extra::default() };
         let mut graph = Graph::inference();
         let scaled = scaled_rows(&x, &of(|c| c.c_in));
-        let raw = file.network.forward(&mut graph, &file.weights, &scaled, &of(|c| c.c_noise), extra);
+        let raw = network.forward(&mut graph, weights, &scaled, &of(|c| c.c_noise), extra);
         let out = ops::blend(&mut graph, of(|c| c.c_skip), &x, of(|c| c.c_out), &raw);
         raw_images.extend(to_nchw(raw.values(), card.shape()));
         denoised.extend(to_nchw(out.values(), card.shape()));
@@ -105,13 +111,14 @@ pub fn denoise(request: &DenoiseRequest) -> Result<Denoised, WorkbenchError> {
 
 /// Writes the gradients by the parameters, and returns that by the network's input: all images at once.
 fn differentiated(
-    file: &WeightsFile,
+    model: &Model,
     precondition: &dyn Precondition,
     input: &Input,
     seed: &[f32],
     path: &Path,
 ) -> Result<Vec<f32>, WorkbenchError> {
-    let shape = file.card.shape();
+    let (card, network, weights) = (model.card(), model.network(), model.weights(0));
+    let shape = card.shape();
     let c: Vec<Coefficients> = input.sigma.iter().map(|&sigma| precondition.coefficients(sigma)).collect();
     let of = |part: fn(&Coefficients) -> f32| c.iter().map(part).collect::<Vec<f32>>();
     let extents = [c.len(), shape.height, shape.width, shape.channels];
@@ -119,11 +126,11 @@ fn differentiated(
     let x = scaled_rows(&x, &of(|c| c.c_in)).detached(true);
     let mut graph = Graph::recording();
     let extra = Extra { labels: input.labels.as_deref(), ..Extra::default() };
-    let raw = file.network.forward(&mut graph, &file.weights, &x, &of(|c| c.c_noise), extra);
+    let raw = network.forward(&mut graph, weights, &x, &of(|c| c.c_noise), extra);
     let mut gradients = graph.backward(&raw, to_nhwc(seed, shape));
-    let of_weights = file.weights.gradients(&mut gradients);
+    let of_weights = weights.gradients(&mut gradients);
     let of_weights: Vec<&[f32]> = of_weights.iter().map(Vec::as_slice).collect();
-    let table = names(&file.card.network, shape.height, &file.weights, Dialect::Torch)
+    let table = names(&card.network, shape.height, weights, Dialect::Torch)
         .map_err(|message| WorkbenchError::failed("the gradients' names", message))?;
     durable::write_with(path, |out| foreign::write(out, Container::Safetensors, &table, &of_weights, None))
         .map_err(FileError::io(path))?;

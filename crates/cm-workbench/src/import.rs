@@ -1,7 +1,7 @@
 //! Weights of other programs into a file of ours.
 
 use crate::error::WorkbenchError;
-use crate::foreign::{self, CARD, Guess, Hints, Mismatches, check_filters, infer, names};
+use crate::foreign::{self, CARD, Guess, Hints, Mismatches, check_filters, infer, names, read_folder};
 use cm_experiment::WeightsFile;
 use cm_host::FileError;
 use cm_import::Archive;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// What is to be imported. What is not given is told by the names and shapes in the file, or is the paper's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportRequest {
-    /// The foreign file.
+    /// The foreign file, or the folder of a diffusers pipeline or of its network.
     pub input: PathBuf,
     /// The file to write.
     pub out: PathBuf,
@@ -64,8 +64,7 @@ const MOST_PIXELS: usize = 4096;
 /// [`WorkbenchError`] if the file cannot be read, is of no known network, or does not fit the one that is given; then every
 /// missing, unexpected and misshapen name is listed.
 pub fn import(request: &ImportRequest) -> Result<Imported, WorkbenchError> {
-    let ImportRequest { input, out, size, prefix, .. } = request;
-    let damaged = |reason: String| FileError::Damaged { path: input.clone(), reason };
+    let ImportRequest { out, size, prefix, .. } = request;
     let mut problems = Problems::default();
     let given = request.network.as_deref().and_then(|text| {
         let read = from_ron::<NetworkConfig>(text);
@@ -77,9 +76,22 @@ pub fn import(request: &ImportRequest) -> Result<Imported, WorkbenchError> {
     if let Some(size) = size.filter(|size| !(1..=MOST_PIXELS).contains(size)) {
         problems.add("--size", format!("{size} pixels"), format!("1 to {MOST_PIXELS}"));
     }
+    let folder = match request.input.is_dir() {
+        true => {
+            said_by_the_folder(request, &mut problems);
+            Some(read_folder(&request.input)?)
+        }
+        false => None,
+    };
     problems.check()?;
+    let input = folder.as_ref().map_or(&request.input, |(weights, _)| weights);
+    let damaged = |reason: String| FileError::Damaged { path: input.clone(), reason };
     let mut archive = Archive::open(input).map_err(|error| FileError::damaged(input, error))?;
-    let carried = carried(&archive).map_err(damaged)?;
+    // What a folder says of itself, other programs may have changed.
+    let carried = match &folder {
+        Some(_) => None,
+        None => carried(&archive).map_err(damaged)?,
+    };
     // Whoever says something of the network says that the card's is not meant.
     let of_card = carried.as_ref().filter(|_| request.heads.is_none() && request.resampling.is_none());
     let hints = Hints {
@@ -89,8 +101,11 @@ pub fn import(request: &ImportRequest) -> Result<Imported, WorkbenchError> {
         heads: request.heads,
         resampling: request.resampling,
     };
-    let Guess { network, shape, conditions, dialect, prefix, told } =
-        infer(&archive, &hints).map_err(damaged)?;
+    let guess = match &folder {
+        Some((_, guess)) => guess.clone(),
+        None => infer(&archive, &hints).map_err(damaged)?,
+    };
+    let Guess { network, shape, conditions, dialect, prefix, told } = guess;
     let (mut told, mut notes) = (told.clone(), told.notes);
     if let Some(card) = &carried {
         notes
@@ -132,7 +147,7 @@ pub fn import(request: &ImportRequest) -> Result<Imported, WorkbenchError> {
         sigma_data,
         sigma_min: used("sigma_min", request.sigma_min, told.sigma_min, defaults.sigma_min, &mut notes),
         sigma_max: used("sigma_max", request.sigma_max, told.sigma_max, defaults.sigma_max, &mut notes),
-        rho: request.rho.or(carried.map(|card| card.rho)).unwrap_or(defaults.rho),
+        rho: request.rho.or(told.rho).or(carried.map(|card| card.rho)).unwrap_or(defaults.rho),
     };
     let mut problems = Problems::default();
     if let Err(message) = card.discretisation() {
@@ -161,6 +176,21 @@ pub fn import(request: &ImportRequest) -> Result<Imported, WorkbenchError> {
         parameters: weights.count(),
         notes,
     })
+}
+
+/// Options that a folder leaves no room for.
+fn said_by_the_folder(request: &ImportRequest, problems: &mut Problems) {
+    let ImportRequest { network, size, prefix, heads, resampling, .. } = request;
+    let given = [
+        ("--network", network.is_some()),
+        ("--size", size.is_some()),
+        ("--prefix", prefix.is_some()),
+        ("--heads", heads.is_some()),
+        ("--resampling", resampling.is_some()),
+    ];
+    for (option, _) in given.into_iter().filter(|(_, given)| *given) {
+        problems.add(option, "the folder's config.json says it", "nothing: leave it out");
+    }
 }
 
 /// The card that `cm export` wrote into a foreign file.

@@ -54,7 +54,7 @@ pub use denoise::{DenoiseRequest, Denoised, denoise};
 pub use drawing::{Drawn, Evaluations, SampleRequest};
 pub use edit::{EditRequest, EditTask, Edited, edit};
 pub use error::WorkbenchError;
-pub use export::{ExportRequest, Exported, export};
+pub use export::{ExportFormat, ExportRequest, Exported, export};
 pub use import::{ImportRequest, Imported, import};
 pub use request::{ClassRequest, ModelRequest};
 pub use sample::sample;

@@ -5,6 +5,7 @@ use cm_consistency::ConsistencyModel;
 use cm_diffusion::{Labels, NoiseLevels, NumLevels, QuantityError, SigmaRange};
 use cm_experiment::{FolderError, Trained, WeightsFile};
 use cm_image::ImageShape;
+use cm_network::{Network, Weights};
 use cm_study::WeightsCard;
 use std::path::Path;
 
@@ -17,17 +18,55 @@ pub(crate) enum Model {
 impl Model {
     /// The folder of a run, the model file in it, or a file of weights.
     pub(crate) fn open(path: &Path) -> Result<Self, WorkbenchError> {
-        if !WeightsCard::is_in(path) {
-            return Ok(Self::Run(Box::new(Trained::open(path)?)));
-        }
-        let file = WeightsFile::open(path)?;
-        match file.card.precondition.is_consistency() {
-            true => Ok(Self::File(Box::new(file))),
-            false => {
+        let model = Self::open_any(path)?;
+        match &model {
+            Self::File(file) if !file.card.precondition.is_consistency() => {
                 let reason =
                     "its weights are a diffusion model's, and a consistency model is needed".to_owned();
                 Err(FolderError::NoModel { path: path.to_owned(), reason }.into())
             }
+            Self::File(_) | Self::Run(_) => Ok(model),
+        }
+    }
+
+    /// As [`open`](Self::open); of a file of weights a diffusion model as well.
+    pub(crate) fn open_any(path: &Path) -> Result<Self, WorkbenchError> {
+        Ok(match WeightsCard::is_in(path) {
+            true => Self::File(Box::new(WeightsFile::open(path)?)),
+            false => Self::Run(Box::new(Trained::open(path)?)),
+        })
+    }
+
+    /// All that another program needs to know of it.
+    pub(crate) fn card(&self) -> WeightsCard {
+        match self {
+            Self::Run(trained) => trained.card(),
+            Self::File(file) => file.card.clone(),
+        }
+    }
+
+    pub(crate) fn network(&self) -> &dyn Network {
+        match self {
+            Self::Run(trained) => trained.network(),
+            Self::File(file) => file.network.as_ref(),
+        }
+    }
+
+    /// The weights of one average.
+    pub(crate) fn weights(&self, average: usize) -> &Weights {
+        match self {
+            Self::Run(trained) => trained.weights(average),
+            Self::File(file) => &file.weights,
+        }
+    }
+
+    /// That it is one network at all noise levels, as other programs have it; else why not.
+    pub(crate) fn is_whole(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Run(trained) if trained.is_truncated() => {
+                Err("it is a truncated consistency model: two networks, one for the lower noise levels")
+            }
+            Self::Run(_) | Self::File(_) => Ok(()),
         }
     }
 

@@ -32,6 +32,11 @@ impl Iddpm {
         Self { levels }
     }
 
+    /// u_0 to u_M: the noise levels, falling to 0.
+    pub fn levels(&self) -> &[f64] {
+        &self.levels
+    }
+
     /// The number of the level that is nearest to `sigma`.
     fn nearest(&self, sigma: f64) -> usize {
         let above = self.levels.partition_point(|&level| level > sigma);

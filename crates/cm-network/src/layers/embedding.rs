@@ -5,7 +5,8 @@ use crate::init::Builder;
 use crate::{Conditions, EmbeddingConfig, Extra, FourierConfig, ScaleConfig};
 use cm_image::NO_CLASS;
 use cm_image::augmentation::AUGMENTATION_LABELS;
-use cm_tensor::{Graph, Matrix, ParameterId, Weights, ops};
+use cm_tensor::{Given, Graph, Matrix, Operation, ParameterId, Weights, ops};
+use std::f64::consts::{FRAC_PI_2, TAU};
 
 pub(crate) struct Embedding {
     frequencies: Frequencies,
@@ -112,13 +113,14 @@ impl Embedding {
             self.second_time.is_some(),
             "a second time if and only if the network was built for one"
         );
-        let mut sum = self.waves(g, w, c_noise, extra.c_noise_tangent);
+        let mut sum = self.waves(g, w, Given::Noise, c_noise, extra.c_noise_tangent);
         if self.manner == Manner::Song {
             sum = self.labelled(g, w, sum, extra);
         }
         if let (Some(layer), Some(second)) = (&self.second_time, extra.second_time) {
             assert_eq!(second.len(), count, "one second time for each image");
-            let embedded = layer.forward(g, w, &self.waves(g, w, second, None));
+            let waves = self.waves(g, w, Given::SecondTime, second, None);
+            let embedded = layer.forward(g, w, &waves);
             sum = ops::add(g, &sum, &embedded, 1.0);
         }
         sum = told_changes(g, w, self.augmentation.as_ref(), sum, extra);
@@ -136,39 +138,32 @@ impl Embedding {
         let (Some((layer, classes)), Some(labels)) = (&self.label, extra.labels) else { return sum };
         let count = sum.shape()[0];
         assert_eq!(labels.len(), count, "one label for each image");
-        let one_hot = match g.is_counting() {
-            true => Matrix::outline([count, *classes]),
-            false => {
-                let mut one_hot = vec![0.0; count * classes];
-                let rows = one_hot.chunks_exact_mut(*classes);
-                // A class that is not told adds nothing, as in EDM2's networks.
-                let told = labels.iter().zip(rows).filter(|(label, _)| **label != NO_CLASS);
-                told.for_each(|(&label, row)| row[label as usize] = 1.0);
-                Matrix::constant(one_hot, [count, *classes])
-            }
-        };
+        let one_hot = g.outlined(|| Operation::OneHot, [count, *classes]).unwrap_or_else(|| {
+            let mut one_hot = vec![0.0; count * classes];
+            let rows = one_hot.chunks_exact_mut(*classes);
+            // A class that is not told adds nothing, as in EDM2's networks.
+            let told = labels.iter().zip(rows).filter(|(label, _)| **label != NO_CLASS);
+            told.for_each(|(&label, row)| row[label as usize] = 1.0);
+            Matrix::constant(one_hot, [count, *classes])
+        });
         let embedded = layer.forward(g, w, &one_hot);
         ops::add(g, &sum, &embedded, 1.0)
     }
 
     /// Sines and cosines of each number times each frequency, which change as the numbers do.
-    fn waves(&self, g: &Graph, w: &Weights, numbers: &[f32], tangent: Option<&[f32]>) -> Matrix {
-        if g.is_counting() {
-            return Matrix::outline([numbers.len(), self.features]);
+    fn waves(
+        &self,
+        g: &mut Graph,
+        w: &Weights,
+        of: Given,
+        numbers: &[f32],
+        tangent: Option<&[f32]>,
+    ) -> Matrix {
+        let shape = [numbers.len(), self.features];
+        if let Some(outline) = g.outlined(|| self.operation(w, of), shape) {
+            return outline;
         }
-        let half = self.features / 2;
-        let last = match self.manner {
-            Manner::Song => half.max(2) - 1,
-            Manner::Adm => half,
-        };
-        let frequencies: Vec<f64> = match self.frequencies {
-            Frequencies::Geometric { scale } => {
-                (0..half).map(|i| f64::from(scale) * MAX_PERIOD.powf(-(i as f64) / last as f64)).collect()
-            }
-            Frequencies::Random(id) => {
-                w.get(id).values().iter().map(|&f| std::f64::consts::TAU * f64::from(f)).collect()
-            }
-        };
+        let frequencies = self.each_frequency(w);
         // First those that the family has first.
         let in_order = |values: &mut Vec<f32>, sine: &dyn Fn(f64) -> f64, cosine: &dyn Fn(f64) -> f64| {
             let (first, second) = match self.manner {
@@ -182,7 +177,7 @@ impl Embedding {
         for number in numbers.iter().map(|&number| f64::from(number)) {
             in_order(&mut values, &|f| (f * number).sin(), &|f| (f * number).cos());
         }
-        let waves = Matrix::constant(values, [numbers.len(), self.features]);
+        let waves = Matrix::constant(values, shape);
         let Some(tangent) = tangent else { return waves };
         assert_eq!(tangent.len(), numbers.len(), "one change for each number");
         let mut changes = Vec::with_capacity(numbers.len() * self.features);
@@ -192,5 +187,32 @@ impl Embedding {
             in_order(&mut changes, &sine, &|f| -f * change * (f * number).sin());
         }
         waves.moving(changes)
+    }
+
+    /// Radians for each unit of a number.
+    fn each_frequency(&self, w: &Weights) -> Vec<f64> {
+        let half = self.features / 2;
+        let last = match self.manner {
+            Manner::Song => half.max(2) - 1,
+            Manner::Adm => half,
+        };
+        match self.frequencies {
+            Frequencies::Geometric { scale } => {
+                (0..half).map(|i| f64::from(scale) * MAX_PERIOD.powf(-(i as f64) / last as f64)).collect()
+            }
+            Frequencies::Random(id) => w.get(id).values().iter().map(|&f| TAU * f64::from(f)).collect(),
+        }
+    }
+
+    /// The waves in a trace: sines are cosines a quarter of a turn later.
+    fn operation(&self, w: &Weights, of: Given) -> Operation {
+        let frequencies = self.each_frequency(w);
+        let (first, second) = match self.manner {
+            Manner::Song => (-FRAC_PI_2, 0.0),
+            Manner::Adm => (0.0, -FRAC_PI_2),
+        };
+        let half = frequencies.len();
+        let phases = [vec![first; half], vec![second; half]].concat();
+        Operation::Waves { of, frequencies: frequencies.repeat(2), phases, factor: 1.0 }
     }
 }

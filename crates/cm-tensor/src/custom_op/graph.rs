@@ -8,9 +8,10 @@
 mod device_pass;
 
 use super::remote::{self, RemoteGradients};
-use super::{BackwardContext, CustomOp, Dev, Operand, Slot, Var, new_slot, tangent};
+use super::{BackwardContext, CustomOp, Dev, Images, Operand, Slot, Trace, Var, new_slot, tangent};
 use crate::device::Device;
 use crate::devices;
+use crate::operation::Operation;
 use cm_gpu::Buffer;
 use cm_kernels::elementwise;
 use dfdx::shapes::Shape;
@@ -29,6 +30,8 @@ pub struct Graph {
     widest: u64,
     /// Operations are counted and not done: their results are outlines.
     counting: bool,
+    /// Operations are written down, and not done.
+    trace: Option<Trace>,
     /// Results come with how they change along the tangents of the inputs.
     tangents: bool,
     /// Of a region that is computed again: what gradients leave it through.
@@ -69,6 +72,7 @@ impl Graph {
             values: 0,
             widest: 0,
             counting: false,
+            trace: None,
             tangents: false,
             edge: None,
             device: devices::current(),
@@ -80,6 +84,34 @@ impl Graph {
     /// operations return are [outlines](Var::outline), which take no memory.
     pub fn counting() -> Self {
         Self { counting: true, ..Self::inference() }
+    }
+
+    /// A pass of which only the [trace](Self::into_trace) is wanted, with the images that it is given: nothing is computed,
+    /// and what operations return are [outlines](Var::outline). Weights have their values.
+    ///
+    /// # Panics
+    /// Later, of an operation that only training has.
+    pub fn tracing([height, width, channels]: [usize; 3]) -> (Self, Images) {
+        let mut graph = Self { trace: Some(Trace::default()), ..Self::counting() };
+        let images = graph.outlined(|| Operation::Images, [1, height, width, channels]);
+        (graph, images.expect("the pass is traced"))
+    }
+
+    /// The steps of a [traced](Self::tracing) pass; none of another.
+    pub fn into_trace(self) -> Trace {
+        self.trace.unwrap_or_default()
+    }
+
+    /// The outline of what a network works out itself from numbers and labels, in a pass that computes nothing; `None` in
+    /// another, where it is to be worked out.
+    pub fn outlined<S: Shape>(&mut self, operation: impl FnOnce() -> Operation, shape: S) -> Option<Var<S>> {
+        let outline = |trace: &mut Trace| {
+            Var::of_step(trace.push(operation(), &[], shape.concrete().into_iter().collect()), shape)
+        };
+        match &mut self.trace {
+            Some(trace) => Some(outline(trace)),
+            None => self.counting.then(|| Var::outline(shape)),
+        }
     }
 
     /// The same pass, in which each operation also works out how its result changes where inputs are
@@ -134,6 +166,13 @@ impl Graph {
     pub fn apply<Op: CustomOp, S: Shape>(&mut self, op: Op, inputs: &[&dyn Operand], shape: S) -> Var<S> {
         self.flops = self.flops.saturating_add(op.flops());
         self.values = self.values.saturating_add(product(shape.concrete()));
+        if let Some(trace) = &mut self.trace {
+            let operation = op.operation().expect("an operation that is traced is not of training only");
+            return Var::of_step(
+                trace.push(operation, inputs, shape.concrete().into_iter().collect()),
+                shape,
+            );
+        }
         if self.counting {
             return Var::outline(shape);
         }

@@ -66,7 +66,7 @@ impl<S: Shape> Var<S> {
     pub(crate) fn place(&self) -> Option<&Device> {
         match &self.data {
             Data::Remote(remote, _) => Some(&remote.device),
-            Data::Host(..) | Data::Outline(_) => None,
+            Data::Host(..) | Data::Outline(..) => None,
         }
     }
 
@@ -75,7 +75,7 @@ impl<S: Shape> Var<S> {
         let remote = match &self.data {
             Data::Host(_, kept) => kept.get_or_init(|| Remote::new(device, device.uploaded(self.values()))),
             Data::Remote(remote, _) => remote,
-            Data::Outline(shape) => panic!("an outline of {shape:?} has no values"),
+            Data::Outline(shape, _) => panic!("an outline of {shape:?} has no values"),
         };
         // Of two GPUs in one process, the first to ask has the tensor.
         Some(&**remote).filter(|remote| remote.device.gpu() == device.gpu())

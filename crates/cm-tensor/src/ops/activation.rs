@@ -1,6 +1,7 @@
 //! Element-wise non-linearities.
 
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, TangentContext, Var};
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::{activation, buffer::written_by};
@@ -12,6 +13,10 @@ impl CustomOp for Silu {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         activation::silu(inputs[0], output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Silu)
     }
 
     fn keeps_input(&self, _: usize) -> bool {
@@ -52,6 +57,10 @@ impl CustomOp for Relu {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         activation::relu(inputs[0], output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Relu)
     }
 
     fn keeps_input(&self, _: usize) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::custom_op::product;
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::attention::{self, AttentionShape};
@@ -15,6 +16,10 @@ impl CustomOp for Attention {
         let mut log_sum_exp = unwritten(batch * heads * tokens);
         attention::forward(&self.0, inputs[0], output, &mut log_sum_exp);
         log_sum_exp
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Attention { heads: self.0.heads })
     }
 
     fn keeps_input(&self, _: usize) -> bool {

@@ -1,6 +1,7 @@
 //! Another scale for each channel.
 
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 
@@ -25,6 +26,10 @@ impl CustomOp for Affine {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         self.map(inputs[0], |c| self.shift[c], output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::AffineChannels { scale: self.scale.clone(), shift: self.shift.clone() })
     }
 
     fn keeps_input(&self, _: usize) -> bool {

@@ -1,6 +1,7 @@
 //! Sums, mixtures, concatenation.
 
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, TangentContext, Var};
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::{
@@ -17,6 +18,10 @@ impl CustomOp for Add {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         elementwise::add(inputs[0], inputs[1], self.scale, output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Add { scale: self.scale })
     }
 
     fn keeps_input(&self, _: usize) -> bool {
@@ -145,6 +150,10 @@ impl CustomOp for Concat {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         elementwise::concat_channels(self.pixels, &[(inputs[0], self.a), (inputs[1], self.b)], output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Concat)
     }
 
     fn keeps_input(&self, _: usize) -> bool {

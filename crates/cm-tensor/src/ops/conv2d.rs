@@ -2,6 +2,7 @@
 
 use crate::custom_op::product;
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{
     BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, Operand, TangentContext, Vector,
 };
@@ -52,6 +53,12 @@ impl CustomOp for Op {
         };
         kernel::forward(&self.shape, inputs[0], inputs[1], epilogue, output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        let Self { shape, image_bias, residual, scale } = *self;
+        let Conv2dShape { kernel, stride, padding, .. } = shape;
+        Some(Operation::Conv2d { kernel, stride, padding, image_bias, residual, scale })
     }
 
     fn keeps_input(&self, index: usize) -> bool {

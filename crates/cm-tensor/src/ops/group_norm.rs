@@ -1,6 +1,7 @@
 //! Group normalisation, fused with the non-linearity that nearly always follows.
 
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{
     BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, Operand, TangentContext, Vector,
 };
@@ -18,6 +19,11 @@ impl CustomOp for GroupNorm {
         let mut stats = unwritten(self.shape.batch * self.shape.groups * 2);
         kernel::forward(&self.shape, inputs[0], affine(inputs), self.silu, output, &mut stats);
         stats
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        let GroupNormShape { groups, eps, .. } = self.shape;
+        Some(Operation::GroupNorm { groups, eps, silu: self.silu })
     }
 
     fn keeps_input(&self, _: usize) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::custom_op::product;
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Matrix, TangentContext, Vector};
 use cm_gpu::conv2d::{Conv2dShape, Epilogue};
 use cm_gpu::{Buffer, GpuError};
@@ -21,6 +22,10 @@ impl CustomOp for Linear {
         let bias = inputs.get(2).copied();
         gemm::linear(self.rows, self.inputs, self.outputs, inputs[0], inputs[1], bias, output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Linear)
     }
 
     fn keeps_input(&self, index: usize) -> bool {

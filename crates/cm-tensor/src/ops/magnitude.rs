@@ -1,6 +1,7 @@
 //! What networks that preserve magnitudes do to pixels (Karras et al. 2024).
 
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 
@@ -40,6 +41,10 @@ impl CustomOp for PixelNorm {
                 by
             })
             .collect()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::PixelNorm { each: self.each, eps: EPS })
     }
 
     fn keeps_input(&self, _: usize) -> bool {
@@ -95,6 +100,10 @@ impl CustomOp for Modulate {
             }
         }
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Modulate)
     }
 
     fn keeps_input(&self, _: usize) -> bool {
@@ -173,6 +182,10 @@ impl CustomOp for Clamp {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         inputs[0].iter().zip(output).for_each(|(x, y)| *y = x.clamp(-self.limit, self.limit));
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Clamp(self.limit))
     }
 
     fn keeps_input(&self, _: usize) -> bool {

@@ -1,6 +1,7 @@
 //! Pooling.
 
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 use cm_kernels::buffer::written_by;
@@ -16,6 +17,10 @@ impl CustomOp for GlobalAverage {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         pool::global_avg_pool(self.batch, self.pixels, self.channels, inputs[0], output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::GlobalAverage)
     }
 
     fn keeps_input(&self, _: usize) -> bool {
@@ -69,6 +74,11 @@ impl CustomOp for MaxPool {
         winners.into_iter().map(|pixel| pixel as f32).collect()
     }
 
+    fn operation(&self) -> Option<Operation> {
+        let PoolShape { kernel, stride, round_up, .. } = self.0;
+        Some(Operation::MaxPool { side: kernel, stride, round_up })
+    }
+
     fn keeps_input(&self, _: usize) -> bool {
         false
     }
@@ -120,6 +130,10 @@ impl CustomOp for AveragePool {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         pool::avg_pool(&self.0, inputs[0], output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::AveragePool { side: self.0.kernel, stride: self.0.stride })
     }
 
     fn keeps_input(&self, _: usize) -> bool {

@@ -1,6 +1,7 @@
 //! Halving, doubling and interpolating to another resolution.
 
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, TangentContext};
 use cm_gpu::resample::Map;
 use cm_gpu::{Buffer, GpuError};
@@ -29,6 +30,18 @@ impl CustomOp for Linear {
         let Extents { batch, height, width, channels } = self.from;
         (self.forward)(batch, height, width, channels, inputs[0], output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(match self.map {
+            Map::AverageDown => Operation::AveragePool { side: 2, stride: 2 },
+            Map::NearestUp => Operation::NearestUp,
+            Map::FirDown => Operation::FirDown,
+            Map::FirUp => Operation::FirUp,
+            Map::FirSmooth => Operation::FirSmooth,
+            Map::Bilinear(..) => Operation::Bilinear,
+            Map::BilinearCorners(..) | Map::BicubicSmooth(..) => return None,
+        })
     }
 
     fn keeps_input(&self, _: usize) -> bool {
@@ -148,6 +161,10 @@ impl CustomOp for Bilinear {
         let [batch, height, width, channels] = self.from;
         resample::bilinear(batch, (height, width), self.to, channels, inputs[0], output);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Bilinear)
     }
 
     fn keeps_input(&self, _: usize) -> bool {

@@ -1,6 +1,7 @@
 //! The same values under other extents.
 
 use crate::device::Device;
+use crate::operation::Operation;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, Matrix, TangentContext};
 use cm_gpu::{Buffer, GpuError};
 
@@ -10,6 +11,10 @@ impl CustomOp for Reshape {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
         output.copy_from_slice(inputs[0]);
         Vec::new()
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        Some(Operation::Reshape)
     }
 
     fn keeps_input(&self, _: usize) -> bool {

@@ -14,6 +14,8 @@ pub(crate) enum Dialect {
     Flax,
     /// PyTorch, with the names of Karras et al. 2022 and 2024.
     Edm(EdmNames),
+    /// PyTorch, with the names of diffusers.
+    Diffusers,
 }
 
 /// What differs between files with those names.
@@ -59,6 +61,8 @@ pub(crate) struct Told {
     /// The range of noise levels it supports.
     pub(crate) sigma_min: Option<f32>,
     pub(crate) sigma_max: Option<f32>,
+    /// The curvature of its noise levels.
+    pub(crate) rho: Option<f32>,
     /// Names, without the prefix, that belong to the network and are not needed.
     pub(crate) ignored: BTreeSet<String>,
     /// For people: what was chosen, assumed or left out.

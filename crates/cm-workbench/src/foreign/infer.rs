@@ -215,7 +215,7 @@ fn song(archive: &Archive, hints: &Hints, prefix: &str, dialect: Dialect) -> Res
     let names = Names { archive, prefix };
     let height = hints.size.ok_or_else(|| needs_height("the network in this file"))?;
     let (joint, kernel) = match dialect {
-        Dialect::Torch | Dialect::Edm(_) => ('.', "weight"),
+        Dialect::Torch | Dialect::Edm(_) | Dialect::Diffusers => ('.', "weight"),
         Dialect::Flax => ('/', "kernel"),
     };
     let convolution = |module: &str| -> Option<(usize, usize)> {

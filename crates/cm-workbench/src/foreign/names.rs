@@ -1,5 +1,6 @@
 //! What the original programs call each array.
 
+use super::diffusers::Diffusers;
 use super::edm;
 use super::guess::Dialect;
 use super::naming::{Naming, split, torch};
@@ -29,6 +30,10 @@ pub(crate) fn names(
         (NetworkConfig::Adm(config), Dialect::Torch) => Box::new(Adm::new(config, height)),
         (NetworkConfig::Adm(_), Dialect::Flax) => {
             return Err("ADM's weights are PyTorch's, not Flax's".to_owned());
+        }
+        (NetworkConfig::Adm(config), Dialect::Diffusers) => Box::new(Diffusers::new(config)),
+        (NetworkConfig::UNet(_), Dialect::Diffusers) => {
+            return Err("diffusers has names for ADM's weights only".to_owned());
         }
         (NetworkConfig::UNet(config), Dialect::Torch | Dialect::Flax) => {
             Box::new(Song::new(config, height, dialect))
@@ -185,7 +190,7 @@ impl Song {
 
     fn piece(&self, module: &str, leaf: &str, shape: &[usize]) -> Piece {
         match self.dialect {
-            Dialect::Torch | Dialect::Edm(_) => torch(format!("{module}.{leaf}"), shape),
+            Dialect::Torch | Dialect::Edm(_) | Dialect::Diffusers => torch(format!("{module}.{leaf}"), shape),
             Dialect::Flax => {
                 let last = module.rsplit('.').next().unwrap_or(module);
                 let leaf = match leaf {
@@ -204,7 +209,7 @@ impl Song {
     /// One of the 1x1 maps of an attention, as a matrix without taps.
     fn nin(&self, attention: &str, number: usize, leaf: &str, width: usize) -> Piece {
         let joint = match self.dialect {
-            Dialect::Torch | Dialect::Edm(_) => '.',
+            Dialect::Torch | Dialect::Edm(_) | Dialect::Diffusers => '.',
             Dialect::Flax => '/',
         };
         let (leaf, shape) = if leaf == "weight" { ("W", vec![width, width]) } else { ("b", vec![width]) };
@@ -228,7 +233,7 @@ impl Naming for Song {
         }
         if (owner, leaf) == ("embedding", "frequencies") {
             let name = match self.dialect {
-                Dialect::Torch | Dialect::Edm(_) => "GaussianFourierProjection_0.W",
+                Dialect::Torch | Dialect::Edm(_) | Dialect::Diffusers => "GaussianFourierProjection_0.W",
                 Dialect::Flax => "GaussianFourierProjection_0/W",
             };
             let outputs = Outputs::first(*shape.last()?);

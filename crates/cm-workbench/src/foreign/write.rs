@@ -123,9 +123,12 @@ fn safetensors(
     card: Option<&str>,
 ) -> io::Result<()> {
     let mut header = serde_json::Map::new();
+    // Programs that read several frameworks' files ask whose layout the arrays have.
+    let mut metadata = serde_json::json!({ "format": "pt" });
     if let Some(card) = card {
-        header.insert("__metadata__".to_owned(), serde_json::json!({ CARD: card }));
+        metadata[CARD] = card.into();
     }
+    header.insert("__metadata__".to_owned(), metadata);
     let mut at = 0;
     for target in targets {
         let end = at + 4 * target.shape.iter().product::<usize>();

@@ -1,42 +1,17 @@
 //! Weights of ours under the names of the original programs, so that these can load them.
 
+use super::{Subject, card};
 use crate::error::WorkbenchError;
 use crate::foreign::{self, CARD, Container, Dialect, names};
-use crate::model::Model;
-use crate::request::{ModelRequest, pick};
-use cm_experiment::WeightsFile;
-use cm_host::{FileError, durable};
+use cm_experiment::ModelCard;
+use cm_host::{FileError, NewFile, durable};
 use cm_network::{AdmConfig, NetworkConfig};
 use cm_study::{PreconditionConfig, Problems, WeightsCard, to_ron};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// What is to be exported.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExportRequest {
-    /// A finished run, its model file, or a file of weights.
-    pub model: ModelRequest,
-    /// The file to write: `.pt` or `.pth`, `.safetensors`, or `.msgpack`.
-    pub out: PathBuf,
-}
-
-/// What was exported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exported {
-    /// The file.
-    pub out: PathBuf,
-    /// The number of arrays in it.
-    pub arrays: usize,
-    /// What the file cannot say, and what the program with these names does otherwise; for people.
-    pub notes: Vec<String>,
-}
-
-/// Writes a model's weights under the original names.
-///
-/// # Errors
-/// [`WorkbenchError`] if the model cannot be opened, its network has no original, or the file cannot be written.
-pub fn export(request: &ExportRequest) -> Result<Exported, WorkbenchError> {
-    let ExportRequest { model, out } = request;
-    let mut problems = Problems::default();
+/// Which file the ending of `out` asks for; a problem if it names none.
+pub(super) fn target(out: &Path, problems: &mut Problems) -> Option<(Container, Dialect)> {
     let ending = out.extension().and_then(|ending| ending.to_str());
     let target = match ending {
         Some("pt" | "pth") => Some((Container::Pytorch, Dialect::Torch)),
@@ -48,49 +23,53 @@ pub fn export(request: &ExportRequest) -> Result<Exported, WorkbenchError> {
         let message = format!("{} names no format", out.display());
         problems.add("--out", message, ".pt, .pth or .safetensors for PyTorch, .msgpack for Flax");
     }
-    // A diffusion model is exported as well as a consistency model.
-    let opened = match WeightsCard::is_in(&model.path) {
-        true => Model::File(Box::new(WeightsFile::open(&model.path)?)),
-        false => Model::open(&model.path)?,
-    };
-    let class_names = || opened.class_names();
-    let (average, _) = pick(model, &opened.averages(), (opened.labels(), &class_names), &mut problems)?;
-    if matches!(&opened, Model::Run(trained) if trained.is_truncated()) {
-        let message = "it is a truncated consistency model: two networks, one for the lower noise levels";
-        problems.add("MODEL", message.to_owned(), "the model of another run");
-    }
-    problems.check()?;
-    let (card, weights) = match &opened {
-        Model::Run(trained) => (trained.card(), trained.weights(average)),
-        Model::File(file) => (file.card.clone(), &file.weights),
-    };
-    let Some((container, dialect)) = target else { unreachable!("checked above") };
+    target
+}
+
+/// Writes the file; returns the number of its arrays, and what it cannot say.
+pub(super) fn write(
+    out: &Path,
+    (container, dialect): (Container, Dialect),
+    subject: &Subject<'_>,
+) -> Result<(usize, Vec<String>), WorkbenchError> {
+    let Subject { card, weights, .. } = subject;
     let table = names(&card.network, card.height, weights, dialect).map_err(|message| {
-        let mut problems = Problems::default();
-        problems.add(
-            "--out",
-            message,
-            "PyTorch's formats for ADM; PyTorch's and Flax's for the U-Nets of CIFAR-10",
-        );
-        match problems.check() {
-            Err(errors) => WorkbenchError::from(errors),
-            Ok(()) => WorkbenchError::failed("exporting", "no name"),
-        }
+        let allowed = "PyTorch's formats for ADM; PyTorch's and Flax's for the U-Nets of CIFAR-10";
+        super::refused("--out", message, allowed)
     })?;
     let ours: Vec<&[f32]> = weights.iter().map(|(_, _, values)| values).collect();
-    let text = to_ron(&card);
+    let text = to_ron(card);
+    // The card appears when the weights are there.
+    let mut beside = out.as_os_str().to_owned();
+    beside.push(".md");
+    let beside = PathBuf::from(beside);
+    let (finishing, mut file) = NewFile::begin(&beside).map_err(FileError::io(&beside))?;
+    let usage = match container {
+        Container::Pytorch | Container::Safetensors => {
+            let name = out.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+            let code = format!(
+                "cm import {name} --out weights.safetensors\ncm sample weights.safetensors --out drawn"
+            );
+            vec![("Its names are the original program's. Here:".to_owned(), "sh", code)]
+        }
+        Container::Flax => Vec::new(),
+    };
+    let model_card = ModelCard { usage, ..card::card(subject)? };
+    let written = file.write_all(model_card.to_markdown().as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(FileError::io(&beside))?;
     durable::write_with(out, |file| foreign::write(file, container, &table, &ours, Some(&text)))
         .map_err(FileError::io(out))?;
+    finishing.finish().map_err(FileError::io(&beside))?;
     let mut notes = differences(&card.network);
     notes.push(match container {
-        Container::Flax => again(out, &card),
+        Container::Flax => again(out, card),
         Container::Pytorch | Container::Safetensors => {
             format!(
                 "the file holds what `cm import` needs (`{CARD}`); the original programs do not read that"
             )
         }
     });
-    Ok(Exported { out: out.clone(), arrays: foreign::targets(&table).len(), notes })
+    Ok((foreign::targets(&table).len(), notes))
 }
 
 /// What the program with the original names would compute otherwise: no array says it.

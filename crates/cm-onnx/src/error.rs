@@ -1,0 +1,18 @@
+//! Why a network is no ONNX model.
+
+/// Why a network is no ONNX model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OnnxError {
+    /// Only a consistency model draws in one evaluation.
+    #[error("a diffusion model does not draw in one evaluation; its denoiser can be exported")]
+    NoGenerator,
+    /// The network jumps between two noise levels.
+    #[error("the network takes a second time, and an exported model has one noise level for each image")]
+    SecondTime,
+    /// A message of protocol buffers is counted in 31 bits.
+    #[error("the model would be a file of {bytes} bytes, and an ONNX file has at most {}", i32::MAX)]
+    TooLarge {
+        /// Bytes of the file.
+        bytes: usize,
+    },
+}
