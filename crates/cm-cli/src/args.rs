@@ -241,8 +241,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         import: ImportArgs,
     },
-    /// Write a model's weights under the names of the original programs, so that these can load them.
-    #[command(after_help = "Example:\n  cm export weights/cd-imagenet64.safetensors --out cd_imagenet64.pt")]
+    /// Write a model's weights under the names of the original programs, so that these can load them; or the model as a
+    /// page that draws in a browser.
+    #[command(
+        after_help = "Example:\n  cm export weights/cd-imagenet64.safetensors --out cd_imagenet64.pt\n  cm export --format web runs/quickstart/cd/seed-0 --out page.html"
+    )]
     Export {
         #[command(flatten)]
         export: ExportArgs,

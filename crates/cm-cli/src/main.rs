@@ -27,7 +27,7 @@ use cm_report::Comparison;
 use cm_scoring::{Perceptual, ScoringError};
 use cm_tensor::device::caught;
 use cm_tensor::devices::{self, Place};
-use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes};
+use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, PageWritten, SearchTimes};
 use common_args::Threads;
 use dataset_args::DatasetCommand;
 use ending::{
@@ -37,6 +37,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::ExitCode;
 use sweep::SweepCommand;
+use weights_args::ExportFormat;
 
 /// What this program was built from, as `build.rs` found it.
 fn build() -> Build {
@@ -256,11 +257,17 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
             let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();
             print(&format!("// from {format}: {parameters} parameters\n{notes}{card}{}\n", out.display()))
         }
-        Command::Export { export } => {
-            let Exported { out, arrays, notes } = cm_workbench::export(&export.into())?;
-            let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();
-            print(&format!("{notes}{} with {arrays} arrays\n", out.display()))
-        }
+        Command::Export { export } => match export.format {
+            None => {
+                let Exported { out, arrays, notes } = cm_workbench::export(&export.into())?;
+                let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();
+                print(&format!("{notes}{} with {arrays} arrays\n", out.display()))
+            }
+            Some(ExportFormat::Web) => {
+                let PageWritten { out, bytes } = cm_workbench::export_page(&export.into())?;
+                print(&format!("{} with {bytes} bytes\n", out.display()))
+            }
+        },
         Command::Denoise { denoise, threads: Threads { threads } } => {
             let denoised =
                 cm_host::on_threads(threads.map(usize::from), || cm_workbench::denoise(&denoise.into()));

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use cm_network::{HeadsConfig, ResamplingConfig};
 use cm_study::{IddpmConfig, PreconditionConfig, VpConfig};
-use cm_workbench::{DenoiseRequest, ExportRequest, ImportRequest, ModelRequest};
+use cm_workbench::{DenoiseRequest, ExportRequest, ImportRequest, ModelRequest, PageRequest};
 use std::path::PathBuf;
 
 /// How a network's output is used.
@@ -116,17 +116,38 @@ impl From<ImportArgs> for ImportRequest {
     }
 }
 
+/// What `cm export` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// One page of HTML that draws in any browser, without a server: of consistency models.
+    Web,
+}
+
 /// Arguments of `cm export`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     /// The folder of a finished run, the model.safetensors in it, or a file that `cm import` wrote.
     model: PathBuf,
-    /// The file to write: `.pt`, `.pth` or `.safetensors` for PyTorch, `.msgpack` for Flax.
+    /// The file to write: `.pt`, `.pth` or `.safetensors` for PyTorch, `.msgpack` for Flax; with --format what that says.
     #[arg(long)]
     out: PathBuf,
+    /// Another kind of file than those of the original programs.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<ExportFormat>,
+    /// The page's module of WebAssembly. Without it, the file that `cargo build --release --target wasm32-unknown-unknown -p
+    /// cm-web` leaves below the current folder.
+    #[arg(long, requires = "format")]
+    module: Option<PathBuf>,
     /// The average of the weights, as the run's table names it; without it, the first.
     #[arg(long)]
     ema: Option<String>,
+}
+
+impl From<ExportArgs> for PageRequest {
+    fn from(args: ExportArgs) -> Self {
+        let model = ModelRequest { path: args.model, ema: args.ema, class: None };
+        Self { model, out: args.out, module: args.module }
+    }
 }
 
 impl From<ExportArgs> for ExportRequest {
