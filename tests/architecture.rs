@@ -28,6 +28,7 @@ const ALLOWED: [(&str, &[&str]); 25] = [
         "cm-flow-map",
         &["cm-consistency", "cm-diffusion", "cm-network", "cm-training", "cm-tensor", "cm-image"],
     ),
+    ("cm-web", &["cm-consistency", "cm-diffusion", "cm-network", "cm-image"]),
     ("cm-evaluator", &["cm-diffusion", "cm-network", "cm-image"]),
     (
         "cm-bench",
@@ -99,6 +100,7 @@ const ALLOWED: [(&str, &[&str]); 25] = [
             "cm-study",
             "cm-tensor",
             "cm-training",
+            "cm-web",
         ],
     ),
     ("cm-sweep", &["cm-experiment", "cm-host", "cm-study"]),
@@ -231,10 +233,13 @@ fn unsafe_code_is_where_it_was_allowed() {
         file.starts_with(root().join("crates/cm-kernels"))
             || file.starts_with(root().join("crates/cm-gpu"))
             || file.ends_with("crates/cm-tensor/src/custom_op.rs")
+            // Names that a browser's script calls; nothing else in it is unsafe.
+            || file.ends_with("crates/cm-web/src/abi.rs")
     };
     for file in sources(&root().join("crates")).into_iter().filter(|file| !allowed(file)) {
         let text = fs::read_to_string(&file).unwrap();
-        assert!(!text.contains("unsafe {") && !text.contains("unsafe fn"), "{}", file.display());
+        let has = ["unsafe {", "unsafe fn", "#[unsafe("].iter().any(|word| text.contains(word));
+        assert!(!has, "{}", file.display());
     }
 }
 

@@ -33,6 +33,7 @@ fn workshop() -> tempfile::TempDir {
     let parity = root().join("tests/fixtures/parity");
     let weights = parity.join("ddpmpp-tiny.pt");
     fs::copy(parity.join("ddpmpp-tiny-in.npz"), folder.path().join("in.npz")).unwrap();
+    fs::write(folder.path().join("m.wasm"), b"\0asm cm_web_1_open").unwrap();
     let import = ["import", weights.to_str().unwrap(), "--size", "8", "--precondition", "edm"];
     expect(folder.path(), &[&import[..], &["--out", "w.safetensors"]].concat(), 0);
     folder
@@ -60,6 +61,7 @@ fn a_full_disk_is_named_and_nothing_half_written_stays() {
         ("o.pt", vec!["export", run]),
         ("o", vec!["export", run, "--format", "onnx"]),
         ("o.msgpack", vec!["export", "w.safetensors"]),
+        ("o.html", vec!["export", run, "--format", "web", "--module", "m.wasm"]),
         ("o.safetensors", vec!["import", weights, "--size", "8", "--precondition", "edm"]),
         ("o.ron", vec!["search-times", run, "--points", "1", "--samples", "32", "--levels", "4"]),
     ];

@@ -30,6 +30,8 @@ mod gpu;
 mod guide;
 /// Samples scored by a further network, as the literature does.
 mod networks;
+/// The page that `cm export --format web` writes, before a browser sees it.
+mod page;
 /// One training by several processes of one machine.
 mod processes;
 /// Bugs of published trainers that must not come back, seen from outside.

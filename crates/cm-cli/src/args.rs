@@ -246,9 +246,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         import: ImportArgs,
     },
-    /// Write a model so that other programs can use it: weights under the names of the original programs, or whole models.
+    /// Write a model so that other programs can use it: weights under the names of the original programs, whole models, or a
+    /// page that draws in a browser.
     #[command(
-        after_help = "Example:\n  cm export runs/first/base/seed-0 --format onnx --out digits-onnx\n  cm export weights/cd-imagenet64.safetensors --out cd_imagenet64.pt"
+        after_help = "Example:\n  cm export runs/first/base/seed-0 --format onnx --out digits-onnx\n  cm export runs/quickstart/cd/seed-0 --format web --out page.html\n  cm export weights/cd-imagenet64.safetensors --out cd_imagenet64.pt"
     )]
     Export {
         #[command(flatten)]

@@ -27,7 +27,7 @@ use cm_report::Comparison;
 use cm_scoring::{Perceptual, ScoringError};
 use cm_tensor::device::caught;
 use cm_tensor::devices::{self, Place};
-use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes};
+use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, PageWritten, SearchTimes};
 use common_args::Threads;
 use dataset_args::DatasetCommand;
 use ending::{
@@ -38,6 +38,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::ExitCode;
 use sweep::SweepCommand;
+use weights_args::ExportAsked;
 
 /// What this program was built from, as `build.rs` found it.
 fn build() -> Build {
@@ -271,11 +272,17 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
             let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();
             print(&format!("// from {format}: {parameters} parameters\n{notes}{card}{}\n", out.display()))
         }
-        Command::Export { export } => {
-            let Exported { out, contents, notes } = cm_workbench::export(&export.into())?;
-            let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();
-            print(&format!("{notes}{} with {contents}\n", out.display()))
-        }
+        Command::Export { export } => match export.asked() {
+            ExportAsked::Model(request) => {
+                let Exported { out, contents, notes } = cm_workbench::export(&request)?;
+                let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();
+                print(&format!("{notes}{} with {contents}\n", out.display()))
+            }
+            ExportAsked::Page(request) => {
+                let PageWritten { out, bytes } = cm_workbench::export_page(&request)?;
+                print(&format!("{} with {bytes} bytes\n", out.display()))
+            }
+        },
         Command::Denoise { denoise, threads: Threads { threads } } => {
             let denoised =
                 cm_host::on_threads(threads.map(usize::from), || cm_workbench::denoise(&denoise.into()));

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use cm_network::{HeadsConfig, ResamplingConfig};
 use cm_study::{IddpmConfig, PreconditionConfig, VpConfig};
-use cm_workbench::{DenoiseRequest, ExportFormat, ExportRequest, ImportRequest, ModelRequest};
+use cm_workbench::{DenoiseRequest, ExportFormat, ExportRequest, ImportRequest, ModelRequest, PageRequest};
 use std::path::PathBuf;
 
 /// How a network's output is used.
@@ -118,7 +118,7 @@ impl From<ImportArgs> for ImportRequest {
 
 /// The forms in which a model can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+enum Format {
     /// One file of weights under the names of the original programs, by its ending.
     Original,
     /// A folder of ONNX models: the denoiser and, of a consistency model, the generator that draws in one step.
@@ -127,6 +127,8 @@ pub(crate) enum Format {
     Torch,
     /// A folder that diffusers' ConsistencyModelPipeline loads; of ADM's networks.
     Diffusers,
+    /// One page of HTML that draws in any browser, without a server: of consistency models.
+    Web,
 }
 
 /// Arguments of `cm export`.
@@ -137,25 +139,40 @@ pub(crate) struct ExportArgs {
     /// In which form.
     #[arg(long, value_enum, default_value = "original")]
     format: Format,
-    /// The file to write: `.pt`, `.pth` or `.safetensors` for PyTorch, `.msgpack` for Flax. Of formats that are folders, the
-    /// folder, which is not there yet.
+    /// The file to write: `.pt`, `.pth` or `.safetensors` for PyTorch, `.msgpack` for Flax, a page of HTML. Of formats that are
+    /// folders, the folder, which is not there yet.
     #[arg(long)]
     out: PathBuf,
+    /// The page's module of WebAssembly. Without it, the file that `cargo build --release --target wasm32-unknown-unknown -p
+    /// cm-web` leaves below the current folder.
+    #[arg(long)]
+    module: Option<PathBuf>,
     /// The average of the weights, as the run's table names it; without it, the first.
     #[arg(long)]
     ema: Option<String>,
 }
 
-impl From<ExportArgs> for ExportRequest {
-    fn from(args: ExportArgs) -> Self {
-        let ExportArgs { model, format, out, ema } = args;
+/// What is to be written.
+pub(crate) enum ExportAsked {
+    /// A model in the form of another program.
+    Model(ExportRequest),
+    /// A page that draws.
+    Page(PageRequest),
+}
+
+impl ExportArgs {
+    /// What is to be written.
+    pub(crate) fn asked(self) -> ExportAsked {
+        let Self { model, format, out, module, ema } = self;
+        let model = ModelRequest { path: model, ema, class: None };
         let format = match format {
+            Format::Web => return ExportAsked::Page(PageRequest { model, out, module }),
             Format::Original => ExportFormat::Original,
             Format::Onnx => ExportFormat::Onnx,
             Format::Torch => ExportFormat::Torch,
             Format::Diffusers => ExportFormat::Diffusers,
         };
-        Self { model: ModelRequest { path: model, ema, class: None }, format, out }
+        ExportAsked::Model(ExportRequest { model, format, out })
     }
 }
 

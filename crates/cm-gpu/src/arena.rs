@@ -5,27 +5,13 @@
 //! the new ones. After the first training step nothing is asked of the driver any more. Of pieces of one size that with
 //! the lowest address goes first: so the same work finds its values at the same addresses each time.
 
+use crate::description::MemoryUse;
 use crate::error::{Doing, GpuError};
 use crate::gathered::Gathered;
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{result, sys};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// How much memory an engine has taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryUse {
-    /// Bytes of living buffers, as they were asked for.
-    pub held: usize,
-    /// Living buffers.
-    pub buffers: usize,
-    /// The most that `held` has been.
-    pub peak: usize,
-    /// Bytes kept for buffers to come.
-    pub kept: usize,
-    /// Bytes that the driver has given and not taken back: of living buffers, rounded up, and those kept.
-    pub taken: usize,
-}
 
 #[derive(Debug, Default)]
 struct State {

@@ -1,7 +1,7 @@
 //! What can go wrong between the program and a GPU.
 
-use cudarc::driver::DriverError;
-use std::ffi::CStr;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use driver::Doing;
 
 /// An error of the GPU, its driver or its compiler.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,28 +69,36 @@ fn mebibytes(bytes: usize) -> String {
     if bytes < 1 << 20 { format!("{bytes} B") } else { format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64) }
 }
 
-impl GpuError {
-    /// The driver's answer `error` to what was being done.
-    pub(crate) fn driver(doing: impl Into<String>, error: DriverError) -> Self {
-        let words = |text: Result<&CStr, DriverError>| {
-            text.map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned())
-        };
-        Self::Driver {
-            doing: doing.into(),
-            name: words(error.error_name()),
-            text: words(error.error_string()),
+/// Errors of the driver.
+#[cfg(not(target_arch = "wasm32"))]
+mod driver {
+    use super::GpuError;
+    use cudarc::driver::DriverError;
+    use std::ffi::CStr;
+
+    impl GpuError {
+        /// The driver's answer `error` to what was being done.
+        pub(crate) fn driver(doing: impl Into<String>, error: DriverError) -> Self {
+            let words = |text: Result<&CStr, DriverError>| {
+                text.map_or_else(|_| format!("{:?}", error.0), |text| text.to_string_lossy().into_owned())
+            };
+            Self::Driver {
+                doing: doing.into(),
+                name: words(error.error_name()),
+                text: words(error.error_string()),
+            }
         }
     }
-}
 
-/// Says what was being done when the driver failed.
-pub(crate) trait Doing<T> {
-    fn doing(self, what: impl FnOnce() -> String) -> Result<T, GpuError>;
-}
+    /// Says what was being done when the driver failed.
+    pub(crate) trait Doing<T> {
+        fn doing(self, what: impl FnOnce() -> String) -> Result<T, GpuError>;
+    }
 
-impl<T> Doing<T> for Result<T, DriverError> {
-    fn doing(self, what: impl FnOnce() -> String) -> Result<T, GpuError> {
-        self.map_err(|error| GpuError::driver(what(), error))
+    impl<T> Doing<T> for Result<T, DriverError> {
+        fn doing(self, what: impl FnOnce() -> String) -> Result<T, GpuError> {
+            self.map_err(|error| GpuError::driver(what(), error))
+        }
     }
 }
 

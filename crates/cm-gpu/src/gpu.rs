@@ -1,8 +1,9 @@
 //! One GPU, opened for work.
 
-use crate::arena::{Arena, Context, MemoryUse};
+use crate::arena::{Arena, Context};
 use crate::buffer::Buffer;
 use crate::compile;
+use crate::description::MemoryUse;
 use crate::error::{Doing, GpuError};
 use crate::gathered::Gathered;
 use crate::libraries::{self, Device};

@@ -11,19 +11,34 @@
 //! Tests run the same kernels on the CPU: the host's C++ compiler builds them over a shim of CUDA's threads
 //! (`standin/`), and a stand-in for the driver launches them, so that all of this crate runs where there is no GPU.
 //!
+//! Where there is no driver to be had at all, in a browser, a GPU is a type without a value (`absent`), and operations
+//! compile as everywhere.
+//!
 //! Deliberately absent: tensors and autograd (`cm-tensor`'s), random numbers, and any other crate of this workspace but
 //! `cm-kernels` in tests.
 
+#[cfg(target_arch = "wasm32")]
+mod absent;
+#[cfg(not(target_arch = "wasm32"))]
 mod arena;
+#[cfg(not(target_arch = "wasm32"))]
 mod buffer;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod compile;
+#[cfg(not(target_arch = "wasm32"))]
 mod copies;
+mod description;
 mod element;
 mod error;
+#[cfg(not(target_arch = "wasm32"))]
 mod gathered;
+#[cfg(not(target_arch = "wasm32"))]
 mod gpu;
+#[cfg(not(target_arch = "wasm32"))]
 mod launch;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod libraries;
+#[cfg(not(target_arch = "wasm32"))]
 mod signature;
 pub mod source;
 #[cfg(feature = "standin")]
@@ -42,9 +57,15 @@ pub mod resample;
 pub mod softmax;
 pub mod update;
 
-pub use arena::MemoryUse;
+#[cfg(target_arch = "wasm32")]
+use absent::launch;
+#[cfg(target_arch = "wasm32")]
+pub use absent::{Buffer, Gpu, Options, libraries};
+#[cfg(not(target_arch = "wasm32"))]
 pub use buffer::Buffer;
+pub use description::{Device, MemoryUse};
 pub use element::{Element, Scalar};
 pub use error::GpuError;
+#[cfg(not(target_arch = "wasm32"))]
 pub use gpu::{GRAPHS_VARIABLE, Gpu, Options, Work};
-pub use libraries::{Device, devices};
+pub use libraries::devices;

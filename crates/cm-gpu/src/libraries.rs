@@ -6,16 +6,7 @@ use libloading::Library;
 use std::ffi::c_int;
 use sys::CUdevice_attribute as Attribute;
 
-/// One library that was looked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// What it is.
-    pub what: &'static str,
-    /// The names it was looked for under.
-    pub looked_for: Vec<String>,
-    /// The name under which it was found, and its version, `None` if it did not say.
-    pub found: Option<(String, Option<String>)>,
-}
+pub use crate::description::{Device, Found};
 
 /// What NVIDIA's libraries are for, and what they are called.
 const LIBRARIES: [(&str, &str, &[&str], Version); 5] = [
@@ -108,23 +99,6 @@ pub(crate) fn need_driver() -> Result<(), GpuError> {
 /// That there is a compiler for kernels.
 pub(crate) fn need_compiler() -> Result<(), GpuError> {
     there("NVRTC").map_err(|looked_for| GpuError::NoCompiler { looked_for })
-}
-
-/// One GPU.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// Its number, from 0.
-    pub number: usize,
-    /// The maker's name for it.
-    pub name: String,
-    /// Compute capability, major and minor.
-    pub capability: (u32, u32),
-    /// Streaming multiprocessors.
-    pub multiprocessors: u32,
-    /// Bytes of its memory.
-    pub memory: usize,
-    /// Bytes of shared memory that one block can have.
-    pub shared_memory: usize,
 }
 
 /// The GPUs of this machine.

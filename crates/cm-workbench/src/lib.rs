@@ -1,5 +1,5 @@
 //! What one does with a trained model and with weights of others: [`sample()`] from it, [`edit()`] images with it,
-//! [`search_times`], [`import()`] and [`export()`] weights, evaluate a network on another program's arrays
+//! [`search_times`], [`import()`] and [`export()`] weights, make it a page that draws ([`export_page`]), evaluate a network on another program's arrays
 //! ([`denoise()`]), and prepare data sets ([`dataset`]).
 //!
 //! Deliberately absent: training and scoring by a plan (`cm-experiment`), comparing sets of images (`cm-scoring`). It
@@ -48,6 +48,7 @@ mod request;
 mod sample;
 mod search_times;
 mod ternary_search;
+mod web;
 
 pub use cm_diffusion::Guidance;
 pub use denoise::{DenoiseRequest, Denoised, denoise};
@@ -59,3 +60,4 @@ pub use import::{ImportRequest, Imported, import};
 pub use request::{ClassRequest, ModelRequest};
 pub use sample::sample;
 pub use search_times::{SearchTimes, search_times};
+pub use web::{MODULE, PageRequest, PageWritten, export_page};

@@ -1,8 +1,9 @@
 //! Fixed networks whose activations serve as features: for distances and for metrics. How they are trained is not
-//! this crate's business; those of other programs come as [`NamedArrays`].
+//! this crate's business; those of other programs come as [`NamedArrays`], from files where there are files.
 
 mod arrays;
 mod classifier;
+#[cfg(not(target_arch = "wasm32"))]
 mod file;
 mod inception;
 mod lpips;
@@ -12,6 +13,7 @@ mod tests;
 
 pub use arrays::{ArraysError, NamedArrays};
 pub use classifier::{Classifier, ClassifierOutput};
+#[cfg(not(target_arch = "wasm32"))]
 pub use file::{FeatureFileError, FeatureFileReason, load_inception, load_lpips};
 pub use inception::{INCEPTION_SIDE, Inception, InceptionOutput};
 pub use lpips::{Lpips, LpipsError};
