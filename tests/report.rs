@@ -6,7 +6,7 @@ use cm_host::SamplesCard;
 use cm_scoring::Card;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What stands between `<tag ...>` and `</tag>`, without tags, for some tags in the order of the page.
 fn outline(page: &str, tags: &[&str]) -> String {
@@ -33,18 +33,15 @@ fn attributes<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
     page.split(&begin).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
 }
 
-fn count_png(folder: &Path) -> usize {
-    fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| {
-            if path.is_dir() {
-                count_png(&path)
-            } else {
-                usize::from(path.extension().is_some_and(|e| e == "png"))
-            }
-        })
-        .sum()
+/// The PNG files below a folder.
+fn png_files(folder: &Path) -> BTreeSet<Vec<u8>> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let of = |path: PathBuf| match path.is_dir() {
+        true => png_files(&path),
+        false if path.extension().is_some_and(|e| e == "png") => [fs::read(&path).unwrap()].into(),
+        false => BTreeSet::new(),
+    };
+    paths.flat_map(of).collect()
 }
 
 #[test]
@@ -70,12 +67,18 @@ fn a_study_and_a_run_are_written_as_one_page() {
     // Nothing is asked of any network.
     assert!(!page.contains("http://") && !page.contains("https://") && page.contains("default-src 'none'"));
     assert!(attributes(&page, "src").iter().all(|source| source.starts_with("data:image/png;base64,")));
-    assert_eq!(attributes(&page, "src").len(), count_png(&folder.path().join("smoke")));
+    let shown: BTreeSet<&str> = attributes(&page, "src").into_iter().collect();
+    assert_eq!(shown.len(), png_files(&folder.path().join("smoke")).len());
     // The table's own numbers, as the terminal shows them.
     let report = fs::read_to_string(folder.path().join("smoke/report.md")).unwrap();
     for cell in report.lines().filter(|line| line.starts_with('|')).skip(2).flat_map(|line| line.split('|')) {
         assert!(page.contains(cell.trim()), "{cell}");
     }
+    // What is of another number of samples is told apart, where that matters, and every score is defined.
+    assert!(page.contains("297 samples") && page.contains("not on the same scale") && page.contains("†"));
+    assert!(page.contains("Share of samples within the neighbourhoods of real images."));
+    // One seed has no spread.
+    assert!(!page.contains("spread of seeds") && !page.contains("over seeds"));
 
     // A run alone, and to another place.
     let run = fs::read_dir(folder.path().join("smoke"))

@@ -145,6 +145,15 @@ pub(crate) fn nothing_written() -> String {
     "stopped; nothing was written".to_owned()
 }
 
+/// Writes the page of a study that has ended, and says where it is. The results are there, whatever becomes of a page
+/// about them.
+pub(crate) fn page_of(folder: &Path) -> String {
+    match cm_report::write_page(folder, None) {
+        Ok(page) => format!("report: {}", page.display()),
+        Err(error) => format!("no report: {error}"),
+    }
+}
+
 /// Waits for signals: what is done at the first one, and the end at the second.
 fn watch(first: impl FnOnce() + Send + 'static) -> Result<(), Ending> {
     let cannot = |error: std::io::Error| Ending {

@@ -31,7 +31,8 @@ use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes};
 use common_args::Threads;
 use dataset_args::DatasetCommand;
 use ending::{
-    Ending, FAILED, end_when_asked, failed, listen, nothing_written, print, stopped, tell, wrong_input,
+    Ending, FAILED, end_when_asked, failed, listen, nothing_written, page_of, print, stopped, tell,
+    wrong_input,
 };
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -335,11 +336,7 @@ fn conclude(outcome: RunOutcome) -> Result<(), Ending> {
     match outcome {
         RunOutcome::Finished { dir, table } => {
             let table = with_comparisons(&dir, table);
-            // The results are there, whatever becomes of a page about them.
-            let page = match cm_report::write_page(&dir, None) {
-                Ok(page) => format!("report: {}", page.display()),
-                Err(error) => format!("no report: {error}"),
-            };
+            let page = page_of(&dir);
             print(&format!("{table}\nresults: {}\n{page}\n", dir.display()))
         }
         RunOutcome::AlreadyFinished { dir, table } => {

@@ -1,14 +1,15 @@
 //! `cm sweep`: what can be typed, and doing it.
 
 use crate::common_args::{Overrides, Threads};
-use crate::ending::{Ending, FAILED, failed, print, wrong_input};
+use crate::ending::{self, Ending, FAILED, failed, print, wrong_input};
 use crate::progress;
 use clap::{Subcommand, ValueEnum};
 use cm_host::StopFlag;
+use cm_study::GridAxis;
 use cm_sweep::{
-    GridAxis, KubernetesOptions, LocalOptions, LocalOutcome, ParallelOptions, SlurmOptions, Sweep,
-    TaskOutcome, TaskStatus, collect, limit_memory, parallel_command, plan_sweep, run_locally, run_task,
-    status, submit_to_slurm, write_kubernetes_job,
+    KubernetesOptions, LocalOptions, LocalOutcome, ParallelOptions, SlurmOptions, Sweep, TaskOutcome,
+    TaskStatus, collect, limit_memory, parallel_command, plan_sweep, run_locally, run_task, status,
+    submit_to_slurm, write_kubernetes_job,
 };
 use cm_tensor::devices::{DEVICE_VARIABLE, Place};
 use std::path::{Path, PathBuf};
@@ -54,8 +55,9 @@ pub(crate) enum SweepCommand {
         /// The sweep's folder.
         folder: PathBuf,
     },
-    /// Write the report of a sweep whose tasks are all done, and print its table.
+    /// Write the report of a sweep whose tasks are all done, and its page, and print its table.
     ///
+    /// The page of a grid has a column for each axis, and scores over them.
     /// Of an unfinished one, print the table of what is there and what is missing, with exit code 1.
     #[command(after_help = "Example:\n  cm sweep collect sweeps/batch")]
     Collect {
@@ -131,7 +133,10 @@ pub(crate) fn perform(command: SweepCommand, device: Option<Place>, stop: &StopF
             let collected = collect(&Sweep::open(&folder)?)?;
             print(&collected.table)?;
             match collected.report {
-                Some(report) => print(&format!("\nresults: {}\n", report.display())),
+                Some(report) => {
+                    let page = ending::page_of(&folder);
+                    print(&format!("\nresults: {}\n{page}\n", report.display()))
+                }
                 None => Err(Ending {
                     message: format!("not all tasks are done:\n{}", TaskStatus::table(&collected.missing)),
                     code: FAILED,
