@@ -80,6 +80,18 @@ fn a_study_and_a_run_are_written_as_one_page() {
     // One seed has no spread.
     assert!(!page.contains("spread of seeds") && !page.contains("over seeds"));
 
+    // TensorBoard has the scores of the teachers.
+    let teachers =
+        fs::read_dir(folder.path().join("smoke/teachers")).unwrap().map(|entry| entry.unwrap().path());
+    for teacher in teachers {
+        let files = fs::read_dir(&teacher).unwrap().map(|entry| entry.unwrap().path());
+        let has = |path: PathBuf| {
+            let is_events = path.file_name().unwrap().to_string_lossy().starts_with("events.out.");
+            is_events && fs::read(path).unwrap().windows(14).any(|bytes| bytes == b"score/teacher/")
+        };
+        assert!(files.filter(|path| path.is_file()).any(has), "{teacher:?}");
+    }
+
     // A run alone, and to another place.
     let run = fs::read_dir(folder.path().join("smoke"))
         .unwrap()
@@ -116,6 +128,21 @@ fn differences_and_what_is_missing_are_on_the_page() {
     ] {
         assert!(page.contains(part), "{part}");
     }
+}
+
+#[test]
+fn a_run_that_goes_on_has_scores_with_a_mark() {
+    let text = ring(128, "seeds: [0, 1],").replace("samples: 64,", "samples: 64, every_images: 64,");
+    let folder = scratch(&text);
+    expect(folder.path(), &["run", "study.ron", "--out", "."], 0);
+    let (whole, _) = expect(folder.path(), &["table", "study"], 0);
+    assert!(!whole.contains('*'), "{whole}");
+    for gone in ["study/report.csv", "study/base/seed-1/scores.csv"] {
+        fs::remove_file(folder.path().join(gone)).unwrap();
+    }
+    let (table, notes) = expect(folder.path(), &["table", "study"], 0);
+    assert!(table.contains("| student at 50%* |") && table.contains("| student         |"), "{table}");
+    assert!(notes.contains("* of base/seed-1: scored on the way, after 64 of 128 images"), "{notes}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! How the program ends: what it prints, why it stops, and its exit code.
 
+use crate::fold;
 use cm_experiment::RunError;
 use cm_host::StopFlag;
 use cm_network::feature_net::FeatureFileError;
@@ -182,9 +183,9 @@ fn break_off(message: &str) -> ! {
     exit(FAILED.into())
 }
 
-/// Writes to standard output; a reader that has gone away is no error.
+/// Writes to standard output, tables folded where a terminal is narrower; a reader that has gone away is no error.
 pub(crate) fn print(text: &str) -> Result<(), Ending> {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(fold::for_stdout(text).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Ending { message: format!("error: cannot write the result: {error}"), code: FAILED })
         }

@@ -10,6 +10,7 @@ mod common_args;
 mod dataset_args;
 mod ending;
 mod evaluation_args;
+mod fold;
 mod format_args;
 mod model_args;
 mod processes;

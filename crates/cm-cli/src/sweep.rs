@@ -127,7 +127,7 @@ pub(crate) fn perform(command: SweepCommand, device: Option<Place>, stop: &StopF
         SweepCommand::Run { folder, task: None, how } => all(&folder, how, device, stop),
         SweepCommand::Status { folder } => {
             let sweep = Sweep::open(&folder)?;
-            print(&TaskStatus::table(&status(&sweep)?))
+            print(&status(&sweep)?.table())
         }
         SweepCommand::Collect { folder } => {
             let collected = collect(&Sweep::open(&folder)?)?;

@@ -44,5 +44,5 @@ pub use kubernetes::{KubernetesOptions, write_kubernetes_job};
 pub use local::{LocalOptions, LocalOutcome, run_locally};
 pub use parallel::{ParallelOptions, parallel_command};
 pub use slurm::{SlurmOptions, Submitted, submit_to_slurm};
-pub use status::{TaskState, TaskStatus, status};
+pub use status::{SweepStatus, TaskState, TaskStatus, status};
 pub use task::{TaskOutcome, limit_memory, run_task};
