@@ -55,6 +55,9 @@ pub(crate) enum Command {
         /// The name of that folder, if not the study file's.
         #[arg(long, value_parser = folder_name)]
         name: Option<String>,
+        /// If that folder is there and holds a study and nothing else, begin anew in its place: what was there goes.
+        #[arg(long)]
+        overwrite: bool,
         #[command(flatten)]
         overrides: Overrides,
         #[command(flatten)]

@@ -124,7 +124,7 @@ impl Manner {
 
 fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(), Ending> {
     match command {
-        Command::Run { file, out, name, overrides, threads } => {
+        Command::Run { file, out, name, overwrite, overrides, threads } => {
             let mut study = cm_study::load_with(&file, &overrides.set)?;
             study.name = name.unwrap_or(study.name);
             work(threads, || {
@@ -133,7 +133,8 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
                 study.plan.schedule().lines().for_each(|line| progress.note(line));
                 let warnings = study.plan.warnings();
                 warnings.iter().for_each(|warning| progress.note(&format!("warning: {warning}")));
-                cm_experiment::run(&study, &out, stop, progress.as_mut())
+                let run = if overwrite { cm_experiment::run_in_place } else { cm_experiment::run };
+                run(&study, &out, stop, progress.as_mut())
             })
         }
         Command::Resume { run_dir, threads } => {

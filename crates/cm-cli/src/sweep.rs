@@ -35,6 +35,10 @@ pub(crate) enum SweepCommand {
         /// Where its folder is made.
         #[arg(long, default_value = "sweeps")]
         out: PathBuf,
+        /// If that folder is there and holds a study or sweep and nothing else, begin anew in its place: what was there
+        /// goes.
+        #[arg(long)]
+        overwrite: bool,
     },
     /// Do the tasks that are not done, or one of them; or hand them to a cluster.
     #[command(
@@ -115,11 +119,11 @@ enum Engine {
 
 pub(crate) fn perform(command: SweepCommand, device: Option<Place>, stop: &StopFlag) -> Result<(), Ending> {
     match command {
-        SweepCommand::Plan { file, overrides, grid, name, out } => {
+        SweepCommand::Plan { file, overrides, grid, name, out, overwrite } => {
             let study = plan_sweep(&file, &overrides.set, &grid, name.as_deref())?;
             let mut progress = progress::to_stderr();
             study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
-            let sweep = Sweep::create(&study, &out)?;
+            let sweep = Sweep::create(&study, &out, overwrite)?;
             let (tasks, path) = (sweep.tasks().len(), sweep.path().display());
             print(&format!("{}\n{path}: {tasks} tasks; do them with: cm sweep run {path}\n", list(&sweep)))
         }

@@ -97,12 +97,17 @@ pub fn plan_sweep(
 }
 
 impl Sweep {
-    /// The folder `out/NAME` for a study, made with its task list if it is not there.
+    /// The folder `out/NAME` for a study, made with its task list if it is not there; with `overwrite`, in place of a study
+    /// that is.
     ///
     /// # Errors
-    /// [`FolderError`] if it cannot be written or holds anything else than this sweep.
-    pub fn create(study: &Study, out: &Path) -> Result<Self, SweepError> {
+    /// [`FolderError`] if it cannot be written or holds anything else than this sweep; with `overwrite`, anything else than
+    /// a study.
+    pub fn create(study: &Study, out: &Path, overwrite: bool) -> Result<Self, SweepError> {
         let path = out.join(&study.name);
+        if overwrite {
+            drop(StudyDir::replace(study, out)?);
+        }
         let results = ResultFolder::new(&path, &["study.ron", "plan.ron", MANIFEST, "tasks.csv", ".lock"])?;
         match fs::read_to_string(path.join("plan.ron")) {
             Ok(found) if found != study.plan.to_ron() => return Err(FolderError::OtherPlan { path }.into()),
