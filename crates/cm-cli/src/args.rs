@@ -180,7 +180,7 @@ pub(crate) enum Command {
     /// `samples.npz` holds the images as `arr_0`, u8, N x height x width x channels, and, if the model knows classes,
     /// theirs as `arr_1`.
     #[command(
-        after_help = "Example:\n  cm sample runs/quickstart/cd/seed-0 --count 1000 --times 3,0.8 --out samples"
+        after_help = "Example:\n  cm sample runs/quickstart/cd/seed-0 --count 1000 --times 3,0.8 --out samples\n\nTwo runs on one sheet, from the same noise: cm sample runs/quickstart/cd/seed-0 runs/quickstart/ct/seed-0 --out both"
     )]
     Sample {
         #[command(flatten)]

@@ -21,6 +21,7 @@ mod weights_args;
 
 use args::{Args, Command};
 use clap::Parser;
+use cm_experiment::table::align;
 use cm_experiment::{RunError, RunOutcome, TrainingState, Verified};
 use cm_host::{Build, StopFlag};
 use cm_network::feature_net::LpipsOptions;
@@ -28,7 +29,9 @@ use cm_report::Comparison;
 use cm_scoring::{Perceptual, ScoringError};
 use cm_tensor::device::caught;
 use cm_tensor::devices::{self, Place};
-use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, SearchTimes};
+use cm_workbench::{
+    Denoised, Drawn, Edited, Exported, Imported, SearchTimes, Sheet, SheetRow, WorkbenchError,
+};
 use common_args::Threads;
 use dataset_args::DatasetCommand;
 use ending::{
@@ -213,11 +216,23 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
             print(&found.map_err(|error| failed(&error))??)
         }
         Command::Sample { sample, threads: Threads { threads } } => {
+            let out = sample.out().to_owned();
+            let requests = sample.requests();
             let drawn = cm_host::on_threads(threads.map(usize::from), || {
-                cm_workbench::sample(&sample.into(), stop, progress::to_stderr().as_mut())
+                let mut progress = progress::to_stderr();
+                match &requests[..] {
+                    [request] => {
+                        Ok(cm_workbench::sample(request, stop, progress.as_mut())?.map(|drawn| told(&drawn)))
+                    }
+                    several => {
+                        let sheet =
+                            cm_workbench::sample_side_by_side(several, &out, stop, progress.as_mut())?;
+                        Ok::<_, WorkbenchError>(sheet.map(|sheet| told_of_sheet(&sheet)))
+                    }
+                }
             });
             match drawn.map_err(|error| failed(&error))?? {
-                Some(drawn) => print(&told(&drawn)),
+                Some(drawn) => print(&drawn),
                 None => Err(Ending { message: nothing_written(), code: FAILED }),
             }
         }
@@ -303,6 +318,17 @@ fn told(Drawn { grid, samples, images, evaluations }: &Drawn) -> String {
     };
     let (grid, images) = (line(grid), line(images));
     format!("{grid}{}\n{images}evaluations for each image: {evaluations}\n", samples.display())
+}
+
+/// What the rows of a sheet are, and where it is.
+fn told_of_sheet(Sheet { picture, text, rows }: &Sheet) -> String {
+    let head = ["row", "model", "sampler", "NFE"].map(str::to_owned).to_vec();
+    let row = |(place, SheetRow { path, card, .. }): (usize, &SheetRow)| {
+        let of = [(place + 1).to_string(), path.display().to_string()];
+        [&of[..], &[card.sampler.clone(), card.evaluations.to_string()]].concat()
+    };
+    let table: Vec<Vec<String>> = std::iter::once(head).chain(rows.iter().enumerate().map(row)).collect();
+    format!("{}\n{}\n{}\n", align(&table, 3), picture.display(), text.display())
 }
 
 /// Does a study's work on the wanted number of threads and prints how it came out.
