@@ -8,7 +8,7 @@ For every folder below the given one that holds a curves.csv: each of its number
 precision, which is all that TensorBoard keeps), no step may have more numbers than were recorded, metrics.jsonl must
 hold the same numbers, and each PNG in samples/ must be found byte for byte. Also true after a stop and a resumption.
 Of a finished run, TensorBoard must list its hyper-parameters (those of the plan) and its scores (those of scores.csv), and
-the histograms of the weights must count every weight of the model.
+the histograms of the weights must count every weight of the model. Of the teacher of a finished study it must have scores.
 Exits with 1 and a list of differences if not.
 """
 
@@ -29,6 +29,19 @@ def single(value: float) -> float:
         return struct.unpack("f", struct.pack("f", value))[0]
     except OverflowError:
         return math.copysign(math.inf, value)
+
+
+def scored_teacher(folder: pathlib.Path, events: EventAccumulator) -> list[str]:
+    """What is wrong with the scores of a teacher of a finished study: some are shown, and all are in report.csv."""
+    known: dict[str, set[float]] = {}
+    with open(folder.parents[1] / "report.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            tag = f"score/{row['model']}/{row['sampler']}/{row['metric']}"
+            known.setdefault(tag, set()).add(single(float(row["value"])))
+    shown = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"] if tag.startswith("score/")}
+    if not any(tag.startswith("score/teacher/") for tag in shown):
+        return ["no scores of the teacher in TensorBoard"]
+    return [f"{tag} is not in report.csv" for tag, value in shown.items() if value not in known.get(tag, set())]
 
 
 def same(a: float, b: float) -> bool:
@@ -57,6 +70,8 @@ def check(folder: pathlib.Path) -> tuple[list[str], int, int]:
         problems.append(f"TensorBoard has {sorted(scalars)}, curves.csv has {sorted(recorded)}")
     if (folder / "scores.csv").exists():
         problems += finished(folder, events)
+    if folder.parent.name == "teachers" and (folder.parents[1] / "report.csv").exists():
+        problems += scored_teacher(folder, events)
 
     for name, rows in recorded.items():
         if not all(s == t and same(a, b) for (s, a), (t, b) in zip(rows, lines.get(name, []))):

@@ -155,6 +155,40 @@ fn a_plan_is_priced_in_time_on_this_machine() {
 }
 
 #[test]
+fn what_is_in_the_way_is_told_and_goes_if_that_is_asked_for() {
+    let folder = scratch(&ring(64, ""));
+    let run = |more: &[&str], code: i32| {
+        expect(folder.path(), &[&["run", "study.ron", "--out", "results"], more].concat(), code)
+    };
+    run(&[], 0);
+    let other = ["--set", "base.consistency.train.total_images=96"];
+    let (_, told) = run(&other, 2);
+    assert!(told.contains("another plan") && told.contains("--overwrite"), "{told}");
+    let study = folder.path().join("results/study");
+    let plan = fs::read(study.join("plan.ron")).unwrap();
+    // Somebody's own file.
+    fs::write(study.join("notes.txt"), "mine").unwrap();
+    let (_, told) = run(&[&other[..], &["--overwrite"]].concat(), 2);
+    assert!(told.contains("`notes.txt`"), "{told}");
+    assert_eq!(fs::read(study.join("plan.ron")).unwrap(), plan, "as it was");
+    fs::remove_file(study.join("notes.txt")).unwrap();
+    run(&[&other[..], &["--overwrite"]].concat(), 0);
+    assert_ne!(fs::read(study.join("plan.ron")).unwrap(), plan);
+    assert_eq!(entries(&folder.path().join("results")), 1, "nothing of the old one is left");
+    // The same plan, once more from its beginning.
+    let (told, _) = run(&other, 0);
+    assert!(told.contains("this very plan was run before"), "{told}");
+    let (told, _) = run(&[&other[..], &["--overwrite"]].concat(), 0);
+    assert!(told.contains("report: results/study/report.html"), "{told}");
+    fs::create_dir(folder.path().join("thesis")).unwrap();
+    fs::write(folder.path().join("thesis/thesis.tex"), "mine").unwrap();
+    let (_, told) =
+        expect(folder.path(), &["run", "study.ron", "--out", ".", "--name", "thesis", "--overwrite"], 2);
+    assert!(told.contains("thesis"), "{told}");
+    assert_eq!(fs::read_to_string(folder.path().join("thesis/thesis.tex")).unwrap(), "mine");
+}
+
+#[test]
 fn a_run_leaves_a_folder_that_explains_itself() {
     let folder = scratch(&ring(320, "seeds: [3],"));
     let (table, progress) = expect(folder.path(), &["run", "study.ron", "--out", "results"], 0);

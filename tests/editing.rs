@@ -101,6 +101,52 @@ fn images_are_drawn_by_number_and_seed_whatever_the_batch() {
 }
 
 #[test]
+fn several_models_share_a_sheet_with_a_row_for_each() {
+    let folder = trained();
+    let (cd, ct) = ("study/cd/seed-0", "study/ct/seed-0");
+    let (told, _) = command(folder.path(), &format!("sample {cd} {ct} --count 5 --seed 5 --out both"), 0);
+    for part in ["| 1   | study/cd/seed-0 | one-step |   1 |", "both/sheet.png", "both/sheet.json"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let (sheet, width, height) = read_grey(&folder.path().join("both/sheet.png"));
+    // Five columns of 8 pixels, each eight times as large, with lines between them that are as wide as a pixel.
+    let (zoom, side) = (8, SIDE);
+    assert_eq!((width, height), (5 * (side * zoom + zoom) + zoom, 2 * (side * zoom + zoom) + zoom));
+    for (row, model) in [cd, ct].into_iter().enumerate() {
+        let out = format!("single-{row}");
+        command(folder.path(), &format!("sample {model} --count 5 --seed 5 --images --out {out}"), 0);
+        for column in 0..5_u32 {
+            let path = folder.path().join(&out).join(format!("images/{column:06}.png"));
+            let at = |x: u32, y: u32| {
+                let left = zoom + column * (side * zoom + zoom) + x * zoom;
+                let top = zoom + row as u32 * (side * zoom + zoom) + y * zoom;
+                sheet[(top * width + left) as usize]
+            };
+            let shown: Vec<u8> =
+                (0..side).flat_map(|y| (0..side).map(move |x| (x, y))).map(|(x, y)| at(x, y)).collect();
+            assert_eq!(read_grey(&path).0, shown, "{path:?}");
+        }
+    }
+    let text = fs::read_to_string(folder.path().join("both/sheet.json")).unwrap();
+    let text: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&text["seed"], text["seeds"].as_array().unwrap().len()), (&5.into(), 5));
+    assert_eq!(text["rows"][1]["path"], ct);
+    assert_eq!(text["rows"][1]["card"]["model"], "ct/seed-0, weights ema-0.9");
+
+    // One class for all columns, and what a sheet cannot have.
+    let classes = "study/cd-classes/seed-0";
+    command(folder.path(), &format!("sample {classes} {classes} --count 3 --class 7 --out sevens"), 0);
+    let text = fs::read_to_string(folder.path().join("sevens/sheet.json")).unwrap();
+    let text: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(text["rows"][0]["classes"], serde_json::json!([7, 7, 7]));
+    let (_, told) = command(folder.path(), &format!("sample {cd} {ct} --count 500 --images --out x"), 2);
+    assert!(told.contains("1 to 256") && told.contains("--images"), "{told}");
+    let (_, told) = command(folder.path(), &format!("sample {cd} nowhere --out x"), 2);
+    assert!(told.contains("nowhere"), "{told}");
+    assert!(!folder.path().join("x").exists());
+}
+
+#[test]
 fn edits_keep_what_is_known() {
     let folder = trained();
     let at = |name: &str| folder.path().join(name);

@@ -49,7 +49,7 @@ fn a_full_disk_is_named_and_nothing_half_written_stays() {
     let (cifar, weights) = (cifar.to_str().unwrap(), weights.to_str().unwrap());
     let run = "study/cd/seed-0";
     let digits = ["--samples", "dataset:Digits()", "--reference", "dataset:Digits()", "--features", "pixels"];
-    let jobs: [(&str, Vec<&str>); 13] = [
+    let jobs: [(&str, Vec<&str>); 14] = [
         ("o", vec!["sample", run, "--count", "300", "--threads", "1"]),
         ("o", vec!["edit", "interpolate", "--model", run]),
         ("o", vec!["dataset", "prepare", cifar]),

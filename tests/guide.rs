@@ -4,7 +4,7 @@
 //! programs, downloads, hours; of them it is only seen that `cm` knows their words. Behind `file: NAME` stands a file that
 //! a reader writes. Studies that take minutes are run shortened.
 
-use crate::util::{cm, root};
+use crate::util::{cm, expect, golden, root};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -216,6 +216,30 @@ fn every_page_of_the_guide_is_in_its_summary() {
             assert!(name == "SUMMARY.md" || summary.contains(&format!("({name})")), "{name}");
         }
     }
+}
+
+/// What `cm` says of itself and of each command below these, each as a section.
+fn commands(below: &[&str], page: &mut String) {
+    let (help, _) = expect(&root(), &[below, &["--help"]].concat(), 0);
+    let title = [&["cm"], below].concat().join(" ");
+    *page +=
+        &format!("\n{} `{title}`\n\n```text\n{}\n```\n", "#".repeat(below.len().min(1) + 2), help.trim_end());
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = listed.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+    for name in names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+        commands(&[below, &[name]].concat(), page);
+    }
+}
+
+#[test]
+fn the_reference_is_what_the_program_says_of_itself() {
+    let (study, _) = expect(&root(), &["explain", "--markdown"], 0);
+    golden("../../docs/src/reference/study.md", &study);
+    let mut page =
+        "# The commands\n\nMade from what `cm --help` and `cm COMMAND --help` print; not written by hand.\n"
+            .to_owned();
+    commands(&[], &mut page);
+    golden("../../docs/src/reference/commands.md", &page);
 }
 
 #[test]

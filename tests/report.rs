@@ -6,7 +6,7 @@ use cm_host::SamplesCard;
 use cm_scoring::Card;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What stands between `<tag ...>` and `</tag>`, without tags, for some tags in the order of the page.
 fn outline(page: &str, tags: &[&str]) -> String {
@@ -33,18 +33,15 @@ fn attributes<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
     page.split(&begin).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
 }
 
-fn count_png(folder: &Path) -> usize {
-    fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| {
-            if path.is_dir() {
-                count_png(&path)
-            } else {
-                usize::from(path.extension().is_some_and(|e| e == "png"))
-            }
-        })
-        .sum()
+/// The PNG files below a folder.
+fn png_files(folder: &Path) -> BTreeSet<Vec<u8>> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let of = |path: PathBuf| match path.is_dir() {
+        true => png_files(&path),
+        false if path.extension().is_some_and(|e| e == "png") => [fs::read(&path).unwrap()].into(),
+        false => BTreeSet::new(),
+    };
+    paths.flat_map(of).collect()
 }
 
 #[test]
@@ -70,11 +67,29 @@ fn a_study_and_a_run_are_written_as_one_page() {
     // Nothing is asked of any network.
     assert!(!page.contains("http://") && !page.contains("https://") && page.contains("default-src 'none'"));
     assert!(attributes(&page, "src").iter().all(|source| source.starts_with("data:image/png;base64,")));
-    assert_eq!(attributes(&page, "src").len(), count_png(&folder.path().join("smoke")));
+    let shown: BTreeSet<&str> = attributes(&page, "src").into_iter().collect();
+    assert_eq!(shown.len(), png_files(&folder.path().join("smoke")).len());
     // The table's own numbers, as the terminal shows them.
     let report = fs::read_to_string(folder.path().join("smoke/report.md")).unwrap();
     for cell in report.lines().filter(|line| line.starts_with('|')).skip(2).flat_map(|line| line.split('|')) {
         assert!(page.contains(cell.trim()), "{cell}");
+    }
+    // What is of another number of samples is told apart, where that matters, and every score is defined.
+    assert!(page.contains("297 samples") && page.contains("not on the same scale") && page.contains("†"));
+    assert!(page.contains("Share of samples within the neighbourhoods of real images."));
+    // One seed has no spread.
+    assert!(!page.contains("spread of seeds") && !page.contains("over seeds"));
+
+    // TensorBoard has the scores of the teachers.
+    let teachers =
+        fs::read_dir(folder.path().join("smoke/teachers")).unwrap().map(|entry| entry.unwrap().path());
+    for teacher in teachers {
+        let files = fs::read_dir(&teacher).unwrap().map(|entry| entry.unwrap().path());
+        let has = |path: PathBuf| {
+            let is_events = path.file_name().unwrap().to_string_lossy().starts_with("events.out.");
+            is_events && fs::read(path).unwrap().windows(14).any(|bytes| bytes == b"score/teacher/")
+        };
+        assert!(files.filter(|path| path.is_file()).any(has), "{teacher:?}");
     }
 
     // A run alone, and to another place.
@@ -113,6 +128,21 @@ fn differences_and_what_is_missing_are_on_the_page() {
     ] {
         assert!(page.contains(part), "{part}");
     }
+}
+
+#[test]
+fn a_run_that_goes_on_has_scores_with_a_mark() {
+    let text = ring(128, "seeds: [0, 1],").replace("samples: 64,", "samples: 64, every_images: 64,");
+    let folder = scratch(&text);
+    expect(folder.path(), &["run", "study.ron", "--out", "."], 0);
+    let (whole, _) = expect(folder.path(), &["table", "study"], 0);
+    assert!(!whole.contains('*'), "{whole}");
+    for gone in ["study/report.csv", "study/base/seed-1/scores.csv"] {
+        fs::remove_file(folder.path().join(gone)).unwrap();
+    }
+    let (table, notes) = expect(folder.path(), &["table", "study"], 0);
+    assert!(table.contains("| student at 50%* |") && table.contains("| student         |"), "{table}");
+    assert!(notes.contains("* of base/seed-1: scored on the way, after 64 of 128 images"), "{notes}");
 }
 
 #[test]

@@ -58,6 +58,37 @@ fn a_grid_has_an_arm_for_each_combination() {
 }
 
 #[test]
+fn the_page_of_a_grid_has_its_axes() {
+    let folder = scratch(&ring(64, ""));
+    let batch = "base.consistency.train.batch=[16, 32]";
+    let page_of = |name: &str, grids: &[&str]| {
+        let grids = grids.iter().flat_map(|grid| ["--grid", grid]);
+        let plan = ["sweep", "plan", "study.ron", "--name", name].into_iter().chain(grids);
+        expect(folder.path(), &plan.collect::<Vec<_>>(), 0);
+        let sweep = format!("sweeps/{name}");
+        expect(folder.path(), &["sweep", "run", &sweep], 0);
+        let (told, _) = expect(folder.path(), &["sweep", "collect", &sweep], 0);
+        assert!(told.contains(&format!("report: {sweep}/report.html")), "{told}");
+        fs::read_to_string(folder.path().join(sweep).join("report.html")).unwrap()
+    };
+    let one = page_of("one", &[batch]);
+    let two = page_of("two", &[batch, "base.consistency.distance=[L1, PseudoHuber(c: 0.03)]"]);
+    for (page, part) in [
+        (&one, "base.consistency.train.batch over 16, 32"),
+        (&one, "<td data-label=\"batch\">32</td>"),
+        (&one, "<figure id=\"axis-"),
+        (&two, "<td data-label=\"distance\">PseudoHuber(c: 0.03)</td>"),
+        (&two, "Down: base.consistency.train.batch; across: base.consistency.distance"),
+        (&two, "<figure class=\"heat\""),
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!one.contains("<figure class=\"heat\"") && !two.contains("<figure id=\"axis-"));
+    // No name of an arm is cut.
+    assert!(two.contains("PseudoHuber-c-0.03") && !two.contains('…'));
+}
+
+#[test]
 fn a_task_that_fails_is_tried_again_and_reported_and_can_be_done_later() {
     let folder = scratch(&ring(64, "seeds: [0, 1],"));
     expect(folder.path(), &["sweep", "plan", "study.ron"], 0);

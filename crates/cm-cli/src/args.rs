@@ -56,6 +56,9 @@ pub(crate) enum Command {
         /// The name of that folder, if not the study file's.
         #[arg(long, value_parser = folder_name)]
         name: Option<String>,
+        /// If that folder is there and holds a study and nothing else, begin anew in its place: what was there goes.
+        #[arg(long)]
+        overwrite: bool,
         #[command(flatten)]
         overrides: Overrides,
         #[command(flatten)]
@@ -182,7 +185,7 @@ pub(crate) enum Command {
     /// `samples.npz` holds the images as `arr_0`, u8, N x height x width x channels, and, if the model knows classes,
     /// theirs as `arr_1`.
     #[command(
-        after_help = "Example:\n  cm sample runs/quickstart/cd/seed-0 --count 1000 --times 3,0.8 --out samples"
+        after_help = "Example:\n  cm sample runs/quickstart/cd/seed-0 --count 1000 --times 3,0.8 --out samples\n\nTwo runs on one sheet, from the same noise: cm sample runs/quickstart/cd/seed-0 runs/quickstart/ct/seed-0 --out both"
     )]
     Sample {
         #[command(flatten)]

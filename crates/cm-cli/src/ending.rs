@@ -1,5 +1,6 @@
 //! How the program ends: what it prints, why it stops, and its exit code.
 
+use crate::fold;
 use cm_experiment::RunError;
 use cm_host::StopFlag;
 use cm_network::feature_net::FeatureFileError;
@@ -145,6 +146,15 @@ pub(crate) fn nothing_written() -> String {
     "stopped; nothing was written".to_owned()
 }
 
+/// Writes the page of a study that has ended, and says where it is. The results are there, whatever becomes of a page
+/// about them.
+pub(crate) fn page_of(folder: &Path) -> String {
+    match cm_report::write_page(folder, None) {
+        Ok(page) => format!("report: {}", page.display()),
+        Err(error) => format!("no report: {error}"),
+    }
+}
+
 /// Waits for signals: what is done at the first one, and the end at the second.
 fn watch(first: impl FnOnce() + Send + 'static) -> Result<(), Ending> {
     let cannot = |error: std::io::Error| Ending {
@@ -173,9 +183,9 @@ fn break_off(message: &str) -> ! {
     exit(FAILED.into())
 }
 
-/// Writes to standard output; a reader that has gone away is no error.
+/// Writes to standard output, tables folded where a terminal is narrower; a reader that has gone away is no error.
 pub(crate) fn print(text: &str) -> Result<(), Ending> {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(fold::for_stdout(text).as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Ending { message: format!("error: cannot write the result: {error}"), code: FAILED })
         }

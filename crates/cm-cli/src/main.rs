@@ -10,6 +10,7 @@ mod common_args;
 mod dataset_args;
 mod ending;
 mod evaluation_args;
+mod fold;
 mod format_args;
 mod model_args;
 mod processes;
@@ -20,6 +21,7 @@ mod weights_args;
 
 use args::{Args, Command};
 use clap::Parser;
+use cm_experiment::table::align;
 use cm_experiment::{RunError, RunOutcome, TrainingState, Verified};
 use cm_host::{Build, StopFlag};
 use cm_network::feature_net::LpipsOptions;
@@ -27,11 +29,14 @@ use cm_report::Comparison;
 use cm_scoring::{Perceptual, ScoringError};
 use cm_tensor::device::caught;
 use cm_tensor::devices::{self, Place};
-use cm_workbench::{Denoised, Drawn, Edited, Exported, Imported, PageWritten, SearchTimes};
+use cm_workbench::{
+    Denoised, Drawn, Edited, Exported, Imported, PageWritten, SearchTimes, Sheet, SheetRow, WorkbenchError,
+};
 use common_args::Threads;
 use dataset_args::DatasetCommand;
 use ending::{
-    Ending, FAILED, end_when_asked, failed, listen, nothing_written, print, stopped, tell, wrong_input,
+    Ending, FAILED, end_when_asked, failed, listen, nothing_written, page_of, print, stopped, tell,
+    wrong_input,
 };
 use processes::Shared;
 use std::panic::AssertUnwindSafe;
@@ -138,7 +143,7 @@ impl Manner {
 
 fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(), Ending> {
     match command {
-        Command::Run { file, out, name, overrides, shared, threads } => {
+        Command::Run { file, out, name, overwrite, overrides, shared, threads } => {
             let mut study = cm_study::load_with(&file, &overrides.set)?;
             study.name = name.unwrap_or(study.name);
             work(threads.or(shared.threads()), || {
@@ -147,7 +152,8 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
                 study.plan.schedule().lines().for_each(|line| progress.note(line));
                 let warnings = study.plan.warnings();
                 warnings.iter().for_each(|warning| progress.note(&format!("warning: {warning}")));
-                cm_experiment::run(&study, &out, stop, progress.as_mut())
+                let run = if overwrite { cm_experiment::run_in_place } else { cm_experiment::run };
+                run(&study, &out, stop, progress.as_mut())
             })
         }
         Command::Resume { run_dir, shared, threads } => work(threads.or(shared.threads()), || {
@@ -226,11 +232,23 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
             print(&found.map_err(|error| failed(&error))??)
         }
         Command::Sample { sample, threads: Threads { threads } } => {
+            let out = sample.out().to_owned();
+            let requests = sample.requests();
             let drawn = cm_host::on_threads(threads.map(usize::from), || {
-                cm_workbench::sample(&sample.into(), stop, progress::to_stderr().as_mut())
+                let mut progress = progress::to_stderr();
+                match &requests[..] {
+                    [request] => {
+                        Ok(cm_workbench::sample(request, stop, progress.as_mut())?.map(|drawn| told(&drawn)))
+                    }
+                    several => {
+                        let sheet =
+                            cm_workbench::sample_side_by_side(several, &out, stop, progress.as_mut())?;
+                        Ok::<_, WorkbenchError>(sheet.map(|sheet| told_of_sheet(&sheet)))
+                    }
+                }
             });
             match drawn.map_err(|error| failed(&error))?? {
-                Some(drawn) => print(&told(&drawn)),
+                Some(drawn) => print(&drawn),
                 None => Err(Ending { message: nothing_written(), code: FAILED }),
             }
         }
@@ -324,6 +342,17 @@ fn told(Drawn { grid, samples, images, evaluations }: &Drawn) -> String {
     format!("{grid}{}\n{images}evaluations for each image: {evaluations}\n", samples.display())
 }
 
+/// What the rows of a sheet are, and where it is.
+fn told_of_sheet(Sheet { picture, text, rows }: &Sheet) -> String {
+    let head = ["row", "model", "sampler", "NFE"].map(str::to_owned).to_vec();
+    let row = |(place, SheetRow { path, card, .. }): (usize, &SheetRow)| {
+        let of = [(place + 1).to_string(), path.display().to_string()];
+        [&of[..], &[card.sampler.clone(), card.evaluations.to_string()]].concat()
+    };
+    let table: Vec<Vec<String>> = std::iter::once(head).chain(rows.iter().enumerate().map(row)).collect();
+    format!("{}\n{}\n{}\n", align(&table, 3), picture.display(), text.display())
+}
+
 /// Does a study's work on the wanted number of threads and prints how it came out.
 fn work(
     Threads { threads }: Threads,
@@ -357,11 +386,7 @@ fn conclude(outcome: RunOutcome) -> Result<(), Ending> {
     match outcome {
         RunOutcome::Finished { dir, table } => {
             let table = with_comparisons(&dir, table);
-            // The results are there, whatever becomes of a page about them.
-            let page = match cm_report::write_page(&dir, None) {
-                Ok(page) => format!("report: {}", page.display()),
-                Err(error) => format!("no report: {error}"),
-            };
+            let page = page_of(&dir);
             print(&format!("{table}\nresults: {}\n{page}\n", dir.display()))
         }
         RunOutcome::AlreadyFinished { dir, table } => {

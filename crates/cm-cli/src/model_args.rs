@@ -3,28 +3,31 @@
 use clap::{Subcommand, ValueEnum};
 use cm_image::Quantisation;
 use cm_workbench::{ClassRequest, EditRequest, EditTask, Evaluations, Guidance, ModelRequest, SampleRequest};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `cm sample`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SampleArgs {
     /// The folder of a finished run, or of a trained teacher (in `teachers` of its study), or the model.safetensors in it.
+    /// Of several a sheet is drawn: a row for each, from the same seeds and classes.
     #[arg(required_unless_present = "weights")]
-    model: Option<PathBuf>,
+    model: Vec<PathBuf>,
     /// Instead of a run: a file that `cm import` wrote.
     #[arg(long, conflicts_with = "model")]
     weights: Option<PathBuf>,
     /// Draw from the trained teacher of this run instead, as its study scores it.
     #[arg(long, requires = "model")]
     teacher: bool,
-    /// Where results go: `grid.png`, a sheet of up to a hundred images, and `samples.npz`.
+    /// Where results go: `grid.png`, a sheet of up to a hundred images, and `samples.npz`. Of several models `sheet.png`,
+    /// and `sheet.json`, which says what its rows and columns are.
     #[arg(long)]
     out: PathBuf,
-    /// How many images.
-    #[arg(long, default_value_t = 64)]
-    count: usize,
+    /// How many images; of each, where there are several models. Without it 64, of each of several 16.
+    #[arg(long)]
+    count: Option<usize>,
     /// Each image has a seed of its own, made from this one and its number; it does not depend on the batch. Without it,
-    /// the images are those that the run's scores are of; of a file of weights, those of seed 0.
+    /// the images are those that the run's scores are of, of several models the first one's; of a file of weights, those of
+    /// seed 0.
     #[arg(long)]
     seed: Option<u64>,
     /// How values become 8-bit pixels. Without it, as the run's study says (by which its scores were made); for a file of
@@ -88,17 +91,26 @@ impl From<Rule> for Quantisation {
     }
 }
 
-impl From<SampleArgs> for SampleRequest {
-    fn from(args: SampleArgs) -> Self {
-        Self {
-            model: ModelRequest {
-                path: args.model.or(args.weights).unwrap_or_default(),
-                ema: args.ema,
-                class: args.class,
-            },
+impl SampleArgs {
+    /// Where results go.
+    pub(crate) fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// What is drawn of each model.
+    pub(crate) fn requests(self) -> Vec<SampleRequest> {
+        let models: Vec<PathBuf> = self.model.iter().chain(&self.weights).cloned().collect();
+        let count = self.count.unwrap_or(if models.len() > 1 { 16 } else { 64 });
+        models.into_iter().map(|path| self.clone().request(path, count)).collect()
+    }
+
+    fn request(self, path: PathBuf, count: usize) -> SampleRequest {
+        let args = self;
+        SampleRequest {
+            model: ModelRequest { path, ema: args.ema, class: args.class },
             teacher: args.teacher,
             out: args.out,
-            count: args.count,
+            count,
             seed: args.seed,
             quantisation: args.quantisation.map(Quantisation::from),
             evaluations: match (args.times, args.steps) {

@@ -1,14 +1,15 @@
 //! `cm sweep`: what can be typed, and doing it.
 
 use crate::common_args::{Overrides, Threads};
-use crate::ending::{Ending, FAILED, failed, print, wrong_input};
+use crate::ending::{self, Ending, FAILED, failed, print, wrong_input};
 use crate::progress;
 use clap::{Subcommand, ValueEnum};
 use cm_host::StopFlag;
+use cm_study::GridAxis;
 use cm_sweep::{
-    GridAxis, KubernetesOptions, LocalOptions, LocalOutcome, ParallelOptions, SlurmOptions, Sweep,
-    TaskOutcome, TaskStatus, collect, limit_memory, parallel_command, plan_sweep, run_locally, run_task,
-    status, submit_to_slurm, write_kubernetes_job,
+    KubernetesOptions, LocalOptions, LocalOutcome, ParallelOptions, SlurmOptions, Sweep, TaskOutcome,
+    TaskStatus, collect, limit_memory, parallel_command, plan_sweep, run_locally, run_task, status,
+    submit_to_slurm, write_kubernetes_job,
 };
 use cm_tensor::devices::{DEVICE_VARIABLE, Place};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,10 @@ pub(crate) enum SweepCommand {
         /// Where its folder is made.
         #[arg(long, default_value = "sweeps")]
         out: PathBuf,
+        /// If that folder is there and holds a study or sweep and nothing else, begin anew in its place: what was there
+        /// goes.
+        #[arg(long)]
+        overwrite: bool,
     },
     /// Do the tasks that are not done, or one of them; or hand them to a cluster.
     #[command(
@@ -54,8 +59,9 @@ pub(crate) enum SweepCommand {
         /// The sweep's folder.
         folder: PathBuf,
     },
-    /// Write the report of a sweep whose tasks are all done, and print its table.
+    /// Write the report of a sweep whose tasks are all done, and its page, and print its table.
     ///
+    /// The page of a grid has a column for each axis, and scores over them.
     /// Of an unfinished one, print the table of what is there and what is missing, with exit code 1.
     #[command(after_help = "Example:\n  cm sweep collect sweeps/batch")]
     Collect {
@@ -113,11 +119,11 @@ enum Engine {
 
 pub(crate) fn perform(command: SweepCommand, device: Option<Place>, stop: &StopFlag) -> Result<(), Ending> {
     match command {
-        SweepCommand::Plan { file, overrides, grid, name, out } => {
+        SweepCommand::Plan { file, overrides, grid, name, out, overwrite } => {
             let study = plan_sweep(&file, &overrides.set, &grid, name.as_deref())?;
             let mut progress = progress::to_stderr();
             study.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
-            let sweep = Sweep::create(&study, &out)?;
+            let sweep = Sweep::create(&study, &out, overwrite)?;
             let (tasks, path) = (sweep.tasks().len(), sweep.path().display());
             print(&format!("{}\n{path}: {tasks} tasks; do them with: cm sweep run {path}\n", list(&sweep)))
         }
@@ -125,13 +131,16 @@ pub(crate) fn perform(command: SweepCommand, device: Option<Place>, stop: &StopF
         SweepCommand::Run { folder, task: None, how } => all(&folder, how, device, stop),
         SweepCommand::Status { folder } => {
             let sweep = Sweep::open(&folder)?;
-            print(&TaskStatus::table(&status(&sweep)?))
+            print(&status(&sweep)?.table())
         }
         SweepCommand::Collect { folder } => {
             let collected = collect(&Sweep::open(&folder)?)?;
             print(&collected.table)?;
             match collected.report {
-                Some(report) => print(&format!("\nresults: {}\n", report.display())),
+                Some(report) => {
+                    let page = ending::page_of(&folder);
+                    print(&format!("\nresults: {}\n{page}\n", report.display()))
+                }
                 None => Err(Ending {
                     message: format!("not all tasks are done:\n{}", TaskStatus::table(&collected.missing)),
                     code: FAILED,

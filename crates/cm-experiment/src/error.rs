@@ -12,16 +12,28 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// It holds the beginning of the same study.
-    #[error("{path} holds an unfinished run of this very plan: go on with `cm resume {path}`")]
+    #[error(
+        "{path} holds an unfinished run of this very plan: go on with `cm resume {path}`, or begin anew in its place with --overwrite"
+    )]
     Unfinished {
         /// The folder.
         path: PathBuf,
     },
     /// It holds another study.
-    #[error("{path} holds results of another plan: name another folder with --out, or rename the study file")]
+    #[error(
+        "{path} holds results of another plan: name another folder with --out or --name, or put the new ones in their place with --overwrite"
+    )]
     OtherPlan {
         /// The folder.
         path: PathBuf,
+    },
+    /// It holds what this program did not write there.
+    #[error("{path} is not only the folder of a study: {reason}; name another folder with --out or --name")]
+    Stranger {
+        /// The folder.
+        path: PathBuf,
+        /// What it is.
+        reason: String,
     },
     /// It is not a study's folder.
     #[error(

@@ -25,6 +25,28 @@ pub fn run(
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<RunOutcome, RunError> {
+    begin(study, || StudyDir::create(study, out), stop, progress)
+}
+
+/// The same [in place](StudyDir::replace) of a study that is there, finished or not.
+///
+/// # Errors
+/// As [`run`]; then what was there is as it was.
+pub fn run_in_place(
+    study: &Study,
+    out: &Path,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
+    begin(study, || StudyDir::replace(study, out), stop, progress)
+}
+
+fn begin(
+    study: &Study,
+    open: impl FnOnce() -> Result<Opened, RunError>,
+    stop: &StopFlag,
+    progress: &mut dyn Progress,
+) -> Result<RunOutcome, RunError> {
     processes::check(&study.plan)?;
     check_memory(&study.plan)?;
     networks::check(&study.plan)?;
@@ -39,7 +61,7 @@ pub fn run(
             progress,
         );
     }
-    match StudyDir::create(study, out)? {
+    match open()? {
         Opened::Finished { path, table } => {
             processes::as_first_says(false)?;
             Ok(RunOutcome::AlreadyFinished { dir: path, table })

@@ -79,7 +79,7 @@ pub use copies::COPIES;
 pub use curves::Curve;
 pub use error::{FolderError, Halt, RunError, RunOutcome};
 pub use event_file::EventFile;
-pub use execute::{gather, resume, run};
+pub use execute::{gather, resume, run, run_in_place};
 pub use inputs::check_prepared;
 pub use journal::{Journal, JournalError};
 pub use loss_bins::BINS;

@@ -20,7 +20,7 @@ pub struct Differences {
 /// The tables of [`differences`] as text, each with a line that says what it is; nothing if there are none.
 pub fn differences_text(rows: &[ReportRow]) -> Option<String> {
     let texts: Vec<String> = (differences(rows).iter())
-        .map(|Differences { what, table }| format!("{what}\n\n{}", align(table)))
+        .map(|Differences { what, table }| format!("{what}\n\n{}", align(table, 3)))
         .collect();
     (!texts.is_empty()).then(|| texts.join("\n"))
 }

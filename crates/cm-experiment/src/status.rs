@@ -189,7 +189,7 @@ impl StudyStatus {
                 steps.to_string(),
             ]
         });
-        let mut text = align(&std::iter::once(header).chain(rows).collect::<Vec<_>>());
+        let mut text = align(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), 2);
         let ended =
             self.trainings.iter().filter(|training| training.state == TrainingState::Finished).count();
         let percent = (100.0 * self.share()).floor();

@@ -201,8 +201,7 @@ impl Run<'_> {
         let write = || {
             let mut events = EventFile::create(folder.path(), last + 1)?;
             for row in rows {
-                let tag = format!("score/{}/{}/{}", row.model, row.sampler, row.metric);
-                events.scalar(last + 1, &tag, row.value)?;
+                events.scalar(last + 1, &row.score_tag(), row.value)?;
             }
             let seed = ("seed".to_owned(), HyperParameter::Text(self.planned.seed.to_string()));
             let arm = ("arm".to_owned(), HyperParameter::Text(self.planned.arm.clone()));

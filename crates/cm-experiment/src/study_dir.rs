@@ -13,9 +13,12 @@
 //!   .lock                         held while a process works here
 //! ```
 //!
-//! A study whose `report.csv` is sealed is finished. Nothing is overwritten silently: a folder that holds anything else
+//! A study whose `report.csv` is sealed is finished. Nothing is overwritten unless [it is asked for](StudyDir::replace): a
+//! folder that holds anything else
 //! than the same plan is an error, and so is one whose plan, study file, report or inputs are not those that were
 //! sealed.
+
+mod replaced;
 
 use crate::error::{FolderError, RunError};
 use crate::run_dir::RunDir;
@@ -74,7 +77,8 @@ impl StudyDir {
             let name = name.to_string_lossy();
             // A process that ended before its plan was written leaves only these.
             if !name.starts_with('.') && name != "study.ron" && name != MANIFEST {
-                return Err(FolderError::OtherPlan { path }.into());
+                let reason = format!("`{name}` in it is nothing of a study's");
+                return Err(FolderError::Stranger { path, reason }.into());
             }
         }
         let inputs = inputs::of(&study.plan)?;

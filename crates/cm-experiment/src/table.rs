@@ -59,6 +59,11 @@ impl ReportRow {
         (self.arm.clone(), self.model.clone(), self.sampler.clone(), self.nfe, self.samples)
     }
 
+    /// What TensorBoard calls it: `score/student/one-step/frechet-1000`.
+    pub(crate) fn score_tag(&self) -> String {
+        format!("score/{}/{}/{}", self.model, self.sampler, self.metric)
+    }
+
     /// The metric's name without the number of samples, which has a column of its own in the table.
     pub fn stem(&self) -> &str {
         self.metric.strip_suffix(&format!("-{}", self.samples)).unwrap_or(&self.metric)
@@ -156,7 +161,7 @@ pub fn markdown(rows: &[ReportRow]) -> String {
         cells.extend(line.cells());
         table.push(cells);
     }
-    align(&table)
+    align(&table, 3)
 }
 
 /// Mean, and spread if there are several values, to four significant digits.
@@ -188,21 +193,24 @@ pub fn number(value: f64, scale: f64) -> String {
     format!("{value:.*}", (3 - magnitude).max(0) as usize)
 }
 
-/// Pads every column to its widest cell: names to the left, numbers to the right.
-pub fn align(table: &[Vec<String>]) -> String {
+/// Pads every column to its widest cell: the first `names` columns to the left, numbers to the right.
+pub fn align(table: &[Vec<String>], names: usize) -> String {
     let widths: Vec<usize> = (0..table[0].len())
         .map(|column| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3))
         .collect();
     let mut text = String::new();
     for (index, row) in table.iter().enumerate() {
         for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-            text += &if column < 3 { format!("| {cell:<width$} ") } else { format!("| {cell:>width$} ") };
+            text += &if column < names { format!("| {cell:<width$} ") } else { format!("| {cell:>width$} ") };
         }
         text += "|\n";
         if index == 0 {
             for (column, &width) in widths.iter().enumerate() {
-                text +=
-                    &if column < 3 { format!("|:{:-<width$}-", "") } else { format!("|-{:-<width$}:", "") };
+                text += &if column < names {
+                    format!("|:{:-<width$}-", "")
+                } else {
+                    format!("|-{:-<width$}:", "")
+                };
             }
             text += "|\n";
         }

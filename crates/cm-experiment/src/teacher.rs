@@ -3,6 +3,7 @@
 use crate::assemble::teacher_sampler;
 use crate::context::{Context, WeakerTeacher};
 use crate::error::{Halt, RunError};
+use crate::event_file::EventFile;
 use crate::judge;
 use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
 use crate::processes::is_first;
@@ -136,8 +137,29 @@ impl Run<'_> {
             )?;
             let name = evaluation.teacher.name();
             rows.extend(self.rows(&scored, "teacher", &name, sampler.evaluations(), experiment.teacher_seed));
+            self.show_scores(&rows)?;
         }
         Ok(rows)
+    }
+
+    /// Lays the scores of a teacher that was trained here, and those of held-out data, beside its curves in TensorBoard.
+    fn show_scores(&self, rows: &[ReportRow]) -> Result<(), RunError> {
+        let experiment = self.experiment();
+        let (TeacherSource::Trained(config), Some(key)) = (&experiment.teacher, TeacherKey::of(experiment))
+        else {
+            return Ok(());
+        };
+        let folder = self.dir.teacher_dir(&key)?;
+        let step = config.train.steps() + 1;
+        let write = || {
+            // It begins behind its own step, so that TensorBoard drops no scores by another arm's evaluation.
+            let mut events = EventFile::create(folder.path(), step + 1)?;
+            for row in rows {
+                events.scalar(step, &row.score_tag(), row.value)?;
+            }
+            events.sync()
+        };
+        Ok(write().map_err(FileError::io(folder.path()))?)
     }
 
     /// The levels the teacher's sampler goes down.

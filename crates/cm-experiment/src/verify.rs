@@ -50,7 +50,7 @@ pub fn verify(path: &Path) -> Result<Verified, RunError> {
         lines.push(vec![name, what, state, files.to_string(), mebibytes, verdict]);
         problems.extend(found);
     }
-    Ok(Verified { table: align(&lines), problems })
+    Ok(Verified { table: align(&lines, 3), problems })
 }
 
 /// Depth at which a study's folders lie: `ARM/seed-N`, `teachers/HASH`.

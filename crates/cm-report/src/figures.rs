@@ -3,10 +3,10 @@
 use crate::axis::label;
 use crate::figure::{Figure, Line, Scale};
 use crate::findings::Findings;
+use crate::metric::higher_is_better;
 use crate::record::Record;
 use crate::reference::Reference;
 use crate::thin::thin;
-use cm_evaluator::{MetricKind, SetMetric};
 use cm_experiment::BINS;
 use std::collections::BTreeMap;
 
@@ -42,19 +42,6 @@ pub(super) fn curves(findings: &Findings, reference: Option<&Reference>) -> Curv
         names.iter().enumerate().map(figure).collect()
     };
     Curves { first: figures(first, "curve"), more: figures(more, "more") }
-}
-
-/// Whether a higher score of this name, such as `frechet-1000`, is a better one; `None` if it is no score's name.
-pub(super) fn higher_is_better(name: &str) -> Option<bool> {
-    let stem = name
-        .rsplit_once('-')
-        .filter(|(_, count)| count.parse::<usize>().is_ok())
-        .map_or(name, |(stem, _)| stem);
-    let by_judge = MetricKind::ALL.into_iter().find(|kind| kind.stems().contains(&stem));
-    by_judge
-        .map(MetricKind::higher_is_better)
-        .or_else(|| SetMetric::of_inception(stem).map(SetMetric::higher_is_better))
-        .flatten()
 }
 
 /// What a curve's name stands for, in words.
@@ -351,7 +338,5 @@ mod tests {
         assert_eq!(bin_of("student/loss_by_level/03_from_0.012"), Some(("student/loss_by_level", 3)));
         assert_eq!(bin_of("student/residual/15_from_9.000"), Some(("student/residual", 15)));
         assert_eq!([bin_of("student/loss"), bin_of("a/99_from_1"), bin_of("a/x_from_1")], [None; 3]);
-        let names = ["frechet-1000", "off-mode-50", "fid-50000", "inception-score-50000", "gradient_norm"];
-        assert_eq!(names.map(higher_is_better), [Some(false), Some(false), Some(false), Some(true), None]);
     }
 }

@@ -1,10 +1,11 @@
 //! All that a page shows, read from the folder of a study or of one of its runs.
 
 use crate::error::ReportError;
+use crate::grid::Grid;
 use crate::record::Record;
 use cm_experiment::{FolderError, ReportRow, SealedFolder};
 use cm_host::FileError;
-use cm_study::{ArmCost, ExperimentConfig, Plan, PlannedArm, PlannedRun, TeacherKey};
+use cm_study::{ArmCost, ExperimentConfig, Plan, PlannedArm, PlannedRun, TeacherKey, grid_of};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ pub(crate) struct Findings {
     /// The plan as it lies in the folder.
     pub(crate) plan_text: String,
     pub(crate) plan: Plan,
+    /// Where its arms lie, if it is a grid over fields.
+    pub(crate) grid: Option<Grid>,
     pub(crate) costs: Vec<ArmCost>,
     /// One for each run that has begun, in the plan's order of arms.
     pub(crate) runs: Vec<Record>,
@@ -73,6 +76,7 @@ impl Findings {
             runs: Vec::new(),
             teachers: Vec::new(),
             missing: plan.runs().map(|run| run.name()).collect(),
+            grid: None,
             plan,
             rows: Vec::new(),
             unsealed: false,
@@ -108,6 +112,7 @@ impl Findings {
             subject: format!("study {name}"),
             name,
             header: header(&study),
+            grid: Grid::of(&study, &plan),
             study,
             plan_text,
             costs: plan.cost(),
@@ -155,6 +160,7 @@ impl Findings {
             costs: plan.cost(),
             runs: Record::read(folder, &arm, seed)?.into_iter().collect(),
             teachers: around.map_or(Ok(Vec::new()), |around| teachers(around, &plan))?,
+            grid: None,
             plan,
             missing: if rows.is_none() { vec![name] } else { Vec::new() },
             rows: rows.unwrap_or_default(),
@@ -239,10 +245,18 @@ fn teachers(folder: &Path, plan: &Plan) -> Result<Vec<Record>, ReportError> {
     found.iter().filter_map(|teacher| named(teacher).transpose()).collect()
 }
 
-/// The comment at the head of a study's file: paragraphs, and lines `Label: text` with the lines that go on with them.
+/// The comment at the head of a study's file: the grid's axes, paragraphs, and lines `Label: text` with the lines that go
+/// on with them.
 fn header(study: &str) -> Vec<HeaderLine> {
-    let mut parts: Vec<HeaderLine> = Vec::new();
+    let axes = grid_of(study);
+    let grid: Vec<String> =
+        axes.iter().map(|axis| format!("{} over {}", axis.path, axis.values.join(", "))).collect();
+    let grid =
+        (!grid.is_empty()).then(|| HeaderLine { label: Some("Grid".to_owned()), text: grid.join("; ") });
+    let mut parts: Vec<HeaderLine> = grid.into_iter().collect();
     let mut open = false;
+    let own = study.lines().skip(axes.len()).collect::<Vec<_>>().join("\n");
+    let study = own.as_str();
     for line in study.lines().map_while(|line| line.strip_prefix("//")) {
         let indented = line.starts_with("   ");
         let line = line.trim();
@@ -283,5 +297,8 @@ mod tests {
         ];
         assert_eq!(header(study), expected);
         assert_eq!(header("( )"), []);
+        let grid = header(&format!("// grid: base.a=[1, 2]\n// grid: base.b=[L1]\n{study}"));
+        assert_eq!(grid[0], line(Some("Grid"), "base.a over 1, 2; base.b over L1"));
+        assert_eq!(grid[1..], expected);
     }
 }

@@ -19,18 +19,24 @@
 //! ```
 
 mod axis;
+mod best;
 mod comparison;
 mod error;
 mod figure;
 mod figures;
 mod findings;
 mod found;
+mod grid;
+mod metric;
+mod over_axes;
 mod page;
+mod pictures;
 mod pieces;
 mod record;
 mod reference;
 mod scores;
 mod thin;
+mod wrapped;
 mod write;
 
 pub use comparison::{Comparison, TableFormat, compare, compare_with_published};

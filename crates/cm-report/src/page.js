@@ -1,5 +1,5 @@
 "use strict";
-// Zooming and reading of curves, choosing of lines, comparing of pictures. What is drawn at first was drawn in Rust
+// Zooming and reading of curves, choosing of lines, comparing of pictures, sorting of tables. What is drawn at first was drawn in Rust
 // (axis.rs, figure.rs); this draws the same again for another part of the data or another scale.
 (() => {
   const W = 640, H = 300, L = 66, R = 14, T = 10, B = 42;
@@ -239,6 +239,36 @@
     compare(); choose();
   }
 
+  // Rows by a column: numbers by size, what has none last.
+  function sortable(table) {
+    const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
+    const key = (row, at) => {
+      const text = row.cells[at].textContent.trim(), number = parseFloat(text);
+      return { text, number: Number.isNaN(number) ? Infinity : number };
+    };
+    heads.forEach((head, at) => {
+      const button = Object.assign(document.createElement("button"), { type: "button" });
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down === 1 ? "ascending" : "descending");
+        const rows = [...body.rows], keys = new Map(rows.map((row) => [row, key(row, at)]));
+        const numeric = rows.some((row) => keys.get(row).number !== Infinity);
+        rows.sort((a, b) => {
+          const [x, y] = [keys.get(a), keys.get(b)];
+          if (!numeric) return down * x.text.localeCompare(y.text, undefined, { numeric: true });
+          if (x.number === y.number) return 0;
+          if (x.number === Infinity || y.number === Infinity) return x.number === Infinity ? 1 : -1;
+          return down * (x.number - y.number);
+        });
+        body.append(...rows);
+      });
+    });
+  }
+
+  document.querySelectorAll("table.sortable").forEach(sortable);
   document.querySelectorAll("figure.plot").forEach(plot);
   document.querySelectorAll("figure.samples").forEach(slider);
   for (const box of document.querySelectorAll(".legend input")) {

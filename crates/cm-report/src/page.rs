@@ -4,12 +4,9 @@ use crate::figure::Figure;
 use crate::figures::{self, LevelMap};
 use crate::findings::{Findings, HeaderLine};
 use crate::found;
+use crate::pictures::Sheets;
 use crate::pieces::{plain_table, sample_of_line};
-use crate::record::{Pictures, Record};
 use crate::reference::Reference;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use cm_experiment::COPIES;
 use cm_experiment::table::{mean_and_spread, number};
 use cm_host::Provenance;
 use cm_study::{ArmCost, TrainingCost};
@@ -17,13 +14,15 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The page as text.
 pub(super) fn html(findings: &Findings, reference: Option<&Reference>) -> String {
+    let Sheets { drawn, by_checkpoint } = Sheets::of(findings);
     let sections: Vec<(&str, &str, Markup)> = [
         ("asked", "What was asked", asked(findings)),
+        ("drawn", "What was drawn", drawn),
         ("found", "What was found", Some(found::section(findings))),
         ("cost", "What it cost", cost(findings)),
         ("curves", "Curves over training", curves(findings, reference)),
         ("levels", "By noise level", levels(findings, reference)),
-        ("samples", "Samples by checkpoint", samples(findings)),
+        ("samples", "Samples by checkpoint", by_checkpoint),
         ("plan", "The plan", Some(plan(findings))),
         ("provenance", "Where the numbers come from", provenance(findings)),
     ]
@@ -47,7 +46,7 @@ pub(super) fn html(findings: &Findings, reference: Option<&Reference>) -> String
             }
             body {
                 header {
-                    h1 { (findings.title) }
+                    h1.question[!findings.plan.question.is_empty()] { (findings.title) }
                     p.subject { (findings.subject) ", " (done) " of " (total) " runs finished" }
                 }
                 nav aria-label="Sections" {
@@ -115,11 +114,14 @@ fn cost(findings: &Findings) -> Option<Markup> {
     {
         add("teacher", "teacher", cost.parameters, teacher);
     }
-    let caption = "For one seed: images, steps and floating-point operations as planned; seconds of training as recorded, \
-                   the mean over seeds. Pictures and scores take time besides.";
+    let mean = if findings.plan.seeds.len() > 1 { ", the mean over seeds" } else { "" };
+    let caption = format!(
+        "For one seed: images, steps and floating-point operations as planned; seconds of training as recorded{mean}. \
+         Pictures and scores take time besides."
+    );
     (rows.len() > 1).then(|| {
         html! {
-            div.scroll tabindex="0" role="region" aria-label="Cost" { (plain_table(caption, &rows, 1)) }
+            div.scroll tabindex="0" role="region" aria-label="Cost" { (plain_table(&caption, &rows, 1)) }
         }
     })
 }
@@ -202,80 +204,6 @@ fn level_map(map: &LevelMap, place: usize) -> Option<Markup> {
             }
         }
     })
-}
-
-/// Bytes of pictures in a page: browsers open it at once, and mail takes it.
-const MOST_PICTURE_BYTES: usize = 24 << 20;
-
-fn samples(findings: &Findings) -> Option<Markup> {
-    let records = findings.runs.iter().chain(&findings.teachers).filter(|record| !record.pictures.is_empty());
-    // The first seed of each group, then the others; as far as there is room.
-    let mut groups: Vec<&str> = Vec::new();
-    let (mut first, mut others): (Vec<&Record>, Vec<&Record>) = (Vec::new(), Vec::new());
-    for record in records {
-        if groups.contains(&record.group.as_str()) {
-            others.push(record);
-        } else {
-            groups.push(&record.group);
-            first.push(record);
-        }
-    }
-    let (mut bytes, mut left_out) = (0, 0);
-    let mut figures = |records: &[&Record]| -> Vec<Markup> {
-        let mut figures = Vec::new();
-        for (record, pictures) in
-            records.iter().flat_map(|record| record.pictures.iter().map(move |p| (record, p)))
-        {
-            let more: usize = pictures.shown.iter().map(|picture| picture.png.len()).sum();
-            if bytes + more > MOST_PICTURE_BYTES {
-                left_out += 1;
-            } else {
-                bytes += more;
-                figures.push(strip(record, pictures));
-            }
-        }
-        figures
-    };
-    let (first, others) = (figures(&first), figures(&others));
-    (first.len() + others.len() + left_out > 0).then(|| {
-        html! {
-            div.pictures { @for figure in first { (figure) } }
-            @if !others.is_empty() {
-                details { summary { "Further seeds (" (others.len()) " figures)" } div.pictures { @for figure in others { (figure) } } }
-            }
-            @if left_out > 0 {
-                p.help { (left_out) " figures are left out: the page holds " (MOST_PICTURE_BYTES >> 20) " MiB of pictures. They are in the runs' samples folders." }
-            }
-        }
-    })
-}
-
-fn strip(record: &Record, Pictures { sampler, shown, found }: &Pictures) -> Markup {
-    let Record { group, seed, .. } = record;
-    let copies = sampler.strip_prefix(COPIES);
-    html! {
-        figure.samples {
-            h3 { (group) ", seed " (seed) ": " @match copies { Some(sampler) => { "most like training images, " (sampler) } None => (sampler) } }
-            ol {
-                @for picture in shown {
-                    li {
-                        img alt={ "Samples of " (group) " by " (sampler) " after step " (picture.step) } width=(picture.width)
-                            height=(picture.height) src={ "data:image/png;base64," (STANDARD.encode(&picture.png)) };
-                        span { "step " (picture.step) }
-                    }
-                }
-            }
-            figcaption {
-                @if copies.is_some() {
-                    "The samples nearest to a training image by the judge's features, each with that image to its right; the \
-                     share `copied` says how many are nearer than that image's nearest neighbour in training."
-                } @else {
-                    "The same noise at every step."
-                }
-                @if *found > shown.len() { " " (shown.len()) " of " (found) " checkpoints." }
-            }
-        }
-    }
 }
 
 fn plan(findings: &Findings) -> Markup {

@@ -234,7 +234,7 @@ pub fn beside_reference(folder: &Path) -> Result<Option<String>, ReportError> {
     if cells.len() < 2 {
         return Ok(None);
     }
-    Ok(Some(format!("{}\n{}.\n", align(&cells), reference.described(&findings))))
+    Ok(Some(format!("{}\n{}.\n", align(&cells, 2), reference.described(&findings))))
 }
 
 /// The value of a curve at so many images, between two of its points by a straight line; `None` beyond its ends.

@@ -37,6 +37,7 @@ mod explain;
 mod feature_network;
 mod first_stage_config;
 mod flatten;
+mod grid;
 mod guide_config;
 mod idle;
 mod judged;
@@ -80,6 +81,9 @@ pub use feature_network::{
 };
 pub use first_stage_config::FirstStageConfig;
 pub use flatten::{Leaf, flatten};
+pub use grid::{
+    GridAxis, GridPoint, GridSyntaxError, grid_head, grid_labels, grid_name, grid_of, grid_points,
+};
 pub use guide_config::{GuideConfig, WeakerConfig};
 pub use judged::{JUDGE_CHANNELS, MOST_HELD, features};
 pub use key::{TeacherKey, baseline_key};

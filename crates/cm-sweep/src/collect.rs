@@ -23,7 +23,7 @@ pub struct Collected {
 /// # Errors
 /// [`SweepError`] if scores cannot be read or the report cannot be written.
 pub fn collect(sweep: &Sweep) -> Result<Collected, SweepError> {
-    let mut missing = status(sweep)?;
+    let mut missing = status(sweep)?.tasks;
     missing.retain(|task| task.state != TaskState::Finished);
     let (mut baselines, mut rows) = (Vec::new(), Vec::new());
     for task in sweep.tasks().iter().filter(|task| sweep.is_finished(task)) {

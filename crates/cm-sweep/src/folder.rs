@@ -1,12 +1,11 @@
 //! The folder of a sweep and its task list.
 
 use crate::error::SweepError;
-use crate::grid::{GridAxis, join, points};
 use cm_experiment::{FolderError, SealedFolder, StudyDir};
 use cm_host::{FileError, MANIFEST, ResultFolder, durable};
 use cm_study::{
-    InputErrors, Override, Plan, PlannedRun, Study, TeacherKey, apply_overrides, baseline_key, check,
-    is_file_name, label, read_text,
+    GridAxis, InputErrors, Override, Plan, PlannedRun, Study, TeacherKey, apply_overrides, baseline_key,
+    check, grid_head, grid_name, grid_points, is_file_name, label, read_text,
 };
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -66,13 +65,13 @@ pub fn plan_sweep(
         ));
     }
     let mut study: Option<(Plan, Vec<String>)> = None;
-    for point in points(axes) {
+    for point in grid_points(axes) {
         let all = [overrides, &point.overrides].concat();
         let checked = check(&label(file, &all), &apply_overrides(file, &text, &point.overrides)?)?;
         let mut plan = checked.plan;
         for arm in &mut plan.arms {
             let own = if arm.name == "base" && !point.name.is_empty() { "" } else { &arm.name };
-            arm.name = join(own, &point.name);
+            arm.name = grid_name(own, &point.name);
         }
         let (whole, notes) = study.get_or_insert_with(|| (Plan { arms: vec![], ..plan.clone() }, vec![]));
         for arm in plan.arms {
@@ -87,12 +86,10 @@ pub fn plan_sweep(
     }
     let (plan, mut notes) = study.unwrap_or_else(|| unreachable!("a grid has at least one point"));
     notes.dedup();
-    let grid: String =
-        axes.iter().map(|axis| format!("// grid: {}=[{}]\n", axis.path, axis.values.join(", "))).collect();
     Ok(Study {
         path: file.to_owned(),
         name: name.to_owned(),
-        text: grid + &text,
+        text: grid_head(axes) + &text,
         plan,
         notes,
         absent: Vec::new(),
@@ -100,12 +97,17 @@ pub fn plan_sweep(
 }
 
 impl Sweep {
-    /// The folder `out/NAME` for a study, made with its task list if it is not there.
+    /// The folder `out/NAME` for a study, made with its task list if it is not there; with `overwrite`, in place of a study
+    /// that is.
     ///
     /// # Errors
-    /// [`FolderError`] if it cannot be written or holds anything else than this sweep.
-    pub fn create(study: &Study, out: &Path) -> Result<Self, SweepError> {
+    /// [`FolderError`] if it cannot be written or holds anything else than this sweep; with `overwrite`, anything else than
+    /// a study.
+    pub fn create(study: &Study, out: &Path, overwrite: bool) -> Result<Self, SweepError> {
         let path = out.join(&study.name);
+        if overwrite {
+            drop(StudyDir::replace(study, out)?);
+        }
         let results = ResultFolder::new(&path, &["study.ron", "plan.ron", MANIFEST, "tasks.csv", ".lock"])?;
         match fs::read_to_string(path.join("plan.ron")) {
             Ok(found) if found != study.plan.to_ron() => return Err(FolderError::OtherPlan { path }.into()),

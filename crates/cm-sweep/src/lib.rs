@@ -22,14 +22,13 @@
 //! This crate may know `cm-study` and `cm-experiment`, and no other crate of its own floor.
 //!
 //! ```
-//! let axis: cm_sweep::GridAxis = "base.consistency.train.batch=[32, 64]".parse().unwrap();
+//! let axis: cm_study::GridAxis = "base.consistency.train.batch=[32, 64]".parse().unwrap();
 //! assert_eq!((axis.path.as_str(), axis.values.len()), ("base.consistency.train.batch", 2));
 //! ```
 
 mod collect;
 mod error;
 mod folder;
-mod grid;
 mod kubernetes;
 mod local;
 mod parallel;
@@ -41,10 +40,9 @@ mod task;
 pub use collect::{Collected, collect};
 pub use error::SweepError;
 pub use folder::{Sweep, Task, Work, plan_sweep};
-pub use grid::{GridAxis, GridSyntaxError};
 pub use kubernetes::{KubernetesOptions, write_kubernetes_job};
 pub use local::{LocalOptions, LocalOutcome, run_locally};
 pub use parallel::{ParallelOptions, parallel_command};
 pub use slurm::{SlurmOptions, Submitted, submit_to_slurm};
-pub use status::{TaskState, TaskStatus, status};
+pub use status::{SweepStatus, TaskState, TaskStatus, status};
 pub use task::{TaskOutcome, limit_memory, run_task};

@@ -127,8 +127,35 @@ pub(crate) struct Drawing<'a> {
     pub(crate) seed: u64,
 }
 
+/// What is done with what is drawn from.
+pub(crate) type Use<'a> = &'a mut dyn FnMut(&Drawing<'_>) -> Result<(), WorkbenchError>;
+
 impl Drawing<'_> {
-    fn card(&self) -> SamplesCard {
+    /// The images of some seeds as they are delivered, and their bytes: pixels, or the values of points. `first` is the
+    /// number of the first image.
+    pub(crate) fn images(
+        &self,
+        seeds: &[u64],
+        first: usize,
+    ) -> Result<(ImageBatch, Vec<u8>), WorkbenchError> {
+        let drawn = self.sampler.sample(seeds);
+        let drawn = drawn.map_err(|error| WorkbenchError::failed("drawing images", error))?;
+        if let Some(value) = drawn.values().iter().find(|value| !value.is_finite()) {
+            let reason = format!("the model gave {value} for an image of those from number {first}");
+            return Err(WorkbenchError::failed("drawing images", reason));
+        }
+        let Some(rule) = self.quantisation else {
+            let bytes = drawn.values().iter().flat_map(|value| value.to_le_bytes()).collect();
+            return Ok((drawn, bytes));
+        };
+        let pixels: Vec<u8> = drawn.values().iter().map(|&value| rule.pixel(value)).collect();
+        let values = pixels.iter().copied().map(from_u8).collect();
+        let images = ImageBatch::new(drawn.shape(), values).expect("as many pixels as values");
+        Ok((images, pixels))
+    }
+
+    /// What its images say of themselves.
+    pub(crate) fn card(&self) -> SamplesCard {
         let Provenance { version, instruction_set, .. } = Provenance::of_this_process(self.seed);
         SamplesCard {
             model: self.model.clone(),
@@ -216,25 +243,8 @@ fn stream(
             return Ok(None);
         }
         let seeds = seeds(seed, first..count.min(first.saturating_add(batch)));
-        let drawn =
-            sampler.sample(&seeds).map_err(|error| WorkbenchError::failed("drawing images", error))?;
-        if let Some(value) = drawn.values().iter().find(|value| !value.is_finite()) {
-            let reason = format!("the model gave {value} for an image of those from number {first}");
-            return Err(WorkbenchError::failed("drawing images", reason));
-        }
-        let drawn = match quantisation {
-            Some(rule) => {
-                let pixels: Vec<u8> = drawn.values().iter().map(|&value| rule.pixel(value)).collect();
-                images.write(&pixels).map_err(file)?;
-                let values = pixels.into_iter().map(from_u8).collect();
-                ImageBatch::new(shape, values).expect("as many pixels as values")
-            }
-            None => {
-                let bytes: Vec<u8> = drawn.values().iter().flat_map(|value| value.to_le_bytes()).collect();
-                images.write(&bytes).map_err(file)?;
-                drawn
-            }
-        };
+        let (drawn, bytes) = drawing.images(&seeds, first)?;
+        images.write(&bytes).map_err(file)?;
         if let Some(folder) = singles {
             for index in 0..drawn.count() {
                 write_picture(
@@ -273,6 +283,6 @@ fn stream(
 }
 
 /// The seeds of some images.
-fn seeds(seed: u64, images: Range<usize>) -> Vec<u64> {
+pub(crate) fn seeds(seed: u64, images: Range<usize>) -> Vec<u64> {
     images.map(|index| derive_seed(seed, index as u64)).collect()
 }

@@ -1,7 +1,7 @@
 //! Drawing from a diffusion model: one in a file of weights along its probability flow, by Heun's method, and the trained
 //! teacher of a study as the study does.
 
-use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, check_counts, draw};
+use crate::drawing::{Drawing, Evaluations, SampleRequest, Use, check_counts};
 use crate::error::WorkbenchError;
 use crate::request::{checked_levels, pick};
 use cm_diffusion::{
@@ -9,7 +9,6 @@ use cm_diffusion::{
     Sampler, SigmaRange, SolverConfig,
 };
 use cm_experiment::{TrainedTeacher, WeightsFile};
-use cm_host::{Progress, StopFlag};
 use cm_image::Quantisation;
 use cm_study::{GuideConfig, Problems};
 
@@ -161,14 +160,13 @@ impl DiffusionModel {
     }
 }
 
-/// Draws what is asked for.
+/// Finds out how to draw what is asked for.
 pub(crate) fn sample_flow(
     request: &SampleRequest,
     model: &DiffusionModel,
     mut problems: Problems,
-    stop: &StopFlag,
-    progress: &mut dyn Progress,
-) -> Result<Option<Drawn>, WorkbenchError> {
+    then: Use<'_>,
+) -> Result<(), WorkbenchError> {
     let averages = model.averages();
     let (average, labels) =
         pick(&request.model, &averages, (model.labels(), &|| model.class_names()), &mut problems)?;
@@ -192,7 +190,7 @@ pub(crate) fn sample_flow(
         quantisation: request.quantisation.or(quantisation),
         seed: request.seed.unwrap_or(seed),
     };
-    draw(request, &drawing, stop, progress)
+    then(&drawing)
 }
 
 /// That nobody asks for guidance of a model that is none of diffusion.

@@ -3,24 +3,22 @@
 //!
 //! Deliberately absent: editing and the search for times, which need to know where trajectories end.
 
-use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, check_counts, draw};
+use crate::drawing::{Drawing, Evaluations, SampleRequest, Use, check_counts};
 use crate::error::WorkbenchError;
 use crate::flow::check_unguided;
 use crate::request::pick;
 use cm_experiment::Trained;
-use cm_host::{Progress, StopFlag};
 use cm_study::{JumpSteps, JumpsConfig, MethodConfig, Problems, StudentSamplerConfig, jump_steps};
 
-/// Draws what is asked for from `trained`, which is `model`, a kind that jumps; of progressive distillation from the
+/// Finds out what is asked for of `trained`, which is `model`, a kind that jumps; of progressive distillation from the
 /// student of the stage with so many steps.
 pub(crate) fn sample_jumps(
     request: &SampleRequest,
     trained: &Trained,
     model: &str,
     mut problems: Problems,
-    stop: &StopFlag,
-    progress: &mut dyn Progress,
-) -> Result<Option<Drawn>, WorkbenchError> {
+    then: Use<'_>,
+) -> Result<(), WorkbenchError> {
     let experiment = &trained.run().experiment;
     let path = &request.model.path;
     let staged = experiment.method == MethodConfig::ProgressiveDistillation;
@@ -69,5 +67,5 @@ pub(crate) fn sample_jumps(
         quantisation: request.quantisation.or(quantisation),
         seed: request.seed.unwrap_or(seed),
     };
-    draw(request, &drawing, stop, progress)
+    then(&drawing)
 }

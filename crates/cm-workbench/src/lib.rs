@@ -1,5 +1,6 @@
-//! What one does with a trained model and with weights of others: [`sample()`] from it, [`edit()`] images with it,
-//! [`search_times`], [`import()`] and [`export()`] weights, make it a page that draws ([`export_page`]), evaluate a network on another program's arrays
+//! What one does with a trained model and with weights of others: [`sample()`] from it, or from several on one sheet
+//! ([`sample_side_by_side`]), [`edit()`] images with it, [`search_times`], [`import()`] and [`export()`] weights, make it a page
+//! that draws ([`export_page`]), evaluate a network on another program's arrays
 //! ([`denoise()`]), and prepare data sets ([`dataset`]).
 //!
 //! Deliberately absent: training and scoring by a plan (`cm-experiment`), comparing sets of images (`cm-scoring`). It
@@ -47,6 +48,7 @@ mod picture_file;
 mod request;
 mod sample;
 mod search_times;
+mod sheet;
 mod ternary_search;
 mod web;
 
@@ -60,4 +62,5 @@ pub use import::{ImportRequest, Imported, import};
 pub use request::{ClassRequest, ModelRequest};
 pub use sample::sample;
 pub use search_times::{SearchTimes, search_times};
+pub use sheet::{Sheet, SheetRow, sample_side_by_side};
 pub use web::{MODULE, PageRequest, PageWritten, export_page};

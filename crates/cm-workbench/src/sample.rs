@@ -1,7 +1,7 @@
 //! Images drawn from a trained model: one that knows where trajectories end in several steps, one that jumps as it
 //! was trained to, and a diffusion model along its probability flow.
 
-use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, check_counts, draw};
+use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, Use, check_counts, draw};
 use crate::error::WorkbenchError;
 use crate::flow::{DiffusionModel, check_unguided, sample_flow};
 use crate::jumping::sample_jumps;
@@ -22,25 +22,35 @@ pub fn sample(
     stop: &StopFlag,
     progress: &mut dyn Progress,
 ) -> Result<Option<Drawn>, WorkbenchError> {
+    let mut drawn = None;
+    with_drawing(request, &mut |drawing| {
+        drawn = draw(request, drawing, stop, progress)?;
+        Ok(())
+    })?;
+    Ok(drawn)
+}
+
+/// Finds out from what is drawn, with every problem of the request, and hands it on.
+pub(crate) fn with_drawing(request: &SampleRequest, then: Use<'_>) -> Result<(), WorkbenchError> {
     let mut problems = Problems::default();
     let path = &request.model.path;
     if request.teacher {
         let teacher = DiffusionModel::Teacher(Box::new(TrainedTeacher::of_run(path)?));
-        return sample_flow(request, &teacher, problems, stop, progress);
+        return sample_flow(request, &teacher, problems, then);
     }
     let model = match WeightsCard::is_in(path) {
         true if !WeightsCard::read(path)?.precondition.is_consistency() => {
             let model = DiffusionModel::File(Box::new(WeightsFile::open(path)?));
-            return sample_flow(request, &model, problems, stop, progress);
+            return sample_flow(request, &model, problems, then);
         }
         true => Model::open(path)?,
         false => match TrainedModel::open(path)? {
             TrainedModel::Teacher(teacher) => {
-                return sample_flow(request, &DiffusionModel::Teacher(teacher), problems, stop, progress);
+                return sample_flow(request, &DiffusionModel::Teacher(teacher), problems, then);
             }
             TrainedModel::Student(trained) => {
                 if let Some(model) = trained.run().experiment.jumps() {
-                    return sample_jumps(request, &trained, model, problems, stop, progress);
+                    return sample_jumps(request, &trained, model, problems, then);
                 }
                 Model::Run(trained)
             }
@@ -73,7 +83,7 @@ pub fn sample(
         quantisation: request.quantisation.or(quantisation),
         seed: request.seed.unwrap_or(seed),
     };
-    draw(request, &drawing, stop, progress)
+    then(&drawing)
 }
 
 /// Most evaluations by their number: the levels between them are worked out at once.

@@ -181,7 +181,7 @@ fn describe(
         trained.run().name(),
         trained.averages()[search.average].name(),
         levels.as_slice().len(),
-        align(&table),
+        align(&table, 2),
     );
     let fewer = (0..found.len()).map(|count| value(&found[..count])).fold(f64::INFINITY, f64::min);
     if value(found) >= fewer {

@@ -70,6 +70,24 @@ impl SetMetric {
             | Self::FrechetExtrapolated => Some(false),
         }
     }
+
+    /// Whether it is another one on average where there are more samples of the same law.
+    pub const fn depends_on_count(self) -> bool {
+        match self {
+            Self::ClassScore
+            | Self::Frechet
+            | Self::SpatialFrechet
+            | Self::Recall
+            | Self::Coverage
+            | Self::ClassHistogram => true,
+            Self::FrechetExtrapolated
+            | Self::Kid
+            | Self::Precision
+            | Self::Density
+            | Self::Copied
+            | Self::Recognised => false,
+        }
+    }
 }
 
 #[cfg(test)]

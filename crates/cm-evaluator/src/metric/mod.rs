@@ -7,6 +7,7 @@
 pub mod class_score;
 pub mod classification;
 pub mod copies;
+mod count;
 pub mod exact;
 pub mod extrapolation;
 pub mod frechet;

@@ -124,3 +124,34 @@ fn runs_with_the_same_teacher_share_its_folder() {
     experiment.teacher = TeacherSource::None;
     assert_eq!(TeacherKey::of(&experiment), None);
 }
+
+#[test]
+fn a_study_takes_the_place_of_another_whole_or_not_at_all() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("s");
+    drop(StudyDir::replace(&study(&[0]), out.path()).unwrap());
+    let dir = new(StudyDir::replace(&study(&[1]), out.path()).unwrap());
+    assert_eq!(StudyDir::plan_of(&path).unwrap(), study(&[1]).plan);
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1, "nothing of the old one is left");
+    let busy = StudyDir::replace(&study(&[0]), out.path()).err().unwrap();
+    assert!(matches!(busy, RunError::File(FileError::Busy { .. })), "{busy}");
+    drop(dir);
+    // Somebody's own file.
+    fs::write(path.join("notes.txt"), "mine").unwrap();
+    let stranger = StudyDir::replace(&study(&[0]), out.path()).err().unwrap();
+    assert!(stranger.to_string().contains("`notes.txt`") && stranger.is_input(), "{stranger}");
+    fs::remove_file(path.join("notes.txt")).unwrap();
+    fs::remove_file(path.join(MANIFEST)).unwrap();
+    let stranger = StudyDir::replace(&study(&[0]), out.path()).err().unwrap();
+    assert!(matches!(stranger, RunError::Folder(FolderError::Stranger { .. })), "{stranger}");
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1);
+    // A folder that was never a study's.
+    fs::remove_dir_all(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("thesis.tex"), "mine").unwrap();
+    for error in [StudyDir::replace(&study(&[0]), out.path()), StudyDir::create(&study(&[0]), out.path())] {
+        let error = error.err().unwrap();
+        assert!(matches!(error, RunError::Folder(FolderError::Stranger { .. })), "{error}");
+    }
+    assert_eq!(fs::read_to_string(path.join("thesis.tex")).unwrap(), "mine");
+}

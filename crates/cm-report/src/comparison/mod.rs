@@ -3,8 +3,11 @@
 //! A published number is compared with scores by the published Inception network and with nothing else: those of the study
 //! itself, where its evaluation has that network, and else what `cm evaluate --out RUN/evaluations/SAMPLER` left there. Deliberately absent: computing anything but means.
 
+mod cost;
+mod unfinished;
 mod write;
 
+use self::cost::Cost;
 use crate::error::ReportError;
 use crate::findings::Findings;
 use cm_evaluator::{InceptionResize, SetMetric};
@@ -13,7 +16,7 @@ use cm_experiment::table::{Table, TableLine, align, mean_and_spread};
 use cm_experiment::{ReportRow, identity_of, paired};
 use cm_host::{FileError, durable};
 use cm_scoring::Card;
-use cm_study::{ArmCost, PlannedRun, PublishedValue, StudyConfig, TrainingCost, duration, load_to_plan};
+use cm_study::{PlannedRun, PublishedValue, StudyConfig, duration, load_to_plan};
 use std::path::{Path, PathBuf};
 
 /// How a table is written.
@@ -52,7 +55,7 @@ pub fn compare(paths: &[PathBuf], format: TableFormat) -> Result<Comparison, Rep
             let tables = parts.iter().map(|part| {
                 let differences = paired::differences_text(&part.rows);
                 let differences = differences.map_or_else(String::new, |text| format!("\n{text}"));
-                format!("{}\n\n{}{differences}", part.title, align(&part.cells()))
+                format!("{}\n\n{}{differences}", part.title, align(&part.cells(), 3))
             });
             tables.collect::<Vec<_>>().join("\n")
         }
@@ -83,7 +86,7 @@ pub fn compare_with_published(folder: &Path) -> Result<Option<Comparison>, Repor
     part.lines.iter_mut().for_each(|(line, _)| keep(&mut line.values));
     let mut names = compared.iter();
     part.metrics.retain(|_| names.next().is_some_and(|compared| *compared));
-    Ok(Some(Comparison { text: align(&part.cells()), remarks: part.remarks }))
+    Ok(Some(Comparison { text: align(&part.cells(), 3), remarks: part.remarks }))
 }
 
 /// One study.
@@ -106,15 +109,8 @@ struct Extra {
     evaluated: Option<usize>,
     /// What the training of its model cost for one seed.
     cost: Cost,
-}
-
-/// What a training cost for one seed.
-#[derive(Clone, Copy, Default)]
-struct Cost {
-    /// As planned.
-    operations: Option<f64>,
-    /// As measured, of training alone.
-    seconds: Option<f64>,
+    /// It is of runs that go on, as far as they were scored on their way.
+    is_unfinished: bool,
 }
 
 /// What a metric of the published network is called here, as in the scores of a study that has it.
@@ -165,6 +161,7 @@ impl Part {
         if let Some(folder) = folder {
             part.add_evaluations(&findings, folder)?;
         }
+        part.add_unfinished(&findings);
         part.remark_on_length(&findings, &study);
         part.remark_on_samples();
         part.remark_on_evaluations(&findings);
@@ -325,27 +322,6 @@ impl Part {
                      inception:FILE --out {out}`"
                 ));
             }
-        }
-    }
-
-    fn add_costs(&mut self, findings: &Findings) {
-        let seconds = |group: &str| {
-            let records =
-                findings.runs.iter().chain(&findings.teachers).filter(|record| record.group == group);
-            let seconds: Vec<f64> = records.filter_map(|record| record.seconds).collect();
-            (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64)
-        };
-        for (line, Extra { cost, .. }) in &mut self.lines {
-            let planned = |pick: &dyn Fn(&ArmCost) -> Option<TrainingCost>| {
-                let of_arm = findings.costs.iter().find(|cost| cost.arm == line.arm || line.arm == "-");
-                of_arm.and_then(pick).map(|cost| cost.flops)
-            };
-            *cost = match line.model.as_str() {
-                // A mid-training and a first stage are several arms' and have their own time.
-                "floor" | "mid-trained" | "first-stage" => Cost::default(),
-                "teacher" => Cost { operations: planned(&|cost| cost.teacher), seconds: seconds("teacher") },
-                _ => Cost { operations: planned(&|cost| Some(cost.student)), seconds: seconds(&line.arm) },
-            };
         }
     }
 }

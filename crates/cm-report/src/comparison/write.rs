@@ -26,7 +26,7 @@ impl Part {
         }
         head.extend(["operations", "seconds"].map(str::to_owned));
         let mut table = vec![head];
-        for (line, Extra { evaluated, cost }) in &self.lines {
+        for (line, Extra { evaluated, cost, .. }) in &self.lines {
             let seeds = line.values.iter().map(Vec::len).max().unwrap_or(0);
             let mut cells = vec![line.arm.clone(), line.model.clone(), line.sampler.clone()];
             let samples = match (line.samples, evaluated) {
@@ -106,7 +106,7 @@ pub(super) fn csv(parts: &[Part]) -> String {
     };
     write(&mut writer, &head.split(',').map(str::to_owned).collect::<Vec<_>>());
     for part in parts {
-        for (line, Extra { evaluated, cost }) in &part.lines {
+        for (line, Extra { evaluated, cost, .. }) in &part.lines {
             for (metric, values) in part.metrics.iter().zip(&line.values) {
                 let published = part.published_of(line, metric);
                 let summary = summary(values);

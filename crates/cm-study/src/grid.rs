@@ -1,6 +1,7 @@
-//! Grids over fields of a study: every combination of some values of some fields, as overrides with a name.
+//! Grids over fields of a study: every combination of some values of some fields, as overrides with a name; and the lines
+//! at the head of a study's text that say of which grid it is, written and read.
 
-use cm_study::{Override, OverrideSyntaxError};
+use crate::overrides::{Override, OverrideSyntaxError};
 use std::str::FromStr;
 
 /// A field and the values it takes in turn.
@@ -43,16 +44,37 @@ impl FromStr for GridAxis {
 
 /// One combination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Point {
+pub struct GridPoint {
     /// Fit for a folder: `batch-32_distance-L1`; empty for a grid without axes.
-    pub(crate) name: String,
-    pub(crate) overrides: Vec<Override>,
+    pub name: String,
+    /// What is set, an axis after the other.
+    pub overrides: Vec<Override>,
+}
+
+/// What stands before an axis at the head of a study's text.
+const MARK: &str = "// grid: ";
+
+/// The lines that say of which grid a study is, to stand before its text.
+pub fn grid_head(axes: &[GridAxis]) -> String {
+    // An axis has one line: behind a second one nothing says that it is a comment.
+    let line = |axis: &GridAxis| {
+        let values = axis.values.join(", ").replace(['\n', '\r'], " ");
+        format!("{MARK}{}=[{values}]\n", axis.path)
+    };
+    axes.iter().map(line).collect()
+}
+
+/// The axes at the head of a study's text; none if it is of no grid.
+pub fn grid_of(text: &str) -> Vec<GridAxis> {
+    let lines = text.lines().map_while(|line| line.strip_prefix(MARK));
+    let axes: Result<Vec<GridAxis>, GridSyntaxError> = lines.map(str::parse).collect();
+    axes.unwrap_or_default()
 }
 
 /// All combinations; the last axis turns fastest.
-pub(crate) fn points(axes: &[GridAxis]) -> Vec<Point> {
-    let labels = labels(axes);
-    let mut points = vec![Point { name: String::new(), overrides: Vec::new() }];
+pub fn grid_points(axes: &[GridAxis]) -> Vec<GridPoint> {
+    let labels = grid_labels(axes);
+    let mut points = vec![GridPoint { name: String::new(), overrides: Vec::new() }];
     for (axis, label) in axes.iter().zip(&labels) {
         let names = names(label, &axis.values);
         points = points
@@ -60,7 +82,7 @@ pub(crate) fn points(axes: &[GridAxis]) -> Vec<Point> {
             .flat_map(|point| {
                 axis.values.iter().zip(&names).map(move |(value, name)| {
                     let mut point = point.clone();
-                    point.name = join(&point.name, name);
+                    point.name = grid_name(&point.name, name);
                     point.overrides.push(Override { path: axis.path.clone(), value: value.clone() });
                     point
                 })
@@ -78,12 +100,13 @@ pub(crate) fn points(axes: &[GridAxis]) -> Vec<Point> {
 /// An arm's name has room for the study's own.
 const LONGEST: usize = 60;
 
-pub(crate) fn join(left: &str, right: &str) -> String {
+/// The name of an arm at a point, or of a point with one more value: both parts, where there are both.
+pub fn grid_name(left: &str, right: &str) -> String {
     if left.is_empty() || right.is_empty() { format!("{left}{right}") } else { format!("{left}_{right}") }
 }
 
-/// The last part of each path, with the part before it where two are alike.
-fn labels(axes: &[GridAxis]) -> Vec<String> {
+/// What each axis is called: the last part of its path, with the part before it where two are alike.
+pub fn grid_labels(axes: &[GridAxis]) -> Vec<String> {
     let parts = |axis: &GridAxis| -> Vec<String> {
         let parts = axis.path.split(['.', '[', ']']).filter(|part| !part.is_empty());
         parts.map(str::to_owned).collect()
@@ -129,12 +152,25 @@ mod tests {
     }
 
     #[test]
+    fn a_grid_is_read_back_from_the_head_of_its_study() {
+        let axes = axes(&["base.consistency.train.batch=[16, 32]", "base.a=[Huber(\n c: 1), L1]"]);
+        let text = grid_head(&axes) + "// a study\n()";
+        assert_eq!(text.lines().count(), 4, "{text}");
+        let read = grid_of(&text);
+        assert_eq!(read[0], axes[0]);
+        assert_eq!(read[1].values, ["Huber(  c: 1)", "L1"]);
+        assert_eq!(grid_labels(&read), ["batch", "a"]);
+        assert_eq!(grid_of("// grid: no grid at all\n()"), []);
+        assert_eq!(grid_of("// a study\n// grid: base.a=[1, 2]\n()"), []);
+    }
+
+    #[test]
     fn every_combination_has_its_overrides_and_a_name() {
         let axes = axes(&[
             "base.consistency.train.batch=[16, 32]",
             "base.consistency.distance=[L1, PseudoHuber(c: 0.03)]",
         ]);
-        let points = points(&axes);
+        let points = grid_points(&axes);
         let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
         let expected = [
             "batch-16_distance-L1",
@@ -151,16 +187,16 @@ mod tests {
     #[test]
     fn names_are_told_apart_and_fit_for_folders() {
         let axes = axes(&["base.a.peak=[1e-4, -1e-4]", "base.b.peak=[(1), [1]]", "base.c[0]=[é]"]);
-        let names: Vec<String> = points(&axes).into_iter().map(|point| point.name).collect();
+        let names: Vec<String> = grid_points(&axes).into_iter().map(|point| point.name).collect();
         assert_eq!(names[0], "a-peak-1e-4_b-peak-1-0_c-0-");
         assert_eq!(names[3], "a-peak-minus-1e-4_b-peak-1-1_c-0-");
-        assert!(names.iter().all(|name| cm_study::is_file_name(name)));
+        assert!(names.iter().all(|name| crate::plan::is_file_name(name)));
     }
 
     #[test]
     fn long_names_become_numbers() {
         let value = format!("base.ema=[[{}], [1]]", ["PerStep(0.9)"; 9].join(", "));
-        let names: Vec<String> = points(&axes(&[&value])).into_iter().map(|point| point.name).collect();
+        let names: Vec<String> = grid_points(&axes(&[&value])).into_iter().map(|point| point.name).collect();
         assert_eq!(names, ["point-0", "point-1"]);
     }
 
