@@ -50,13 +50,14 @@ def compared(cm, model, scratch, file, random):
 def main():
     cm, scratch, *models = sys.argv[1:]
     scratch, random, failed = Path(scratch), numpy.random.default_rng(0), False
-    for number, model in enumerate(models):
-        out = scratch / f"onnx-{number}"
+    for model in models:
+        name = Path(model).relative_to(scratch)
+        out = scratch / f"onnx-{name}".replace("/", "-")
         subprocess.run([cm, "export", model, "--format", "onnx", "--out", out], check=True, stdout=subprocess.DEVNULL)
         for file in sorted(out.glob("*.onnx")):
             error = compared(cm, model, scratch, file, random)
             failed |= not error <= ALLOWED
-            print(f"{Path(model).relative_to(scratch)} {file.name}: largest difference {error:.1e} of the range")
+            print(f"{name} {file.name}: largest difference {error:.1e} of the range")
     sys.exit(f"more than {ALLOWED}" if failed else 0)
 
 

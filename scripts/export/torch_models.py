@@ -26,8 +26,9 @@ def loaded(folder):
 def main():
     cm, scratch, *models = sys.argv[1:]
     scratch, random, failed = Path(scratch), numpy.random.default_rng(0), False
-    for number, model in enumerate(models):
-        out = scratch / f"torch-{number}"
+    for model in models:
+        name = Path(model).relative_to(scratch)
+        out = scratch / f"torch-{name}".replace("/", "-")
         subprocess.run([cm, "export", model, "--format", "torch", "--out", out], check=True, stdout=subprocess.DEVNULL)
         f, worst = loaded(out), 0.0
         label = f.embedding.label
@@ -41,7 +42,7 @@ def main():
             truth = denoised(cm, model, scratch, x, sigma, labels)
             worst = max(worst, float(abs(found - truth).max() / (truth.max() - truth.min())))
         failed |= not worst <= ALLOWED
-        print(f"{Path(model).relative_to(scratch)} torch: largest difference {worst:.1e} of the range")
+        print(f"{name} torch: largest difference {worst:.1e} of the range")
     sys.exit(f"more than {ALLOWED}" if failed else 0)
 
 

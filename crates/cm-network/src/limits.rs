@@ -7,7 +7,6 @@ pub const MOST_CHANNELS: usize = 1 << 16;
 pub const MOST_BLOCKS: usize = 256;
 /// Sines and cosines, and values of the embedding, for each channel of a network at most: published ones have 4.
 pub const MOST_WIDTH: usize = 64;
-/// Weights of a network at most, 256 GiB of them: training holds five times as much.
-pub const MOST_PARAMETERS: usize = if MOST < usize::MAX as u64 { MOST as usize } else { usize::MAX };
-
-const MOST: u64 = 1 << 36;
+/// Weights of a network at most, 256 GiB of them: training holds five times as much. With addresses of 32 bits, as many as
+/// these reach.
+pub const MOST_PARAMETERS: usize = 1 << if cfg!(target_pointer_width = "64") { 36 } else { 30 };

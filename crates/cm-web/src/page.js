@@ -26,13 +26,16 @@
     });
   }
 
-  let card, threads;
+  // Above so many bytes a model is large: one thread holds it, and draws one image at a time.
+  const LARGE = 2e7;
+  let card, threads, large;
   try {
     const [code, model] = await Promise.all([held("module").then((bytes) => WebAssembly.compile(bytes)), held("model")]);
     const length = new DataView(model.buffer).getUint32(0, true);
     card = JSON.parse(new TextDecoder().decode(model.subarray(4, 4 + length)));
     const url = URL.createObjectURL(new Blob([$("worker").textContent], { type: "text/javascript" }));
-    const count = Math.min(4, navigator.hardwareConcurrency || 1);
+    large = model.length > LARGE;
+    const count = large ? 1 : Math.min(4, navigator.hardwareConcurrency || 1);
     threads = Array.from({ length: count }, () => thread(url));
     await Promise.all(threads.map((ask) => ask("open", { code, model })));
   } catch (error) { fault(error); return; }
@@ -60,7 +63,7 @@
   }
 
   // Drawing: few images at a time, so that the sheet fills while one looks.
-  const AT_ONCE = 10;
+  const AT_ONCE = large ? 1 : Math.max(1, Math.min(10, Math.floor(2 ** 16 / values)));
   const sheet = $("sheet"), seed = $("seed"), evaluations = $("evaluations");
   let drawn = [], turn = 0, chosen = -1;
 

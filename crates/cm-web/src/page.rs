@@ -77,7 +77,7 @@ fn html(card: &Card, parameters: usize, [module, model]: [String; 2]) -> Markup 
                 }
                 noscript { p.notice { "This page draws by a script, and scripts are turned off." } }
                 p #fault .notice role="alert" hidden {}
-                main { (drawing(card)) (editing(card)) (about(card, parameters, *sigma_min, *sigma_max)) }
+                main { (drawing(card, parameters)) (editing(card)) (about(card, parameters, *sigma_min, *sigma_max)) }
                 script type="text/plain" id="module" { (PreEscaped(module)) }
                 script type="text/plain" id="model" { (PreEscaped(model)) }
                 script type="text/plain" id="worker" { (PreEscaped(include_str!("worker.js"))) }
@@ -102,7 +102,16 @@ fn classes(card: &Card, id: &str, any: &str) -> Option<Markup> {
     })
 }
 
-fn drawing(card: &Card) -> Markup {
+/// Images that are drawn when the page opens: so many that one waits seconds, not minutes.
+fn at_first(parameters: usize) -> usize {
+    match parameters {
+        ..5_000_000 => 100,
+        5_000_000..30_000_000 => 25,
+        30_000_000.. => 1,
+    }
+}
+
+fn drawing(card: &Card, parameters: usize) -> Markup {
     html! {
         section aria-labelledby="drawing" {
             h2 id="drawing" { "Draw" }
@@ -115,7 +124,7 @@ fn drawing(card: &Card) -> Markup {
                 }
                 div {
                     label for="count" { "Images" }
-                    select #count { @for count in [1, 25, 100, 400] { option selected[count == 100] { (count) } } }
+                    select #count { @for count in [1, 25, 100, 400] { option selected[count == at_first(parameters)] { (count) } } }
                 }
                 div.wide {
                     label for="evaluations" { "Evaluations of the network" }

@@ -16,6 +16,8 @@ use std::convert::Infallible;
 pub struct Options {
     /// Its number, from 0.
     pub device: usize,
+    /// Whether memory of dropped buffers is kept for others.
+    pub reuse: bool,
     /// Whether a buffer that is not written yet holds NaN.
     pub poison: bool,
 }
