@@ -58,7 +58,7 @@ fn what_makes_no_page_is_told_and_nothing_is_written() {
     );
     let plain = ["export", "weights.safetensors", "--out", "page.html", "--module", "cm_web.wasm"];
     let (_, told) = expect(folder.path(), &plain, 2);
-    assert!(told.contains("--format"), "{told}");
+    assert!(told.contains("--module: it is of a page") && told.contains("--format web"), "{told}");
     let diffusion = imported("edm");
     let (_, told) = export(diffusion.path(), &["--module", "cm_web.wasm"], 2);
     assert!(told.contains("its weights are a diffusion model's"), "{told}");

@@ -290,7 +290,7 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
             let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();
             print(&format!("// from {format}: {parameters} parameters\n{notes}{card}{}\n", out.display()))
         }
-        Command::Export { export } => match export.asked() {
+        Command::Export { export } => match export.asked().map_err(|error| wrong_input(&error))? {
             ExportAsked::Model(request) => {
                 let Exported { out, contents, notes } = cm_workbench::export(&request)?;
                 let notes: String = notes.iter().map(|note| format!("// {note}\n")).collect();

@@ -162,17 +162,23 @@ pub(crate) enum ExportAsked {
 
 impl ExportArgs {
     /// What is to be written.
-    pub(crate) fn asked(self) -> ExportAsked {
+    ///
+    /// # Errors
+    /// That what was typed does not go together.
+    pub(crate) fn asked(self) -> Result<ExportAsked, &'static str> {
         let Self { model, format, out, module, ema } = self;
         let model = ModelRequest { path: model, ema, class: None };
+        if module.is_some() && format != Format::Web {
+            return Err("--module: it is of a page; allowed with --format web");
+        }
         let format = match format {
-            Format::Web => return ExportAsked::Page(PageRequest { model, out, module }),
+            Format::Web => return Ok(ExportAsked::Page(PageRequest { model, out, module })),
             Format::Original => ExportFormat::Original,
             Format::Onnx => ExportFormat::Onnx,
             Format::Torch => ExportFormat::Torch,
             Format::Diffusers => ExportFormat::Diffusers,
         };
-        ExportAsked::Model(ExportRequest { model, format, out })
+        Ok(ExportAsked::Model(ExportRequest { model, format, out }))
     }
 }
 

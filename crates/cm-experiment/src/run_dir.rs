@@ -176,17 +176,32 @@ impl RunDir {
         Manifest::new(self.of.clone(), Vec::new(), files).write(&self.path)
     }
 
+    /// Seals event files that came after the training was done; what was sealed stays as it was.
+    pub(crate) fn seal_later_events(&self) -> Result<(), RunError> {
+        let sealed = self.sealed()?;
+        let mut files = sealed.required()?.files.clone();
+        for name in names(&self.path)?.into_iter().filter(|name| of_journal(name) && !sealed.is_sealed(name))
+        {
+            files.push(Seal::of_file(&self.path, &name).map_err(FileError::io(self.path.join(&name)))?);
+        }
+        Ok(Manifest::new(self.of.clone(), Vec::new(), files).write(&self.path)?)
+    }
+
     /// The names of all that is sealed at the end.
     fn finished_files(&self) -> Result<Vec<String>, FileError> {
         let mut found: Vec<String> =
             FILES.iter().filter(|file| self.path.join(file).is_file()).map(|&file| file.to_owned()).collect();
-        let of_journal = |name: &str| name.starts_with("events.out.");
         found.extend(names(&self.path)?.into_iter().filter(|name| of_journal(name)));
         for folder in FOLDERS {
             found.extend(names(&self.path.join(folder))?.into_iter().map(|name| format!("{folder}/{name}")));
         }
         Ok(found)
     }
+}
+
+/// Whether a file is one of events.
+fn of_journal(name: &str) -> bool {
+    name.starts_with("events.out.")
 }
 
 /// The seals it began with.

@@ -159,7 +159,8 @@ impl Run<'_> {
             }
             events.sync()
         };
-        Ok(write().map_err(FileError::io(folder.path()))?)
+        write().map_err(FileError::io(folder.path()))?;
+        folder.seal_later_events()
     }
 
     /// The levels the teacher's sampler goes down.

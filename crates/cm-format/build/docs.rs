@@ -4,13 +4,21 @@ use crate::constants::Constants;
 use std::path::Path;
 use syn::{Attribute, Expr, ExprLit, Lit, Meta};
 
-/// The doc comment of an item of the type `of`, which is named with its file. Lines are joined; what follows an empty line is a paragraph of its own.
+/// The doc comment of an item of the type `of`, which is named with its file. Lines are joined; what follows an empty line is a
+/// paragraph of its own. Examples are for readers of Rust, and left out.
 pub(crate) fn text(attributes: &[Attribute], constants: &Constants, of: (&str, &Path)) -> String {
-    let mut text = String::new();
+    let (mut text, mut in_example) = (String::new(), false);
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("doc")) {
         let Meta::NameValue(pair) = &attribute.meta else { continue };
         let Expr::Lit(ExprLit { lit: Lit::Str(line), .. }) = &pair.value else { continue };
         let line = line.value();
+        if line.trim().starts_with("```") {
+            in_example = !in_example;
+            continue;
+        }
+        if in_example {
+            continue;
+        }
         match (line.trim(), text.is_empty() || text.ends_with('\n')) {
             ("", _) => text += "\n",
             (line, true) => text += line,

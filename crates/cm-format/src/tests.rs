@@ -25,6 +25,17 @@ fn every_field_and_every_choice_has_its_words() {
     );
 }
 
+/// The example of the weightings stood as a text in the reference.
+#[test]
+fn no_text_holds_an_example_in_rust() {
+    let of_members = |of: &'static Type| {
+        let fields = of.fields().iter().map(|field| field.doc);
+        fields.chain(of.variants().iter().map(|variant| variant.doc))
+    };
+    let texts = types().iter().flat_map(|of| std::iter::once(of.doc).chain(of_members(of)));
+    none(&texts.filter(|text| text.contains("```")).map(str::to_owned).collect::<Vec<_>>(), "examples");
+}
+
 #[test]
 fn every_number_has_a_range_or_says_that_it_may_be_any() {
     let open = ["any", "a multiple of", "a power of two", "divides", "at least `", "above `", "> `"];
