@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The curves that are kept of this repository's studies, by their names.
-const SHIPPED: [(&str, &str); 18] = [
+const SHIPPED: [(&str, &str); 19] = [
     ("cmt", include_str!("../../../experiments/results/curves/cmt.csv")),
     ("distance", include_str!("../../../experiments/results/curves/distance.csv")),
     ("ect", include_str!("../../../experiments/results/curves/ect.csv")),
@@ -25,6 +25,7 @@ const SHIPPED: [(&str, &str); 18] = [
     ("emoji64", include_str!("../../../experiments/results/curves/emoji64.csv")),
     ("family", include_str!("../../../experiments/results/curves/family.csv")),
     ("first", include_str!("../../../experiments/results/curves/first.csv")),
+    ("guidance", include_str!("../../../experiments/results/curves/guidance.csv")),
     ("ict", include_str!("../../../experiments/results/curves/ict.csv")),
     ("ict_changes", include_str!("../../../experiments/results/curves/ict_changes.csv")),
     ("mnist", include_str!("../../../experiments/results/curves/mnist.csv")),

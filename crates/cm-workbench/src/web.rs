@@ -98,6 +98,15 @@ fn module_bytes(module: Option<&Path>, problems: &mut Problems) -> Result<Option
     Ok(bytes)
 }
 
+/// A run's name, behind its study's if the run lies in its study's folder.
+fn title(path: &Path, run: &str) -> String {
+    let Ok(path) = std::fs::canonicalize(path) else { return run.to_owned() };
+    let folder = if path.is_file() { path.parent().unwrap_or(&path) } else { &path };
+    let parts = Path::new(run).components().count();
+    let study = folder.ends_with(run).then(|| folder.ancestors().nth(parts)?.file_name()).flatten();
+    study.map_or_else(|| run.to_owned(), |study| format!("{}: {run}", study.to_string_lossy()))
+}
+
 /// What the page must know; a problem if it cannot show such a model.
 fn card(chosen: &Chosen, path: &Path, problems: &mut Problems) -> Result<Option<Card>, WorkbenchError> {
     let (shape, range) = (chosen.model.shape(), chosen.model.range());
@@ -109,7 +118,7 @@ fn card(chosen: &Chosen, path: &Path, problems: &mut Problems) -> Result<Option<
                 problems.add("MODEL", message, "the model of another run");
             }
             let weights = trained.weights(chosen.average).count();
-            (trained.run().name(), trained.card(), weights, trained.delivery().0)
+            (title(path, &trained.run().name()), trained.card(), weights, trained.delivery().0)
         }
         Model::File(file) => {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
