@@ -1,14 +1,14 @@
 //! The U-Net of Karras et al. 2024 (EDM2), whose layers preserve magnitudes.
 
 use crate::init::Builder;
-use crate::layers::{Linear, Resample, told_changes};
+use crate::layers::{Linear, Resample, one_hot, told_changes};
 use crate::limits::MOST_CHANNELS;
 use crate::problem::Problems;
 use crate::recompute::Passes;
 use crate::{Conditions, Edm2Config, Extra, Network, NetworkConfigError, ResamplingConfig};
+use cm_image::ImageShape;
 use cm_image::augmentation::AUGMENTATION_LABELS;
 use cm_image::random::derive_seed;
-use cm_image::{ImageShape, NO_CLASS};
 use cm_tensor::{Given, Graph, Images, Matrix, Operation, ParameterId, Vector, Weights, ops};
 use std::f32::consts::SQRT_2;
 use std::sync::Arc;
@@ -257,14 +257,7 @@ impl Embedding {
         assert_eq!(labels.is_some(), self.label.is_some(), "labels if and only if the network has classes");
         if let (Some((layer, classes)), Some(labels)) = (&self.label, labels) {
             assert_eq!(labels.len(), count, "one label for each image");
-            let one_hot = g.outlined(|| Operation::OneHot, [count, *classes]).unwrap_or_else(|| {
-                let mut values = vec![0.0; count * classes];
-                let rows = values.chunks_exact_mut(*classes);
-                // A class that is not told adds nothing.
-                let told = labels.iter().zip(rows).filter(|(label, _)| **label != NO_CLASS);
-                told.for_each(|(&label, row)| row[label as usize] = 1.0);
-                Matrix::constant(values, [count, *classes])
-            });
+            let one_hot = one_hot(g, labels, *classes);
             let embedded = layer.forward(g, w, &one_hot);
             sum = ops::add(g, &sum, &embedded, 1.0);
         }

@@ -26,7 +26,7 @@ pub(crate) enum Attribute {
     Text(&'static str),
 }
 
-/// Extents of an input or output: the number of images first, then these.
+/// What the values of an input or output are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Element {
     Float,

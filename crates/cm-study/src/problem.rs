@@ -42,6 +42,11 @@ pub(crate) fn ranged(prefix: &str, problems: Vec<RangeError>) -> impl Iterator<I
 pub struct RequestErrors(Vec<Problem>);
 
 impl RequestErrors {
+    /// The one thing that is wrong with a command's option.
+    pub fn one(option: &str, message: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self(vec![Problem::new(option, message, allowed)])
+    }
+
     /// The problems; their paths are options of the command line.
     pub fn problems(&self) -> &[Problem] {
         &self.0

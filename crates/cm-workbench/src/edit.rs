@@ -15,7 +15,7 @@ use cm_study::Problems;
 use std::path::{Path, PathBuf};
 
 /// Levels of the default grid: Song et al. 2023, Appendix D.
-const LEVELS: usize = 40;
+pub(crate) const LEVELS: usize = 40;
 /// Images between two at most: all are evaluated at once.
 const MOST_STEPS: usize = 1000;
 

@@ -1,12 +1,13 @@
 //! A consistency model as one page of HTML that draws in a browser (`cm-web`).
 
+use crate::edit;
 use crate::error::WorkbenchError;
 use crate::model::Model;
 use crate::request::{Chosen, ModelRequest};
 use cm_diffusion::NumLevels;
 use cm_host::{FileError, durable};
 use cm_image::Quantisation;
-use cm_study::Problems;
+use cm_study::{Problems, RequestErrors};
 use cm_web::Card;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +22,6 @@ const MAKE: [&str; 2] = [
 
 /// Evaluations that the page offers, at most.
 const MOST_EVALUATIONS: usize = 8;
-
-/// Levels of an edit, as `cm edit` has them: Song et al. 2023, Appendix D.
-const EDIT_LEVELS: usize = 40;
 
 /// Weights of a page at most: 200 MiB of text, which browsers still open.
 const MOST_WEIGHTS: usize = 75_000_000;
@@ -60,31 +58,18 @@ pub fn export_page(request: &PageRequest) -> Result<PageWritten, WorkbenchError>
     let told = card(&chosen, &model.path, &mut problems)?;
     problems.check()?;
     let (Some(module), Some(card)) = (module, told) else { unreachable!("checked above") };
-    let weights = match &chosen.model {
-        Model::Run(trained) => trained.weights(chosen.average),
-        Model::File(file) => &file.weights,
-    };
+    let weights = chosen.model.weights(chosen.average);
     let page = cm_web::page(&card, weights, &module).map_err(|error| {
-        let mut problems = Problems::default();
         let (option, allowed) = match &error {
             cm_web::PageError::Module => ("--module", format!("what `{}` makes", MAKE[1])),
             cm_web::PageError::Card(_) | cm_web::PageError::Weights(_) => {
                 ("MODEL", "a model of grey or coloured images whose weights half precision holds".to_owned())
             }
         };
-        problems.add(option, error.to_string(), allowed);
-        refused(problems)
+        RequestErrors::one(option, error.to_string(), allowed)
     })?;
     durable::write(out, page.as_bytes()).map_err(FileError::io(out))?;
     Ok(PageWritten { out: out.clone(), bytes: page.len() })
-}
-
-/// The problems as an error; there is one.
-fn refused(problems: Problems) -> WorkbenchError {
-    match problems.check() {
-        Err(errors) => errors.into(),
-        Ok(()) => WorkbenchError::failed("the page", "no reason"),
-    }
 }
 
 /// The module's bytes; a problem if there are none.
@@ -110,21 +95,17 @@ fn title(path: &Path, run: &str) -> String {
 /// What the page must know; a problem if it cannot show such a model.
 fn card(chosen: &Chosen, path: &Path, problems: &mut Problems) -> Result<Option<Card>, WorkbenchError> {
     let (shape, range) = (chosen.model.shape(), chosen.model.range());
-    let (name, told, weights, quantisation) = match &chosen.model {
-        Model::Run(trained) => {
-            if trained.is_truncated() {
-                let message =
-                    "it is a truncated consistency model: two networks, one for the lower noise levels";
-                problems.add("MODEL", message, "the model of another run");
-            }
-            let weights = trained.weights(chosen.average).count();
-            (title(path, &trained.run().name()), trained.card(), weights, trained.delivery().0)
-        }
-        Model::File(file) => {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            (name, file.card.clone(), file.weights.count(), Some(Quantisation::default()))
-        }
+    let (told, weights) = (chosen.model.card(), chosen.model.weights(chosen.average).count());
+    let (name, quantisation) = match &chosen.model {
+        Model::Run(trained) => (title(path, &trained.run().name()), trained.delivery().0),
+        Model::File(_) => (
+            path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Some(Quantisation::default()),
+        ),
     };
+    if let Err(message) = chosen.model.is_whole() {
+        problems.add("MODEL", message, "the model of another run");
+    }
     if weights > MOST_WEIGHTS {
         let message = format!("its network has {weights} weights");
         problems.add("MODEL", message, format!("at most {MOST_WEIGHTS}, which a browser opens"));
@@ -154,7 +135,7 @@ fn card(chosen: &Chosen, path: &Path, problems: &mut Problems) -> Result<Option<
         sigma_min: range.min().get(),
         sigma_max: range.max().get(),
         levels: offered.collect(),
-        edit_levels: levels(EDIT_LEVELS).unwrap_or_else(|_| vec![range.max().get()]),
+        edit_levels: levels(edit::LEVELS).unwrap_or_else(|_| vec![range.max().get()]),
         quantisation,
     }))
 }

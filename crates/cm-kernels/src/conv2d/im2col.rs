@@ -102,10 +102,11 @@ impl Kernel for Forward<'_> {
             let sizes = (range.len(), Depth::in_runs(depth, LINE), padded / V::LANES);
             let right = Right::packed::<V>(self.packed.as_ptr(), depth);
             // Where channels fill whole vectors the sums need no place of their own.
-            let sums = if padded == channels { self.out.pointer().add(range.start * channels) } else { sums };
+            let in_place = padded == channels;
+            let sums = if in_place { self.out.pointer().add(range.start * channels) } else { sums };
             let to = Out::rows::<V>(sums, padded);
             product::<V>(sizes, Left::rows(start, depth), right, to, false);
-            if padded == channels && epilogue.is_nothing() {
+            if in_place && epilogue.is_nothing() {
                 return;
             }
             let pixels = shape.out_pixels();

@@ -37,6 +37,18 @@ enum Frequencies {
 /// Ratio of the highest to the lowest frequency of the positional embedding (Vaswani et al. 2017).
 const MAX_PERIOD: f64 = 10_000.0;
 
+/// A row of `classes` for each label, 1 at its place. A class that is not told adds nothing.
+pub(crate) fn one_hot(g: &mut Graph, labels: &[u32], classes: usize) -> Matrix {
+    let shape = [labels.len(), classes];
+    g.outlined(|| Operation::OneHot, shape).unwrap_or_else(|| {
+        let mut values = vec![0.0; labels.len() * classes];
+        let rows = values.chunks_exact_mut(classes);
+        let told = labels.iter().zip(rows).filter(|(label, _)| **label != NO_CLASS);
+        told.for_each(|(&label, row)| row[label as usize] = 1.0);
+        Matrix::constant(values, shape)
+    })
+}
+
 /// The sum with what `layer` makes of the images' changes, if they were changed.
 ///
 /// # Panics
@@ -138,14 +150,7 @@ impl Embedding {
         let (Some((layer, classes)), Some(labels)) = (&self.label, extra.labels) else { return sum };
         let count = sum.shape()[0];
         assert_eq!(labels.len(), count, "one label for each image");
-        let one_hot = g.outlined(|| Operation::OneHot, [count, *classes]).unwrap_or_else(|| {
-            let mut one_hot = vec![0.0; count * classes];
-            let rows = one_hot.chunks_exact_mut(*classes);
-            // A class that is not told adds nothing, as in EDM2's networks.
-            let told = labels.iter().zip(rows).filter(|(label, _)| **label != NO_CLASS);
-            told.for_each(|(&label, row)| row[label as usize] = 1.0);
-            Matrix::constant(one_hot, [count, *classes])
-        });
+        let one_hot = one_hot(g, labels, *classes);
         let embedded = layer.forward(g, w, &one_hot);
         ops::add(g, &sum, &embedded, 1.0)
     }

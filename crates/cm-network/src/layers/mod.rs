@@ -12,7 +12,7 @@ mod residual_branch;
 pub(crate) use adm_block::AdmBlock;
 pub(crate) use attention::SelfAttention;
 pub(crate) use conv2d::{Conv2d, Epilogue};
-pub(crate) use embedding::{Embedding, Manner, told_changes};
+pub(crate) use embedding::{Embedding, Manner, one_hot, told_changes};
 pub(crate) use group_norm::{GroupNorm, Grouping};
 pub(crate) use linear::Linear;
 pub(crate) use residual_block::{BlockContext, ResidualBlock};

@@ -1,13 +1,13 @@
 //! A folder for diffusers: a `ConsistencyModelPipeline`.
 
-use super::{Subject, card, refused};
+use super::{Subject, card};
 use crate::error::WorkbenchError;
 use crate::foreign::{
     self, Container, Dialect, SCHEDULER, SchedulerConfig, UNET_CONFIG, UNET_WEIGHTS, UnetConfig, names,
 };
 use cm_host::{FileError, NewFolder, durable};
 use cm_network::{AdmConfig, NetworkConfig};
-use cm_study::{PreconditionConfig, WeightsCard};
+use cm_study::{PreconditionConfig, RequestErrors, WeightsCard};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -19,7 +19,11 @@ const VERSION: &str = "0.42.1";
 pub(super) fn write(out: &Path, subject: &Subject<'_>) -> Result<Vec<String>, WorkbenchError> {
     let Subject { card, weights, .. } = subject;
     let cannot = |reason: String| {
-        refused("--format", format!("diffusers cannot express it: {reason}"), "onnx or torch, which can")
+        RequestErrors::one(
+            "--format",
+            format!("diffusers cannot express it: {reason}"),
+            "onnx or torch, which can",
+        )
     };
     let adm = pipelined(card).map_err(cannot)?;
     let config = UnetConfig::of(adm, card).map_err(cannot)?;

@@ -95,13 +95,3 @@ pub fn export(request: &ExportRequest) -> Result<Exported, WorkbenchError> {
     };
     Ok(Exported { out: out.clone(), contents, notes })
 }
-
-/// The error of an option that cannot be.
-fn refused(option: &str, message: impl Into<String>, allowed: impl Into<String>) -> WorkbenchError {
-    let mut problems = Problems::default();
-    problems.add(option, message, allowed);
-    match problems.check() {
-        Err(errors) => errors.into(),
-        Ok(()) => WorkbenchError::failed("exporting", "an option was refused for no reason"),
-    }
-}

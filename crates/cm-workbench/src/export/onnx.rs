@@ -1,13 +1,13 @@
 //! A folder of ONNX models.
 
+use super::Subject;
 use super::card::{self, Example};
-use super::{Subject, refused};
 use crate::error::WorkbenchError;
 use crate::model::Model;
 use cm_diffusion::{NumLevels, Sigma};
 use cm_host::{FileError, NewFolder, durable};
 use cm_onnx::{Form, OnnxError, encode};
-use cm_study::{WeightsCard, to_ron};
+use cm_study::{RequestErrors, WeightsCard, to_ron};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(super) fn write(out: &Path, subject: &Subject<'_>) -> Result<Vec<String>, Wo
     for &form in forms {
         let bytes = encode(form, card, *network, weights, &about).map_err(|error| match error {
             OnnxError::TooLarge { .. } | OnnxError::NoGenerator | OnnxError::SecondTime => {
-                refused("--format", error.to_string(), "another format, or another model")
+                RequestErrors::one("--format", error.to_string(), "another format, or another model")
             }
         })?;
         let name = format!("{}.onnx", form.name());

@@ -6,7 +6,7 @@ use crate::foreign::{self, CARD, Container, Dialect, names};
 use cm_experiment::ModelCard;
 use cm_host::{FileError, NewFile, durable};
 use cm_network::{AdmConfig, NetworkConfig};
-use cm_study::{PreconditionConfig, Problems, WeightsCard, to_ron};
+use cm_study::{PreconditionConfig, Problems, RequestErrors, WeightsCard, to_ron};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ pub(super) fn write(
     let Subject { card, weights, .. } = subject;
     let table = names(&card.network, card.height, weights, dialect).map_err(|message| {
         let allowed = "PyTorch's formats for ADM; PyTorch's and Flax's for the U-Nets of CIFAR-10";
-        super::refused("--out", message, allowed)
+        RequestErrors::one("--out", message, allowed)
     })?;
     let ours: Vec<&[f32]> = weights.iter().map(|(_, _, values)| values).collect();
     let text = to_ron(card);

@@ -1,23 +1,31 @@
 //! A folder for PyTorch: a state dict, and the module that it is of.
 
+use super::Subject;
 use super::card::{self, Example};
-use super::{Subject, refused};
 use crate::error::WorkbenchError;
 use crate::foreign::{self, Container, own_names};
 use cm_host::{FileError, NewFolder, durable};
 use cm_network::{AdmConfig, NetworkConfig, UNetConfig};
-use cm_study::{PreconditionConfig, WeightsCard, to_ron};
+use cm_study::{PreconditionConfig, RequestErrors, WeightsCard, to_ron};
 use cm_tensor::Operation;
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// A file of Python: a family's own part, which ends within its class `Model`, and what all have in common, the class's last
+/// method and `load`.
+macro_rules! module {
+    ($own:literal) => {
+        concat!(include_str!(concat!("torch/", $own)), include_str!("torch/ending.py"))
+    };
+}
+
 /// The module of a family of networks, in Python.
 fn module(network: &NetworkConfig) -> &'static str {
     match network {
-        NetworkConfig::UNet(_) => include_str!("torch/unet.py"),
-        NetworkConfig::Adm(_) => include_str!("torch/adm.py"),
-        NetworkConfig::Edm2(_) => include_str!("torch/edm2.py"),
-        NetworkConfig::Mlp(_) => include_str!("torch/mlp.py"),
+        NetworkConfig::UNet(_) => module!("unet.py"),
+        NetworkConfig::Adm(_) => module!("adm.py"),
+        NetworkConfig::Edm2(_) => module!("edm2.py"),
+        NetworkConfig::Mlp(_) => module!("mlp.py"),
     }
 }
 
@@ -70,7 +78,8 @@ fn config(subject: &Subject<'_>) -> Result<String, WorkbenchError> {
         PreconditionConfig::Edm => 0.0,
         PreconditionConfig::Vp(_) | PreconditionConfig::Ve | PreconditionConfig::Iddpm(_) => {
             let message = format!("the weights are of a {}, and the module knows others", card.precondition);
-            return Err(refused("--format", message, "onnx, or original for the program that they are of"));
+            let allowed = "onnx, or original for the program that they are of";
+            return Err(RequestErrors::one("--format", message, allowed).into());
         }
     };
     let steps = network.traced(weights);
