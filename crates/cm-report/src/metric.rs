@@ -1,6 +1,6 @@
 //! What a score is, by its name: what it measures, which way is better, and whether scores of different counts compare.
 
-use cm_evaluator::{MetricKind, SetMetric};
+use cm_evaluator::{Diversity, MetricKind, SetMetric};
 
 /// A score that is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ enum Metric {
     Judge(MetricKind),
     /// By an Inception network.
     Inception(SetMetric),
+    /// How varied samples are, by LPIPS.
+    Diversity,
 }
 
 impl Metric {
@@ -19,7 +21,9 @@ impl Metric {
             .filter(|(_, count)| count.parse::<usize>().is_ok())
             .map_or(name, |(stem, _)| stem);
         let by_judge = MetricKind::ALL.into_iter().find(|kind| kind.stems().contains(&stem));
-        let metric = by_judge.map(Self::Judge).or_else(|| SetMetric::of_inception(stem).map(Self::Inception));
+        let by_inception = || SetMetric::of_inception(stem).map(Self::Inception);
+        let by_lpips = || (stem == Diversity::NAME).then_some(Self::Diversity);
+        let metric = by_judge.map(Self::Judge).or_else(by_inception).or_else(by_lpips);
         metric.map(|metric| (metric, stem))
     }
 }
@@ -30,6 +34,7 @@ pub(super) fn higher_is_better(name: &str) -> Option<bool> {
     match Metric::of(name)?.0 {
         Metric::Judge(kind) => kind.higher_is_better(),
         Metric::Inception(metric) => metric.higher_is_better(),
+        Metric::Diversity => None,
     }
 }
 
@@ -38,6 +43,8 @@ pub(super) fn depends_on_count(name: &str) -> bool {
     match Metric::of(name) {
         Some((Metric::Judge(kind), _)) => kind.depends_on_count(),
         Some((Metric::Inception(metric), _)) => metric.depends_on_count(),
+        // A mean over pairs.
+        Some((Metric::Diversity, _)) => false,
         // Of what is not known nothing is claimed.
         None => true,
     }
@@ -95,6 +102,7 @@ pub(super) fn definition(name: &str) -> Option<&'static str> {
                 "total variation distance between the shares of samples on the modes of the mixture and the true ones"
             }
         },
+        Metric::Diversity => "mean LPIPS of random pairs of samples; best where held-out images have it",
         Metric::Inception(metric) => match metric {
             SetMetric::Frechet => {
                 "distance between normal laws fitted to the Inception network's features of samples and of real images; it falls with the number of samples"
@@ -144,6 +152,14 @@ mod tests {
         assert!(!depends_on_count("recognised") && !depends_on_count("frechet-extrapolated-64"));
         assert_ne!(definition("endpoint-rmse"), definition("endpoint-median"));
         assert_eq!(definition("loss"), None);
+    }
+
+    /// The page once showed a column of it without a word.
+    #[test]
+    fn the_variety_of_samples_is_defined_and_neither_way_is_better() {
+        assert!(definition("lpips-diversity-1000").is_some_and(|phrase| phrase.contains("LPIPS")));
+        assert_eq!(higher_is_better("lpips-diversity-1000"), None);
+        assert!(!depends_on_count("lpips-diversity-1000"));
     }
 
     #[test]
