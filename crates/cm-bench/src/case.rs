@@ -147,22 +147,33 @@ impl Suite {
     fn record(&self, case: &Case, work: &mut dyn FnMut(), repeats: usize) -> Record {
         let device = devices::current();
         let gpu = device.as_ref().map(Device::gpu);
-        let timed = |work: &mut dyn FnMut()| seconds(&mut || finished(gpu, work), repeats);
-        let record = |seconds: &[f64], peak, handover| {
-            Record::new(self.bench, &case.name, case.batch, (case.flops, case.bytes), seconds, peak, handover)
+        let record = |seconds: &[f64], peaks: &[f64], handover| {
+            Record::new(
+                self.bench,
+                &case.name,
+                case.batch,
+                (case.flops, case.bytes),
+                seconds,
+                peaks,
+                handover,
+            )
         };
         if let Some(gpu) = gpu {
             (0..SETTLES).for_each(|_| finished(Some(gpu), work));
             let before = gpu.work();
-            let seconds = timed(work);
+            let times: Vec<f64> = (0..repeats).map(|_| seconds(&mut || finished(Some(gpu), work))).collect();
             let on = OnDevice::new(devices::described(), gpu.work() - before, gpu.memory(), repeats as u64);
-            return Record { device: Some(on), ..record(&seconds, None, None) };
+            return Record { device: Some(on), ..record(&times, &[], None) };
         }
-        let peak = peak::gflops();
         let before = handover::nanoseconds();
-        let seconds = timed(work);
+        let mut peaks = vec![peak::gflops_now()];
+        let mut times = Vec::new();
+        for _ in 0..repeats {
+            times.push(seconds(work));
+            peaks.push(peak::gflops_now());
+        }
         let handover = handover::nanoseconds().zip(before).map(|(after, before)| after.max(before));
-        record(&seconds, Some(peak), handover)
+        record(&times, &peaks, handover)
     }
 }
 
@@ -174,15 +185,11 @@ fn finished(gpu: Option<&Gpu>, work: &mut dyn FnMut()) {
     }
 }
 
-/// The time of each of `repeats` runs.
-fn seconds(work: &mut dyn FnMut(), repeats: usize) -> Vec<f64> {
-    (0..repeats)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64()
-        })
-        .collect()
+/// How long the work takes.
+fn seconds(work: &mut dyn FnMut()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
 }
 
 #[cfg(test)]

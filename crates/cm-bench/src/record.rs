@@ -31,7 +31,8 @@ pub struct Record {
     /// What has to be read and written at least, over the median time, in 10^9 bytes per second; `None` where it was not
     /// counted.
     pub gb_per_s: Option<f64>,
-    /// `gflops` over what this machine reaches in a loop of independent multiply-adds on the same threads; `None` on a GPU.
+    /// 10^9 operations per second over what the same threads reach in a loop of independent multiply-adds just before and
+    /// after, the median over the repeats: on a machine that is shared both are slowed alike. `None` on a GPU.
     pub share_of_peak: Option<f64>,
     /// Nanoseconds in which a cache line goes from one thread to another, the longer of before and after; `None` if
     /// there is one thread only. Compare times of threads as far apart.
@@ -85,25 +86,23 @@ impl OnDevice {
 
 impl Record {
     /// From the operations and bytes of a run and the time of each repeat, in seconds; there is at least one.
-    /// `peak_gflops`: the machine's.
+    /// `peaks_gflops`: the machine's before each repeat and after the last, or none.
     pub(super) fn new(
         bench: &'static str,
         case: &str,
         batch: usize,
         (flops, bytes): (u64, Option<u64>),
         seconds: &[f64],
-        peak_gflops: Option<f64>,
+        peaks_gflops: &[f64],
         handover_ns: Option<f64>,
     ) -> Self {
-        let mut sorted = seconds.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        let median = if sorted.len().is_multiple_of(2) {
-            (sorted[middle - 1] + sorted[middle]) / 2.0
-        } else {
-            sorted[middle]
-        };
         let gflop = flops as f64 * 1e-9;
+        let median_seconds = median(seconds.to_vec());
+        let shares: Vec<f64> = seconds
+            .iter()
+            .zip(peaks_gflops.windows(2))
+            .map(|(seconds, peaks)| gflop / seconds / ((peaks[0] + peaks[1]) / 2.0))
+            .collect();
         Self {
             bench,
             case: case.to_owned(),
@@ -111,12 +110,12 @@ impl Record {
             threads: rayon::current_num_threads(),
             isa: cm_kernels::dispatch::isa().name(),
             repeats: seconds.len(),
-            median_ms: 1e3 * median,
-            minimum_ms: 1e3 * sorted[0],
+            median_ms: 1e3 * median_seconds,
+            minimum_ms: 1e3 * seconds.iter().copied().fold(f64::INFINITY, f64::min),
             gflop,
-            gflops: gflop / median,
-            gb_per_s: bytes.map(|bytes| bytes as f64 * 1e-9 / median),
-            share_of_peak: peak_gflops.map(|peak| gflop / median / peak),
+            gflops: gflop / median_seconds,
+            gb_per_s: bytes.map(|bytes| bytes as f64 * 1e-9 / median_seconds),
+            share_of_peak: (!shares.is_empty()).then(|| median(shares)),
             handover_ns,
             peak_resident_mib: cm_kernels::memory::peak_resident()
                 .map(|bytes| bytes as f64 / 1024.0 / 1024.0),
@@ -130,6 +129,13 @@ impl Record {
     }
 }
 
+/// The middle of some values, or of the two in the middle; there is at least one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len().is_multiple_of(2) { (values[middle - 1] + values[middle]) / 2.0 } else { values[middle] }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,11 +143,12 @@ mod tests {
     #[test]
     fn the_median_is_the_middle_and_rates_follow_from_it() {
         let record = |seconds: &[f64]| {
-            Record::new("step", "x", 4, (3_000_000_000, Some(1_000_000_000)), seconds, Some(100.0), None)
+            let peaks = [100.0, 100.0, 300.0, 300.0];
+            Record::new("step", "x", 4, (3_000_000_000, Some(1_000_000_000)), seconds, &peaks, None)
         };
         let odd = record(&[0.5, 0.1, 0.2]);
         assert_eq!((odd.median_ms, odd.minimum_ms, odd.repeats), (200.0, 100.0, 3));
-        assert!((odd.gflops - 15.0).abs() < 1e-12 && (odd.share_of_peak.unwrap() - 0.15).abs() < 1e-12);
+        assert!((odd.gflops - 15.0).abs() < 1e-12 && (odd.share_of_peak.unwrap() - 0.06).abs() < 1e-12);
         assert!((odd.gb_per_s.unwrap() - 5.0).abs() < 1e-12);
         assert!((record(&[0.4, 0.1, 0.2, 0.3]).median_ms - 250.0).abs() < 1e-9);
     }

@@ -134,7 +134,8 @@ enum Format {
 /// Arguments of `cm export`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ExportArgs {
-    /// The folder of a finished run, the model.safetensors in it, or a file that `cm import` wrote.
+    /// The folder of a finished run or of a trained teacher, the model.safetensors in it, or a file that `cm import` wrote. For
+    /// the network that judges: a study's classifier.safetensors, or `classifier` for the shipped one of digits.
     model: PathBuf,
     /// In which form.
     #[arg(long, value_enum, default_value = "original")]
@@ -185,7 +186,8 @@ impl ExportArgs {
 /// Arguments of `cm denoise`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DenoiseArgs {
-    /// A file that `cm import` wrote, or the folder of a finished run, of which the first average is taken.
+    /// A file that `cm import` wrote, or the folder of a finished run or of a trained teacher, of which the first average is
+    /// taken.
     #[arg(long)]
     weights: PathBuf,
     /// An `.npz` with `x` (N, C, H, W), `sigma` (N) and, if the network knows classes, `labels` (N).

@@ -6,6 +6,7 @@ use crate::copies::COPIES;
 use crate::error::RunError;
 use crate::sealed::{SealedFolder, identity_of};
 use crate::table::{ReportRow, markdown};
+use crate::trained_teacher::TrainedTeacher;
 use cm_host::{FileError, durable};
 use cm_study::{PlannedRun, to_ron};
 use serde::Serialize;
@@ -53,6 +54,22 @@ impl ModelCard {
             plan: Some(run.to_ron()),
             ..Self::default()
         }
+    }
+
+    /// The card of a trained teacher, without pictures and how to use it.
+    pub fn of_teacher(teacher: &TrainedTeacher) -> Self {
+        let (experiment, identity) = (&teacher.run().experiment, teacher.identity());
+        let facts = vec![
+            ("kind", "a diffusion model".to_owned()),
+            ("network", one_line(&experiment.teacher_network())),
+            ("data", one_line(&experiment.dataset)),
+            ("licence of the data", experiment.dataset.licence().to_owned()),
+            ("seed", experiment.teacher_seed.to_string()),
+            ("plan, BLAKE3", identity.plan),
+            ("made by", format!("cm {}", env!("CARGO_PKG_VERSION"))),
+        ];
+        let plan = Some(teacher.key().decided_by);
+        Self { title: format!("teacher {}", identity.name), facts, plan, ..Self::default() }
     }
 
     /// [`of_run`](Self::of_run) with the scores in the run's folder.

@@ -8,7 +8,7 @@
 use crate::error::FolderError;
 use crate::table::{self, ReportRow};
 use cm_host::{FileError, Identity, Manifest, Seal, durable};
-use cm_study::PlannedRun;
+use cm_study::{PlannedRun, TeacherKey};
 use std::path::{Path, PathBuf};
 
 /// A folder of results with its manifest.
@@ -120,6 +120,11 @@ pub fn identity_of(run: &PlannedRun) -> Identity {
     Identity::new("student", &run.name(), &run.to_ron())
 }
 
+/// What the results of a teacher's training say that they are of.
+pub(crate) fn identity_of_teacher(key: &TeacherKey) -> Identity {
+    Identity::new(TEACHER, &key.hash, &key.decided_by)
+}
+
 /// Seals files of a folder, of something that has no more of a folder than these; whoever made them has brought them
 /// to the disk.
 ///
@@ -150,6 +155,9 @@ pub(crate) fn with_remedy(error: FileError, of: &Identity, file: &str) -> FileEr
 
 /// The kind of a study's folder.
 pub(crate) const STUDY: &str = "study";
+
+/// The kind of a teacher's folder.
+pub(crate) const TEACHER: &str = "teacher";
 
 #[cfg(test)]
 mod tests {

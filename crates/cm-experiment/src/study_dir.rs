@@ -22,7 +22,7 @@ mod replaced;
 
 use crate::error::{FolderError, RunError};
 use crate::run_dir::RunDir;
-use crate::sealed::{STUDY, SealedFolder, identity_of};
+use crate::sealed::{STUDY, SealedFolder, TEACHER, identity_of};
 use crate::table::{self, ReportRow};
 use crate::{inputs, paired};
 use cm_host::{FileError, Identity, MANIFEST, Manifest, Seal, durable};
@@ -187,7 +187,7 @@ impl StudyDir {
     /// # Errors
     /// As [`run_dir`](Self::run_dir).
     pub fn teacher_dir(&self, key: &TeacherKey) -> Result<RunDir, RunError> {
-        self.shared("teacher", "teachers", key)
+        self.shared(TEACHER, "teachers", key)
     }
 
     /// The folder of a mid-training, shared by all runs with the same key, made if it is not there.

@@ -35,13 +35,20 @@ impl Trained {
     /// [`FolderError::NoModel`] if there is none, [`FileError::Damaged`](cm_host::FileError::Damaged) if the file is not what a run wrote,
     /// [`RunError`] if its data cannot be read.
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        let trained = Self::open_any(path)?;
-        match trained.experiment().jumps() {
+        Self::open_any(path)?.without_jumps(path)
+    }
+
+    /// Itself, which was opened at `path`, if it is one function of image and noise level.
+    ///
+    /// # Errors
+    /// [`FolderError::NoModel`] if it is a model that jumps.
+    pub fn without_jumps(self, path: &Path) -> Result<Self, RunError> {
+        match self.experiment().jumps() {
             Some(model) => {
                 let reason = format!("it is {model}, which jumps from noise level to noise level");
                 Err(FolderError::NoModel { path: path.to_owned(), reason }.into())
             }
-            None => Ok(trained),
+            None => Ok(self),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A trained teacher of a study, for what is done with it afterwards: sampling. Deliberately absent: its training
+//! A trained teacher of a study, for what is done with it afterwards: sampling and exports. Deliberately absent: its training
 //! (`teacher.rs`), and a weaker teacher that guides it, whose weights lie in a folder of their own.
 
 use crate::assemble::teacher_sampler;
@@ -6,12 +6,17 @@ use crate::context::Context;
 use crate::error::{FolderError, RunError};
 use crate::model_file::ModelKind;
 use crate::opened_model::OpenedModel;
+use crate::sealed::identity_of_teacher;
 use crate::seed::NamedSeeds;
 use crate::trained::Trained;
 use cm_diffusion::{Denoiser, Guidance, Guided, Labels, NoiseLevels, QuantityError, Sampler, SigmaRange};
+use cm_host::Identity;
 use cm_image::Quantisation;
-use cm_network::Weights;
-use cm_study::{ExperimentConfig, GuideConfig, PlannedRun, TeacherKey, TeacherSamplerConfig, TeacherSource};
+use cm_network::{Network, Weights};
+use cm_study::{
+    ExperimentConfig, GuideConfig, PlannedRun, PreconditionConfig, TeacherKey, TeacherSamplerConfig,
+    TeacherSource, WeightsCard,
+};
 use cm_teacher::{Teacher, TeacherConfig};
 use std::path::Path;
 
@@ -77,6 +82,54 @@ impl TrainedTeacher {
         let (_, fresh) = outlined.map_err(|error| RunError::failed("the teacher's network", error))?;
         let averages = model.averages(&fresh, config.train.ema.len())?;
         Ok(Self { run: model.run, context, averages })
+    }
+
+    /// A run for which it was trained.
+    pub fn run(&self) -> &PlannedRun {
+        &self.run
+    }
+
+    /// What the results of its training say that they are of.
+    pub fn identity(&self) -> Identity {
+        identity_of_teacher(&self.key())
+    }
+
+    /// What decided it.
+    ///
+    /// # Panics
+    /// Never: a plan that trains no teacher is not opened as one's.
+    pub fn key(&self) -> TeacherKey {
+        TeacherKey::of(self.experiment()).expect("looked at when this was opened")
+    }
+
+    /// All that another program needs to know of the model.
+    pub fn card(&self) -> WeightsCard {
+        let shape = self.context.data.shape();
+        WeightsCard {
+            network: self.experiment().teacher_network(),
+            height: shape.height,
+            width: shape.width,
+            channels: shape.channels,
+            classes: self.network().classes(),
+            precondition: PreconditionConfig::Edm,
+            sigma_data: self.context.data.sigma_data,
+            sigma_min: self.range().min().get(),
+            sigma_max: self.range().max().get(),
+            ..WeightsCard::default()
+        }
+    }
+
+    /// The network that all averages are weights of.
+    pub fn network(&self) -> &dyn Network {
+        self.context.teacher_network()
+    }
+
+    /// The weights of one average.
+    ///
+    /// # Panics
+    /// If there is no such average.
+    pub fn weights(&self, average: usize) -> &Weights {
+        &self.averages[average]
     }
 
     /// The names of its averages of the weights; never empty. The first is the one that a study distils and scores.

@@ -122,6 +122,7 @@ impl Builder {
             data_type: Some(data_type),
             name: Some(name.clone()),
             raw_data: Some(raw),
+            ..TensorProto::default()
         });
         Value(name)
     }

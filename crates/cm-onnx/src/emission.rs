@@ -45,13 +45,13 @@ enum Layout {
     Kernel(usize),
 }
 
-/// Nodes of all steps; returns what the last one makes.
+/// Nodes of all steps; returns what each of them makes.
 pub(crate) fn emit(
     builder: &mut Builder,
     trace: &Trace,
     weights: &Weights,
     givens: &Givens,
-) -> Result<Value, OnnxError> {
+) -> Result<Vec<Value>, OnnxError> {
     let names = weights.iter().map(|(name, _, values)| (values.as_ptr(), name)).collect();
     let arrays = HashMap::new();
     let mut emission = Emission { builder, trace, names, givens, results: Vec::new(), arrays };
@@ -59,7 +59,7 @@ pub(crate) fn emit(
         let result = emission.step(step)?;
         emission.results.push(result);
     }
-    Ok(emission.results.pop().unwrap_or_else(|| givens.images.clone()))
+    Ok(emission.results)
 }
 
 impl Emission<'_> {

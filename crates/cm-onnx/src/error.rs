@@ -9,10 +9,4 @@ pub enum OnnxError {
     /// The network jumps between two noise levels.
     #[error("the network takes a second time, and an exported model has one noise level for each image")]
     SecondTime,
-    /// A message of protocol buffers is counted in 31 bits.
-    #[error("the model would be a file of {bytes} bytes, and an ONNX file has at most {}", i32::MAX)]
-    TooLarge {
-        /// Bytes of the file.
-        bytes: usize,
-    },
 }

@@ -1,4 +1,4 @@
-//! A network's pass as an ONNX model: the generator that draws in one step, and the denoiser.
+//! A network's pass as an ONNX model: the generator that draws in one step, the denoiser, and the classifier that judges.
 //!
 //! The nodes are written from the operations that a pass applies ([`Graph::tracing`](cm_tensor::Graph::tracing)), so a network
 //! of any family is exported by the same code. Operators are those of ONNX itself, of [`OPSET`]; images are N, C, H, W, and
@@ -10,6 +10,7 @@
 mod builder;
 mod emission;
 mod error;
+mod file;
 mod model;
 mod precondition;
 mod proto;
@@ -17,4 +18,5 @@ mod proto;
 mod tests;
 
 pub use error::OnnxError;
-pub use model::{Form, OPSET, encode};
+pub use file::OnnxFile;
+pub use model::{Form, OPSET, encode, encode_classifier};

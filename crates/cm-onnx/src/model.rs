@@ -3,13 +3,14 @@
 use crate::builder::{Builder, Element, Value};
 use crate::emission::{Givens, Noise, emit};
 use crate::error::OnnxError;
+use crate::file::OnnxFile;
 use crate::precondition::factors;
 use crate::proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use cm_diffusion::Sigma;
+use cm_network::feature_net::Classifier;
 use cm_network::{Network, Weights};
 use cm_study::WeightsCard;
 use cm_tensor::Trace;
-use prost::Message;
 use std::collections::BTreeMap;
 
 /// The version of ONNX's operators: the first with attention.
@@ -39,19 +40,19 @@ impl Form {
     }
 }
 
-/// The bytes of an ONNX file of a network with these weights, used as the card says. `about` is what the file says of
-/// itself (`metadata_props`). `class` is an input if and only if the network knows classes; it is of 64-bit integers, and -1
-/// stands for no class.
+/// The ONNX file of a network with these weights, used as the card says. `about` is what the file says of itself
+/// (`metadata_props`). `class` is an input if and only if the network knows classes; it is of 64-bit integers, and -1 stands
+/// for no class.
 ///
 /// # Errors
-/// [`OnnxError`] if the card has no such form, the network takes a second time, or the file would be too large.
+/// [`OnnxError`] if the card has no such form, or the network takes a second time.
 pub fn encode(
     form: Form,
     card: &WeightsCard,
     network: &dyn Network,
     weights: &Weights,
     about: &BTreeMap<String, String>,
-) -> Result<Vec<u8>, OnnxError> {
+) -> Result<OnnxFile, OnnxError> {
     let trace = network.traced(weights);
     let mut b = Builder::default();
     let extents = [card.channels, card.height, card.width];
@@ -60,23 +61,54 @@ pub fn encode(
         Form::Generator => generator(&mut b, card, &trace, weights, &extents)?,
         Form::Denoiser => denoiser(&mut b, card, &trace, weights, &extents)?,
     }
+    let doc = format!("{} of a {}", form.name(), card.precondition);
+    Ok(OnnxFile::new(form.name(), model(b, form.name(), doc, about), i32::MAX as usize))
+}
+
+/// The ONNX file of a classifier with these weights: `image` (N, C, H, W), pixels from -1 to 1, to `logits` (N, classes) and
+/// `features` (N, features), by which sets of images are compared. `about` is what the file says of itself.
+///
+/// # Errors
+/// None: its operations are all known; [`OnnxError`] as of [`encode`].
+pub fn encode_classifier(
+    classifier: &Classifier,
+    weights: &Weights,
+    about: &BTreeMap<String, String>,
+) -> Result<OnnxFile, OnnxError> {
+    let trace = classifier.traced(weights);
+    let mut b = Builder::default();
+    let shape = classifier.shape();
+    let extents = [shape.channels, shape.height, shape.width];
+    let images = b.input("image", Element::Float, &extents, "pixels from -1 to 1");
+    let made = emit(&mut b, &trace, weights, &Givens { images, noise: Noise::Known(0.0), class: None })?;
+    let [.., features, logits] = made.as_slice() else {
+        unreachable!("a classifier maps features to logits")
+    };
+    b.output("logits", logits, &[classifier.classes()], "the logarithms of probabilities, up to a constant");
+    b.output("features", features, &[classifier.features()], "the mean over pixels of the last feature maps");
+    let name = "classifier";
+    Ok(OnnxFile::new(name, model(b, name, format!("{name} of images"), about), i32::MAX as usize))
+}
+
+fn model(b: Builder, name: &str, doc: String, about: &BTreeMap<String, String>) -> ModelProto {
     let entry = |(key, value): (&String, &String)| StringStringEntryProto {
         key: Some(key.clone()),
         value: Some(value.clone()),
     };
-    let model = ModelProto {
+    ModelProto {
         ir_version: Some(IR_VERSION),
         producer_name: Some("cm".to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        doc_string: Some(format!("{} of a {}", form.name(), card.precondition)),
-        graph: Some(b.graph(form.name())),
+        doc_string: Some(doc),
+        graph: Some(b.graph(name)),
         opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
         metadata_props: about.iter().map(entry).collect(),
-    };
-    match model.encoded_len() {
-        bytes if bytes > i32::MAX as usize => Err(OnnxError::TooLarge { bytes }),
-        _ => Ok(model.encode_to_vec()),
     }
+}
+
+/// What a network makes is what its last step makes.
+fn last(mut made: Vec<Value>) -> Value {
+    made.pop().expect("a network has steps")
 }
 
 fn class(b: &mut Builder, card: &WeightsCard) -> Option<Value> {
@@ -98,7 +130,7 @@ fn generator(
     let c = card.precondition(None).coefficients(highest);
     let x = b.scaled(&noise, card.sigma_max);
     let images = b.scaled(&x, c.c_in);
-    let raw = emit(b, trace, weights, &Givens { images, noise: Noise::Known(c.c_noise), class })?;
+    let raw = last(emit(b, trace, weights, &Givens { images, noise: Noise::Known(c.c_noise), class })?);
     let (skipped, raw) = (b.scaled(&x, c.c_skip), b.scaled(&raw, c.c_out));
     let image = b.add(&skipped, &raw);
     b.output("image", &image, extents, "pixels from -1 to 1, not clipped");
@@ -124,7 +156,7 @@ fn denoiser(
         }
     };
     let images = scaled(b, &x, &factors.input);
-    let raw = emit(b, trace, weights, &Givens { images, noise: Noise::Each(factors.noise), class })?;
+    let raw = last(emit(b, trace, weights, &Givens { images, noise: Noise::Each(factors.noise), class })?);
     let (skipped, raw) = (scaled(b, &x, &factors.skip), scaled(b, &raw, &Some(factors.out)));
     let denoised = b.add(&skipped, &raw);
     b.output("denoised", &denoised, extents, "pixels from -1 to 1, not clipped");

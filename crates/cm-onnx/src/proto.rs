@@ -11,6 +11,11 @@ pub(crate) mod data_type {
     pub(crate) const INT64: i32 = 7;
 }
 
+/// Values of `TensorProto.DataLocation`.
+pub(crate) mod data_location {
+    pub(crate) const EXTERNAL: i32 = 1;
+}
+
 /// Values of `AttributeProto.AttributeType`.
 pub(crate) mod attribute_type {
     pub(crate) const FLOAT: i32 = 1;
@@ -108,6 +113,11 @@ pub(crate) struct TensorProto {
     /// Little-endian.
     #[prost(bytes = "vec", optional, tag = "9")]
     pub(crate) raw_data: Option<Vec<u8>>,
+    /// Where the values lie, if not in `raw_data`: `location`, `offset`, `length`.
+    #[prost(message, repeated, tag = "13")]
+    pub(crate) external_data: Vec<StringStringEntryProto>,
+    #[prost(int32, optional, tag = "14")]
+    pub(crate) data_location: Option<i32>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -3,11 +3,12 @@
 /// ONNX's operators as their documentation says them, in double precision.
 mod evaluate;
 
-use crate::proto::{ModelProto, ValueInfoProto};
-use crate::{Form, OnnxError, encode};
+use crate::proto::{ModelProto, TensorProto, ValueInfoProto, data_location};
+use crate::{Form, OnnxError, OnnxFile, encode, encode_classifier};
 use cm_diffusion::Sigma;
 use cm_image::random::Random;
 use cm_image::{ImageBatch, ImageShape, NO_CLASS};
+use cm_network::feature_net::Classifier;
 use cm_network::{
     AdmConfig, Edm2Config, EmbeddingConfig, Extra, FourierConfig, HeadsConfig, Images, MlpConfig,
     NetworkConfig, ResamplingConfig, Scaling, UNetConfig, Weights,
@@ -144,8 +145,18 @@ fn model(form: Form, card: &WeightsCard) -> Result<ModelProto, OnnxError> {
     let (network, mut weights) = card.network.build(card.shape(), card.conditions(), 1).unwrap();
     shaken(&mut weights);
     let about = BTreeMap::from([("licence".to_owned(), "none".to_owned())]);
-    let bytes = encode(form, card, network.as_ref(), &weights, &about)?;
-    Ok(ModelProto::decode(bytes.as_slice()).unwrap())
+    Ok(read(&encode(form, card, network.as_ref(), &weights, &about)?))
+}
+
+/// The graph's file.
+fn read(file: &OnnxFile) -> ModelProto {
+    ModelProto::decode(written(file, &file.names()[0]).as_slice()).unwrap()
+}
+
+fn written(file: &OnnxFile, name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.write(name, &mut bytes).unwrap();
+    bytes
 }
 
 fn noise(count: usize) -> ImageBatch {
@@ -252,4 +263,65 @@ fn a_model_says_what_it_is_and_its_weights_have_our_names() {
     assert!(graph.input.iter().chain(&graph.output).all(free));
     let names: Vec<&str> = graph.input.iter().map(ValueInfoProto::name).collect();
     assert_eq!(names, ["x", "sigma", "class"]);
+}
+
+#[test]
+fn a_classifier_tells_classes_and_features() {
+    for side in [8, 11] {
+        let shape = ImageShape::new(side, side, 3);
+        let (classifier, mut weights) = Classifier::new(shape, 5, 4, 2);
+        shaken(&mut weights);
+        let model = read(&encode_classifier(&classifier, &weights, &BTreeMap::new()).unwrap());
+        let mut random = Random::new(9);
+        let images = ImageBatch::from_fn(shape, 3, |_, values| random.fill_normal(values));
+        let found = evaluate(&model, BTreeMap::from([("image".to_owned(), nchw(&images))]));
+        let expected = classifier.forward(&mut Graph::inference(), &weights, &Images::from_batch(&images));
+        for (name, expected) in [("logits", &expected.logits), ("features", &expected.features)] {
+            let found = &found[name];
+            assert_eq!(found.dims, expected.shape());
+            let largest =
+                expected.values().iter().fold(0.0, |most: f64, &value| most.max(f64::from(value.abs())));
+            for (found, &expected) in found.values.iter().zip(expected.values()) {
+                assert!(
+                    (found - f64::from(expected)).abs() < ALLOWED * largest,
+                    "{name}: {found} {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_too_large_for_one_file_is_two_with_the_same_values() {
+    let card = card(NetworkConfig::UNet(unet()), PreconditionConfig::Consistency, Some(4));
+    let whole = model(Form::Denoiser, &card).unwrap();
+    let file = OnnxFile::new("denoiser", whole.clone(), whole.encoded_len() - 1);
+    let [graph, arrays] = file.names().try_into().unwrap();
+    assert_eq!([graph.as_str(), arrays.as_str()], ["denoiser.onnx", "denoiser.onnx.data"]);
+    let (mut model, data) = (read(&file), written(&file, &arrays));
+    assert!(model.encoded_len() < whole.encoded_len() / 2 && data.len().is_multiple_of(4096));
+    let mut moved = 0;
+    for array in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+        if array.raw_data.is_some() {
+            assert_eq!(array.data_location, None);
+            continue;
+        }
+        let said: BTreeMap<&str, &str> =
+            array.external_data.iter().map(|entry| (entry.key(), entry.value())).collect();
+        let (offset, length): (usize, usize) =
+            (said["offset"].parse().unwrap(), said["length"].parse().unwrap());
+        assert_eq!((said["location"], offset % 4096), (arrays.as_str(), 0));
+        assert_eq!(array.data_location, Some(data_location::EXTERNAL));
+        *array = TensorProto {
+            raw_data: Some(data[offset..offset + length].to_vec()),
+            external_data: Vec::new(),
+            data_location: None,
+            ..array.clone()
+        };
+        moved += 1;
+    }
+    assert!(moved > 5);
+    assert_eq!(model, whole);
+    // And one that is not is one.
+    assert_eq!(OnnxFile::new("denoiser", whole.clone(), whole.encoded_len()).names(), ["denoiser.onnx"]);
 }

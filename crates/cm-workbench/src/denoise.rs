@@ -1,8 +1,9 @@
 //! A network on arrays of another program: what it makes of them, before and behind its preconditioning.
 
+use crate::any_model::AnyModel;
 use crate::error::WorkbenchError;
 use crate::foreign::{self, Container, Dialect, names};
-use crate::model::Model;
+
 use cm_diffusion::{Coefficients, Precondition, Sigma};
 use cm_evaluator::MetricConfig;
 use cm_host::npz::{Element, NpzWriter};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// What is to be denoised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenoiseRequest {
-    /// A file of weights, or a finished run, of which the first average is taken.
+    /// A file of weights, a finished run, or the folder of a trained teacher, of which the first average is taken.
     pub weights: PathBuf,
     /// Arrays `x` (N, C, H, W), `sigma` (N), and `labels` (N) if the network knows classes.
     pub input: PathBuf,
@@ -54,7 +55,7 @@ struct Input {
 /// # Errors
 /// [`WorkbenchError`] if a file cannot be read or written, or the arrays do not fit the network; every problem is told.
 pub fn denoise(request: &DenoiseRequest) -> Result<Denoised, WorkbenchError> {
-    let model = Model::open_any(&request.weights)?;
+    let model = AnyModel::open(&request.weights)?;
     let mut problems = Problems::default();
     if let Err(message) = model.is_whole() {
         problems.add("--weights", message, "the model of another run");
@@ -111,7 +112,7 @@ pub fn denoise(request: &DenoiseRequest) -> Result<Denoised, WorkbenchError> {
 
 /// Writes the gradients by the parameters, and returns that by the network's input: all images at once.
 fn differentiated(
-    model: &Model,
+    model: &AnyModel,
     precondition: &dyn Precondition,
     input: &Input,
     seed: &[f32],

@@ -10,7 +10,8 @@ use cm_diffusion::{
 };
 use cm_experiment::{TrainedTeacher, WeightsFile};
 use cm_image::Quantisation;
-use cm_study::{GuideConfig, Problems};
+use cm_network::{Network, Weights};
+use cm_study::{GuideConfig, Problems, WeightsCard};
 
 /// Levels of a file where nobody says how many (Karras et al. 2022, Section 5: CIFAR-10, 35 evaluations).
 const USUAL_LEVELS: usize = 18;
@@ -26,21 +27,52 @@ pub(crate) enum DiffusionModel {
 }
 
 impl DiffusionModel {
-    fn averages(&self) -> Vec<String> {
+    /// All that another program needs to know of it.
+    pub(crate) fn card(&self) -> WeightsCard {
+        match self {
+            Self::File(file) => file.card.clone(),
+            Self::Teacher(teacher) => teacher.card(),
+        }
+    }
+
+    pub(crate) fn network(&self) -> &dyn Network {
+        match self {
+            Self::File(file) => file.network.as_ref(),
+            Self::Teacher(teacher) => teacher.network(),
+        }
+    }
+
+    /// The weights of one average.
+    pub(crate) fn weights(&self, average: usize) -> &Weights {
+        match self {
+            Self::File(file) => &file.weights,
+            Self::Teacher(teacher) => teacher.weights(average),
+        }
+    }
+
+    /// What it is, for people.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "its weights are a diffusion model's",
+            Self::Teacher(_) => "it is a teacher's model",
+        }
+    }
+
+    pub(crate) fn averages(&self) -> Vec<String> {
         match self {
             Self::File(_) => vec!["file".to_owned()],
             Self::Teacher(teacher) => teacher.averages(),
         }
     }
 
-    fn labels(&self) -> Labels {
+    pub(crate) fn labels(&self) -> Labels {
         match self {
             Self::File(file) => file.labels(),
             Self::Teacher(teacher) => teacher.labels(),
         }
     }
 
-    fn class_names(&self) -> Result<Vec<String>, WorkbenchError> {
+    pub(crate) fn class_names(&self) -> Result<Vec<String>, WorkbenchError> {
         match self {
             Self::File(_) => Ok(Vec::new()),
             Self::Teacher(teacher) => Ok(teacher.class_names()?),
@@ -55,7 +87,7 @@ impl DiffusionModel {
     }
 
     /// So many levels of its own spacing; the usual number where nobody says how many.
-    fn levels(&self, number: Option<usize>) -> Result<NoiseLevels, QuantityError> {
+    pub(crate) fn levels(&self, number: Option<usize>) -> Result<NoiseLevels, QuantityError> {
         match self {
             Self::File(file) => {
                 file.discretisation().noise_levels(NumLevels::new(number.unwrap_or(USUAL_LEVELS))?)

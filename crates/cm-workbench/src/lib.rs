@@ -33,6 +33,7 @@
 //! # }
 //! ```
 
+mod any_model;
 pub mod dataset;
 mod denoise;
 mod drawing;

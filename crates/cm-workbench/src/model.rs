@@ -3,11 +3,10 @@
 use crate::error::WorkbenchError;
 use cm_consistency::ConsistencyModel;
 use cm_diffusion::{Labels, NoiseLevels, NumLevels, QuantityError, SigmaRange};
-use cm_experiment::{FolderError, Trained, WeightsFile};
+use cm_experiment::{Trained, WeightsFile};
 use cm_image::ImageShape;
 use cm_network::{Network, Weights};
 use cm_study::WeightsCard;
-use std::path::Path;
 
 /// What sampling and editing need.
 pub(crate) enum Model {
@@ -16,27 +15,6 @@ pub(crate) enum Model {
 }
 
 impl Model {
-    /// The folder of a run, the model file in it, or a file of weights.
-    pub(crate) fn open(path: &Path) -> Result<Self, WorkbenchError> {
-        let model = Self::open_any(path)?;
-        match &model {
-            Self::File(file) if !file.card.precondition.is_consistency() => {
-                let reason =
-                    "its weights are a diffusion model's, and a consistency model is needed".to_owned();
-                Err(FolderError::NoModel { path: path.to_owned(), reason }.into())
-            }
-            Self::File(_) | Self::Run(_) => Ok(model),
-        }
-    }
-
-    /// As [`open`](Self::open); of a file of weights a diffusion model as well.
-    pub(crate) fn open_any(path: &Path) -> Result<Self, WorkbenchError> {
-        Ok(match WeightsCard::is_in(path) {
-            true => Self::File(Box::new(WeightsFile::open(path)?)),
-            false => Self::Run(Box::new(Trained::open(path)?)),
-        })
-    }
-
     /// All that another program needs to know of it.
     pub(crate) fn card(&self) -> WeightsCard {
         match self {

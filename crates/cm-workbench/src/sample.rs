@@ -1,6 +1,7 @@
 //! Images drawn from a trained model: one that knows where trajectories end in several steps, one that jumps as it
 //! was trained to, and a diffusion model along its probability flow.
 
+use crate::any_model::AnyModel;
 use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, Use, check_counts, draw};
 use crate::error::WorkbenchError;
 use crate::flow::{DiffusionModel, check_unguided, sample_flow};
@@ -43,7 +44,7 @@ pub(crate) fn with_drawing(request: &SampleRequest, then: Use<'_>) -> Result<(),
             let model = DiffusionModel::File(Box::new(WeightsFile::open(path)?));
             return sample_flow(request, &model, problems, then);
         }
-        true => Model::open(path)?,
+        true => AnyModel::open(path)?.consistency(path)?,
         false => match TrainedModel::open(path)? {
             TrainedModel::Teacher(teacher) => {
                 return sample_flow(request, &DiffusionModel::Teacher(teacher), problems, then);

@@ -56,6 +56,16 @@ impl NetworkJudge {
         self.network.shape()
     }
 
+    /// The network.
+    pub fn network(&self) -> &feature_net::Classifier {
+        &self.network
+    }
+
+    /// Its weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
     /// The classifier's file: weights and what is needed to build the network again.
     pub fn to_file(network: &feature_net::Classifier, weights: &Weights) -> TensorFile {
         let mut file = TensorFile::default();

@@ -53,6 +53,18 @@ impl Depth {
         Self { runs, run, last: terms - (runs - 1) * run }
     }
 
+    /// The same sums, in one run if the runs follow one another in both factors: with AVX2 a run of 8 terms costs a tenth
+    /// of its time more.
+    #[inline(always)]
+    fn joined(self, left: Left, panel: Panel) -> Self {
+        let follow = left.run == self.run * left.term && panel.run == self.run * panel.term;
+        // Each run asks for lines ahead.
+        match follow && left.ahead == 0 {
+            true => Self::whole((self.runs - 1) * self.run + self.last),
+            false => self,
+        }
+    }
+
     /// One run.
     pub(crate) fn whole(terms: usize) -> Self {
         Self::in_runs(terms, terms)
@@ -155,6 +167,7 @@ pub(crate) unsafe fn product<V: Vector>(
             let out = Out { start: out.start.add(first * out.vector), ..out };
             // Later panels find the left factor in the cache.
             let left = if first == 0 { left } else { Left { ahead: 0, ..left } };
+            let depth = depth.joined(left, panel);
             match width {
                 1 => panel_rows::<V, 1>(rows, depth, left, panel, out, add),
                 2 => panel_rows::<V, 2>(rows, depth, left, panel, out, add),

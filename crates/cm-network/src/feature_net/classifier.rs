@@ -3,7 +3,7 @@
 use crate::init::Builder;
 use crate::layers::{Conv2d, Epilogue, Linear};
 use cm_image::ImageShape;
-use cm_tensor::{Graph, Images, Matrix, Weights, ops};
+use cm_tensor::{Graph, Images, Matrix, Trace, Weights, ops};
 
 /// 3x3 convolutions with ReLU, all but the first halving the resolution, with c, 2c, 4c, 4c, ... channels: three, or as
 /// many more as it takes until one value sees the whole image (n of them see 2^n + 1 pixels). The mean over pixels is a
@@ -80,6 +80,14 @@ impl Classifier {
         let features = ops::global_average(g, layers.last().unwrap_or(x));
         let logits = self.output.forward(g, w, &features);
         ClassifierOutput { layers, features, logits }
+    }
+
+    /// The steps of the classifier with these weights, whatever the images. The last makes the logits of the features.
+    pub fn traced(&self, weights: &Weights) -> Trace {
+        let ImageShape { height, width, channels } = self.shape;
+        let (mut graph, images) = Graph::tracing([height, width, channels]);
+        self.forward(&mut graph, weights, &images);
+        graph.into_trace()
     }
 }
 

@@ -1,7 +1,9 @@
 //! The model card beside an export.
 
 use super::Subject;
+use crate::any_model::AnyModel;
 use crate::error::WorkbenchError;
+use crate::flow::DiffusionModel;
 use crate::model::Model;
 use cm_experiment::{MODEL_CARD, ModelCard, last_pictures};
 use cm_host::{FileError, durable};
@@ -14,9 +16,12 @@ pub(super) fn card(subject: &Subject<'_>) -> Result<ModelCard, WorkbenchError> {
     let Subject { path, card, model, .. } = subject;
     let WeightsCard { height, width, channels, classes, sigma_data, sigma_min, sigma_max, rho, .. } = card;
     let mut known = match model {
-        Model::Run(trained) if path.is_dir() => ModelCard::of_folder(path, trained.run())?,
-        Model::Run(trained) => ModelCard::of_run(trained.run(), &[]),
-        Model::File(_) => {
+        AnyModel::Consistency(Model::Run(trained)) if path.is_dir() => {
+            ModelCard::of_folder(path, trained.run())?
+        }
+        AnyModel::Consistency(Model::Run(trained)) => ModelCard::of_run(trained.run(), &[]),
+        AnyModel::Diffusion(DiffusionModel::Teacher(teacher)) => ModelCard::of_teacher(teacher),
+        AnyModel::Consistency(Model::File(_)) | AnyModel::Diffusion(DiffusionModel::File(_)) => {
             let title = path.file_stem().map_or_else(|| "weights".into(), |name| name.to_string_lossy());
             let network: String = to_ron(&card.network).split_whitespace().collect::<Vec<_>>().join(" ");
             let unknown = "not known: the weights are of another program";
@@ -46,7 +51,7 @@ pub(super) fn write(
 ) -> Result<Vec<String>, WorkbenchError> {
     let mut card = card(subject)?;
     card.usage = usage;
-    let run = matches!(subject.model, Model::Run(_)) && subject.path.is_dir();
+    let run = subject.model.origin().is_some() && subject.path.is_dir();
     for picture in if run { last_pictures(subject.path)? } else { Vec::new() } {
         let Some(name) = picture.file_name().and_then(|name| name.to_str()) else { continue };
         let bytes = fs::read(&picture).map_err(FileError::io(&picture))?;

@@ -1,6 +1,7 @@
 //! A model in the forms of other programs.
 
 mod card;
+mod classifier;
 mod diffusers;
 mod onnx;
 mod original;
@@ -8,8 +9,8 @@ mod original;
 mod tests;
 mod torch;
 
+use crate::any_model::AnyModel;
 use crate::error::WorkbenchError;
-use crate::model::Model;
 use crate::request::{ModelRequest, pick};
 use cm_network::{Network, Weights};
 use cm_study::{Problems, WeightsCard};
@@ -18,7 +19,8 @@ use std::path::{Path, PathBuf};
 /// What is to be exported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportRequest {
-    /// A finished run, its model file, or a file of weights.
+    /// A finished run, a trained teacher, the model file of either, or a file of weights; or `classifier`, or a study's
+    /// `classifier.safetensors`, for the network that judges.
     pub model: ModelRequest,
     /// In which form.
     pub format: ExportFormat,
@@ -32,7 +34,7 @@ pub enum ExportFormat {
     /// One file of weights under the names of the original programs: `.pt` or `.pth`, `.safetensors`, or `.msgpack`.
     #[default] // as it was before there were others
     Original,
-    /// A folder with `denoiser.onnx` and, of a consistency model, `generator.onnx`.
+    /// A folder with `denoiser.onnx` and, of a consistency model, `generator.onnx`; of a classifier, `classifier.onnx`.
     Onnx,
     /// A folder with `weights.pt`, a state dict, and `model.py`, the module that it is of.
     Torch,
@@ -58,7 +60,7 @@ struct Subject<'m> {
     card: WeightsCard,
     network: &'m dyn Network,
     weights: &'m Weights,
-    model: &'m Model,
+    model: &'m AnyModel,
 }
 
 /// Writes a model in the form that is asked for.
@@ -67,13 +69,15 @@ struct Subject<'m> {
 /// [`WorkbenchError`] if the model cannot be opened or the form cannot express it, or a file cannot be written.
 pub fn export(request: &ExportRequest) -> Result<Exported, WorkbenchError> {
     let ExportRequest { model, format, out } = request;
+    if let Some(judge) = classifier::open(&model.path)? {
+        return classifier::write(&judge, model, *format, out);
+    }
     let mut problems = Problems::default();
     let target = match format {
         ExportFormat::Original => original::target(out, &mut problems),
         ExportFormat::Onnx | ExportFormat::Torch | ExportFormat::Diffusers => None,
     };
-    // A diffusion model is exported as well as a consistency model.
-    let opened = Model::open_any(&model.path)?;
+    let opened = AnyModel::open(&model.path)?;
     let class_names = || opened.class_names();
     let (average, _) = pick(model, &opened.averages(), (opened.labels(), &class_names), &mut problems)?;
     if let Err(message) = opened.is_whole() {

@@ -3,10 +3,9 @@
 use super::Subject;
 use super::card::{self, Example};
 use crate::error::WorkbenchError;
-use crate::model::Model;
-use cm_diffusion::{NumLevels, Sigma};
+use cm_diffusion::Sigma;
 use cm_host::{FileError, NewFolder, durable};
-use cm_onnx::{Form, OnnxError, encode};
+use cm_onnx::{Form, OnnxError, OnnxFile, encode};
 use cm_study::{RequestErrors, WeightsCard, to_ron};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,19 +24,31 @@ pub(super) fn write(out: &Path, subject: &Subject<'_>) -> Result<Vec<String>, Wo
     let folder = NewFolder::begin(out)?;
     let mut names = Vec::new();
     for &form in forms {
-        let bytes = encode(form, card, *network, weights, &about).map_err(|error| match error {
-            OnnxError::TooLarge { .. } | OnnxError::NoGenerator | OnnxError::SecondTime => {
-                RequestErrors::one("--format", error.to_string(), "another format, or another model")
-            }
-        })?;
-        let name = format!("{}.onnx", form.name());
-        let path = folder.partial().join(&name);
-        durable::write(&path, &bytes).map_err(FileError::io(&path))?;
-        names.push(name);
+        let file = encode(form, card, *network, weights, &about).map_err(unfit)?;
+        names.extend(write_files(folder.partial(), &file)?);
     }
     names.extend(card::write(subject, folder.partial(), usage(card))?);
     folder.finish()?;
     Ok(names)
+}
+
+/// Writes a model's files; returns their names.
+pub(super) fn write_files(folder: &Path, file: &OnnxFile) -> Result<Vec<String>, FileError> {
+    let names = file.names();
+    for name in &names {
+        let path = folder.join(name);
+        durable::write_with(&path, |out| file.write(name, out)).map_err(FileError::io(&path))?;
+    }
+    Ok(names)
+}
+
+/// That a model has no such form.
+pub(super) fn unfit(error: OnnxError) -> RequestErrors {
+    match error {
+        OnnxError::NoGenerator | OnnxError::SecondTime => {
+            RequestErrors::one("--format", error.to_string(), "another format, or another model")
+        }
+    }
 }
 
 /// How images are drawn with the models, in Python.
@@ -66,19 +77,14 @@ fn usage(card: &WeightsCard) -> Vec<(String, &'static str, String)> {
 fn about(subject: &Subject<'_>) -> BTreeMap<String, String> {
     let Subject { card, model, .. } = subject;
     let WeightsCard { sigma_data, sigma_min, sigma_max, rho, .. } = card;
-    let (plan_hash, run, data, licence) = match model {
-        Model::Run(trained) => {
-            let (identity, dataset) = (trained.identity(), &trained.run().experiment.dataset);
-            (identity.plan, identity.name, to_ron(dataset), dataset.licence())
-        }
-        Model::File(_) => {
+    let (plan_hash, run, data, licence) = match model.origin() {
+        Some((identity, dataset)) => (identity.plan, identity.name, to_ron(dataset), dataset.licence()),
+        None => {
             let unknown = "not known: the weights are of another program";
             (unknown.to_owned(), unknown.to_owned(), unknown.to_owned(), unknown)
         }
     };
-    let levels = NumLevels::new(LEVELS).ok().and_then(|count| model.levels(count).ok());
-    let levels = levels.iter().flat_map(|levels| levels.as_slice().iter().rev().map(Sigma::to_string));
-    let levels: Vec<String> = levels.collect();
+    let levels: Vec<String> = model.levels(LEVELS).iter().rev().map(Sigma::to_string).collect();
     [
         ("card", to_ron(card)),
         ("plan_hash", plan_hash),

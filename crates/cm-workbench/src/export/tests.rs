@@ -1,5 +1,6 @@
 use super::*;
 use crate::import::{ImportRequest, import};
+use cm_evaluator::NetworkJudge;
 use cm_experiment::WeightsFile;
 use cm_image::random::Random;
 use cm_network::{AdmConfig, HeadsConfig, MlpConfig, NetworkConfig, UNetConfig};
@@ -181,4 +182,33 @@ fn every_folder_has_its_files_and_a_card() {
     let out = folder.path().join("diffusion");
     exported(&model, ExportFormat::Onnx, &out).unwrap();
     assert!(out.join("denoiser.onnx").exists() && !out.join("generator.onnx").exists());
+}
+
+#[test]
+fn the_network_that_judges_is_a_model_of_onnx_and_of_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("judge");
+    let Exported { contents, .. } = exported(Path::new("classifier"), ExportFormat::Onnx, &out).unwrap();
+    assert_eq!(contents, "classifier.onnx, README.md");
+    let card = fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(card.contains("| features | 64 |") && card.contains("\"classifier.onnx\""), "{card}");
+    // A study's, by its file or its folder; the same network is the same model.
+    let (network, weights) = (NetworkJudge::digits().unwrap(), folder.path().join("classifier.safetensors"));
+    fs::write(&weights, NetworkJudge::to_file(network.network(), network.weights()).encode().unwrap())
+        .unwrap();
+    for path in [&weights, folder.path()] {
+        let again = folder.path().join("again");
+        exported(path, ExportFormat::Onnx, &again).unwrap();
+        assert!(
+            fs::read(again.join("classifier.onnx")).unwrap()
+                == fs::read(out.join("classifier.onnx")).unwrap()
+        );
+        fs::remove_dir_all(&again).unwrap();
+    }
+    let refused = exported(&weights, ExportFormat::Torch, &folder.path().join("x")).unwrap_err();
+    assert!(refused.is_input() && refused.to_string().contains("it is a classifier"), "{refused}");
+    fs::write(&weights, "no weights").unwrap();
+    let damaged = exported(&weights, ExportFormat::Onnx, &folder.path().join("x")).unwrap_err();
+    assert!(damaged.to_string().contains("classifier.safetensors"), "{damaged}");
+    assert!(!folder.path().join("x").exists());
 }

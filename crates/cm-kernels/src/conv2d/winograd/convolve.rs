@@ -7,7 +7,7 @@ use super::algorithm::Algorithm;
 use super::layout::{Grouped, Panelled};
 use super::tiles::Tiles;
 use super::transform;
-use super::{Weight, block_tiles, few};
+use super::{BLOCK_TILES, HEAVY_BLOCK_TILES, HEAVY_PAIRS, Weight, block_tiles, few};
 use crate::conv2d::weight::turn;
 use crate::conv2d::{Conv2dShape, Epilogue};
 use crate::dispatch::Isa;
@@ -57,7 +57,9 @@ fn convolve<A: Algorithm>(
     let (input_layout, output_layout) = (Grouped::new(depth, lanes), Grouped::new(channels, lanes));
     let weight_layout = Panelled::new(depth, channels, lanes);
     let (weight_len, zeros_len) = (weight_layout.len::<A>(), depth.next_multiple_of(lanes));
-    let step = block_tiles::<A>(tiles.count(), depth, channels);
+    let pairs = depth * channels;
+    let most = if pairs < HEAVY_PAIRS { BLOCK_TILES } else { HEAVY_BLOCK_TILES };
+    let step = block_tiles::<A>(tiles.count(), most, pairs);
     scratch::with(weight_len + zeros_len, |shared| {
         let (transformed, zeros) = shared.split_at_mut(weight_len);
         zeros.fill(0.0);

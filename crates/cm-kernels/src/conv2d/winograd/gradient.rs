@@ -9,7 +9,7 @@ use super::algorithm::Algorithm;
 use super::layout::Grouped;
 use super::sums::{Multiply, Sources, Transform, transform_back};
 use super::tiles::Tiles;
-use super::{block_tiles, few};
+use super::{BLOCK_TILES, HEAVY_BLOCK_TILES, block_tiles, few};
 use crate::conv2d::Conv2dShape;
 use crate::dispatch::Isa;
 use crate::product::vector::{lanes, run};
@@ -20,6 +20,10 @@ use crate::threads::{SharedMut, for_each_piece};
 const MAX_GROUPS: usize = 8;
 const GROUP_TILES: usize = 64;
 const SUMS_FLOATS: usize = 5 << 20;
+
+/// Up to so many pairs of channels a group's sums stay in the second-level cache, if its blocks are no larger than
+/// [`BLOCK_TILES`].
+const LIGHT_PAIRS: usize = 128 * 64;
 
 /// Fewer tiles than this are few: groups of them would not keep several threads busy, and the sums would travel
 /// between the caches more often than pays.
@@ -52,14 +56,15 @@ pub(in crate::conv2d) fn backward_weight<A: Algorithm>(
         return few::backward_weight(isa, &sources, grad_weight);
     }
     let grad_weight = SharedMut::new(grad_weight);
-    let step = block_tiles::<A>(tiles.count(), depth, channels);
+    let step = block_tiles::<A>(tiles.count(), HEAVY_BLOCK_TILES, depth * channels);
     let blocks = tiles.count().div_ceil(step);
     let affordable = (SUMS_FLOATS / (A::SLOTS * depth * channels)).clamp(2, MAX_GROUPS);
     let per_group = blocks.div_ceil((tiles.count() / GROUP_TILES).min(affordable));
     let groups = blocks.div_ceil(per_group);
     let sums_len = sources.sums_len();
+    let block = if depth * channels <= LIGHT_PAIRS { step.min(BLOCK_TILES) } else { step };
     scratch::with(groups * sums_len, |sums| {
-        sums_by_groups(isa, &sources, (step, per_group * step), sums_len, sums);
+        sums_by_groups(isa, &sources, (block, per_group * step), sums_len, sums);
         transform_back(isa, &sources, (sums, groups), grad_weight);
     });
 }
@@ -81,8 +86,9 @@ fn sums_by_groups<A: Algorithm>(
         scratch::with(x_len + grad_len, |buffer| {
             let (x, grad) = buffer.split_at_mut(x_len);
             let first = group * per_group;
-            for start in (first..(first + per_group).min(count)).step_by(step) {
-                let range = start..(start + step).min(count);
+            let end = (first + per_group).min(count);
+            for start in (first..end).step_by(step) {
+                let range = start..(start + step).min(end);
                 run(isa, Transform { sources, range: range.clone(), x, grad });
                 let (tiles, slots, sums) = (range.len(), 0..A::SLOTS, SharedMut::new(sums));
                 run(isa, Multiply { sources, tiles, slots, x, grad, sums, add: start > first });

@@ -42,15 +42,20 @@ pub(super) fn products<A: Algorithm>(shape: &Conv2dShape) -> usize {
     Tiles::new::<A>(shape).count() * A::SLOTS
 }
 
-/// Most tiles of a block: enough for each pass over the weight, and no more than the L2 cache holds of them.
-const BLOCK_TILES: usize = 64;
+/// Most tiles of a block: no more than the second-level cache holds of them, and enough for each pass over the weight.
+const BLOCK_TILES: usize = 32;
+
+/// The same where what every block passes over fills that cache by itself: the sums of the weight's gradient, and the
+/// transformed weights of so many pairs of channels.
+const HEAVY_BLOCK_TILES: usize = 64;
+const HEAVY_PAIRS: usize = 256 * 256;
 
 /// Multiply-adds below which a block is not worth a task.
 const BLOCK_WORK: usize = 1 << 20;
 
-/// Tiles per block, a multiple of 8: few enough for a multiple of 4 blocks if those have enough work.
-fn block_tiles<A: Algorithm>(tiles: usize, depth: usize, channels: usize) -> usize {
-    let work = BLOCK_WORK / (A::SLOTS * depth * channels);
-    let blocks = tiles.div_ceil(BLOCK_TILES).next_multiple_of(4);
-    tiles.div_ceil(blocks.max(1)).max(work).clamp(1, BLOCK_TILES).next_multiple_of(8)
+/// Tiles per block, a multiple of 8 and at most `most`: few enough for a multiple of 4 blocks if those have enough work.
+fn block_tiles<A: Algorithm>(tiles: usize, most: usize, pairs: usize) -> usize {
+    let work = BLOCK_WORK / (A::SLOTS * pairs);
+    let blocks = tiles.div_ceil(most).next_multiple_of(4);
+    tiles.div_ceil(blocks.max(1)).max(work).clamp(1, most).next_multiple_of(8)
 }
