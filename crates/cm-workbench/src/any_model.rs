@@ -35,9 +35,9 @@ impl AnyModel {
         })
     }
 
-    /// Itself, which was opened at `path`, if it is a consistency model.
-    pub(crate) fn consistency(self, path: &Path) -> Result<Model, WorkbenchError> {
-        match self {
+    /// As [`open`](Self::open), of a consistency model.
+    pub(crate) fn consistency(path: &Path) -> Result<Model, WorkbenchError> {
+        match Self::open(path)? {
             Self::Consistency(model) => Ok(model),
             Self::Diffusion(model) => {
                 let reason = format!("{}, and a consistency model is needed", model.kind());

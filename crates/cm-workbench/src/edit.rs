@@ -1,5 +1,6 @@
 //! Images edited by a trained model that was never trained for it: from PNG files to PNG files.
 
+use crate::any_model::AnyModel;
 use crate::error::WorkbenchError;
 use crate::picture_file::{side_by_side, write_picture};
 use crate::request::{Chosen, ModelRequest, checked_image, checked_levels};
@@ -102,7 +103,8 @@ pub struct Edited {
 /// written.
 pub fn edit(request: &EditRequest) -> Result<Edited, WorkbenchError> {
     let mut problems = Problems::default();
-    let chosen = Chosen::open(&request.model, &mut problems)?;
+    let model = AnyModel::consistency(&request.model.path)?;
+    let chosen = Chosen::of(model, &request.model, &mut problems)?;
     if let Labels::Uniform { classes } = chosen.labels {
         problems.add(
             "--class",

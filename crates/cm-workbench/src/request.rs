@@ -1,6 +1,5 @@
 //! What a command asks of a trained model, checked: every problem is reported, with what is allowed.
 
-use crate::any_model::AnyModel;
 use crate::error::WorkbenchError;
 use crate::model::Model;
 use cm_diffusion::{Labels, Sigma, SigmaRange};
@@ -110,11 +109,6 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    /// Opens the model and finds out whether it has what is asked of it.
-    pub(crate) fn open(request: &ModelRequest, problems: &mut Problems) -> Result<Self, WorkbenchError> {
-        Self::of(AnyModel::open(&request.path)?.consistency(&request.path)?, request, problems)
-    }
-
     /// What `model` has of what is asked.
     pub(crate) fn of(
         model: Model,

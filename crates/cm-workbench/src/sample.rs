@@ -44,7 +44,7 @@ pub(crate) fn with_drawing(request: &SampleRequest, then: Use<'_>) -> Result<(),
             let model = DiffusionModel::File(Box::new(WeightsFile::open(path)?));
             return sample_flow(request, &model, problems, then);
         }
-        true => AnyModel::open(path)?.consistency(path)?,
+        true => AnyModel::consistency(path)?,
         false => match TrainedModel::open(path)? {
             TrainedModel::Teacher(teacher) => {
                 return sample_flow(request, &DiffusionModel::Teacher(teacher), problems, then);

@@ -1,5 +1,6 @@
 //! A consistency model as one page of HTML that draws in a browser (`cm-web`).
 
+use crate::any_model::AnyModel;
 use crate::edit;
 use crate::error::WorkbenchError;
 use crate::model::Model;
@@ -54,7 +55,7 @@ pub fn export_page(request: &PageRequest) -> Result<PageWritten, WorkbenchError>
     let PageRequest { model, out, module } = request;
     let mut problems = Problems::default();
     let module = module_bytes(module.as_deref(), &mut problems)?;
-    let chosen = Chosen::open(model, &mut problems)?;
+    let chosen = Chosen::of(AnyModel::consistency(&model.path)?, model, &mut problems)?;
     let told = card(&chosen, &model.path, &mut problems)?;
     problems.check()?;
     let (Some(module), Some(card)) = (module, told) else { unreachable!("checked above") };
