@@ -5,11 +5,11 @@
         writes tests/fixtures/parity/network-*.safetensors: an input, the output, the input's gradient and samples of
         every parameter's gradient. The weights are not in them: they are a formula of their names, known to both sides.
 
-    python scripts/parity/networks.py check PRESET [--cm target/release/cm] [--backward]
+    python scripts/parity/networks.py check PRESET [--cm target/release/cm] [--backward] [--onnx]
         at the size of the paper: weights by the same formula through torch.save, `cm import`, `cm denoise` and
         `cm export`; prints relative errors, times and peak memory.
 
-Needs torch, numpy and safetensors.
+Needs torch, numpy and safetensors; for --onnx onnxruntime.
 """
 
 import argparse
@@ -158,7 +158,23 @@ def run(*command):
     return f"{time.perf_counter() - start:.1f} s, peak so far {peak:.2f} GiB"
 
 
-def check(preset, cm, backward, legacy, flax):
+def by_onnx(cm, weights, folder, arrays):
+    """What onnxruntime makes of the exported denoiser, and the bytes of its files."""
+    import onnxruntime
+
+    out = folder / "onnx"
+    print("export:", run(cm, "export", weights, "--format", "onnx", "--out", out))
+    session = onnxruntime.InferenceSession(out / "denoiser.onnx", providers=["CPUExecutionProvider"])
+    given = {"x": arrays["x"], "sigma": arrays["sigma"].astype(np.float32)}
+    if "labels" in arrays:
+        given["class"] = arrays["labels"].astype(np.int64)
+    start = time.perf_counter()
+    (denoised,) = session.run(None, given)
+    print(f"onnxruntime: {time.perf_counter() - start:.1f} s")
+    return denoised, {path.name: path.stat().st_size for path in sorted(out.glob("*.onnx*"))}
+
+
+def check(preset, cm, backward, legacy, flax, onnx):
     make, size = PRESETS[preset]
     module = filled(make())
     parameters = sum(value.numel() for value in module.state_dict().values())
@@ -197,6 +213,7 @@ def check(preset, cm, backward, legacy, flax):
         np.savez(folder / "in.npz", **arrays)
         print("denoise:", run(cm, "denoise", *arguments))
         ours = np.load(folder / "out.npz")
+        ours_denoised = ours["denoised"]
         print(f"forward: relative error {relative(ours['raw'], output.numpy()):.2e}")
         print(f"denoised: relative error {relative(ours['denoised'], expected):.2e}")
         if backward:
@@ -210,6 +227,10 @@ def check(preset, cm, backward, legacy, flax):
             }
             worst = max(errors, key=errors.get)
             print(f"parameters' gradients: worst relative error {errors[worst]:.2e}, of {worst}")
+        if onnx:
+            denoised, files = by_onnx(cm, weights, folder, arrays)
+            error = abs(denoised - ours_denoised).max() / np.ptp(ours_denoised)
+            print(f"ONNX: largest difference {error:.1e} of the range, {files}")
         exported = folder / ("back.msgpack" if flax else "back.pt")
         print("export:", run(cm, "export", weights, "--out", exported))
         if not flax:
@@ -228,12 +249,13 @@ def main():
     one.add_argument("--cm", default=ROOT / "target/release/cm")
     one.add_argument("--backward", action="store_true")
     one.add_argument("--legacy", action="store_true", help="save in PyTorch's old layout")
+    one.add_argument("--onnx", action="store_true", help="export to ONNX, too, and let onnxruntime denoise")
     one.add_argument("--flax", action="store_true", help="save as Flax does (the networks of CIFAR-10)")
     arguments = parser.parse_args()
     if arguments.command == "fixtures":
         fixtures()
     else:
-        check(arguments.preset, arguments.cm, arguments.backward, arguments.legacy, arguments.flax)
+        check(arguments.preset, arguments.cm, arguments.backward, arguments.legacy, arguments.flax, arguments.onnx)
 
 
 if __name__ == "__main__":
