@@ -34,8 +34,9 @@ pub(super) fn write(
 ) -> Result<(usize, Vec<String>), WorkbenchError> {
     let Subject { card, weights, .. } = subject;
     let table = names(&card.network, card.height, weights, dialect).map_err(|message| {
-        let allowed = "PyTorch's formats for ADM; PyTorch's and Flax's for the U-Nets of CIFAR-10";
-        RequestErrors::one("--out", message, allowed)
+        let allowed = "--format onnx, torch or web for any network; the original names are of ADM (PyTorch) and of U-Nets \
+                       without classes (PyTorch, Flax)";
+        RequestErrors::one("--format", format!("original: {message}"), allowed)
     })?;
     let ours: Vec<&[f32]> = weights.iter().map(|(_, _, values)| values).collect();
     let text = to_ron(card);
