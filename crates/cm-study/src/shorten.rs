@@ -1,13 +1,13 @@
 //! A study made shorter by a factor: a rehearsal of every step of the way, whose numbers say nothing of the method.
 //!
 //! Everything that is counted in images becomes so many times less: trainings, warm-ups, half-lives, intervals, samples,
-//! and the images that pass through networks of features; what a metric asks for at least is kept. Batches, networks and
-//! noise levels stay.
+//! and the images that pass through networks of features; what a metric asks for at least is kept, and a step for each part
+//! of a progressive distillation. Batches, networks and noise levels stay.
 
 use crate::experiment_config::ExperimentConfig;
 use crate::feature_network::{FeatureNetworkConfig, ReferenceConfig, TrainingReference};
 use crate::guide_config::GuideConfig;
-use cm_consistency::DistanceConfig;
+use cm_consistency::{CurriculumConfig, DistanceConfig};
 use cm_datasets::Split;
 use cm_training::{Duration, EmaConfig, TrainConfig};
 
@@ -35,6 +35,10 @@ impl ExperimentConfig {
             distance(&mut stage.distance, by);
         }
         train(&mut short.consistency.train, by);
+        if let CurriculumConfig::Halving(halving) = &short.consistency.curriculum {
+            let (train, long) = (&mut short.consistency.train, self.consistency.train.total_images);
+            train.total_images = train.total_images.max(halving.parts() * train.batch as u64).min(long);
+        }
         distance(&mut short.consistency.distance, by);
         let logging = &mut short.logging;
         images(&mut logging.record_images);
@@ -85,7 +89,21 @@ fn distance(config: &mut DistanceConfig, by: u64) {
 mod tests {
     use super::*;
     use crate::feature_network::InceptionConfig;
+    use cm_consistency::HalvingConfig;
     use cm_evaluator::MetricKind;
+
+    #[test]
+    fn progressive_distillation_was_too_short_for_its_parts() {
+        let halving = HalvingConfig { start: 4096, end: 1 };
+        let mut experiment = ExperimentConfig::default();
+        experiment.consistency.curriculum = CurriculumConfig::Halving(halving);
+        let (parts, batch) = (halving.parts(), experiment.consistency.train.batch as u64);
+        assert_eq!(experiment.shortened(1_000_000).consistency.train.total_images, parts * batch);
+        assert_eq!(experiment.shortened(10).consistency.train.total_images, 40_960_000);
+        // Never more than there were.
+        experiment.consistency.train.total_images = batch;
+        assert_eq!(experiment.shortened(10).consistency.train.total_images, batch);
+    }
 
     #[test]
     fn what_counts_images_is_shorter_and_metrics_have_what_they_need() {

@@ -19,7 +19,8 @@ pub struct StudyConfig {
     /// [`MOST_RUNS`](Self::MOST_RUNS) runs.
     pub seeds: Vec<u64>,
     /// Everything that counts images is made so many times less, at least 1: a rehearsal of every step of the way,
-    /// whose numbers say nothing of the method. What metrics ask for at least is kept.
+    /// whose numbers say nothing of the method. What metrics ask for at least is kept, and a step for each part of a
+    /// progressive distillation.
     pub shortened_by: u64,
     /// A file of curves that `cm report --curves` wrote, laid under the study's own to see whether they are normal; decides
     /// nothing. None: those that the program has of its own studies.
