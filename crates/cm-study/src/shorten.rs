@@ -1,8 +1,9 @@
 //! A study made shorter by a factor: a rehearsal of every step of the way, whose numbers say nothing of the method.
 //!
 //! Everything that is counted in images becomes so many times less: trainings, warm-ups, half-lives, intervals, samples,
-//! and the images that pass through networks of features; what a metric asks for at least is kept, and a step for each part
-//! of a progressive distillation. Batches, networks and noise levels stay.
+//! images on pictures, and the images that pass through networks of features. What a metric asks for at least is kept, and
+//! a step for each part of a progressive distillation; there are two pictures at most, and the residual is worked out once.
+//! Batches, networks and noise levels stay.
 
 use crate::experiment_config::ExperimentConfig;
 use crate::feature_network::{FeatureNetworkConfig, ReferenceConfig, TrainingReference};
@@ -10,6 +11,9 @@ use crate::guide_config::GuideConfig;
 use cm_consistency::{CurriculumConfig, DistanceConfig};
 use cm_datasets::Split;
 use cm_training::{Duration, EmaConfig, TrainConfig};
+
+/// Images on a picture of a rehearsal, where the study has as many.
+const LEAST_GRID: usize = 4;
 
 impl ExperimentConfig {
     /// The experiment, `by` times shorter; itself for 1.
@@ -43,8 +47,12 @@ impl ExperimentConfig {
         let logging = &mut short.logging;
         images(&mut logging.record_images);
         images(&mut logging.checkpoint_images);
-        logging.picture_images.iter_mut().for_each(images);
-        logging.residual_images.iter_mut().for_each(images);
+        // As many looks as at the whole would take longer than the training that is left.
+        let total = short.consistency.train.total_images;
+        let looks = |every: &mut u64, least: u64| *every = (*every / by).max(least).max(1);
+        logging.picture_images.iter_mut().for_each(|every| looks(every, total / 2));
+        logging.residual_images.iter_mut().for_each(|every| looks(every, total));
+        logging.grid = (logging.grid / by as usize).max(LEAST_GRID).min(logging.grid);
         let data = self.dataset.outline(Split::Train).map_or(0, |data| data.len);
         let evaluation = &mut short.evaluation;
         evaluation.every_images.iter_mut().for_each(images);
@@ -88,6 +96,7 @@ fn distance(config: &mut DistanceConfig, by: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment_config::LoggingConfig;
     use crate::feature_network::InceptionConfig;
     use cm_consistency::HalvingConfig;
     use cm_evaluator::MetricKind;
@@ -117,6 +126,8 @@ mod tests {
         assert_eq!(short.consistency.train.batch, experiment.consistency.train.batch);
         assert_eq!(short.consistency.train.ema, [EmaConfig::HalfLife(Duration::Images(500))]);
         assert_eq!(short.logging.record_images, 2);
+        let LoggingConfig { picture_images, residual_images, grid, .. } = short.logging;
+        assert_eq!((picture_images, residual_images, grid), (None, Some(409_600), 4));
         // Ten groups of two for the kernel distance, more than a thousandth of the 1,500 digits.
         assert_eq!(short.evaluation.samples, 50);
         let network = short.evaluation.networks[0].inception().unwrap();
