@@ -32,7 +32,7 @@ impl Gpu {
     }
 
     /// Writes `byte` over every byte of a buffer.
-    fn fill(&self, buffer: &mut Buffer, byte: u8) -> Result<(), GpuError> {
+    pub(crate) fn fill(&self, buffer: &mut Buffer, byte: u8) -> Result<(), GpuError> {
         let bytes = buffer.len * buffer.element.size();
         if bytes > 0 {
             let context = self.context();

@@ -3,10 +3,11 @@
 use crate::arena::{Arena, Context};
 use crate::buffer::Buffer;
 use crate::compile;
-use crate::description::MemoryUse;
+use crate::description::{Choosing, MemoryUse};
 use crate::error::{Doing, GpuError};
 use crate::gathered::Gathered;
 use crate::libraries::{self, Device};
+use crate::products::Chosen;
 use crate::signature::{Signature, signatures};
 use crate::source::{Source, Variant};
 use cudarc::driver::{result, sys};
@@ -32,6 +33,8 @@ pub struct Options {
     pub graphs: bool,
     /// Whether a buffer that is not written yet holds NaN: what reads it before shows.
     pub poison: bool,
+    /// Who computes convolutions and matrix products.
+    pub products: Choosing,
 }
 
 /// The variable that turns CUDA graphs off, if it is `off`.
@@ -40,7 +43,8 @@ pub const GRAPHS_VARIABLE: &str = "CM_GRAPHS";
 impl Default for Options {
     fn default() -> Self {
         let graphs = std::env::var(GRAPHS_VARIABLE).map_or(true, |text| text != "off");
-        Self { device: 0, cache: compile::cache_folder(), reuse: true, graphs, poison: false }
+        let cache = compile::cache_folder();
+        Self { device: 0, cache, reuse: true, graphs, poison: false, products: Choosing::Ours }
     }
 }
 
@@ -125,6 +129,8 @@ struct Inner {
     to: Traffic,
     from: Traffic,
     poison: bool,
+    /// Before the arena: what is in it is given back first.
+    chosen: Chosen,
     arena: Arc<Arena>,
 }
 
@@ -172,6 +178,7 @@ impl Gpu {
             to: Traffic::default(),
             from: Traffic::default(),
             poison: options.poison,
+            chosen: Chosen::new(options.products),
             arena: Arc::new(Arena::new(context, options.reuse)),
         })))
     }
@@ -216,6 +223,10 @@ impl Gpu {
 
     pub(crate) fn from(&self) -> &Traffic {
         &self.0.from
+    }
+
+    pub(crate) fn chosen(&self) -> &Chosen {
+        &self.0.chosen
     }
 
     /// Whether unwritten memory is filled with NaN.

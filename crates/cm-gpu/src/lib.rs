@@ -38,6 +38,9 @@ mod gpu;
 mod launch;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod libraries;
+pub mod product;
+#[cfg(not(target_arch = "wasm32"))]
+mod products;
 #[cfg(not(target_arch = "wasm32"))]
 mod signature;
 pub mod source;
@@ -63,9 +66,11 @@ use absent::launch;
 pub use absent::{Buffer, Gpu, Options, libraries};
 #[cfg(not(target_arch = "wasm32"))]
 pub use buffer::Buffer;
-pub use description::{Device, MemoryUse};
+pub use description::{Choosing, Device, MemoryUse};
 pub use element::{Element, Scalar};
 pub use error::GpuError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpu::{GRAPHS_VARIABLE, Gpu, Options, Work};
 pub use libraries::devices;
+#[cfg(not(target_arch = "wasm32"))]
+pub use products::cudnn_plans;

@@ -101,6 +101,15 @@ pub(crate) fn need_compiler() -> Result<(), GpuError> {
     there("NVRTC").map_err(|looked_for| GpuError::NoCompiler { looked_for })
 }
 
+/// That there is one of the libraries that can help; it says what it was looked for under.
+pub(crate) fn need(library: &'static str) -> Result<(), GpuError> {
+    there(library).map_err(|looked_for| GpuError::Library {
+        library,
+        doing: "looking for it".to_owned(),
+        answer: format!("not found: looked for {}", looked_for.join(", ")),
+    })
+}
+
 /// The GPUs of this machine.
 ///
 /// # Errors

@@ -33,6 +33,8 @@ mod group_norm;
 mod magnitude;
 /// Pooling.
 mod pool;
+/// Products by other libraries: chosen, checked, fixed by a table.
+mod products;
 /// Nearest, mean, FIR and bilinear resampling.
 mod resample;
 /// A classifier's loss.

@@ -6,9 +6,11 @@
 pub(crate) mod launch;
 pub mod libraries;
 
-use crate::description::{Device, MemoryUse};
+use crate::conv2d::Epilogue;
+use crate::description::{Choosing, Device, MemoryUse};
 use crate::element::{Element, Scalar};
 use crate::error::GpuError;
+use crate::product::Product;
 use std::convert::Infallible;
 
 /// How a GPU would be opened.
@@ -20,6 +22,8 @@ pub struct Options {
     pub reuse: bool,
     /// Whether a buffer that is not written yet holds NaN.
     pub poison: bool,
+    /// Who would compute convolutions and matrix products.
+    pub products: Choosing,
 }
 
 /// A GPU, of which there is none.
@@ -119,6 +123,33 @@ impl Gpu {
     /// # Errors
     /// None.
     pub fn make_unshared(&self, _buffer: &mut Buffer) -> Result<(), GpuError> {
+        match self.0 {}
+    }
+
+    /// Which products were timed.
+    pub fn products_table(&self) -> Option<String> {
+        match self.0 {}
+    }
+
+    /// Products by a table.
+    ///
+    /// # Errors
+    /// None.
+    pub fn fix_products(&self, _text: &str) -> Result<(), GpuError> {
+        match self.0 {}
+    }
+
+    /// Who computes products.
+    pub fn products_described(&self) -> Option<String> {
+        match self.0 {}
+    }
+
+    pub(crate) fn planned(
+        &self,
+        _product: &Product,
+        _operands: [&Buffer; 2],
+        _epilogue: Epilogue<'_>,
+    ) -> Result<Option<Buffer>, GpuError> {
         match self.0 {}
     }
 
