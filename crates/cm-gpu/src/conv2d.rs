@@ -2,11 +2,13 @@
 //! parts, in three precisions.
 
 mod kernels;
+mod product;
 
 use crate::launch::Launch;
-use crate::product::{Product, Way};
 use crate::source::Variant;
 use crate::{Buffer, Element, Gpu, GpuError};
+
+pub use product::{Product, Way};
 
 /// How products are computed. Sums are always in single precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -278,6 +280,12 @@ impl Gpu {
             Some(grad_weight) => Ok(grad_weight),
             None => self.own_backward_weight(precision, shape, x, grad_out, scale),
         }
+    }
+
+    /// A product by a library's plan: there are none.
+    #[cfg(target_arch = "wasm32")]
+    fn planned(&self, _: &Product, _: [&Buffer; 2], _: Epilogue<'_>) -> Result<Option<Buffer>, GpuError> {
+        Ok(None)
     }
 
     /// `scale` times the sums of `grad_out` over the pixels of each image: the gradient by an image bias,

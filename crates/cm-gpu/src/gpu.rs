@@ -7,16 +7,17 @@ use crate::description::{Choosing, MemoryUse};
 use crate::error::{Doing, GpuError};
 use crate::gathered::Gathered;
 use crate::libraries::{self, Device};
-use crate::products::Chosen;
 use crate::signature::{Signature, signatures};
 use crate::source::{Source, Variant};
+use crate::staging::Staging;
 use cudarc::driver::{result, sys};
+use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How a GPU is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,8 +130,9 @@ struct Inner {
     to: Traffic,
     from: Traffic,
     poison: bool,
-    /// Before the arena: what is in it is given back first.
-    chosen: Chosen,
+    choosing: Choosing,
+    /// What chooses who computes products, made when it is first wanted. Before the arena: it is given back first.
+    chosen: OnceLock<Box<dyn Any + Send + Sync>>,
     arena: Arc<Arena>,
 }
 
@@ -166,7 +168,7 @@ impl Gpu {
             result::ctx::set_current(context).doing(opening)?;
             let stream = result::stream::create(result::stream::StreamKind::NonBlocking).doing(opening)?;
             let gathered = Gathered::new(!(options.graphs && options.reuse));
-            Context { gathered, device: handle, context, stream }
+            Context { gathered, staging: Staging::default(), device: handle, context, stream }
         };
         Ok(Self(Arc::new(Inner {
             device,
@@ -178,7 +180,8 @@ impl Gpu {
             to: Traffic::default(),
             from: Traffic::default(),
             poison: options.poison,
-            chosen: Chosen::new(options.products),
+            choosing: options.products,
+            chosen: OnceLock::new(),
             arena: Arc::new(Arena::new(context, options.reuse)),
         })))
     }
@@ -225,8 +228,13 @@ impl Gpu {
         &self.0.from
     }
 
-    pub(crate) fn chosen(&self) -> &Chosen {
-        &self.0.chosen
+    /// What chooses who computes products: one for each engine, made from what was asked for.
+    ///
+    /// # Panics
+    /// If it is of another type than the first time.
+    pub(crate) fn chosen<T: Any + Send + Sync>(&self, make: impl FnOnce(Choosing) -> T) -> &T {
+        let chosen = self.0.chosen.get_or_init(|| Box::new(make(self.0.choosing)));
+        chosen.downcast_ref().expect("one type chooses products")
     }
 
     /// Whether unwritten memory is filled with NaN.

@@ -38,12 +38,13 @@ mod gpu;
 mod launch;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod libraries;
-pub mod product;
 #[cfg(not(target_arch = "wasm32"))]
 mod products;
 #[cfg(not(target_arch = "wasm32"))]
 mod signature;
 pub mod source;
+#[cfg(not(target_arch = "wasm32"))]
+mod staging;
 #[cfg(feature = "standin")]
 pub mod standin;
 
@@ -58,12 +59,14 @@ pub mod magnitude;
 pub mod pool;
 pub mod resample;
 pub mod softmax;
+#[cfg(not(target_arch = "wasm32"))]
+mod together;
 pub mod update;
 
 #[cfg(target_arch = "wasm32")]
 use absent::launch;
 #[cfg(target_arch = "wasm32")]
-pub use absent::{Buffer, Gpu, Options, libraries};
+pub use absent::{Buffer, Gpu, Invitation, Options, Together, libraries};
 #[cfg(not(target_arch = "wasm32"))]
 pub use buffer::Buffer;
 pub use description::{Choosing, Device, MemoryUse};
@@ -74,3 +77,5 @@ pub use gpu::{GRAPHS_VARIABLE, Gpu, Options, Work};
 pub use libraries::devices;
 #[cfg(not(target_arch = "wasm32"))]
 pub use products::cudnn_plans;
+#[cfg(not(target_arch = "wasm32"))]
+pub use together::{Invitation, Together};

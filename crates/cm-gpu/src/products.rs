@@ -20,11 +20,10 @@ mod trial;
 
 use crate::arena::Arena;
 use crate::buffer::Buffer;
-use crate::conv2d::Epilogue;
+use crate::conv2d::{Epilogue, Product, Way};
 use crate::error::GpuError;
 use crate::gpu::Gpu;
 use crate::libraries::{self, Device};
-use crate::product::{Product, Way};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -163,8 +162,8 @@ struct State {
 }
 
 /// Who computes an engine's products.
-#[derive(Debug, Default)]
-pub(crate) struct Chosen {
+#[derive(Debug)]
+struct Chosen {
     state: Mutex<State>,
 }
 
@@ -184,7 +183,7 @@ fn here(device: &Device) -> String {
 }
 
 impl Chosen {
-    pub(crate) fn new(choosing: Choosing) -> Self {
+    fn new(choosing: Choosing) -> Self {
         Self { state: Mutex::new(State { choosing, ..State::default() }) }
     }
 
@@ -290,6 +289,10 @@ impl State {
     }
 }
 
+fn chosen(gpu: &Gpu) -> &Chosen {
+    gpu.chosen(Chosen::new)
+}
+
 impl Gpu {
     /// A product by a library's plan, if one was chosen for it.
     pub(crate) fn planned(
@@ -298,7 +301,7 @@ impl Gpu {
         operands: [&Buffer; 2],
         epilogue: Epilogue<'_>,
     ) -> Result<Option<Buffer>, GpuError> {
-        let Some(plan) = self.chosen().state().plan(self, product)? else { return Ok(None) };
+        let Some(plan) = chosen(self).state().plan(self, product)? else { return Ok(None) };
         let (len, element) = product.result();
         let mut out = self.unwritten(element, len)?;
         plan.compute(self, product, operands, epilogue, &mut out)?;
@@ -306,10 +309,14 @@ impl Gpu {
     }
 
     /// Which products were timed, on what, how long each took, and who computes it: a text for
-    /// [`fix_products`](Self::fix_products). `None` if nothing was.
+    /// [`fix_products`](Self::fix_products). `None` if nothing was to be.
     pub fn products_table(&self) -> Option<String> {
-        let state = self.chosen().state();
-        let said = !state.table.entries.is_empty() || !state.table.notes.is_empty();
+        let mut state = chosen(self).state();
+        let said = matches!(state.choosing, Choosing::Timed { .. })
+            || !(state.table.entries.is_empty() && state.table.notes.is_empty());
+        if said && state.table.of.is_empty() {
+            state.table.of = here(self.device());
+        }
         said.then(|| state.table.to_string())
     }
 
@@ -322,7 +329,7 @@ impl Gpu {
         if table.of != here {
             return Err(GpuError::OtherTable { found: table.of, here });
         }
-        let mut state = self.chosen().state();
+        let mut state = chosen(self).state();
         state.table.of = here;
         table.notes.into_iter().for_each(|note| state.table.note(note));
         state.table.entries.extend(table.entries);
@@ -332,7 +339,7 @@ impl Gpu {
 
     /// Who computes products, in words; nothing if ours do, as everywhere.
     pub fn products_described(&self) -> Option<String> {
-        let state = self.chosen().state();
+        let state = chosen(self).state();
         match state.choosing {
             Choosing::Ours if state.table.entries.is_empty() => None,
             Choosing::Ours => Some("products by a table".to_owned()),

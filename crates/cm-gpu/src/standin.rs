@@ -352,6 +352,11 @@ impl Standin {
         }
     }
 
+    /// Whether this thread finds no memory of the host to lock from now on.
+    pub fn fail_page_locked(&self, fails: bool) {
+        self.ask::<bool, ()>("standin_fail_page_locked", fails);
+    }
+
     /// Kernels that this thread loads from now on have the mistake; an empty name for none.
     pub fn plant(&self, name: &str) {
         let name = CString::new(name).unwrap();

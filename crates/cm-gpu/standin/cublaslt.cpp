@@ -120,6 +120,7 @@ API Status cublasLtMatmul(void* handle, void* operation, const float* alpha, con
   auto *al = (Layout*)a_layout, *bl = (Layout*)b_layout, *dl = (Layout*)d_layout;
   if (!handle || *(int*)handle != 7 || !stream || !fits(o, al, bl, dl) || c != d || *beta != 0.0f) return INVALID_VALUE;
   products_computed++;
+  land(stream);
   if (wrong & FAILS) return EXECUTION_FAILED;
   if (algorithm->data[1] == 0) {
     if (workspace_bytes < WORKSPACE || !workspace) return INVALID_VALUE;

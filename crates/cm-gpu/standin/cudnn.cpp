@@ -218,6 +218,8 @@ API Status cudnnBackendGetAttribute(void* descriptor, int name, int type, int64_
     return SUCCESS;
   }
   auto found = d->attributes.find(name);
+  words = "1 != requestedElemCount";
+  if (d->kind == KNOB_CHOICE && most != 1) return BAD_PARAM;
   words = "no such attribute";
   if (found == d->attributes.end() || found->second.size() > most * size_of(type)) return BAD_PARAM;
   words = "";
@@ -230,6 +232,7 @@ API Status cudnnBackendExecute(void* handle, void* plan, void* pack) {
   words = "no stream, plan or variant pack";
   if (!((Handle*)handle)->stream || p->kind != PLAN || !p->finished || v->kind != VARIANT_PACK || !v->finished) return BAD_PARAM;
   products_computed++;
+  land(((Handle*)handle)->stream);
   words = "it was made to fail";
   if (wrong & FAILS) return EXECUTION_FAILED;
   Convolution of;

@@ -39,5 +39,7 @@ mod products;
 mod resample;
 /// A classifier's loss.
 mod softmax;
+/// Sums over several GPUs.
+mod together;
 /// Adam, AdamW, RAdam, clipping, averages and copies.
 mod update;

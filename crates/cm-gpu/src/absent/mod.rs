@@ -6,11 +6,9 @@
 pub(crate) mod launch;
 pub mod libraries;
 
-use crate::conv2d::Epilogue;
 use crate::description::{Choosing, Device, MemoryUse};
 use crate::element::{Element, Scalar};
 use crate::error::GpuError;
-use crate::product::Product;
 use std::convert::Infallible;
 
 /// How a GPU would be opened.
@@ -144,15 +142,6 @@ impl Gpu {
         match self.0 {}
     }
 
-    pub(crate) fn planned(
-        &self,
-        _product: &Product,
-        _operands: [&Buffer; 2],
-        _epilogue: Epilogue<'_>,
-    ) -> Result<Option<Buffer>, GpuError> {
-        match self.0 {}
-    }
-
     pub(crate) fn table<T: Scalar>(
         &self,
         _name: String,
@@ -167,6 +156,55 @@ impl Gpu {
         _list: Vec<u64>,
         _make: impl FnOnce(&[u64]) -> Result<[Buffer; 2], GpuError>,
     ) -> Result<[Buffer; 2], GpuError> {
+        match self.0 {}
+    }
+}
+
+/// A place to meet at, of which there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invitation(pub [u8; 128]);
+
+impl Invitation {
+    /// None is made.
+    ///
+    /// # Errors
+    /// [`GpuError::NoDriver`].
+    pub fn new() -> Result<Self, GpuError> {
+        Err(libraries::no_driver())
+    }
+}
+
+/// A GPU among others, of which there is none.
+#[derive(Debug)]
+pub struct Together(Infallible);
+
+impl Together {
+    /// It is not.
+    ///
+    /// # Errors
+    /// [`GpuError::NoDriver`].
+    pub fn is_possible() -> Result<(), GpuError> {
+        Err(libraries::no_driver())
+    }
+
+    /// Joins nobody.
+    ///
+    /// # Errors
+    /// None: there is no GPU to call it with.
+    pub fn join(gpu: &Gpu, _: Invitation, _rank: usize, _size: usize) -> Result<Self, GpuError> {
+        match gpu.0 {}
+    }
+
+    /// The GPU that has joined.
+    pub fn gpu(&self) -> &Gpu {
+        match self.0 {}
+    }
+
+    /// The sum over all processes.
+    ///
+    /// # Errors
+    /// None.
+    pub fn sum(&self, _values: &Buffer) -> Result<Buffer, GpuError> {
         match self.0 {}
     }
 }

@@ -6,12 +6,11 @@
 use super::Products;
 use crate::arena::Arena;
 use crate::buffer::Buffer;
-use crate::conv2d::{Conv2dShape, Epilogue, Precision};
+use crate::conv2d::{Conv2dShape, Epilogue, Precision, Product, Way};
 use crate::element::Element;
 use crate::error::GpuError;
 use crate::gpu::Gpu;
 use crate::libraries;
-use crate::product::{Product, Way};
 use cudarc::cublaslt::sys;
 use std::ptr::{from_ref, null_mut};
 use std::sync::Arc;

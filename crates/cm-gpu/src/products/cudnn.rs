@@ -2,6 +2,9 @@
 //! time. Of fused ones the library would compile each at run time, for half a minute; what is done to the sums is a pass of
 //! our own behind them.
 //!
+//! A gradient by weights in bf16 must be in single precision, and no engine gives that of bf16. So its factors are widened,
+//! and an engine for tf32 multiplies them, of which every bf16 is one: the products are the same.
+//!
 //! Its fast engines take weights as \[out, k, k, in\], ours are \[k, k, in, out\]: weights are transposed on their way in,
 //! and gradients by them on their way out.
 
@@ -15,12 +18,11 @@ mod graph;
 use super::Products;
 use crate::arena::Arena;
 use crate::buffer::Buffer;
-use crate::conv2d::Epilogue;
+use crate::conv2d::{Epilogue, Precision, Product, Way};
 use crate::element::Element;
 use crate::error::GpuError;
 use crate::gpu::Gpu;
 use crate::libraries;
-use crate::product::{Product, Way};
 use configuration::{Configuration, execution_plan};
 use cudarc::cudnn::sys;
 use descriptor::{Descriptor, Kind, Name, check};
@@ -78,6 +80,22 @@ impl Drop for Handle {
     }
 }
 
+/// What the library's tensors of a product are.
+fn element(product: &Product) -> Element {
+    match product.way {
+        Way::Forward | Way::BackwardData => product.precision.element(),
+        Way::BackwardWeight => Element::F32,
+    }
+}
+
+/// How the library computes a product.
+fn precision(product: &Product) -> Precision {
+    match (product.way, product.precision) {
+        (Way::BackwardWeight, Precision::Bf16) => Precision::Tf32,
+        (_, precision) => precision,
+    }
+}
+
 /// What plans are made for: the GPU of a handle, or one that is described.
 #[derive(Clone, Copy)]
 enum For<'a> {
@@ -106,7 +124,7 @@ fn best(of: For<'_>, graph: &Graph, product: &Product) -> Result<Vec<(Configurat
     let asking = || format!("asking for plans of {product}");
     let (mut plans, mut last) = (Vec::new(), None);
     for described in graph.configurations(of, &asking)? {
-        let Some(configuration) = Configuration::of(&described, product.precision)? else { continue };
+        let Some(configuration) = Configuration::of(&described, precision(product))? else { continue };
         match execution_plan(of, &described, &asking) {
             Ok((plan, workspace)) => plans.push((configuration, (plan, workspace, vec![described]))),
             Err(error) => last = Some(error),
@@ -131,7 +149,7 @@ fn again(of: For<'_>, graph: &Graph, product: &Product, text: &str) -> Result<Ma
     })?;
     let made_of = configuration.described(of, graph, &taking_up)?;
     let described = made_of.last().expect("the configuration itself");
-    if Configuration::of(described, product.precision)?.is_none() {
+    if Configuration::of(described, precision(product))?.is_none() {
         let answer = "the engine does not round as it should, or not the same each time".to_owned();
         return Err(GpuError::Library { library: NAME, doing: taking_up(), answer });
     }
@@ -204,9 +222,8 @@ impl Products for Plan {
         let shape = &product.shape;
         let (outputs, rows) = (shape.out_channels, shape.weight_len() / shape.out_channels);
         let [a, b] = operands;
-        let element = if product.way == Way::BackwardWeight { Element::F32 } else { b.element() };
         // The weight, or its gradient, as the library lays it out.
-        let mut weight = gpu.unwritten(element, shape.weight_len())?;
+        let mut weight = gpu.unwritten(element(product), shape.weight_len())?;
         match product.way {
             Way::Forward | Way::BackwardData => {
                 gpu.transpose([rows, outputs], b, 1.0, &mut weight)?;
@@ -215,7 +232,8 @@ impl Products for Plan {
                 self.execute(gpu, product, [x, weight.address(), y])?;
             }
             Way::BackwardWeight => {
-                self.execute(gpu, product, [a.address(), weight.address_to_write(), b.address()])?;
+                let (x, y) = (gpu.converted(a, Element::F32)?, gpu.converted(b, Element::F32)?);
+                self.execute(gpu, product, [x.address(), weight.address_to_write(), y.address()])?;
                 return gpu.transpose([outputs, rows], &weight, epilogue.scale, out);
             }
         }

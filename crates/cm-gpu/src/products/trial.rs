@@ -6,11 +6,10 @@
 use super::table::{Choice, Entry};
 use super::{Ours, Planned, Products};
 use crate::buffer::Buffer;
-use crate::conv2d::{Epilogue, Precision};
+use crate::conv2d::{Epilogue, Precision, Product, Way};
 use crate::element::Element;
 use crate::error::GpuError;
 use crate::gpu::Gpu;
-use crate::product::{Product, Way};
 use std::time::Instant;
 
 /// How often a product is computed for one measurement of its time.

@@ -1,4 +1,5 @@
-//! Stand-ins for cuBLASLt and cuDNN, which compute by loop nests, and in which things can go wrong.
+//! Stand-ins for cuBLASLt and cuDNN, which compute by loop nests, and in which things can go wrong; and for NCCL, by which
+//! processes of one machine meet.
 
 use super::{Unit, built, compiler, library_folder, put_into};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -31,10 +32,11 @@ impl Wrong {
 pub struct Products {
     cublaslt: Library,
     cudnn: Library,
+    _nccl: Library,
 }
 
-/// Both libraries, built.
-fn libraries() -> Option<[(PathBuf, &'static str); 2]> {
+/// The libraries for products and NCCL, built.
+fn libraries() -> Option<[(PathBuf, &'static str); 3]> {
     let compiler = compiler()?;
     let build = |name: &'static str, unit: &str, text: &str| {
         let headers = vec![("products.h", include_str!("../../standin/products.h").to_owned())];
@@ -44,10 +46,11 @@ fn libraries() -> Option<[(PathBuf, &'static str); 2]> {
     Some([
         build("libcublasLt.so", "cublaslt", include_str!("../../standin/cublaslt.cpp")),
         build("libcudnn.so", "cudnn", include_str!("../../standin/cudnn.cpp")),
+        build("libnccl.so", "nccl", include_str!("../../standin/nccl.cpp")),
     ])
 }
 
-/// The stand-ins, loaded: from then on the engine finds both libraries in this process. `None` where there is no C++
+/// The stand-ins, loaded: from then on the engine finds these libraries in this process. `None` where there is no C++
 /// compiler.
 ///
 /// # Panics
@@ -58,17 +61,24 @@ pub fn products() -> Option<&'static Products> {
         // SAFETY: both were just built here, and nothing runs when they are loaded but the initialisation of their
         // statics.
         let open = |file: &Path| unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) }.unwrap();
-        let [(cublaslt, _), (cudnn, _)] = libraries()?;
-        Some(Products { cublaslt: open(&cublaslt), cudnn: open(&cudnn) })
+        let [(cublaslt, _), (cudnn, _), (nccl, _)] = libraries()?;
+        Some(Products { cublaslt: open(&cublaslt), cudnn: open(&cudnn), _nccl: open(&nccl) })
     };
     PRODUCTS.get_or_init(load).as_ref()
 }
 
-/// As [`library_folder`], with both.
+/// As [`library_folder`], with those for products and NCCL.
+///
+/// # Panics
+/// If the compiler refuses something.
 pub fn library_folder_with_products() -> Option<PathBuf> {
     let without = library_folder()?;
     let libraries = libraries()?;
-    let folder = libraries[1].0.with_extension("folder");
+    let digests =
+        libraries.each_ref().map(|(file, _)| file.file_name().unwrap().to_string_lossy()[..16].to_owned());
+    // Of any other of these, another folder.
+    let name = without.file_name().unwrap().to_string_lossy().into_owned();
+    let folder = without.with_file_name(format!("{}-{name}", digests.join("-")));
     let same = ["libcuda.so", "libnvrtc.so"].map(|name| (without.join(name), name));
     put_into(&folder, &same);
     put_into(&folder, &libraries);

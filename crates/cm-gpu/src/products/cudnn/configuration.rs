@@ -56,8 +56,8 @@ impl Configuration {
         let kind = Kind::CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR;
         let choices = described.parts(Name::CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, kind, MOST_KNOBS)?;
         let knobs = choices.iter().map(|choice| {
-            let kind = choice.names(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, Type::CUDNN_TYPE_KNOB_TYPE)?;
-            Ok((kind.first().copied().unwrap_or(0), choice.integer(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE)?))
+            let kind = choice.name(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, Type::CUDNN_TYPE_KNOB_TYPE)?;
+            Ok((kind, choice.integer(Name::CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE)?))
         });
         let knobs = knobs.collect::<Result<_, GpuError>>()?;
         Ok(Some(Self { engine: engine.integer(Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX)?, knobs }))

@@ -142,6 +142,14 @@ impl Descriptor {
         Ok(value)
     }
 
+    /// A value of one of the library's lists of names.
+    pub(super) fn name(&self, name: Name, kind: Type) -> Result<u32, GpuError> {
+        let mut value = 0_u32;
+        // SAFETY: there is room for one 32-bit number.
+        unsafe { self.ask(name, kind, 1, (&raw mut value).cast()) }?;
+        Ok(value)
+    }
+
     /// Values of one of the library's lists of names, which a newer library may have more of.
     pub(super) fn names(&self, name: Name, kind: Type) -> Result<Vec<u32>, GpuError> {
         let mut values = [0_u32; 64];

@@ -2,14 +2,13 @@
 
 use super::descriptor::{Descriptor, Kind, Name, Type};
 use super::{For, TENSORS};
-use crate::conv2d::Conv2dShape;
+use crate::conv2d::{Conv2dShape, Product, Way};
 use crate::element::Element;
 use crate::error::GpuError;
-use crate::product::{Product, Way};
 use cudarc::cudnn::sys;
 
 /// Configurations that the library is asked for.
-const MOST_CONFIGURATIONS: usize = 32;
+const MOST_CONFIGURATIONS: usize = 64;
 
 /// What is wanted as a graph of one operation, with all that it is made of.
 #[derive(Debug)]
@@ -55,12 +54,11 @@ impl Graph {
         convolution.integers(Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, &padding)?;
         convolution.integers(Name::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, &padding)?;
         let convolution = convolution.finished(describing)?;
-        let element = product.precision.element();
-        let of_weight = if product.way == Way::BackwardWeight { Element::F32 } else { element };
+        let element = super::element(product);
         let (out_height, out_width) = (product.shape.out_height(), product.shape.out_width());
         let tensors = [
             tensor(TENSORS[0], [batch, in_channels, height, width], element)?,
-            tensor(TENSORS[1], [out_channels, in_channels, kernel[0], kernel[1]], of_weight)?,
+            tensor(TENSORS[1], [out_channels, in_channels, kernel[0], kernel[1]], element)?,
             tensor(TENSORS[2], [batch, out_channels, out_height, out_width], element)?,
         ];
         let names = match product.way {

@@ -1,6 +1,6 @@
 //! One product of a network, as a key: what is computed, of which sizes, how.
 
-use crate::conv2d::{Conv2dShape, Epilogue, Precision};
+use super::{Conv2dShape, Epilogue, Precision};
 use crate::element::Element;
 use std::fmt;
 
