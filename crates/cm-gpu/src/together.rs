@@ -8,10 +8,13 @@ use crate::error::GpuError;
 use crate::gpu::Gpu;
 use crate::libraries;
 use crate::source::{ELEMENTWISE, Variant};
-use cudarc::driver::sys::CUstream;
+use cudarc::driver::sys::{self, CUresult, CUstream};
 use libloading::Library;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const NAME: &str = "NCCL";
 /// `ncclFloat32`.
@@ -25,6 +28,9 @@ const VALUES: usize = 16 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Invitation(pub [u8; 128]);
+
+/// Between two looks whether all have come.
+const PAUSE: Duration = Duration::from_micros(50);
 
 type Raw = *mut c_void;
 type Join = unsafe extern "C" fn(*mut Raw, c_int, Invitation, c_int) -> c_int;
@@ -90,7 +96,8 @@ impl Invitation {
 pub struct Together {
     nccl: Nccl,
     all_gather: AllGather,
-    raw: Raw,
+    /// Null once it was given up.
+    raw: AtomicPtr<c_void>,
     gpu: Gpu,
     size: usize,
 }
@@ -112,6 +119,7 @@ impl Together {
         unsafe {
             nccl.function::<Join>("ncclCommInitRank")?;
             nccl.function::<AllGather>("ncclAllGather")?;
+            nccl.function::<unsafe extern "C" fn(Raw) -> c_int>("ncclCommAbort")?;
         }
         Ok(())
     }
@@ -135,7 +143,7 @@ impl Together {
             (join(&raw mut raw, size as c_int, invitation, rank as c_int), all_gather)
         };
         nccl.check(status, "joining the others")?;
-        Ok(Self { nccl, all_gather, raw, gpu: gpu.clone(), size })
+        Ok(Self { nccl, all_gather, raw: AtomicPtr::new(raw), gpu: gpu.clone(), size })
     }
 
     /// The GPU that has joined.
@@ -143,17 +151,19 @@ impl Together {
         &self.gpu
     }
 
-    /// Each value's sum over all processes, the same bits on each. All call it for as many values, in the same order.
+    /// Each value's sum over all processes, the same bits on each. All call it for as many values, in the same order; a
+    /// process that has died does not, for which [`settle`](Self::settle) looks.
     ///
     /// # Errors
     /// [`GpuError`].
     ///
     /// # Panics
-    /// If the values are not in single precision.
+    /// If the values are not in single precision, or others were given up.
     pub fn sum(&self, values: &Buffer) -> Result<Buffer, GpuError> {
         assert_eq!(values.element(), Element::F32, "sums are in single precision");
         let mut out = self.gpu.unwritten(Element::F32, values.len())?;
-        let to = out.address_to_write();
+        let (to, raw) = (out.address_to_write(), self.raw.load(Ordering::Relaxed));
+        assert!(!raw.is_null(), "the others were given up");
         for first in (0..values.len()).step_by(VALUES) {
             let count = (values.len() - first).min(VALUES);
             let mut parts = self.gpu.unwritten(Element::F32, count * self.size)?;
@@ -168,7 +178,7 @@ impl Together {
                     parts.address_to_write() as *mut _,
                     count,
                     SINGLE_PRECISION,
-                    self.raw,
+                    raw,
                     context.stream,
                 )
             };
@@ -179,17 +189,48 @@ impl Together {
         }
         Ok(out)
     }
+
+    /// Waits until all sums so far are there. Without a process that has died they never are: after `patience` the others are
+    /// given up, and what the sums hold is unspecified.
+    ///
+    /// # Errors
+    /// [`GpuError::Library`] then, or what the driver answered.
+    pub fn settle(&self, patience: Duration) -> Result<(), GpuError> {
+        self.gpu.submit()?;
+        let until = Instant::now() + patience;
+        loop {
+            // SAFETY: the stream is the engine's.
+            match unsafe { sys::cuStreamQuery(self.gpu.context().stream) } {
+                CUresult::CUDA_ERROR_NOT_READY if Instant::now() < until => thread::sleep(PAUSE),
+                CUresult::CUDA_ERROR_NOT_READY => {
+                    self.give_up("ncclCommAbort")?;
+                    let answer = format!("not all came within {} seconds", patience.as_secs_f64());
+                    let doing = "waiting for the others".to_owned();
+                    return Err(GpuError::Library { library: NAME, doing, answer });
+                }
+                // Whatever else there is to say, the wait says it.
+                _ => return self.gpu.wait(),
+            }
+        }
+    }
+
+    /// Leaves the others, by a function that takes a communicator.
+    fn give_up(&self, how: &str) -> Result<(), GpuError> {
+        let raw = self.raw.swap(null_mut(), Ordering::Relaxed);
+        if raw.is_null() {
+            return Ok(());
+        }
+        // SAFETY: both functions that do so are documented to take a communicator and to return a status; nobody else has
+        // this one any more.
+        let status = unsafe { self.nccl.function::<unsafe extern "C" fn(Raw) -> c_int>(how)?(raw) };
+        self.nccl.check(status, "leaving the others")
+    }
 }
 
 impl Drop for Together {
     fn drop(&mut self) {
         // What fails here has failed before: there is nobody to tell.
         let _ = self.gpu.wait();
-        // SAFETY: the function is documented to take a communicator and to return a status; this one is this value's own.
-        let _ = unsafe {
-            self.nccl
-                .function::<unsafe extern "C" fn(Raw) -> c_int>("ncclCommDestroy")
-                .map(|destroy| destroy(self.raw))
-        };
+        let _ = self.give_up("ncclCommDestroy");
     }
 }

@@ -36,6 +36,8 @@ struct Stream {
   Result error = SUCCESS;
   std::string message;
   std::vector<Copy> copies;
+  // Something in it never ends.
+  bool hangs = false;
   unsigned long long asked = 0, landed = 0;
 };
 struct Event {
@@ -206,6 +208,9 @@ API Result cuStreamCreate(void** stream, unsigned) {
 API Result cuStreamDestroy_v2(void* stream) {
   delete (Stream*)stream;
   return SUCCESS;
+}
+API Result cuStreamQuery(void* stream) {
+  return ((Stream*)stream)->hangs ? NOT_READY : settled((Stream*)stream);
 }
 API Result cuStreamSynchronize(void* stream) {
   tally[WAITS]++;
@@ -412,6 +417,7 @@ API Result cuGetErrorString(int, const char** text) {
 
 // For other stand-ins, which compute at once: what was asked of the stream before is done.
 API void standin_land(void* stream) { land((Stream*)stream); }
+API void standin_hang(void* stream, bool hangs) { ((Stream*)stream)->hangs = hangs; }
 
 // --- What tests ask of the stand-in, each for its own thread.
 

@@ -4,6 +4,7 @@ use crate::standin::standin;
 use cm_gpu::standin::products;
 use cm_gpu::{Gpu, Invitation, Options, Together};
 use std::thread;
+use std::time::Duration;
 
 /// Values of which sums in another order have other bits.
 fn value(rank: usize, place: usize) -> f32 {
@@ -29,6 +30,7 @@ fn sums_over_gpus_are_balanced_trees_over_the_ranks_the_same_bits_on_each() {
                             gpu.download(&together.sum(&values).unwrap()).unwrap()
                         })
                         .collect();
+                    together.settle(Duration::from_secs(60)).unwrap();
                     sums
                 })
             };
@@ -46,4 +48,17 @@ fn sums_over_gpus_are_balanced_trees_over_the_ranks_the_same_bits_on_each() {
             }
         }
     }
+}
+
+#[test]
+fn others_that_have_died_are_given_up() {
+    let Some(_) = standin().and_then(|_| products()) else { return };
+    let gpu = Gpu::open(&Options { cache: None, ..Options::default() }).unwrap();
+    let together = Together::join(&gpu, Invitation::new().unwrap(), 0, 1).unwrap();
+    // The stand-in never brings this many together.
+    let values = gpu.upload(&[1.0_f32; 13]).unwrap();
+    drop(together.sum(&values).unwrap());
+    let error = together.settle(Duration::from_millis(20)).unwrap_err();
+    assert_eq!(error.to_string(), "NCCL, waiting for the others: not all came within 0.02 seconds");
+    assert_eq!(gpu.download::<f32>(&gpu.scaled(&values, 2.0).unwrap()).unwrap(), [2.0; 13]);
 }

@@ -16,7 +16,8 @@ pub use cm_gpu::{Device as GpuDescription, devices as gpus};
 /// program starts inherit it.
 pub const DEVICE_VARIABLE: &str = "CM_DEVICE";
 
-/// The environment variable that says who computes convolutions and matrix products on a GPU: [`Products`].
+/// The environment variable that says who computes convolutions and matrix products on a GPU: `ours`; `timed` or `timed:N`,
+/// whoever is fastest at those of 2^28 or N operations and more; or the file of a [table](products_table).
 pub const PRODUCTS_VARIABLE: &str = "CM_PRODUCTS";
 
 /// What launchers tell each process of its number on its machine: Open MPI, MPICH and Intel MPI.

@@ -4,9 +4,13 @@ use crate::collective::{Collective, CollectiveError, group};
 use crate::device::{Device, done};
 use cm_gpu::{Buffer, Invitation, Together};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The environment variable that leaves sums to the hosts, if it is `off`.
 pub const NCCL_VARIABLE: &str = "CM_NCCL";
+
+/// How long sums wait for a process; then it is taken for dead.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `None` where the processes of this one's group cannot.
 static TOGETHER: OnceLock<Option<Together>> = OnceLock::new();
@@ -38,6 +42,7 @@ pub fn sum_on_gpus(
     for array in arrays {
         *array = done(device.single(array).and_then(|values| together.sum(&values)));
     }
+    done(together.settle(PATIENCE));
     Ok(true)
 }
 
@@ -56,7 +61,9 @@ fn join(device: &Device, among: &dyn Collective) -> Result<Option<Together>, Col
     }
     // Whether there is a place to meet, and its bytes.
     let mut told = [0.0_f32; 129];
-    if let (0, Ok(Invitation(bytes))) = (among.rank(), Invitation::new()) {
+    if among.rank() == 0
+        && let Ok(Invitation(bytes)) = Invitation::new()
+    {
         told[0] = 1.0;
         told[1..].iter_mut().zip(bytes).for_each(|(told, byte)| *told = f32::from(byte));
     }

@@ -207,4 +207,12 @@ impl Together {
     pub fn sum(&self, _values: &Buffer) -> Result<Buffer, GpuError> {
         match self.0 {}
     }
+
+    /// Waits for sums.
+    ///
+    /// # Errors
+    /// None.
+    pub fn settle(&self, _patience: std::time::Duration) -> Result<(), GpuError> {
+        match self.0 {}
+    }
 }

@@ -1,6 +1,7 @@
 //! One product of a network, as a key: what is computed, of which sizes, how.
 
 use super::{Conv2dShape, Epilogue, Precision};
+#[cfg(not(target_arch = "wasm32"))]
 use crate::element::Element;
 use std::fmt;
 
@@ -40,9 +41,11 @@ impl Product {
     pub fn operations(&self) -> u64 {
         2 * (self.shape.output_len() as u64) * (self.shape.weight_len() / self.shape.out_channels) as u64
     }
+}
 
+#[cfg(not(target_arch = "wasm32"))]
+impl Product {
     /// Numbers of values of what it is computed from.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn operands(&self) -> [usize; 2] {
         let shape = &self.shape;
         match self.way {
@@ -53,7 +56,6 @@ impl Product {
     }
 
     /// Number and type of the values of its result.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn result(&self) -> (usize, Element) {
         match self.way {
             Way::Forward => (self.shape.output_len(), self.precision.element()),
@@ -63,7 +65,6 @@ impl Product {
     }
 
     /// Whether it is a product of matrices.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn is_of_matrices(&self) -> bool {
         let Conv2dShape { kernel, stride, padding, .. } = self.shape;
         (kernel, stride, padding) == ([1; 2], 1, [0; 2])
