@@ -159,12 +159,16 @@ mod tests {
     fn what_is_no_table_is_told_with_its_line() {
         let text = table().to_string();
         for (from, to, told) in [
-            ("# a card", "a card", "line 1: it begins with"),
-            ("product,who", "product,whom", "line 3: the columns are"),
-            (",ours,", ",theirs,", "line 5: `theirs` with the plan ``; allowed are"),
-            (",cuDNN,12.50,3.25,1.50e-3,engine 3 2=1", ",cuDNN,12.50,3.25,1.50e-3,", "line 4: `cuDNN`"),
-            ("3.25", "fast", "line 4: `fast` is no number"),
-            (",12.50,,,", "", "line 5: 2 fields; it has 6"),
+            ("# a card", "a card", "line 1 of a table of products: it begins with"),
+            ("product,who", "product,whom", "line 3 of a table of products: the columns are"),
+            (",ours,", ",theirs,", "line 5 of a table of products: `theirs` with the plan ``; allowed are"),
+            (
+                ",cuDNN,12.50,3.25,1.50e-3,engine 3 2=1",
+                ",cuDNN,12.50,3.25,1.50e-3,",
+                "line 4 of a table of products: `cuDNN`",
+            ),
+            ("3.25", "fast", "line 4 of a table of products: `fast` is no number"),
+            (",12.50,,,", "", "line 5 of a table of products: 2 fields; it has 6"),
         ] {
             let error = Table::parse(&text.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(told), "{told}: {error}");
