@@ -154,6 +154,42 @@ fn a_plan_is_priced_in_time_on_this_machine() {
     assert_eq!(entries(folder.path()), 1, "study.ron alone");
 }
 
+/// The table is what `cm bench step` prints, wherever that was; what is none is told with its line.
+#[test]
+fn a_plan_is_priced_by_steps_that_were_measured_elsewhere() {
+    let folder = scratch(&ring(320, ""));
+    let line = |gflops: f64, device: &str| {
+        format!(
+            "{{\"bench\":\"step\",\"case\":\"ddpm++.teacher\",\"batch\":256,\"threads\":2,\"isa\":\"avx2\",\"gflops\":{gflops:?},\
+             \"device\":{device}}}\n"
+        )
+    };
+    let on_card = line(1.3e-3, "{\"on\":\"cuda:0 a card, Bf16\",\"kernels\":3}");
+    fs::write(folder.path().join("steps.jsonl"), line(1e-6, "null") + &on_card).unwrap();
+    let (plan, _) = expect(folder.path(), &["plan", "study.ron", "--measured", "steps.jsonl"], 0);
+    let told: Vec<&str> = plan.lines().filter(|line| line.starts_with("// measured: ")).collect();
+    let operations = plan.split_once("// training in all: ").unwrap().1.split_once(' ').unwrap().0;
+    let seconds = operations.parse::<f64>().unwrap() / 1.3e6;
+    assert!(told.len() == 2 && seconds > 1.0, "{plan}");
+    let card = "on cuda:0 a card, Bf16, at the 1.3e6 operations a second of ddpm++.teacher with 256 images";
+    assert!(told[0].ends_with(card), "fastest first: {told:?}");
+    assert!(told[1].contains(" on a CPU with avx2, 2 threads, at the 1.0e3 operations "), "{told:?}");
+    let said = told[0].strip_prefix("// measured: ").unwrap().split_once(" on ").unwrap().0;
+    assert_eq!(said, cm_study::duration(seconds), "{operations}");
+    for (table, told) in [
+        ("", "none.jsonl: it has no line of `cm bench step`"),
+        ("{}\n", "none.jsonl: line 1: missing field `bench`"),
+        (
+            &on_card.replace("step", "kernels"),
+            "line 1: `kernels` at 0.0013 GFLOP/s; allowed are lines of `cm bench step`",
+        ),
+    ] {
+        fs::write(folder.path().join("none.jsonl"), table).unwrap();
+        let (_, errors) = expect(folder.path(), &["plan", "study.ron", "--measured", "none.jsonl"], 2);
+        assert!(errors.contains(told), "{told}: {errors}");
+    }
+}
+
 #[test]
 fn what_is_in_the_way_is_told_and_goes_if_that_is_asked_for() {
     let folder = scratch(&ring(64, ""));

@@ -5,6 +5,8 @@
 mod cost;
 /// Stopped, killed, moved, out of memory.
 mod endings;
+/// Products by cuBLASLt and cuDNN, timed, kept, and computed again.
+mod products;
 
 use crate::util::{cm, expect, ring, scratch};
 use std::fs;
@@ -24,6 +26,13 @@ impl Standin {
         static LIBRARIES: OnceLock<Option<PathBuf>> = OnceLock::new();
         let libraries = LIBRARIES.get_or_init(cm_gpu::standin::library_folder).clone()?;
         Some(Self { libraries, variables: Vec::new() })
+    }
+
+    /// The same with stand-ins for cuBLASLt and cuDNN.
+    pub(crate) fn with_products(&self) -> Option<Self> {
+        static LIBRARIES: OnceLock<Option<PathBuf>> = OnceLock::new();
+        let libraries = LIBRARIES.get_or_init(cm_gpu::standin::library_folder_with_products).clone()?;
+        Some(Self { libraries, variables: self.variables.clone() })
     }
 
     /// The same with a variable of the stand-in set.

@@ -108,10 +108,19 @@ fn the_script_for_the_first_card_prints_its_table() {
         "| small-F32-teacher, 2 images | ",
         " kernels in ",
         "| small-without-graphs | ",
+        "| small-F32-timed | ",
+        "by host fibers; compute capability 9.0; no cuBLASLt; no cuDNN: 0 products by cuBLASLt, 0 by cuDNN, 0 by ours |",
         "Not as it should be:\n* parity: exit code 1",
     ] {
         assert!(told.contains(part), "{part}\n{told}\n{errors}");
     }
+    let steps = std::fs::read_to_string(folder.path().join("first/steps.jsonl")).unwrap();
+    assert_eq!(
+        steps.lines().count(),
+        3,
+        "the teacher's steps in two precisions, one distillation's: {steps}"
+    );
+    crate::util::expect(folder.path(), &["plan", "study.ron", "--measured", "first/steps.jsonl"], 0);
     let (code, told, errors) = script(Some(&dry), &["--seconds", "4"]);
     assert_eq!(code, Some(2), "{told}\n{errors}");
     let (code, _, errors) = script(None, &[]);

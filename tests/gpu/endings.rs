@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Waits until a run has left a checkpoint.
-fn has_begun(run: &Path, child: &mut Child) {
+pub(super) fn has_begun(run: &Path, child: &mut Child) {
     let begin = Instant::now();
     let checkpoints = run.join("checkpoints");
     let is_there = || fs::read_dir(&checkpoints).is_ok_and(|mut entries| entries.next().is_some());

@@ -80,6 +80,10 @@ pub(crate) enum Command {
         /// Also train each network for some seconds on noise, and say how long the study takes on this machine.
         #[arg(long, conflicts_with = "network")]
         calibrate: bool,
+        /// Also say how long the study takes on machines that training steps were measured on: a file of lines that `cm
+        /// bench step` has printed.
+        #[arg(long, value_name = "FILE", conflicts_with = "network")]
+        measured: Option<PathBuf>,
         #[command(flatten)]
         overrides: Overrides,
     },

@@ -8,7 +8,7 @@ use cm_network::Preset;
 use cm_tensor::device::Precision;
 use cm_tensor::devices;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to time.
 #[derive(Debug, Subcommand)]
@@ -24,6 +24,9 @@ pub(crate) enum Bench {
     Step {
         #[command(flatten)]
         network: OfNetwork,
+        /// Write down who computes which product on a GPU and how long each takes, if CM_PRODUCTS=timed has them timed.
+        #[arg(long, value_name = "FILE")]
+        products: Option<PathBuf>,
         #[command(flatten)]
         timing: Timing,
     },
@@ -169,9 +172,10 @@ pub(crate) fn perform(bench: Bench) -> Result<(), Ending> {
             time(move || bench::gpu_kernels(device.gpu()), timing)
         }
         Bench::Parity { filter } => parity(&filter),
-        Bench::Step { network, timing } => {
+        Bench::Step { network, products, timing } => {
             let network = bench_network(network)?;
-            time(|| bench::step(network), timing)
+            time(|| bench::step(network), timing)?;
+            products.map_or(Ok(()), |file| write_products(&file))
         }
         Bench::Sample { network, timing } => {
             let network = bench_network(network)?;
@@ -185,6 +189,17 @@ pub(crate) fn perform(bench: Bench) -> Result<(), Ending> {
             Ending { message: format!("error: cannot write {}: {error}", file.display()), code: WRONG_INPUT }
         }),
     }
+}
+
+/// The table of products that this process has timed.
+fn write_products(file: &Path) -> Result<(), Ending> {
+    let wrong = |reason: &dyn std::fmt::Display| {
+        wrong_input(&format!("no table of products for {}: {reason}", file.display()))
+    };
+    let table = devices::products_table().ok_or_else(|| {
+        wrong(&"nothing was timed; CM_PRODUCTS=timed and --device cuda have products timed")
+    })?;
+    std::fs::write(file, table).map_err(|error| wrong(&error))
 }
 
 /// A line for each case that is compared.

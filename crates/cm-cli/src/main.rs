@@ -13,6 +13,7 @@ mod evaluation_args;
 mod fold;
 mod format_args;
 mod model_args;
+mod plan;
 mod processes;
 mod progress;
 mod report_args;
@@ -163,22 +164,9 @@ fn perform(command: Command, device: Option<Place>, stop: &StopFlag) -> Result<(
             cm_experiment::post_hoc_ema(&run_dir, &sigma_rel, stop, progress::to_stderr().as_mut())
         }),
         Command::Plan { network: Some(preset), .. } => print(&cm_study::describe_preset(preset.into())),
-        Command::Plan { file, network: None, calibrate, overrides } => {
-            let study = cm_study::load_to_plan(&file.unwrap_or_default(), &overrides.set)?;
-            if let Err(error) = cm_experiment::check_memory(&study.plan) {
-                progress::to_stderr().note(&format!("note: not on this machine: {error}"));
-            }
-            let absent = study.absent.iter().map(|absent| format!("// needed to run: {absent}\n"));
-            let notes = study.notes.iter().map(|note| format!("// note: {note}\n"));
-            let notes: String = absent.chain(notes).collect();
-            let times = match calibrate {
-                true => {
-                    cm_host::on_threads(None, || study.plan.calibrate()).map_err(|error| failed(&error))??
-                }
-                false => Vec::new(),
-            };
-            let times: String = times.iter().map(|line| format!("// {line}\n")).collect();
-            print(&(notes + &times + &study.plan.describe()))
+        Command::Plan { file, network: None, calibrate, measured, overrides } => {
+            let file = file.unwrap_or_default();
+            print(&plan::told(&file, &overrides.set, calibrate, measured.as_deref())?)
         }
         Command::Status { study } => {
             let found = cm_experiment::status(&study)?;

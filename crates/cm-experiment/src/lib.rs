@@ -51,6 +51,7 @@ mod parts;
 mod phase;
 mod post_hoc;
 mod processes;
+mod products;
 mod run;
 mod run_dir;
 mod sealed;

@@ -6,6 +6,7 @@ use crate::error::{Halt, RunError};
 use crate::journal::Journal;
 use crate::loss_bins::LossBins;
 use crate::processes;
+use crate::products;
 use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
 use cm_datasets::{Dataset, DatasetError, Loader, Prefetch};
@@ -51,6 +52,7 @@ impl Phase<'_> {
         let mut losses = LossBins::new(self.range);
         let mut checkpoints = Checkpoints::new(&self.folder.checkpoints(), self.folder.identity());
         let done = checkpoints.read()?;
+        products::take_up(self.folder.path(), &self.name, progress)?;
         if let Some(Checkpoint { path, content, note, .. }) = &done {
             let damaged = |error: CheckpointError| FileError::damaged(path, error);
             method.load(content).map_err(damaged)?;
@@ -97,6 +99,7 @@ impl Phase<'_> {
             let stop = processes::any(self.stop.is_requested()).map_err(|error| self.failed(error))?;
             if stop || due(self.logging.checkpoint_images) {
                 journal.sync().map_err(RunError::from)?;
+                products::keep(self.folder.path()).map_err(RunError::from)?;
                 checkpoints.write(content(method, &losses), &journal.seals())?;
             }
             Ok(if stop { Control::Stop } else { Control::Continue })

@@ -4,6 +4,7 @@
 //! plan.ron  provenance.ron        what is trained; what began it
 //! metrics.jsonl  curves.csv  timing.jsonl  events.out.tfevents.*  samples/*.png     the journal
 //! continuations.jsonl             what went on with it, and from which step
+//! products.csv                    who computed which product on a GPU, if they were timed
 //! checkpoints/                    the last two while it is trained, then the last
 //! snapshots/  stages/             of some methods
 //! model.safetensors               the result
@@ -18,6 +19,7 @@
 use crate::checkpoints::Checkpoints;
 use crate::error::RunError;
 use crate::model_file::{MODEL_FILE, ModelKind};
+use crate::products::{self, PRODUCTS};
 use crate::sealed::SealedFolder;
 use crate::table::{self, ReportRow};
 use cm_host::{FileError, Identity, Manifest, Provenance, Seal, durable};
@@ -29,8 +31,8 @@ use std::{fs, io};
 /// Who went on with it.
 pub(crate) const CONTINUATIONS: &str = "continuations.jsonl";
 /// The files of a finished training, but for the event files.
-const FILES: [&str; 6] =
-    ["metrics.jsonl", "curves.csv", "timing.jsonl", CONTINUATIONS, MODEL_FILE, "scores.csv"];
+const FILES: [&str; 7] =
+    ["metrics.jsonl", "curves.csv", "timing.jsonl", CONTINUATIONS, PRODUCTS, MODEL_FILE, "scores.csv"];
 /// Its folders.
 const FOLDERS: [&str; 4] = ["checkpoints", "samples", "snapshots", "stages"];
 /// What is sealed when it begins.
@@ -167,6 +169,7 @@ impl RunDir {
 
     /// Seals everything in it, as the last act of a training that is done.
     pub(crate) fn seal(&self) -> Result<(), FileError> {
+        products::keep(&self.path)?;
         Checkpoints::end(&self.checkpoints())?;
         let mut files = begun(&self.sealed()?);
         for file in self.finished_files()? {

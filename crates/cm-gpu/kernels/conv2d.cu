@@ -334,3 +334,30 @@ KERNEL(256, pixel_sums)(const real* __restrict__ grad_out, float* __restrict__ o
     out[(int64_t)blockIdx.y * channels + c] = scale * sum;
   }
 }
+
+// What follows a convolution that was computed elsewhere, in place: sums becomes scale (sums + bias + image_bias +
+// residual), and with relu what is below 0 becomes 0. `image` is the number of values of an image.
+KERNEL(256, conv_finish)(real* sums, const float* __restrict__ bias, const real* __restrict__ image_bias,
+                         const real* __restrict__ residual, int64_t n, int64_t image, int channels, float scale, int relu) {
+  int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  int64_t c = i % channels;
+  float v = load(sums + i);
+  if (bias) v += bias[c];
+  if (image_bias) v += load(image_bias + i / image * channels + c);
+  if (residual) v += load(residual + i);
+  v *= scale;
+  store(sums + i, relu && v < 0.0f ? 0.0f : v);
+}
+
+// scale times the transpose of a matrix: [rows, columns] to [columns, rows]. A block has a tile of 32 x 32.
+KERNEL(256, transposed)(const real* __restrict__ x, real* __restrict__ out, int rows, int columns, float scale) {
+  SHARED(real, tile, [32][33]);
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row0 = blockIdx.x * 32, column0 = blockIdx.y * 32;
+  for (int r = warp; r < 32; r += 8)
+    if (row0 + r < rows && column0 + lane < columns) tile[r][lane] = x[(int64_t)(row0 + r) * columns + column0 + lane];
+  block_barrier();
+  for (int c = warp; c < 32; c += 8)
+    if (column0 + c < columns && row0 + lane < rows)
+      store(out + (int64_t)(column0 + c) * rows + row0 + lane, scale * load(&tile[lane][c]));
+}

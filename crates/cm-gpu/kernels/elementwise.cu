@@ -81,3 +81,23 @@ KERNEL(256, widened)(const real* __restrict__ x, float* __restrict__ out, int64_
 KERNEL(256, narrowed)(const float* __restrict__ x, real* __restrict__ out, int64_t n) {
   map(n, out, x, [](float x) { return x; });
 }
+
+// The sum of `count` parts of n values as a balanced binary tree over the parts; `count` is a power of two, at most 64.
+KERNEL(256, balanced_sum)(const float* __restrict__ parts, float* __restrict__ out, int64_t n, int count) {
+  int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  float branches[7];
+#pragma unroll 1
+  for (int part = 0; part < count; part++) {
+    float sum = parts[part * n + i];
+#pragma unroll
+    for (int level = 0; level < 7; level++) {
+      if (!(part >> level & 1)) {
+        branches[level] = sum;
+        break;
+      }
+      sum = add_rounded(branches[level], sum);
+    }
+    if (part == count - 1) out[i] = sum;
+  }
+}

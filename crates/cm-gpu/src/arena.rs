@@ -8,6 +8,7 @@
 use crate::description::MemoryUse;
 use crate::error::{Doing, GpuError};
 use crate::gathered::Gathered;
+use crate::staging::Staging;
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{result, sys};
 use std::collections::{BTreeSet, HashMap};
@@ -34,6 +35,7 @@ pub(crate) struct Arena {
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) gathered: Gathered,
+    pub(crate) staging: Staging,
     pub(crate) device: sys::CUdevice,
     pub(crate) context: sys::CUcontext,
     pub(crate) stream: sys::CUstream,
@@ -70,6 +72,7 @@ impl Drop for Context {
         // What fails here has failed before: there is nobody to tell.
         let _ = self.wait();
         self.gathered.clear();
+        self.staging.clear();
         // SAFETY: the stream and the reference to the context are this value's own, and nothing uses them any more.
         unsafe {
             let _ = result::stream::destroy(self.stream);

@@ -1,9 +1,14 @@
 //! Convolutions on NHWC images with weights \[k, k, in, out\], and linear layers: forward and the gradients of their
 //! parts, in three precisions.
 
+mod kernels;
+mod product;
+
 use crate::launch::Launch;
-use crate::source::{CONV2D, Variant};
+use crate::source::Variant;
 use crate::{Buffer, Element, Gpu, GpuError};
+
+pub use product::{Product, Way};
 
 /// How products are computed. Sums are always in single precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +64,7 @@ const MOST_PARTS: usize = 64;
 const RUN: usize = 1024;
 
 /// The sizes of one convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dShape {
     /// Number of images; may be 0.
     pub batch: usize,
@@ -98,6 +103,19 @@ pub struct Epilogue<'a> {
 impl Default for Epilogue<'_> {
     fn default() -> Self {
         Self { bias: None, image_bias: None, residual: None, scale: 1.0, relu: false }
+    }
+}
+
+impl Epilogue<'_> {
+    /// Nothing but a scale.
+    fn scaled(scale: f32) -> Self {
+        Self { scale, ..Self::default() }
+    }
+
+    /// Whether it is a scale and nothing else.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn is_scale(&self) -> bool {
+        self.bias.is_none() && self.image_bias.is_none() && self.residual.is_none() && !self.relu
     }
 }
 
@@ -208,16 +226,11 @@ impl Gpu {
         part(epilogue.bias, shape.out_channels, "bias");
         part(epilogue.image_bias, shape.batch * shape.out_channels, "image bias");
         part(epilogue.residual, shape.output_len(), "residual");
-        let mut out = self.unwritten(precision.element(), shape.output_len())?;
-        let launch = self.launch(&CONV2D, precision.variant(), "conv_forward")?.read(x).read(weight);
-        let launch = launch.read_if(epilogue.bias).read_if(epilogue.image_bias).read_if(epilogue.residual);
-        let launch = launch.write(&mut out).int(shape.out_pixels()).int(shape.height).int(shape.width);
-        let launch = launch.int(shape.out_height()).int(shape.out_width());
-        let launch = launch.int(shape.in_channels).int(shape.out_channels);
-        let launch = shape.window(launch).float(epilogue.scale);
-        let grid = [shape.out_pixels().div_ceil(TILE), shape.out_channels.div_ceil(TILE), 1];
-        launch.int(usize::from(epilogue.relu)).grid(grid, precision.shared_bytes([true, false]))?;
-        Ok(out)
+        let product = Product::new(Way::Forward, precision, shape, &epilogue);
+        match self.planned(&product, [x, weight], epilogue)? {
+            Some(out) => Ok(out),
+            None => self.own_forward(precision, shape, x, weight, epilogue),
+        }
     }
 
     /// `scale` times the gradient of the plain convolution by its input.
@@ -236,16 +249,12 @@ impl Gpu {
         scale: f32,
     ) -> Result<Buffer, GpuError> {
         shape.check(shape.input_len(), weight.len(), grad_out.len());
-        let mut grad_x = self.unwritten(precision.element(), shape.input_len())?;
-        let launch = self.launch(&CONV2D, precision.variant(), "conv_backward_data")?;
-        let launch = launch.read(grad_out).read(weight).write(&mut grad_x);
-        let launch = launch.int(shape.pixels()).int(shape.height).int(shape.width);
-        let launch = launch.int(shape.out_height()).int(shape.out_width());
-        let launch = launch.int(shape.in_channels).int(shape.out_channels);
-        let launch = shape.window(launch).float(scale);
-        let grid = [shape.pixels().div_ceil(TILE), shape.in_channels.div_ceil(TILE), 1];
-        launch.grid(grid, precision.shared_bytes([true, true]))?;
-        Ok(grad_x)
+        let epilogue = Epilogue::scaled(scale);
+        let product = Product::new(Way::BackwardData, precision, shape, &epilogue);
+        match self.planned(&product, [grad_out, weight], epilogue)? {
+            Some(grad_x) => Ok(grad_x),
+            None => self.own_backward_data(precision, shape, weight, grad_out, scale),
+        }
     }
 
     /// `scale` times the gradient of the plain convolution by its weight, in single precision. The sum over pixels is
@@ -265,23 +274,18 @@ impl Gpu {
         scale: f32,
     ) -> Result<Buffer, GpuError> {
         shape.check(x.len(), shape.weight_len(), grad_out.len());
-        let (_, depth) = precision.piece_and_depth();
-        let (parts, per_part) = shape.parts(depth);
-        let len = shape.weight_len();
-        let mut sums = self.unwritten(Element::F32, parts * len)?;
-        let launch = self.launch(&CONV2D, precision.variant(), "conv_backward_weight")?;
-        let launch = launch.read(x).read(grad_out).write(&mut sums);
-        let launch = launch.int(shape.out_pixels()).int(per_part).int(shape.height).int(shape.width);
-        let launch = launch.int(shape.out_height()).int(shape.out_width());
-        let launch = launch.int(shape.in_channels).int(shape.out_channels);
-        let launch = shape.window(launch).float(scale);
-        let rows = shape.taps() * shape.in_channels.div_ceil(TILE);
-        let grid = [rows, shape.out_channels.div_ceil(TILE), parts];
-        launch.grid(grid, precision.shared_bytes([false, false]))?;
-        if parts == 1 {
-            return Ok(sums);
+        let epilogue = Epilogue::scaled(scale);
+        let product = Product::new(Way::BackwardWeight, precision, shape, &epilogue);
+        match self.planned(&product, [x, grad_out], epilogue)? {
+            Some(grad_weight) => Ok(grad_weight),
+            None => self.own_backward_weight(precision, shape, x, grad_out, scale),
         }
-        self.summed_parts(&sums, len, parts)
+    }
+
+    /// A product by a library's plan: there are none.
+    #[cfg(target_arch = "wasm32")]
+    fn planned(&self, _: &Product, _: [&Buffer; 2], _: Epilogue<'_>) -> Result<Option<Buffer>, GpuError> {
+        Ok(None)
     }
 
     /// `scale` times the sums of `grad_out` over the pixels of each image: the gradient by an image bias,
@@ -325,31 +329,5 @@ impl Gpu {
         }
         let sums = self.pixel_sums(shape, grad_out, RUN, scale)?;
         self.summed_parts(&sums, shape.out_channels, shape.out_pixels().div_ceil(RUN))
-    }
-
-    fn pixel_sums(
-        &self,
-        shape: &Conv2dShape,
-        grad_out: &Buffer,
-        run: usize,
-        scale: f32,
-    ) -> Result<Buffer, GpuError> {
-        let (pixels, channels) = (shape.out_pixels(), shape.out_channels);
-        let runs = pixels.div_ceil(run);
-        let mut sums = self.unwritten(Element::F32, runs * channels)?;
-        let launch = self.launch(&CONV2D, Variant::of(grad_out.element()), "pixel_sums")?;
-        let launch = launch.read(grad_out).write(&mut sums).long(pixels).int(run).int(channels).float(scale);
-        launch.grid([channels.div_ceil(32), runs, 1], 0)?;
-        Ok(sums)
-    }
-
-    fn summed_parts(&self, parts: &Buffer, len: usize, count: usize) -> Result<Buffer, GpuError> {
-        if count == 1 {
-            return Ok(parts.clone());
-        }
-        let mut out = self.unwritten(Element::F32, len)?;
-        let launch = self.launch(&CONV2D, Variant::F32, "sum_parts")?.read(parts).write(&mut out);
-        launch.long(len).int(count).over(len)?;
-        Ok(out)
     }
 }

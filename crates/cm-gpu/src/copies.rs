@@ -32,7 +32,7 @@ impl Gpu {
     }
 
     /// Writes `byte` over every byte of a buffer.
-    fn fill(&self, buffer: &mut Buffer, byte: u8) -> Result<(), GpuError> {
+    pub(crate) fn fill(&self, buffer: &mut Buffer, byte: u8) -> Result<(), GpuError> {
         let bytes = buffer.len * buffer.element.size();
         if bytes > 0 {
             let context = self.context();
@@ -69,10 +69,9 @@ impl Gpu {
         let context = self.context();
         context.enter_behind()?;
         self.to().add(values.len() * T::ELEMENT.size());
-        // SAFETY: the memory holds as many values of this type. The driver has copied the values when it returns: they
-        // are in memory that is not page-locked.
-        unsafe { result::memcpy_htod_async(buffer.address_to_write(), values, context.stream) }
-            .doing(|| format!("copying {} values to the GPU", values.len()))
+        // SAFETY: values of a `Scalar` are so many bytes, all of them written.
+        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+        context.staging.send(buffer.address_to_write(), bytes, context.stream)
     }
 
     /// The values of a buffer; waits for all that writes them.

@@ -1,4 +1,4 @@
-//! What is said of a GPU, of its memory, and of libraries.
+//! What is said of a GPU, of its memory, of libraries, and of who computes products.
 
 /// One library that was looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,4 +41,22 @@ pub struct MemoryUse {
     pub kept: usize,
     /// Bytes that the driver has given and not taken back: of living buffers, rounded up, and those kept.
     pub taken: usize,
+}
+
+/// Who computes an engine's convolutions and matrix products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choosing {
+    /// Our kernels, but for what a table says.
+    #[default]
+    Ours,
+    /// Whoever is fastest, which is tried when a product is first wanted: cuBLASLt, cuDNN or our kernels.
+    Timed {
+        /// Products of fewer floating-point operations stay ours.
+        least_operations: u64,
+    },
+}
+
+impl Choosing {
+    /// By time, where it is worth a call of its own: a few microseconds of a large GPU's arithmetic.
+    pub const TIMED: Self = Self::Timed { least_operations: 1 << 28 };
 }

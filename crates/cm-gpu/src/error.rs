@@ -63,6 +63,32 @@ pub enum GpuError {
         /// What the compiler wrote.
         log: String,
     },
+    /// A call of one of NVIDIA's other libraries failed.
+    #[error("{library}, {doing}: {answer}")]
+    Library {
+        /// The library.
+        library: &'static str,
+        /// What was being done.
+        doing: String,
+        /// Its name of the error, and its words if it has any.
+        answer: String,
+    },
+    /// A text is no table of products.
+    #[error("line {line} of a table of products: {reason}")]
+    Table {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A table of products was timed on something else.
+    #[error("the table of products is of `{found}`, and here is `{here}`: products must be timed here")]
+    OtherTable {
+        /// What the table is of.
+        found: String,
+        /// What there is.
+        here: String,
+    },
 }
 
 fn mebibytes(bytes: usize) -> String {

@@ -206,6 +206,13 @@ impl Gathered {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).submitted
     }
 
+    /// Counts a call of a library that launched something itself.
+    pub(crate) fn called(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.submitted.kernels += 1;
+        state.submitted.calls += 1;
+    }
+
     /// Takes a launch. The context must be current.
     pub(crate) fn push(&self, call: Call, stream: sys::CUstream) -> Result<(), GpuError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,19 +3,21 @@
 use crate::arena::{Arena, Context};
 use crate::buffer::Buffer;
 use crate::compile;
-use crate::description::MemoryUse;
+use crate::description::{Choosing, MemoryUse};
 use crate::error::{Doing, GpuError};
 use crate::gathered::Gathered;
 use crate::libraries::{self, Device};
 use crate::signature::{Signature, signatures};
 use crate::source::{Source, Variant};
+use crate::staging::Staging;
 use cudarc::driver::{result, sys};
+use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How a GPU is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct Options {
     pub graphs: bool,
     /// Whether a buffer that is not written yet holds NaN: what reads it before shows.
     pub poison: bool,
+    /// Who computes convolutions and matrix products.
+    pub products: Choosing,
 }
 
 /// The variable that turns CUDA graphs off, if it is `off`.
@@ -40,7 +44,8 @@ pub const GRAPHS_VARIABLE: &str = "CM_GRAPHS";
 impl Default for Options {
     fn default() -> Self {
         let graphs = std::env::var(GRAPHS_VARIABLE).map_or(true, |text| text != "off");
-        Self { device: 0, cache: compile::cache_folder(), reuse: true, graphs, poison: false }
+        let cache = compile::cache_folder();
+        Self { device: 0, cache, reuse: true, graphs, poison: false, products: Choosing::Ours }
     }
 }
 
@@ -125,6 +130,9 @@ struct Inner {
     to: Traffic,
     from: Traffic,
     poison: bool,
+    choosing: Choosing,
+    /// What chooses who computes products, made when it is first wanted. Before the arena: it is given back first.
+    chosen: OnceLock<Box<dyn Any + Send + Sync>>,
     arena: Arc<Arena>,
 }
 
@@ -160,7 +168,7 @@ impl Gpu {
             result::ctx::set_current(context).doing(opening)?;
             let stream = result::stream::create(result::stream::StreamKind::NonBlocking).doing(opening)?;
             let gathered = Gathered::new(!(options.graphs && options.reuse));
-            Context { gathered, device: handle, context, stream }
+            Context { gathered, staging: Staging::default(), device: handle, context, stream }
         };
         Ok(Self(Arc::new(Inner {
             device,
@@ -172,6 +180,8 @@ impl Gpu {
             to: Traffic::default(),
             from: Traffic::default(),
             poison: options.poison,
+            choosing: options.products,
+            chosen: OnceLock::new(),
             arena: Arc::new(Arena::new(context, options.reuse)),
         })))
     }
@@ -216,6 +226,15 @@ impl Gpu {
 
     pub(crate) fn from(&self) -> &Traffic {
         &self.0.from
+    }
+
+    /// What chooses who computes products: one for each engine, made from what was asked for.
+    ///
+    /// # Panics
+    /// If it is of another type than the first time.
+    pub(crate) fn chosen<T: Any + Send + Sync>(&self, make: impl FnOnce(Choosing) -> T) -> &T {
+        let chosen = self.0.chosen.get_or_init(|| Box::new(make(self.0.choosing)));
+        chosen.downcast_ref().expect("one type chooses products")
     }
 
     /// Whether unwritten memory is filled with NaN.

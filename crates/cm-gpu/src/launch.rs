@@ -66,6 +66,11 @@ impl Launch<'_> {
         self.push(Parameter::Write(buffer.element()), address)
     }
 
+    /// A place inside a buffer that the caller may write to.
+    pub(crate) fn write_at(self, address: u64, element: Element) -> Self {
+        self.push(Parameter::Write(element), address)
+    }
+
     /// Address 0 for what is not wanted.
     pub(crate) fn write_if(self, buffer: Option<&mut Buffer>) -> Self {
         match (buffer, self.next_element()) {

@@ -39,8 +39,12 @@ mod launch;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod libraries;
 #[cfg(not(target_arch = "wasm32"))]
+mod products;
+#[cfg(not(target_arch = "wasm32"))]
 mod signature;
 pub mod source;
+#[cfg(not(target_arch = "wasm32"))]
+mod staging;
 #[cfg(feature = "standin")]
 pub mod standin;
 
@@ -55,17 +59,23 @@ pub mod magnitude;
 pub mod pool;
 pub mod resample;
 pub mod softmax;
+#[cfg(not(target_arch = "wasm32"))]
+mod together;
 pub mod update;
 
 #[cfg(target_arch = "wasm32")]
 use absent::launch;
 #[cfg(target_arch = "wasm32")]
-pub use absent::{Buffer, Gpu, Options, libraries};
+pub use absent::{Buffer, Gpu, Invitation, Options, Together, libraries};
 #[cfg(not(target_arch = "wasm32"))]
 pub use buffer::Buffer;
-pub use description::{Device, MemoryUse};
+pub use description::{Choosing, Device, MemoryUse};
 pub use element::{Element, Scalar};
 pub use error::GpuError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpu::{GRAPHS_VARIABLE, Gpu, Options, Work};
 pub use libraries::devices;
+#[cfg(not(target_arch = "wasm32"))]
+pub use products::cudnn_plans;
+#[cfg(not(target_arch = "wasm32"))]
+pub use together::{Invitation, Together};

@@ -101,6 +101,22 @@ pub(crate) fn need_compiler() -> Result<(), GpuError> {
     there("NVRTC").map_err(|looked_for| GpuError::NoCompiler { looked_for })
 }
 
+/// One of the libraries that can help; if it is not there, what it was looked for under.
+pub(crate) fn opened(library: &'static str) -> Result<Library, GpuError> {
+    let (_, stem, endings, _) =
+        LIBRARIES.iter().find(|(name, ..)| *name == library).expect("the name of a library");
+    look_for(stem, endings).map(|(_, opened)| opened).ok_or_else(|| GpuError::Library {
+        library,
+        doing: "looking for it".to_owned(),
+        answer: format!("not found: looked for {}", names(stem, endings).join(", ")),
+    })
+}
+
+/// That there is one of the libraries that can help.
+pub(crate) fn need(library: &'static str) -> Result<(), GpuError> {
+    opened(library).map(drop)
+}
+
 /// The GPUs of this machine.
 ///
 /// # Errors

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+/// Stand-ins for the libraries that compute products.
+mod products;
+
 use crate::source::{ALL, HEADER, Source, Variant};
 use crate::{Gpu, Options};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -11,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 use std::{env, fs, thread};
+
+pub use products::{Products, Wrong, library_folder_with_products, products};
 
 /// A mistake put into a file of kernels: text that stands there once, and what it becomes.
 #[derive(Clone, Copy, Debug)]
@@ -233,20 +238,26 @@ pub fn standin() -> Option<&'static Standin> {
     standin_with(&[])
 }
 
-/// A folder with the stand-ins under the names that the engine looks for: with it in `LD_LIBRARY_PATH` another process finds
-/// a GPU. `None`, said, where there is no C++ compiler.
+/// A folder with the stand-ins for driver and compiler under the names that the engine looks for: with it in
+/// `LD_LIBRARY_PATH` another process finds a GPU. `None`, said, where there is no C++ compiler.
 ///
 /// # Panics
 /// If the compiler refuses something.
 #[expect(clippy::print_stderr, reason = "a test that could not be done must say so")]
 pub fn library_folder() -> Option<PathBuf> {
-    let Some(libraries) = libraries(&[]) else {
+    let Some([driver, nvrtc]) = libraries(&[]) else {
         eprintln!("no C++ compiler was found (CXX, c++, g++, clang++): the kernels were not run");
         return None;
     };
-    let folder = libraries[0].with_extension("folder");
-    fs::create_dir_all(&folder).unwrap();
-    for (library, name) in libraries.iter().zip(["libcuda.so", "libnvrtc.so"]) {
+    let folder = driver.with_extension("folder");
+    put_into(&folder, &[(driver, "libcuda.so"), (nvrtc, "libnvrtc.so")]);
+    Some(folder)
+}
+
+/// Copies libraries into a folder under the names that the engine looks for.
+fn put_into(folder: &Path, libraries: &[(PathBuf, &str)]) {
+    fs::create_dir_all(folder).unwrap();
+    for (library, name) in libraries {
         // Another test may have been here first.
         if !folder.join(name).exists() {
             let unfinished = folder.join(format!("{}-{name}", std::process::id()));
@@ -254,7 +265,6 @@ pub fn library_folder() -> Option<PathBuf> {
             fs::rename(unfinished, folder.join(name)).unwrap();
         }
     }
-    Some(folder)
 }
 
 /// The variable that makes [`gpu`] take this machine's GPU, if it is set.
@@ -340,6 +350,11 @@ impl Standin {
             let ask = self.driver.get::<unsafe extern "C" fn(i64, i64)>("standin_fail_allocations").unwrap();
             ask(before, count);
         }
+    }
+
+    /// Whether this thread finds no memory of the host to lock from now on.
+    pub fn fail_page_locked(&self, fails: bool) {
+        self.ask::<bool, ()>("standin_fail_page_locked", fails);
     }
 
     /// Kernels that this thread loads from now on have the mistake; an empty name for none.

@@ -14,7 +14,7 @@ typedef unsigned long long Pointer;
 typedef int (*Host)(dim3, dim3, size_t, void**);
 
 namespace {
-enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_IMAGE = 200, NOT_FOUND = 500 };
+enum { NOT_READY = 600, SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_IMAGE = 200, NOT_FOUND = 500 };
 const size_t PAGE = 4096;
 const unsigned char CANARY = 0xa5;
 
@@ -26,10 +26,25 @@ std::mutex lock;
 std::map<uintptr_t, Allocation> allocations;
 size_t held;
 
+// A copy from page-locked memory lands as late as it may: when something behind it is done, or is waited for.
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
 struct Stream {
   Result error = SUCCESS;
   std::string message;
+  std::vector<Copy> copies;
+  // Something in it never ends.
+  bool hangs = false;
+  unsigned long long asked = 0, landed = 0;
 };
+struct Event {
+  Stream* stream = nullptr;
+  unsigned long long after = 0;
+};
+std::map<uintptr_t, size_t> page_locked;
 
 struct Function {
   Host host;
@@ -69,6 +84,7 @@ std::atomic<long> allocated_so_far;
 thread_local size_t memory_limit = (size_t)1 << 36;
 thread_local long before_failure = -1, failures;
 thread_local std::string plant;
+thread_local bool page_locked_fails;
 thread_local std::string last_message;
 // Kernels, allocations, frees, bytes to the device, bytes back, waits, graphs launched, nodes whose arguments were replaced.
 thread_local unsigned long long tally[8];
@@ -95,7 +111,20 @@ const char* describe(const void* address) {
   return text;
 }
 
+void land(Stream* stream) {
+  for (Copy& copy : stream->copies) memcpy(copy.to, copy.from, copy.bytes);
+  stream->copies.clear();
+  stream->landed = stream->asked;
+}
+
+bool is_page_locked(const void* at) {
+  std::lock_guard<std::mutex> guard(lock);
+  auto after = page_locked.upper_bound((uintptr_t)at);
+  return after != page_locked.begin() && (uintptr_t)at < std::prev(after)->first + std::prev(after)->second;
+}
+
 Result settled(Stream* stream) {
+  land(stream);
   Result error = stream->error;
   if (error) last_message = stream->message;
   return error;
@@ -103,6 +132,7 @@ Result settled(Stream* stream) {
 
 Result launched(Function* f, dim3 grid, dim3 block, unsigned dynamic_bytes, Stream* s, void** parameters) {
   tally[LAUNCHES]++;
+  land(s);
   if (s->error) return settled(s);
   if ((int)dynamic_bytes > f->dynamic_most) return INVALID_VALUE;
   if (dry) return SUCCESS;
@@ -179,6 +209,9 @@ API Result cuStreamDestroy_v2(void* stream) {
   delete (Stream*)stream;
   return SUCCESS;
 }
+API Result cuStreamQuery(void* stream) {
+  return ((Stream*)stream)->hangs ? NOT_READY : settled((Stream*)stream);
+}
 API Result cuStreamSynchronize(void* stream) {
   tally[WAITS]++;
   return settled((Stream*)stream);
@@ -222,6 +255,42 @@ API Result cuMemFree_v2(Pointer pointer) {
   last_message = "a kernel wrote past the end of its memory";
   return 700;
 }
+API Result cuMemHostAlloc(void** out, size_t bytes, unsigned) {
+  if (page_locked_fails) return OUT_OF_MEMORY;
+  *out = malloc(bytes);
+  memset(*out, 0xff, bytes);
+  std::lock_guard<std::mutex> guard(lock);
+  page_locked[(uintptr_t)*out] = bytes;
+  return SUCCESS;
+}
+API Result cuMemFreeHost(void* memory) {
+  std::lock_guard<std::mutex> guard(lock);
+  if (!page_locked.erase((uintptr_t)memory)) return INVALID_VALUE;
+  free(memory);
+  return SUCCESS;
+}
+API Result cuEventCreate(void** event, unsigned) {
+  *event = new Event;
+  return SUCCESS;
+}
+API Result cuEventDestroy_v2(void* event) {
+  delete (Event*)event;
+  return SUCCESS;
+}
+API Result cuEventRecord(void* event, void* stream) {
+  auto* s = (Stream*)stream;
+  *(Event*)event = {s, s->asked};
+  return SUCCESS;
+}
+API Result cuEventQuery(void* event) {
+  auto* e = (Event*)event;
+  return !e->stream || e->stream->landed >= e->after ? SUCCESS : NOT_READY;
+}
+API Result cuEventSynchronize(void* event) {
+  auto* e = (Event*)event;
+  if (e->stream && e->stream->landed < e->after) land(e->stream);
+  return SUCCESS;
+}
 API Result cuMemGetInfo_v2(size_t* free, size_t* total) {
   std::lock_guard<std::mutex> guard(lock);
   *total = memory_limit;
@@ -230,20 +299,30 @@ API Result cuMemGetInfo_v2(size_t* free, size_t* total) {
 }
 API Result cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
   tally[BYTES_TO] += bytes;
+  auto* s = (Stream*)stream;
+  if (is_page_locked(from)) {
+    s->asked++;
+    if (!dry) s->copies.push_back({(void*)to, from, bytes});
+    return s->error;
+  }
+  land(s);
   if (!dry) memcpy((void*)to, from, bytes);
-  return settled((Stream*)stream);
+  return settled(s);
 }
 API Result cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stream) {
   tally[BYTES_FROM] += bytes;
+  land((Stream*)stream);
   if (dry) memset(to, 0, bytes);
   else memcpy(to, (void*)from, bytes);
   return settled((Stream*)stream);
 }
 API Result cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
+  land((Stream*)stream);
   if (!dry) memcpy((void*)to, (void*)from, bytes);
   return settled((Stream*)stream);
 }
 API Result cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, void* stream) {
+  land((Stream*)stream);
   if (!dry) memset((void*)to, value, bytes);
   return settled((Stream*)stream);
 }
@@ -336,6 +415,10 @@ API Result cuGetErrorString(int, const char** text) {
   return SUCCESS;
 }
 
+// For other stand-ins, which compute at once: what was asked of the stream before is done.
+API void standin_land(void* stream) { land((Stream*)stream); }
+API void standin_hang(void* stream, bool hangs) { ((Stream*)stream)->hangs = hangs; }
+
 // --- What tests ask of the stand-in, each for its own thread.
 
 API void standin_memory(size_t bytes) { memory_limit = bytes; }
@@ -344,6 +427,8 @@ API void standin_fail_allocations(long before, long count) {
   before_failure = before;
   failures = count;
 }
+// Whether there is no memory to lock.
+API void standin_fail_page_locked(bool fails) { page_locked_fails = fails; }
 // Kernels of the planted copy of this name are taken where it has them.
 API void standin_plant(const char* name) { plant = name; }
 // The tally since the last call.

@@ -41,6 +41,38 @@ fn values_come_back_as_they_went() {
     }
 }
 
+/// Copies land late, when something behind them is done: what is to be copied must not be overwritten before.
+#[test]
+fn many_values_on_their_way_arrive_as_they_were() {
+    let Some(standin) = standin() else { return };
+    for no_memory_to_lock in [false, true] {
+        standin.fail_page_locked(no_memory_to_lock);
+        let gpu = Gpu::open(&Options { cache: None, ..Options::default() }).unwrap();
+        // Pieces of 4 MiB, of which there are sixteen: whole ones, a value more, and a small copy between.
+        let sent: Vec<Vec<f32>> = (0..12)
+            .map(|number| {
+                let len = [1 << 20, (1 << 20) + 1, 3, (3 << 20) - 7][number % 4];
+                (0..len).map(|i| (i * (number + 1)) as f32).collect()
+            })
+            .collect();
+        standin.tally();
+        let buffers: Vec<_> = sent.iter().map(|values| gpu.upload(values).unwrap()).collect();
+        let tally = standin.tally();
+        let bytes: usize = sent.iter().map(|values| 4 * values.len()).sum();
+        assert_eq!((tally.waits, tally.bytes_to), (0, bytes as u64), "nothing waits for the stream");
+        for (values, buffer) in sent.iter().zip(&buffers) {
+            assert!(gpu.download::<f32>(buffer).unwrap() == *values, "{} values", values.len());
+        }
+        let mut first = buffers.into_iter().next().unwrap();
+        gpu.overwrite(&mut first, &sent[0]).unwrap();
+        let twice = gpu.scaled(&first, 2.0).unwrap();
+        gpu.overwrite(&mut first, &vec![1.0_f32; 1 << 20]).unwrap();
+        assert!(gpu.download::<f32>(&twice).unwrap().iter().zip(&sent[0]).all(|(a, b)| *a == 2.0 * b));
+        assert!(gpu.download::<f32>(&first).unwrap().iter().all(|value| *value == 1.0));
+    }
+    standin.fail_page_locked(false);
+}
+
 #[test]
 fn after_the_first_round_nothing_is_asked_of_the_driver() {
     let Some(standin) = standin() else { return };

@@ -33,9 +33,13 @@ mod group_norm;
 mod magnitude;
 /// Pooling.
 mod pool;
+/// Products by other libraries: chosen, checked, fixed by a table.
+mod products;
 /// Nearest, mean, FIR and bilinear resampling.
 mod resample;
 /// A classifier's loss.
 mod softmax;
+/// Sums over several GPUs.
+mod together;
 /// Adam, AdamW, RAdam, clipping, averages and copies.
 mod update;

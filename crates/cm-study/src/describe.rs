@@ -41,13 +41,11 @@ impl Plan {
             }
         }
         let mut teachers: Vec<TeacherKey> = Vec::new();
-        let mut total: f64 =
-            costs.iter().map(|cost| cost.student_operations() * self.seeds.len() as f64).sum();
+        let total = self.training_operations();
         for (arm, cost) in self.arms.iter().zip(&costs) {
             for (key, cost) in TeacherKey::all_of(&arm.experiment).into_iter().zip(cost.teachers()) {
                 if !teachers.contains(&key) {
                     text += &format!("// teacher {}: {}\n", key.hash, training(&cost));
-                    total += cost.flops;
                     teachers.push(key);
                 }
             }

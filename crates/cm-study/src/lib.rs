@@ -44,6 +44,7 @@ mod judged;
 mod key;
 mod load;
 mod marks;
+mod measured;
 mod memory;
 mod mid_training_config;
 mod notation;

@@ -1,9 +1,11 @@
 //! The device of this process.
 
+use crate::collective::group;
 use crate::device::Device;
 use cm_gpu::conv2d::Precision;
-use cm_gpu::{Gpu, GpuError, Options, libraries};
+use cm_gpu::{Choosing, Gpu, GpuError, Options, libraries};
 use std::fmt;
+use std::fs;
 use std::str::FromStr;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
@@ -13,6 +15,10 @@ pub use cm_gpu::{Device as GpuDescription, devices as gpus};
 /// The environment variable that says where networks are computed where no argument does: a [`Place`]. Processes that a
 /// program starts inherit it.
 pub const DEVICE_VARIABLE: &str = "CM_DEVICE";
+
+/// The environment variable that says who computes convolutions and matrix products on a GPU: `ours`; `timed` or `timed:N`,
+/// whoever is fastest at those of 2^28 or N operations and more; or the file of a [table](products_table).
+pub const PRODUCTS_VARIABLE: &str = "CM_PRODUCTS";
 
 /// What launchers tell each process of its number on its machine: Open MPI, MPICH and Intel MPI.
 const LOCAL_RANKS: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"];
@@ -32,6 +38,14 @@ pub enum DeviceError {
         wanted: Place,
         /// Why not.
         error: GpuError,
+    },
+    /// Products cannot be computed as the variable says.
+    #[error("{PRODUCTS_VARIABLE} is `{wanted}`: {reason}")]
+    Products {
+        /// What it says.
+        wanted: String,
+        /// Why not.
+        reason: String,
     },
     /// The CPU has single precision only.
     #[error(
@@ -86,6 +100,55 @@ impl fmt::Display for Place {
     }
 }
 
+/// Who computes convolutions and matrix products on a GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Products {
+    /// `ours`, or nothing; `timed`, whoever is fastest, or `timed:N`, that for products of at least N operations.
+    By(Choosing),
+    /// By the table in the file of this name, one that [`products_table`] was written to.
+    Table(String),
+}
+
+impl Products {
+    /// What the variable's text asks for.
+    fn asked(text: Option<&str>) -> Self {
+        match text {
+            None | Some("" | "ours") => Self::By(Choosing::Ours),
+            Some("timed") => Self::By(Choosing::TIMED),
+            Some(text) => match text.strip_prefix("timed:").map(str::parse) {
+                Some(Ok(least_operations)) => Self::By(Choosing::Timed { least_operations }),
+                Some(Err(_)) | None => Self::Table(text.to_owned()),
+            },
+        }
+    }
+
+    fn open(self, device: usize) -> Result<Result<Gpu, GpuError>, DeviceError> {
+        let refused = |wanted: String, reason: String| Err(DeviceError::Products { wanted, reason });
+        match self {
+            Self::By(Choosing::Timed { .. }) if group().size() > 1 => refused(
+                "timed".to_owned(),
+                "each of several processes would choose for itself; let one alone write a table, and name its file"
+                    .to_owned(),
+            ),
+            Self::By(products) => Ok(Gpu::open(&Options { device, products, ..Options::default() })),
+            Self::Table(file) => {
+                let text = match fs::read_to_string(&file) {
+                    Ok(text) => text,
+                    Err(error) => {
+                        let allowed = "allowed are ours, timed, timed:N and the name of a file with a table";
+                        return refused(file, format!("no such file can be read ({error}); {allowed}"));
+                    }
+                };
+                let opened = Gpu::open(&Options { device, ..Options::default() });
+                match opened.as_ref().map(|gpu| gpu.fix_products(&text)) {
+                    Ok(Err(error)) => refused(file, error.to_string()),
+                    Ok(Ok(())) | Err(_) => Ok(opened),
+                }
+            }
+        }
+    }
+}
+
 static GPU: OnceLock<Gpu> = OnceLock::new();
 static PRECISION: RwLock<Precision> = RwLock::new(Precision::F32);
 
@@ -106,17 +169,18 @@ pub fn open(asked: Option<Place>) -> Result<(), DeviceError> {
     };
     let Place::Cuda(number) = wanted else { return Ok(()) };
     let rank = LOCAL_RANKS.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok());
-    let gpu = opened(number, rank.unwrap_or(0)).map_err(|error| DeviceError::Gpu { by, wanted, error })?;
+    let products = std::env::var_os(PRODUCTS_VARIABLE).map(|text| text.to_string_lossy().into_owned());
+    let failed = |error| DeviceError::Gpu { by, wanted, error };
+    let found = gpus().map_err(failed)?.len();
+    let device = number.unwrap_or_else(|| rank.unwrap_or(0).checked_rem(found).unwrap_or(0));
+    let gpu = Products::asked(products.as_deref()).open(device)?.and_then(tried).map_err(failed)?;
     // A second call finds the GPU of the first.
     GPU.get_or_init(|| gpu);
     Ok(())
 }
 
-fn opened(number: Option<usize>, rank: usize) -> Result<Gpu, GpuError> {
-    let found = gpus()?.len();
-    let device = number.unwrap_or_else(|| rank.checked_rem(found).unwrap_or(0));
-    let gpu = Gpu::open(&Options { device, ..Options::default() })?;
-    // What is missing for kernels shows before anything is written.
+/// The GPU, if kernels can be run there: what is missing for them shows before anything is written.
+fn tried(gpu: Gpu) -> Result<Gpu, GpuError> {
     let one = gpu.upload(&[1.0_f32])?;
     gpu.download::<f32>(&gpu.scaled(&one, 1.0)?)?;
     Ok(gpu)
@@ -159,7 +223,9 @@ pub fn described() -> String {
         None => "cpu, F32".to_owned(),
         Some(device) => {
             let gpu = device.gpu().device();
-            format!("cuda:{} {}, {:?}", gpu.number, gpu.name, device.precision())
+            let products = device.gpu().products_described().map(|who| format!(", {who}"));
+            let products = products.unwrap_or_default();
+            format!("cuda:{} {}, {:?}{products}", gpu.number, gpu.name, device.precision())
         }
     }
 }
@@ -190,6 +256,25 @@ pub fn poisoned() -> Result<Device, DeviceError> {
     Ok(Device::new(gpu, Precision::F32))
 }
 
+/// Which products this process has timed or was given, and who computes each, as the text of a table; `None` if none, and
+/// on the CPU.
+pub fn products_table() -> Option<String> {
+    GPU.get()?.products_table()
+}
+
+/// From now on products that a table names are computed as it says. Returns why not if it is of another card or of other
+/// libraries; on the CPU, and where several processes work together, nothing is done.
+///
+/// # Errors
+/// What is wrong with a text that is no table.
+pub fn fix_products(table: &str) -> Result<Option<String>, String> {
+    match GPU.get().filter(|_| group().size() == 1).map(|gpu| gpu.fix_products(table)) {
+        None | Some(Ok(())) => Ok(None),
+        Some(Err(error @ GpuError::OtherTable { .. })) => Ok(Some(error.to_string())),
+        Some(Err(error)) => Err(error.to_string()),
+    }
+}
+
 /// What of NVIDIA's was looked for on this machine: the driver, and the libraries that can help.
 pub fn libraries() -> Vec<Found> {
     libraries::search()
@@ -214,6 +299,22 @@ mod tests {
             error,
             "CM_DEVICE is `gpu`; allowed are cpu, cuda and cuda:N, N the number of a GPU from 0"
         );
+    }
+
+    #[test]
+    fn who_computes_products_is_named_or_a_file() {
+        let timed = |least_operations| Products::By(Choosing::Timed { least_operations });
+        for (text, products) in [
+            (None, Products::By(Choosing::Ours)),
+            (Some("ours"), Products::By(Choosing::Ours)),
+            (Some("timed"), timed(1 << 28)),
+            (Some("timed:0"), timed(0)),
+            (Some("timed:few"), Products::Table("timed:few".to_owned())),
+            (Some("products.csv"), Products::Table("products.csv".to_owned())),
+        ] {
+            assert_eq!(Products::asked(text), products, "{text:?}");
+        }
+        assert_eq!((products_table(), fix_products("any text")), (None, Ok(None)), "on the CPU");
     }
 
     #[test]

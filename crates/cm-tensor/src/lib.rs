@@ -28,6 +28,7 @@ mod operation;
 pub mod ops;
 #[cfg(unix)]
 pub mod sockets;
+pub mod together;
 mod weights;
 
 pub use checkpoint::{CheckpointError, TensorFile};

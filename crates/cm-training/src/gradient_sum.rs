@@ -9,6 +9,7 @@ use crate::StepSeed;
 use cm_image::random::derive_seed;
 use cm_tensor::collective::{Collective, CollectiveError, group};
 use cm_tensor::device::Device;
+use cm_tensor::together::sum_on_gpus;
 use cm_tensor::{Buffer, Graph, Vector, Weights};
 use std::ops::Range;
 
@@ -119,7 +120,8 @@ impl GradientSum {
         }
     }
 
-    /// What all processes have computed, together. Gradients on devices go through their hosts.
+    /// What all processes have computed, together. Gradients on devices go through their hosts where NCCL cannot bring them
+    /// together.
     pub(crate) fn shared(mut self, group: &dyn Collective) -> Result<(Vec<f32>, Partial), CollectiveError> {
         if group.size() > 1 {
             group.all_reduce_sum(&mut self.losses)?;
@@ -131,6 +133,9 @@ impl GradientSum {
                 }
                 Partial::Device(device, branches) => {
                     for (_, gradient) in &mut branches.0 {
+                        if sum_on_gpus(device, group, gradient)? {
+                            continue;
+                        }
                         let mut arrays: Vec<Vec<f32>> =
                             gradient.iter().map(|array| device.downloaded(array)).collect();
                         sum_in_buckets(&mut arrays, group)?;

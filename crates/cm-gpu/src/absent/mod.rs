@@ -6,7 +6,7 @@
 pub(crate) mod launch;
 pub mod libraries;
 
-use crate::description::{Device, MemoryUse};
+use crate::description::{Choosing, Device, MemoryUse};
 use crate::element::{Element, Scalar};
 use crate::error::GpuError;
 use std::convert::Infallible;
@@ -20,6 +20,8 @@ pub struct Options {
     pub reuse: bool,
     /// Whether a buffer that is not written yet holds NaN.
     pub poison: bool,
+    /// Who would compute convolutions and matrix products.
+    pub products: Choosing,
 }
 
 /// A GPU, of which there is none.
@@ -122,6 +124,24 @@ impl Gpu {
         match self.0 {}
     }
 
+    /// Which products were timed.
+    pub fn products_table(&self) -> Option<String> {
+        match self.0 {}
+    }
+
+    /// Products by a table.
+    ///
+    /// # Errors
+    /// None.
+    pub fn fix_products(&self, _text: &str) -> Result<(), GpuError> {
+        match self.0 {}
+    }
+
+    /// Who computes products.
+    pub fn products_described(&self) -> Option<String> {
+        match self.0 {}
+    }
+
     pub(crate) fn table<T: Scalar>(
         &self,
         _name: String,
@@ -136,6 +156,63 @@ impl Gpu {
         _list: Vec<u64>,
         _make: impl FnOnce(&[u64]) -> Result<[Buffer; 2], GpuError>,
     ) -> Result<[Buffer; 2], GpuError> {
+        match self.0 {}
+    }
+}
+
+/// A place to meet at, of which there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invitation(pub [u8; 128]);
+
+impl Invitation {
+    /// None is made.
+    ///
+    /// # Errors
+    /// [`GpuError::NoDriver`].
+    pub fn new() -> Result<Self, GpuError> {
+        Err(libraries::no_driver())
+    }
+}
+
+/// A GPU among others, of which there is none.
+#[derive(Debug)]
+pub struct Together(Infallible);
+
+impl Together {
+    /// It is not.
+    ///
+    /// # Errors
+    /// [`GpuError::NoDriver`].
+    pub fn is_possible() -> Result<(), GpuError> {
+        Err(libraries::no_driver())
+    }
+
+    /// Joins nobody.
+    ///
+    /// # Errors
+    /// None: there is no GPU to call it with.
+    pub fn join(gpu: &Gpu, _: Invitation, _rank: usize, _size: usize) -> Result<Self, GpuError> {
+        match gpu.0 {}
+    }
+
+    /// The GPU that has joined.
+    pub fn gpu(&self) -> &Gpu {
+        match self.0 {}
+    }
+
+    /// The sum over all processes.
+    ///
+    /// # Errors
+    /// None.
+    pub fn sum(&self, _values: &Buffer) -> Result<Buffer, GpuError> {
+        match self.0 {}
+    }
+
+    /// Waits for sums.
+    ///
+    /// # Errors
+    /// None.
+    pub fn settle(&self, _patience: std::time::Duration) -> Result<(), GpuError> {
         match self.0 {}
     }
 }
