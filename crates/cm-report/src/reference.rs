@@ -17,8 +17,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The curves that are kept of this repository's studies, by their names.
-const SHIPPED: [(&str, &str); 19] = [
+const SHIPPED: [(&str, &str); 27] = [
+    ("alphaflow", include_str!("../../../experiments/results/curves/alphaflow.csv")),
+    ("autoguidance", include_str!("../../../experiments/results/curves/autoguidance.csv")),
     ("cmt", include_str!("../../../experiments/results/curves/cmt.csv")),
+    ("coupling", include_str!("../../../experiments/results/curves/coupling.csv")),
     ("distance", include_str!("../../../experiments/results/curves/distance.csv")),
     ("ect", include_str!("../../../experiments/results/curves/ect.csv")),
     ("ema", include_str!("../../../experiments/results/curves/ema.csv")),
@@ -28,14 +31,19 @@ const SHIPPED: [(&str, &str); 19] = [
     ("guidance", include_str!("../../../experiments/results/curves/guidance.csv")),
     ("ict", include_str!("../../../experiments/results/curves/ict.csv")),
     ("ict_changes", include_str!("../../../experiments/results/curves/ict_changes.csv")),
+    ("imm", include_str!("../../../experiments/results/curves/imm.csv")),
+    ("improved_meanflow", include_str!("../../../experiments/results/curves/improved_meanflow.csv")),
+    ("meanflow", include_str!("../../../experiments/results/curves/meanflow.csv")),
     ("mnist", include_str!("../../../experiments/results/curves/mnist.csv")),
     ("multistep", include_str!("../../../experiments/results/curves/multistep.csv")),
     ("progressive", include_str!("../../../experiments/results/curves/progressive.csv")),
     ("quickstart", include_str!("../../../experiments/results/curves/quickstart.csv")),
     ("schedule", include_str!("../../../experiments/results/curves/schedule.csv")),
     ("shortcut", include_str!("../../../experiments/results/curves/shortcut.csv")),
+    ("soflow", include_str!("../../../experiments/results/curves/soflow.csv")),
     ("solver", include_str!("../../../experiments/results/curves/solver.csv")),
     ("steps", include_str!("../../../experiments/results/curves/steps.csv")),
+    ("tcm", include_str!("../../../experiments/results/curves/tcm.csv")),
     ("weighting", include_str!("../../../experiments/results/curves/weighting.csv")),
 ];
 
