@@ -33,6 +33,8 @@ struct Copy {
   size_t bytes;
 };
 struct Stream {
+  // Threads share an engine, and a driver's streams are for any thread.
+  std::mutex lock;
   Result error = SUCCESS;
   std::string message;
   std::vector<Copy> copies;
@@ -112,6 +114,7 @@ const char* describe(const void* address) {
 }
 
 void land(Stream* stream) {
+  std::lock_guard<std::mutex> guard(stream->lock);
   for (Copy& copy : stream->copies) memcpy(copy.to, copy.from, copy.bytes);
   stream->copies.clear();
   stream->landed = stream->asked;
@@ -279,16 +282,19 @@ API Result cuEventDestroy_v2(void* event) {
 }
 API Result cuEventRecord(void* event, void* stream) {
   auto* s = (Stream*)stream;
+  std::lock_guard<std::mutex> guard(s->lock);
   *(Event*)event = {s, s->asked};
   return SUCCESS;
 }
 API Result cuEventQuery(void* event) {
   auto* e = (Event*)event;
-  return !e->stream || e->stream->landed >= e->after ? SUCCESS : NOT_READY;
+  if (!e->stream) return SUCCESS;
+  std::lock_guard<std::mutex> guard(e->stream->lock);
+  return e->stream->landed >= e->after ? SUCCESS : NOT_READY;
 }
 API Result cuEventSynchronize(void* event) {
   auto* e = (Event*)event;
-  if (e->stream && e->stream->landed < e->after) land(e->stream);
+  if (cuEventQuery(event) == NOT_READY) land(e->stream);
   return SUCCESS;
 }
 API Result cuMemGetInfo_v2(size_t* free, size_t* total) {
@@ -301,6 +307,7 @@ API Result cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void
   tally[BYTES_TO] += bytes;
   auto* s = (Stream*)stream;
   if (is_page_locked(from)) {
+    std::lock_guard<std::mutex> guard(s->lock);
     s->asked++;
     if (!dry) s->copies.push_back({(void*)to, from, bytes});
     return s->error;

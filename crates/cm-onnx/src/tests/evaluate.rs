@@ -133,6 +133,7 @@ impl Node<'_> {
             "Abs" => x[0].map(f64::abs),
             "Neg" => x[0].map(|a| -a),
             "Reciprocal" => x[0].map(f64::recip),
+            "Relu" => x[0].map(|a| a.max(0.0)),
             "Sigmoid" => x[0].map(|a| 1.0 / (1.0 + (-a).exp())),
             "Clip" => {
                 let (low, high) = (x[1].values[0], x[2].values[0]);
@@ -174,6 +175,14 @@ impl Node<'_> {
                     let value = |c| x[0].at(&[at[0], at[1], c, at[3], at[4]]);
                     (0..each).map(|c| value(c) * value(c)).sum::<f64>().sqrt()
                 })
+            }
+            // The mean over pixels.
+            "ReduceMean" => {
+                let &[n, channels, height, width] = x[0].dims.as_slice() else { panic!("four axes") };
+                assert_eq!((x[1].whole(), self.int("keepdims")), (vec![2, 3], Some(0)));
+                let sums = x[0].values.chunks_exact(height * width).map(|plane| plane.iter().sum::<f64>());
+                let mean = |sum| sum / (height * width) as f64;
+                Array::new(&[n, channels], sums.map(mean).collect())
             }
             "GroupNormalization" => self.group_norm(x[0], x[1], x[2]),
             "Attention" => self.attention(x[0], x[1], x[2]),
