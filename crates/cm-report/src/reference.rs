@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The curves that are kept of this repository's studies, by their names.
-const SHIPPED: [(&str, &str); 27] = [
+const SHIPPED: [(&str, &str); 28] = [
     ("alphaflow", include_str!("../../../experiments/results/curves/alphaflow.csv")),
     ("autoguidance", include_str!("../../../experiments/results/curves/autoguidance.csv")),
     ("cmt", include_str!("../../../experiments/results/curves/cmt.csv")),
@@ -27,6 +27,7 @@ const SHIPPED: [(&str, &str); 27] = [
     ("ema", include_str!("../../../experiments/results/curves/ema.csv")),
     ("emoji64", include_str!("../../../experiments/results/curves/emoji64.csv")),
     ("family", include_str!("../../../experiments/results/curves/family.csv")),
+    ("family_gmm2", include_str!("../../../experiments/results/curves/family_gmm2.csv")),
     ("first", include_str!("../../../experiments/results/curves/first.csv")),
     ("guidance", include_str!("../../../experiments/results/curves/guidance.csv")),
     ("ict", include_str!("../../../experiments/results/curves/ict.csv")),
