@@ -12,8 +12,12 @@ use cm_diffusion::{
 };
 use cm_evaluator::{MetricKind, Reference};
 use cm_host::FileError;
-use cm_network::{Network, TensorFile, Weights};
-use cm_study::{ExperimentConfig, GuideConfig, PlannedRun, TeacherSamplerConfig, TeacherSource, WeightsCard};
+use cm_image::ImageShape;
+use cm_network::{Network, NetworkConfig, TensorFile, Weights};
+use cm_study::{
+    ExperimentConfig, GuideConfig, PlannedRun, PreconditionConfig, TeacherSamplerConfig, TeacherSource,
+    WeightsCard,
+};
 use cm_teacher::Teacher;
 use std::cell::OnceCell;
 use std::path::Path;
@@ -235,6 +239,28 @@ impl Context {
     /// The preconditioning of denoisers, and of students that jump.
     pub(crate) fn edm(&self) -> Edm {
         Edm { sigma_data: self.data.sigma_data }
+    }
+
+    /// All that another program needs to know of a model of these data: of `network`, which `config` is of.
+    pub(crate) fn card(
+        &self,
+        config: NetworkConfig,
+        network: &dyn Network,
+        precondition: PreconditionConfig,
+    ) -> WeightsCard {
+        let ImageShape { height, width, channels } = self.data.shape();
+        WeightsCard {
+            network: config,
+            height,
+            width,
+            channels,
+            classes: network.classes(),
+            precondition,
+            sigma_data: self.data.sigma_data,
+            sigma_min: self.range.min().get(),
+            sigma_max: self.range.max().get(),
+            ..WeightsCard::default()
+        }
     }
 
     /// The preconditioning of a consistency model.

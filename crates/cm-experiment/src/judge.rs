@@ -17,8 +17,8 @@ use std::path::Path;
 /// Passes over the training images, and the images it is trained on at least and at most, repeats counted.
 const PASSES: u64 = 25;
 const TRAIN_IMAGES: [u64; 2] = [10_000, 100_000];
-/// Its file in the study's folder.
-const FILE: &str = "classifier.safetensors";
+/// The file of a study's judge, in a folder of its own.
+pub const JUDGE_FILE: &str = "classifier.safetensors";
 
 /// The name of the folder for the judge of some data: it differs where data or training differ.
 pub(crate) fn folder_name(config: &DatasetConfig) -> String {
@@ -62,11 +62,11 @@ fn trained(
     (images, labels): (&ImageBatch, &[u32]),
     folder: Option<&Path>,
 ) -> Result<NetworkJudge, RunError> {
-    let path = folder.map(|folder| folder.join(FILE));
+    let path = folder.map(|folder| folder.join(JUDGE_FILE));
     // One that no manifest names is of a process that died before it could seal it.
     if let (Some(path), Some(folder)) = (&path, folder.map(SealedFolder::open).transpose()?)
         && folder.manifest().is_some()
-        && let Some(bytes) = folder.bytes(FILE)?
+        && let Some(bytes) = folder.bytes(JUDGE_FILE)?
     {
         let file = TensorFile::decode(&bytes).map_err(|error| FileError::damaged(path, error))?;
         return Ok(NetworkJudge::from_file(&file).map_err(|error| FileError::damaged(path, error))?);
@@ -83,7 +83,7 @@ fn trained(
         write_file(path, &file)?;
         let parent = path.parent().unwrap_or(Path::new(""));
         let name = parent.file_name().unwrap_or_default().to_string_lossy();
-        sealed::seal(parent, Identity::new("judge", &name, &name), &[FILE])?;
+        sealed::seal(parent, Identity::new("judge", &name, &name), &[JUDGE_FILE])?;
     }
     Ok(NetworkJudge::new(network, weights))
 }

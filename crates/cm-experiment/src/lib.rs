@@ -83,6 +83,7 @@ pub use event_file::EventFile;
 pub use execute::{gather, resume, run, run_in_place};
 pub use inputs::check_prepared;
 pub use journal::{Journal, JournalError};
+pub use judge::JUDGE_FILE;
 pub use loss_bins::BINS;
 pub use memory::check_memory;
 pub use model_card::{MODEL_CARD, ModelCard, last_pictures};

@@ -7,8 +7,9 @@ use crate::error::RunError;
 use crate::sealed::{SealedFolder, identity_of};
 use crate::table::{ReportRow, markdown};
 use crate::trained_teacher::TrainedTeacher;
-use cm_host::{FileError, durable};
-use cm_study::{PlannedRun, to_ron};
+use cm_host::{FileError, Identity, durable};
+use cm_network::NetworkConfig;
+use cm_study::{ExperimentConfig, PlannedRun, to_ron};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -37,16 +38,9 @@ impl ModelCard {
     /// The card of a run's model with these scores, without pictures and how to use it.
     pub fn of_run(run: &PlannedRun, rows: &[ReportRow]) -> Self {
         let experiment = &run.experiment;
-        let facts = vec![
-            ("kind", experiment.jumps().unwrap_or("a consistency model").to_owned()),
-            ("network", one_line(&experiment.network)),
-            ("method", one_line(&experiment.method)),
-            ("data", one_line(&experiment.dataset)),
-            ("licence of the data", experiment.dataset.licence().to_owned()),
-            ("seed", run.seed.to_string()),
-            ("plan, BLAKE3", identity_of(run).plan),
-            ("made by", format!("cm {}", env!("CARGO_PKG_VERSION"))),
-        ];
+        let kind = experiment.jumps().unwrap_or("a consistency model");
+        let method = Some(one_line(&experiment.method));
+        let facts = facts((kind, &experiment.network, method), experiment, run.seed, identity_of(run));
         Self {
             title: run.name(),
             facts,
@@ -59,17 +53,11 @@ impl ModelCard {
     /// The card of a trained teacher, without pictures and how to use it.
     pub fn of_teacher(teacher: &TrainedTeacher) -> Self {
         let (experiment, identity) = (&teacher.run().experiment, teacher.identity());
-        let facts = vec![
-            ("kind", "a diffusion model".to_owned()),
-            ("network", one_line(&experiment.teacher_network())),
-            ("data", one_line(&experiment.dataset)),
-            ("licence of the data", experiment.dataset.licence().to_owned()),
-            ("seed", experiment.teacher_seed.to_string()),
-            ("plan, BLAKE3", identity.plan),
-            ("made by", format!("cm {}", env!("CARGO_PKG_VERSION"))),
-        ];
+        let title = format!("teacher {}", identity.name);
+        let model = ("a diffusion model", &experiment.teacher_network(), None);
+        let facts = facts(model, experiment, experiment.teacher_seed, identity);
         let plan = Some(teacher.key().decided_by);
-        Self { title: format!("teacher {}", identity.name), facts, plan, ..Self::default() }
+        Self { title, facts, plan, ..Self::default() }
     }
 
     /// [`of_run`](Self::of_run) with the scores in the run's folder.
@@ -120,6 +108,25 @@ impl ModelCard {
         let path = folder.join(MODEL_CARD);
         durable::write(&path, self.to_markdown().as_bytes()).map_err(FileError::io(&path))
     }
+}
+
+/// What is to be known first of a model of an experiment: its kind, its network and its method, if it has one; with which
+/// seed it was trained, and as what its results are known.
+fn facts(
+    (kind, network, method): (&str, &NetworkConfig, Option<String>),
+    experiment: &ExperimentConfig,
+    seed: u64,
+    identity: Identity,
+) -> Vec<(&'static str, String)> {
+    let of_model = [("kind", kind.to_owned()), ("network", one_line(network))];
+    let beside = [
+        ("data", one_line(&experiment.dataset)),
+        ("licence of the data", experiment.dataset.licence().to_owned()),
+        ("seed", seed.to_string()),
+        ("plan, BLAKE3", identity.plan),
+        ("made by", format!("cm {}", env!("CARGO_PKG_VERSION"))),
+    ];
+    of_model.into_iter().chain(method.map(|method| ("method", method))).chain(beside).collect()
 }
 
 /// A value as RON on one line.

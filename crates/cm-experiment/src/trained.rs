@@ -160,19 +160,8 @@ impl Trained {
 
     /// All that another program needs to know of the model.
     pub fn card(&self) -> WeightsCard {
-        let shape = self.shape();
-        WeightsCard {
-            network: self.experiment().network.clone(),
-            height: shape.height,
-            width: shape.width,
-            channels: shape.channels,
-            classes: self.context.network.classes(),
-            precondition: PreconditionConfig::Consistency,
-            sigma_data: self.context.data.sigma_data,
-            sigma_min: self.range().min().get(),
-            sigma_max: self.range().max().get(),
-            ..WeightsCard::default()
-        }
+        let config = self.experiment().network.clone();
+        self.context.card(config, self.network(), PreconditionConfig::Consistency)
     }
 
     /// The shape of its images.

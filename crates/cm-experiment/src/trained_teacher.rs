@@ -104,19 +104,7 @@ impl TrainedTeacher {
 
     /// All that another program needs to know of the model.
     pub fn card(&self) -> WeightsCard {
-        let shape = self.context.data.shape();
-        WeightsCard {
-            network: self.experiment().teacher_network(),
-            height: shape.height,
-            width: shape.width,
-            channels: shape.channels,
-            classes: self.network().classes(),
-            precondition: PreconditionConfig::Edm,
-            sigma_data: self.context.data.sigma_data,
-            sigma_min: self.range().min().get(),
-            sigma_max: self.range().max().get(),
-            ..WeightsCard::default()
-        }
+        self.context.card(self.experiment().teacher_network(), self.network(), PreconditionConfig::Edm)
     }
 
     /// The network that all averages are weights of.

@@ -5,6 +5,7 @@ use crate::checkpoints::Checkpoints;
 use crate::error::{FolderError, RunError};
 use crate::inputs;
 use crate::journal::Journal;
+use crate::judge::JUDGE_FILE;
 use crate::sealed::{STUDY, SealedFolder, identity_of, with_remedy};
 use crate::table::align;
 use cm_host::{FileError, MANIFEST, Manifest};
@@ -112,7 +113,7 @@ fn look(folder: &Path) -> Looked {
             looked.problems.push(with_remedy(error, &manifest.of, &seal.file).to_string());
         }
     }
-    let finished = ["report.csv", "scores.csv", "model.safetensors", "classifier.safetensors"];
+    let finished = ["report.csv", "scores.csv", "model.safetensors", JUDGE_FILE];
     let is_finished = finished.iter().any(|file| manifest.seal(file).is_some());
     looked.state = if is_finished { "finished".to_owned() } else { "begun".to_owned() };
     if manifest.of.kind == STUDY {

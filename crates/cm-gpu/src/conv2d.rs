@@ -227,10 +227,7 @@ impl Gpu {
         part(epilogue.image_bias, shape.batch * shape.out_channels, "image bias");
         part(epilogue.residual, shape.output_len(), "residual");
         let product = Product::new(Way::Forward, precision, shape, &epilogue);
-        match self.planned(&product, [x, weight], epilogue)? {
-            Some(out) => Ok(out),
-            None => self.own_forward(precision, shape, x, weight, epilogue),
-        }
+        self.product(&product, [x, weight], epilogue)
     }
 
     /// `scale` times the gradient of the plain convolution by its input.
@@ -251,10 +248,7 @@ impl Gpu {
         shape.check(shape.input_len(), weight.len(), grad_out.len());
         let epilogue = Epilogue::scaled(scale);
         let product = Product::new(Way::BackwardData, precision, shape, &epilogue);
-        match self.planned(&product, [grad_out, weight], epilogue)? {
-            Some(grad_x) => Ok(grad_x),
-            None => self.own_backward_data(precision, shape, weight, grad_out, scale),
-        }
+        self.product(&product, [grad_out, weight], epilogue)
     }
 
     /// `scale` times the gradient of the plain convolution by its weight, in single precision. The sum over pixels is
@@ -276,9 +270,19 @@ impl Gpu {
         shape.check(x.len(), shape.weight_len(), grad_out.len());
         let epilogue = Epilogue::scaled(scale);
         let product = Product::new(Way::BackwardWeight, precision, shape, &epilogue);
-        match self.planned(&product, [x, grad_out], epilogue)? {
-            Some(grad_weight) => Ok(grad_weight),
-            None => self.own_backward_weight(precision, shape, x, grad_out, scale),
+        self.product(&product, [x, grad_out], epilogue)
+    }
+
+    /// A product by a library's plan, if one was chosen for it, else by our kernels.
+    fn product(
+        &self,
+        product: &Product,
+        operands: [&Buffer; 2],
+        epilogue: Epilogue<'_>,
+    ) -> Result<Buffer, GpuError> {
+        match self.planned(product, operands, epilogue)? {
+            Some(out) => Ok(out),
+            None => self.own_product(product, operands, epilogue),
         }
     }
 

@@ -20,7 +20,7 @@ mod trial;
 
 use crate::arena::Arena;
 use crate::buffer::Buffer;
-use crate::conv2d::{Epilogue, Product, Way};
+use crate::conv2d::{Epilogue, Product};
 use crate::error::GpuError;
 use crate::gpu::Gpu;
 use crate::libraries::{self, Device};
@@ -52,16 +52,12 @@ impl Products for Ours {
     fn compute(
         &self,
         gpu: &Gpu,
-        Product { way, precision, shape, .. }: &Product,
-        [a, b]: [&Buffer; 2],
+        product: &Product,
+        operands: [&Buffer; 2],
         epilogue: Epilogue<'_>,
         out: &mut Buffer,
     ) -> Result<(), GpuError> {
-        *out = match way {
-            Way::Forward => gpu.own_forward(*precision, shape, a, b, epilogue)?,
-            Way::BackwardData => gpu.own_backward_data(*precision, shape, b, a, epilogue.scale)?,
-            Way::BackwardWeight => gpu.own_backward_weight(*precision, shape, a, b, epilogue.scale)?,
-        };
+        *out = gpu.own_product(product, operands, epilogue)?;
         Ok(())
     }
 }
@@ -112,6 +108,13 @@ impl Libraries {
         Self {
             cublaslt: cublaslt::Handle::open(arena).map(Arc::new).map_err(words),
             cudnn: cudnn::Handle::open(arena).map(Arc::new).map_err(words),
+        }
+    }
+
+    fn is_there(&self, library: Library) -> bool {
+        match library {
+            Library::Cublaslt => self.cublaslt.is_ok(),
+            Library::Cudnn => self.cudnn.is_ok(),
         }
     }
 
@@ -262,13 +265,10 @@ impl State {
         let plans = match self.libraries(gpu).plans(product) {
             Ok(plans) => plans,
             Err(reason) => {
+                let library = Libraries::of(product);
                 // That a library is not there was noted when it was looked for.
-                let of = Libraries::of(product).name();
-                let opened = self.libraries.as_ref().is_some_and(|libraries| match Libraries::of(product) {
-                    Library::Cublaslt => libraries.cublaslt.is_ok(),
-                    Library::Cudnn => libraries.cudnn.is_ok(),
-                });
-                if opened {
+                if self.libraries(gpu).is_there(library) {
+                    let of = library.name();
                     self.table.note(format!("{of} has no plan for {name}: {reason}: ours is used"));
                 }
                 return Ok(None);

@@ -143,12 +143,4 @@ API Status cublasLtMatmul(void* handle, void* operation, const float* alpha, con
   return SUCCESS;
 }
 
-// --- What tests ask of the stand-in, each for its own thread.
-
-API void standin_cublaslt_wrong(unsigned bits) { wrong = bits; }
-// Products since the last call.
-API unsigned long long standin_cublaslt_products() {
-  unsigned long long count = products_computed;
-  products_computed = 0;
-  return count;
-}
+TESTS_ASK(cublaslt)

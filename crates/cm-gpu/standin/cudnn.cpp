@@ -248,12 +248,4 @@ API Status cudnnBackendExecute(void* handle, void* plan, void* pack) {
   return SUCCESS;
 }
 
-// --- What tests ask of the stand-in, each for its own thread.
-
-API void standin_cudnn_wrong(unsigned bits) { wrong = bits; }
-// Products since the last call.
-API unsigned long long standin_cudnn_products() {
-  unsigned long long count = products_computed;
-  products_computed = 0;
-  return count;
-}
+TESTS_ASK(cudnn)

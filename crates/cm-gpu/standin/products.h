@@ -49,3 +49,12 @@ static void land(void* stream) {
 static void take_time() {
   if (wrong & SLOW) std::this_thread::sleep_for(std::chrono::milliseconds(5));
 }
+
+// What tests ask of a stand-in, each for its own thread: what is to go wrong, and the products since the last call.
+#define TESTS_ASK(library)                                                 \
+  API void standin_##library##_wrong(unsigned bits) { wrong = bits; }      \
+  API unsigned long long standin_##library##_products() {                  \
+    unsigned long long count = products_computed;                          \
+    products_computed = 0;                                                 \
+    return count;                                                          \
+  }

@@ -4,6 +4,9 @@ use crate::proto::{ModelProto, StringStringEntryProto, TensorProto, data_locatio
 use prost::Message;
 use std::io::{self, Write};
 
+/// A message of protocol buffers is counted in 31 bits.
+pub(crate) const MOST: usize = i32::MAX as usize;
+
 /// Arrays of the second file begin at multiples of this, so that they can be mapped into memory (the format's advice).
 const PAGE: usize = 4096;
 

@@ -3,7 +3,7 @@
 use crate::builder::{Builder, Element, Value};
 use crate::emission::{Givens, Noise, emit};
 use crate::error::OnnxError;
-use crate::file::OnnxFile;
+use crate::file::{MOST, OnnxFile};
 use crate::precondition::factors;
 use crate::proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use cm_diffusion::Sigma;
@@ -62,7 +62,7 @@ pub fn encode(
         Form::Denoiser => denoiser(&mut b, card, &trace, weights, &extents)?,
     }
     let doc = format!("{} of a {}", form.name(), card.precondition);
-    Ok(OnnxFile::new(form.name(), model(b, form.name(), doc, about), i32::MAX as usize))
+    Ok(OnnxFile::new(form.name(), model(b, form.name(), doc, about), MOST))
 }
 
 /// The ONNX file of a classifier with these weights: `image` (N, C, H, W), pixels from -1 to 1, to `logits` (N, classes) and
@@ -87,7 +87,7 @@ pub fn encode_classifier(
     b.output("logits", logits, &[classifier.classes()], "the logarithms of probabilities, up to a constant");
     b.output("features", features, &[classifier.features()], "the mean over pixels of the last feature maps");
     let name = "classifier";
-    Ok(OnnxFile::new(name, model(b, name, format!("{name} of images"), about), i32::MAX as usize))
+    Ok(OnnxFile::new(name, model(b, name, format!("{name} of images"), about), MOST))
 }
 
 fn model(b: Builder, name: &str, doc: String, about: &BTreeMap<String, String>) -> ModelProto {

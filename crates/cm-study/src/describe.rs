@@ -3,7 +3,6 @@
 use crate::cost::{ArmCost, TrainingCost};
 use crate::experiment_config::MethodConfig;
 use crate::feature_network::INCEPTION_OPERATIONS;
-use crate::key::TeacherKey;
 use crate::marks::marked;
 use crate::memory::{MemoryNeed, bytes};
 use crate::notation::to_ron;
@@ -40,16 +39,10 @@ impl Plan {
                 text += &format!("// arm {}: first stage {}\n", cost.arm, training(stage));
             }
         }
-        let mut teachers: Vec<TeacherKey> = Vec::new();
-        let total = self.training_operations();
-        for (arm, cost) in self.arms.iter().zip(&costs) {
-            for (key, cost) in TeacherKey::all_of(&arm.experiment).into_iter().zip(cost.teachers()) {
-                if !teachers.contains(&key) {
-                    text += &format!("// teacher {}: {}\n", key.hash, training(&cost));
-                    teachers.push(key);
-                }
-            }
+        for (key, cost) in self.teachers(&costs) {
+            text += &format!("// teacher {}: {}\n", key.hash, training(&cost));
         }
+        let total = self.training_operations();
         text += &format!("// training in all: {total:.2e} floating-point operations\n");
         if let Some(images) = self.images_through_networks() {
             let operations = images as f64 * INCEPTION_OPERATIONS;

@@ -1,6 +1,6 @@
 //! What a plan costs in time: on this machine, measured, and on accelerators at least, by their peaks.
 
-use crate::cost::ArmCost;
+use crate::cost::{ArmCost, TrainingCost};
 use crate::experiment_config::ExperimentConfig;
 use crate::key::TeacherKey;
 use crate::plan::Plan;
@@ -59,18 +59,22 @@ impl Plan {
     /// Floating-point operations of all trainings: of every run, and of each teacher once.
     pub(crate) fn training_operations(&self) -> f64 {
         let costs = self.cost();
-        let mut teachers: Vec<TeacherKey> = Vec::new();
-        let mut total: f64 =
+        let students: f64 =
             costs.iter().map(|cost| cost.student_operations() * self.seeds.len() as f64).sum();
-        for (arm, cost) in self.arms.iter().zip(&costs) {
-            for (key, teacher) in TeacherKey::all_of(&arm.experiment).into_iter().zip(cost.teachers()) {
-                if !teachers.contains(&key) {
-                    total += teacher.flops;
-                    teachers.push(key);
+        self.teachers(&costs).iter().fold(students, |total, (_, teacher)| total + teacher.flops)
+    }
+
+    /// The teachers of all arms, of which these are the costs, each once.
+    pub(crate) fn teachers(&self, costs: &[ArmCost]) -> Vec<(TeacherKey, TrainingCost)> {
+        let mut teachers: Vec<(TeacherKey, TrainingCost)> = Vec::new();
+        for (arm, cost) in self.arms.iter().zip(costs) {
+            for (key, training) in TeacherKey::all_of(&arm.experiment).into_iter().zip(cost.teachers()) {
+                if teachers.iter().all(|(known, _)| *known != key) {
+                    teachers.push((key, training));
                 }
             }
         }
-        total
+        teachers
     }
 
     /// What a training of this plan takes on this machine, from a few steps of each network on noise: lines for people.

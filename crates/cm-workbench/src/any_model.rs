@@ -5,7 +5,7 @@ use crate::flow::DiffusionModel;
 use crate::model::Model;
 use cm_datasets::DatasetConfig;
 use cm_diffusion::{Labels, NumLevels, Sigma};
-use cm_experiment::{FolderError, TrainedModel, WeightsFile};
+use cm_experiment::{FolderError, Trained, TrainedModel, WeightsFile};
 use cm_host::Identity;
 use cm_network::{Network, Weights};
 use cm_study::WeightsCard;
@@ -17,21 +17,39 @@ pub(crate) enum AnyModel {
     Diffusion(DiffusionModel),
 }
 
+/// What there is at a path.
+pub(crate) enum Found {
+    Model(AnyModel),
+    /// A student that jumps between noise levels, and what it is for people.
+    Jumping(Box<Trained>, &'static str),
+}
+
+/// What the folder of a run or of a teacher, the model file in it, or a file of weights holds.
+pub(crate) fn found(path: &Path) -> Result<Found, WorkbenchError> {
+    if WeightsCard::is_in(path) {
+        let file = Box::new(WeightsFile::open(path)?);
+        return Ok(Found::Model(match file.card.precondition.is_consistency() {
+            true => AnyModel::Consistency(Model::File(file)),
+            false => AnyModel::Diffusion(DiffusionModel::File(file)),
+        }));
+    }
+    Ok(match TrainedModel::open(path)? {
+        TrainedModel::Teacher(teacher) => Found::Model(AnyModel::Diffusion(DiffusionModel::Teacher(teacher))),
+        TrainedModel::Student(trained) => match trained.run().experiment.jumps() {
+            Some(model) => Found::Jumping(trained, model),
+            None => Found::Model(AnyModel::Consistency(Model::Run(trained))),
+        },
+    })
+}
+
 impl AnyModel {
     /// The folder of a run or of a teacher, the model file in it, or a file of weights.
     pub(crate) fn open(path: &Path) -> Result<Self, WorkbenchError> {
-        if WeightsCard::is_in(path) {
-            let file = Box::new(WeightsFile::open(path)?);
-            return Ok(match file.card.precondition.is_consistency() {
-                true => Self::Consistency(Model::File(file)),
-                false => Self::Diffusion(DiffusionModel::File(file)),
-            });
-        }
-        Ok(match TrainedModel::open(path)? {
-            TrainedModel::Student(trained) => {
+        Ok(match found(path)? {
+            Found::Model(model) => model,
+            Found::Jumping(trained, _) => {
                 Self::Consistency(Model::Run(Box::new(trained.without_jumps(path)?)))
             }
-            TrainedModel::Teacher(teacher) => Self::Diffusion(DiffusionModel::Teacher(teacher)),
         })
     }
 

@@ -3,7 +3,6 @@
 use crate::any_model::AnyModel;
 use crate::error::WorkbenchError;
 use crate::foreign::{self, Container, Dialect, names};
-
 use cm_diffusion::{Coefficients, Precondition, Sigma};
 use cm_evaluator::MetricConfig;
 use cm_host::npz::{Element, NpzWriter};

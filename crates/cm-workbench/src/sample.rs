@@ -1,7 +1,7 @@
 //! Images drawn from a trained model: one that knows where trajectories end in several steps, one that jumps as it
 //! was trained to, and a diffusion model along its probability flow.
 
-use crate::any_model::AnyModel;
+use crate::any_model::{AnyModel, Found, found};
 use crate::drawing::{Drawing, Drawn, Evaluations, SampleRequest, Use, check_counts, draw};
 use crate::error::WorkbenchError;
 use crate::flow::{DiffusionModel, check_unguided, sample_flow};
@@ -9,10 +9,10 @@ use crate::jumping::sample_jumps;
 use crate::model::Model;
 use crate::request::{Chosen, checked_levels};
 use cm_diffusion::{Multistep, NumLevels, Sigma};
-use cm_experiment::{TrainedModel, TrainedTeacher, WeightsFile};
+use cm_experiment::TrainedTeacher;
 use cm_host::{Progress, StopFlag};
 use cm_image::Quantisation;
-use cm_study::{MultistepConfig, Problems, StudentSamplerConfig, WeightsCard};
+use cm_study::{MultistepConfig, Problems, StudentSamplerConfig};
 
 /// Draws images. They go to the disk batch by batch; asked to stop, it leaves no file and returns nothing.
 ///
@@ -39,23 +39,10 @@ pub(crate) fn with_drawing(request: &SampleRequest, then: Use<'_>) -> Result<(),
         let teacher = DiffusionModel::Teacher(Box::new(TrainedTeacher::of_run(path)?));
         return sample_flow(request, &teacher, problems, then);
     }
-    let model = match WeightsCard::is_in(path) {
-        true if !WeightsCard::read(path)?.precondition.is_consistency() => {
-            let model = DiffusionModel::File(Box::new(WeightsFile::open(path)?));
-            return sample_flow(request, &model, problems, then);
-        }
-        true => AnyModel::consistency(path)?,
-        false => match TrainedModel::open(path)? {
-            TrainedModel::Teacher(teacher) => {
-                return sample_flow(request, &DiffusionModel::Teacher(teacher), problems, then);
-            }
-            TrainedModel::Student(trained) => {
-                if let Some(model) = trained.run().experiment.jumps() {
-                    return sample_jumps(request, &trained, model, problems, then);
-                }
-                Model::Run(trained)
-            }
-        },
+    let model = match found(path)? {
+        Found::Model(AnyModel::Consistency(model)) => model,
+        Found::Model(AnyModel::Diffusion(model)) => return sample_flow(request, &model, problems, then),
+        Found::Jumping(trained, model) => return sample_jumps(request, &trained, model, problems, then),
     };
     check_unguided(request, &mut problems);
     let chosen = Chosen::of(model, &request.model, &mut problems)?;

@@ -1,11 +1,25 @@
 //! The launches of our kernels for convolutions.
 
-use super::{Conv2dShape, Epilogue, Precision, TILE};
+use super::{Conv2dShape, Epilogue, Precision, Product, TILE, Way};
 use crate::source::{CONV2D, Variant};
 use crate::{Buffer, Element, Gpu, GpuError};
 
 impl Gpu {
-    pub(crate) fn own_forward(
+    /// A product by our kernels.
+    pub(crate) fn own_product(
+        &self,
+        &Product { way, precision, ref shape, .. }: &Product,
+        [a, b]: [&Buffer; 2],
+        epilogue: Epilogue<'_>,
+    ) -> Result<Buffer, GpuError> {
+        match way {
+            Way::Forward => self.own_forward(precision, shape, a, b, epilogue),
+            Way::BackwardData => self.own_backward_data(precision, shape, b, a, epilogue.scale),
+            Way::BackwardWeight => self.own_backward_weight(precision, shape, a, b, epilogue.scale),
+        }
+    }
+
+    fn own_forward(
         &self,
         precision: Precision,
         shape: &Conv2dShape,
@@ -25,7 +39,7 @@ impl Gpu {
         Ok(out)
     }
 
-    pub(crate) fn own_backward_data(
+    fn own_backward_data(
         &self,
         precision: Precision,
         shape: &Conv2dShape,
@@ -45,7 +59,7 @@ impl Gpu {
         Ok(grad_x)
     }
 
-    pub(crate) fn own_backward_weight(
+    fn own_backward_weight(
         &self,
         precision: Precision,
         shape: &Conv2dShape,

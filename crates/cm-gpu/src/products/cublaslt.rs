@@ -120,6 +120,17 @@ fn data_type(element: Element) -> sys::cudaDataType {
     }
 }
 
+/// An algorithm of which the library has said nothing yet.
+fn unanswered(data: [u64; 8]) -> sys::cublasLtMatmulHeuristicResult_t {
+    sys::cublasLtMatmulHeuristicResult_t {
+        algo: sys::cublasLtMatmulAlgo_t { data },
+        workspaceSize: 0,
+        state: sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
+        wavesCount: 0.0,
+        reserved: [0; 4],
+    }
+}
+
 type Layout = Owned<sys::cublasLtMatrixLayout_t>;
 
 /// A product as the library knows it.
@@ -203,13 +214,7 @@ impl Described {
                 unsafe { sys::cublasLtMatmulPreferenceSetAttribute(preference.raw, which, value, bytes) };
             check(status, asking)?;
         }
-        let nothing = sys::cublasLtMatmulHeuristicResult_t {
-            algo: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
-            workspaceSize: 0,
-            state: sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
-            wavesCount: 0.0,
-            reserved: [0; 4],
-        };
+        let nothing = unanswered([0; 8]);
         let (mut found, mut count) = ([nothing; MOST_PLANS], 0);
         let [a, b] = &self.factors;
         // SAFETY: all descriptions are whole, and there is room for as many results as are asked for.
@@ -279,13 +284,7 @@ impl Plan {
                 answer: "a plan is eight numbers in hexadecimal digits".to_owned(),
             })?;
         let described = Arc::new(Described::new(product)?);
-        let mut result = sys::cublasLtMatmulHeuristicResult_t {
-            algo: sys::cublasLtMatmulAlgo_t { data },
-            workspaceSize: 0,
-            state: sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
-            wavesCount: 0.0,
-            reserved: [0; 4],
-        };
+        let mut result = unanswered(data);
         let (algorithm, [a, b]) = (result.algo, &described.factors);
         // SAFETY: all descriptions are whole, and the result is written to. Whether the numbers are a plan is what is
         // asked.

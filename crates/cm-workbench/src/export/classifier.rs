@@ -5,7 +5,7 @@ use super::{ExportFormat, Exported, onnx};
 use crate::error::WorkbenchError;
 use crate::request::ModelRequest;
 use cm_evaluator::NetworkJudge;
-use cm_experiment::ModelCard;
+use cm_experiment::{JUDGE_FILE, MODEL_CARD, ModelCard};
 use cm_host::{FileError, NewFolder};
 use cm_image::ImageShape;
 use cm_onnx::encode_classifier;
@@ -13,9 +13,6 @@ use cm_study::Problems;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-
-/// What a study calls the file of its judge.
-const FILE: &str = "classifier.safetensors";
 
 /// The name of the shipped judge of 8x8 digits, as `cm evaluate --features` has it.
 const SHIPPED: &str = "classifier";
@@ -26,8 +23,8 @@ pub(super) fn open(path: &Path) -> Result<Option<NetworkJudge>, WorkbenchError> 
         let failed = |error| WorkbenchError::failed("loading the digits' judge", error);
         return NetworkJudge::digits().map(Some).map_err(failed);
     }
-    let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
-    if !file.ends_with(FILE) || !file.is_file() {
+    let file = if path.is_dir() { path.join(JUDGE_FILE) } else { path.to_owned() };
+    if !file.ends_with(JUDGE_FILE) || !file.is_file() {
         return Ok(None);
     }
     let bytes = fs::read(&file).map_err(FileError::io(&file))?;
@@ -84,7 +81,7 @@ pub(super) fn write(
     let folder = NewFolder::begin(out)?;
     let mut names = onnx::write_files(folder.partial(), &file)?;
     card.write(folder.partial())?;
-    names.push(cm_experiment::MODEL_CARD.to_owned());
+    names.push(MODEL_CARD.to_owned());
     folder.finish()?;
     Ok(Exported { out: out.to_owned(), contents: names.join(", "), notes: Vec::new() })
 }
