@@ -429,6 +429,36 @@ fn a_stopped_study_goes_on_as_if_it_had_not_been_stopped() {
     assert!(again.contains("was run before"), "{again}");
 }
 
+/// A stop that came while a picture was drawn once lost all since the last regular checkpoint.
+#[test]
+#[cfg(unix)]
+fn a_study_that_is_stopped_while_a_picture_is_drawn_goes_on_from_that_step() {
+    // A picture of many points takes a second or so.
+    let study = ring(32_000, "").replace("width: 16", "width: 64").replace(
+        "checkpoint_images: 256, grid: 4",
+        "checkpoint_images: 32_000, picture_images: 16_000, residual_images: None, grid: 10_000",
+    );
+    let folder = scratch(&study);
+    let output = run_and_stop(folder.path());
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    let (_, message) = expect(folder.path(), &["resume", "stopped/study"], 0);
+    assert!(message.contains("going on after step 500 of 1000"), "{message}");
+    expect(folder.path(), &["run", "study.ron", "--out", "whole"], 0);
+    for file in [
+        "report.csv",
+        "base/seed-0/curves.csv",
+        "base/seed-0/model.safetensors",
+        "base/seed-0/samples/one-step-00000500.png",
+        "base/seed-0/samples/one-step-00001000.png",
+    ] {
+        let [stopped, whole] = ["stopped", "whole"]
+            .map(|out| fs::read(folder.path().join(out).join("study").join(file)).unwrap());
+        assert!(stopped == whole, "{file} differs");
+    }
+    expect(folder.path(), &["verify", "stopped/study"], 0);
+}
+
 #[test]
 fn a_truncated_checkpoint_with_none_before_it_is_wrong_input_and_stays_as_it_is() {
     let folder = scratch(&ring(32_000, ""));

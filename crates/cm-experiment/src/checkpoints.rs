@@ -6,6 +6,7 @@
 //! records which were cut or changed since are told too. Deliberately absent: what is in it (`phase.rs`).
 
 use crate::error::RunError;
+use crate::journal::Seen;
 use crate::tensor_file::{read, write_file};
 use cm_host::{FileError, Identity, Seal, durable};
 use cm_tensor::{CheckpointError, TensorFile};
@@ -18,6 +19,8 @@ const OLDER: &str = "state-before.safetensors";
 const OF: &str = "of";
 /// The entry with the seals.
 const RECORDS: &str = "records";
+/// The entry of a checkpoint behind which the method was still to be looked at.
+const LOOKING: &str = "looking";
 /// What to do about a checkpoint that cannot be used.
 const REMEDY: &str = "remove the folder of checkpoints, and `cm resume` begins this training again";
 
@@ -29,8 +32,17 @@ pub(crate) struct Checkpoint {
     pub(crate) step: u64,
     /// What had been written down.
     pub(crate) records: Vec<Seal>,
+    /// The method was still to be looked at after that step.
+    pub(crate) looking: bool,
     /// Why the newest one was passed over.
     pub(crate) note: Option<String>,
+}
+
+impl Checkpoint {
+    /// What it has seen of the journal.
+    pub(crate) fn seen(&self) -> Seen<'_> {
+        Seen { step: self.step, seals: &self.records, looking: self.looking }
+    }
 }
 
 /// Where the checkpoints of a training are.
@@ -90,7 +102,18 @@ impl Checkpoints {
         let lacks = |key: &str| refused(&CheckpointError::Entry(key.to_owned()).to_string());
         let records = records.ok_or_else(|| lacks(RECORDS))?;
         let step = content.parse("step").map_err(|_| lacks("step"))?;
-        Ok(Checkpoint { path: path.to_owned(), content, step, records, note })
+        let looking = content.metadata.contains_key(LOOKING);
+        Ok(Checkpoint { path: path.to_owned(), content, step, records, looking, note })
+    }
+
+    /// Writes one from which the method is looked at first; what that records is not in it.
+    pub(crate) fn write_before_look(
+        &mut self,
+        mut content: TensorFile,
+        records: &[Seal],
+    ) -> Result<(), RunError> {
+        content.metadata.insert(LOOKING.into(), String::new());
+        self.write(content, records)
     }
 
     /// Writes the newest one; the one that was becomes the older.

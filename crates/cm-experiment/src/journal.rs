@@ -10,7 +10,7 @@
 //! A checkpoint holds the seals of all that had been written down ([`Journal::seals`]). On resumption, what is there is
 //! compared with them, and rows behind the checkpoint's are cut off; the resumed run writes them again. So
 //! [`Journal::sync`] must come *before* a checkpoint is written, and everything of a step must be recorded before the
-//! checkpoint of that step.
+//! checkpoint of that step, but for what a look at the method records behind a checkpoint [that says so](Seen::looking).
 //!
 //! Deliberately absent: clocks in the first two files, and any knowledge of what the numbers mean.
 
@@ -32,6 +32,17 @@ pub struct Journal {
     events: EventFile,
     /// Of files that are written once, by name.
     files: BTreeMap<String, Seal>,
+}
+
+/// What a checkpoint has seen of a journal.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Steps done.
+    pub step: u64,
+    /// Of all that had been written down.
+    pub seals: &'a [Seal],
+    /// More of that step is recorded when the run goes on: pictures and scores take long and come behind a checkpoint.
+    pub looking: bool,
 }
 
 /// Why the journal cannot be kept.
@@ -74,28 +85,33 @@ const CURVES: &str = "curves.csv";
 const CURVES_HEADER: &str = "step,images,name,value\n";
 
 impl Journal {
-    /// The records of the run in `folder`: empty ones if the run begins (`checkpoint` is `None`), else those that the
-    /// checkpoint of a step has seen, by their seals.
+    /// The records of the run in `folder`: empty ones if the run begins (`checkpoint` is `None`), else those that its
+    /// checkpoint has seen.
     ///
     /// # Errors
     /// [`JournalError`] if a file cannot be read or written, or is not what the checkpoint has seen.
-    pub fn open(folder: &Path, checkpoint: Option<(u64, &[Seal])>) -> Result<Self, JournalError> {
+    pub fn open(folder: &Path, checkpoint: Option<Seen<'_>>) -> Result<Self, JournalError> {
         let mut files = BTreeMap::new();
         let (mut metrics, mut curves) = (Vec::new(), CURVES_HEADER.as_bytes().to_vec());
-        if let Some((step, seals)) = checkpoint {
+        if let Some(Seen { step, seals, .. }) = checkpoint {
             (metrics, curves) = (kept(folder, METRICS, step, seals)?, kept(folder, CURVES, step, seals)?);
             for seal in seals.iter().filter(|seal| seal.file != METRICS && seal.file != CURVES) {
                 seal.check(folder).map_err(JournalError::Changed)?;
                 files.insert(seal.file.clone(), seal.clone());
             }
         }
-        let first_step = checkpoint.map_or(0, |(step, _)| step + 1);
+        let first_step = checkpoint.map_or(0, |seen| seen.step + u64::from(!seen.looking));
+        let mut events = EventFile::create(folder, first_step).map_err(at(folder))?;
+        if let Some(Seen { step, looking: true, .. }) = checkpoint {
+            // TensorBoard drops the whole step, of which the look may have left a part.
+            show_again(&mut events, step, &curves).map_err(at(folder))?;
+        }
         Ok(Self {
             folder: folder.to_owned(),
             metrics: Appender::rewrite(folder.join(METRICS), &metrics)?,
             curves: Appender::rewrite(folder.join(CURVES), &curves)?,
             timing: Appender::open(folder.join("timing.jsonl"))?,
-            events: EventFile::create(folder, first_step).map_err(at(folder))?,
+            events,
             files,
         })
     }
@@ -235,6 +251,18 @@ fn kept(folder: &Path, file: &str, step: u64, seals: &[Seal]) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
+/// The numbers of a step that are in the rows of `curves.csv`, for TensorBoard.
+fn show_again(events: &mut EventFile, step: u64, curves: &[u8]) -> io::Result<()> {
+    let mut rows = csv::Reader::from_reader(curves);
+    for row in rows.deserialize() {
+        let (of, _, name, value): (u64, u64, String, f64) = row?;
+        if of == step {
+            events.scalar(step, &name, value)?;
+        }
+    }
+    Ok(())
+}
+
 /// A file that only grows.
 struct Appender {
     path: PathBuf,
@@ -268,108 +296,4 @@ impl Appender {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event_file::reader;
-    use cm_image::ImageShape;
-    use std::fs;
-
-    fn steps(journal: &mut Journal, steps: std::ops::Range<u64>) {
-        for step in steps {
-            let loss = 1.0 / (step as f64 + 3.0);
-            journal.record(step, step * 8, &[("student/loss", loss), ("levels", 2.0)]).unwrap();
-            if step % 4 == 0 {
-                journal.picture(step, "samples", &ImageBatch::zeros(ImageShape::new(2, 3, 1), 1)).unwrap();
-            }
-        }
-    }
-
-    fn contents(folder: &Path) -> (String, String) {
-        let read = |name| fs::read_to_string(folder.join(name)).unwrap();
-        (read("metrics.jsonl"), read("curves.csv"))
-    }
-
-    #[test]
-    fn rows_say_what_was_recorded() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(folder.path(), None).unwrap();
-        journal.record(1, 128, &[("student/loss", 0.1), ("norm", f64::INFINITY)]).unwrap();
-        journal.sync().unwrap();
-        let (metrics, curves) = contents(folder.path());
-        assert_eq!(metrics, "{\"step\":1,\"images\":128,\"student/loss\":0.1,\"norm\":\"inf\"}\n");
-        assert_eq!(curves, "step,images,name,value\n1,128,student/loss,0.1\n1,128,norm,inf\n");
-    }
-
-    #[test]
-    fn a_stopped_and_resumed_run_leaves_the_files_of_an_uninterrupted_one() {
-        let (whole, resumed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut journal = Journal::open(whole.path(), None).unwrap();
-        steps(&mut journal, 0..12);
-        journal.sync().unwrap();
-
-        let mut journal = Journal::open(resumed.path(), None).unwrap();
-        steps(&mut journal, 0..6);
-        let seals = journal.seals();
-        steps(&mut journal, 6..9);
-        journal.sync().unwrap();
-        drop(journal);
-        // Killed in the middle of a line, with a checkpoint at step 5.
-        let metrics = resumed.path().join("metrics.jsonl");
-        let torn = fs::read_to_string(&metrics).unwrap() + "{\"step\":9,\"ima";
-        fs::write(&metrics, torn).unwrap();
-        let mut journal = Journal::open(resumed.path(), Some((5, &seals))).unwrap();
-        steps(&mut journal, 6..12);
-        journal.sync().unwrap();
-
-        assert_eq!(contents(whole.path()), contents(resumed.path()));
-        assert_eq!(reader::scalars(whole.path()), reader::scalars(resumed.path()));
-        assert_eq!(fs::read_dir(resumed.path().join("samples")).unwrap().count(), 3);
-    }
-
-    #[test]
-    fn a_run_that_begins_again_begins_empty() {
-        let folder = tempfile::tempdir().unwrap();
-        steps(&mut Journal::open(folder.path(), None).unwrap(), 0..5);
-        Journal::open(folder.path(), None).unwrap();
-        assert_eq!(contents(folder.path()), (String::new(), CURVES_HEADER.to_owned()));
-        assert!(reader::scalars(folder.path()).is_empty());
-    }
-
-    /// Resumed with a journal that is shorter than its checkpoint's step, a run once went from step 2 to step 7.
-    #[test]
-    fn a_journal_that_is_shorter_than_its_checkpoint_is_told_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(folder.path(), None).unwrap();
-        steps(&mut journal, 0..7);
-        journal.sync().unwrap();
-        let seals = journal.seals();
-        drop(journal);
-        assert_eq!(seals.iter().map(|seal| seal.file.as_str()).collect::<Vec<_>>()[..2], [METRICS, CURVES]);
-        assert!(seals.len() > 2, "the pictures");
-        Journal::check(folder.path(), &seals).unwrap();
-        for Seal { file, .. } in &seals {
-            let path = folder.path().join(file);
-            let good = fs::read(&path).unwrap();
-            let told = |what: &str| {
-                let error = Journal::open(folder.path(), Some((6, &seals))).err().unwrap();
-                assert!(
-                    matches!(error, JournalError::Changed(_)) && error.to_string().contains(file),
-                    "{what}: {error}"
-                );
-                assert!(Journal::check(folder.path(), &seals).is_err());
-            };
-            fs::write(&path, &good[..good.len() / 2]).unwrap();
-            told("cut");
-            fs::write(&path, good.iter().map(|byte| byte ^ 1).collect::<Vec<_>>()).unwrap();
-            told("changed");
-            fs::remove_file(&path).unwrap();
-            told("missing");
-            fs::write(&path, good).unwrap();
-        }
-        Journal::open(folder.path(), Some((6, &seals))).unwrap();
-        assert!(
-            Journal::open(folder.path(), Some((6, &seals[1..]))).is_err(),
-            "a checkpoint that does not know it"
-        );
-    }
-}
+mod tests;

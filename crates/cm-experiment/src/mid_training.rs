@@ -16,7 +16,7 @@ use cm_study::{
     DpmSolverPlusPlusConfig, FlowConfig, MidTrainingConfig, TeacherKey, TeacherMethodConfig,
     TeacherSamplerConfig,
 };
-use cm_training::{StepReport, TrainStep};
+use cm_training::TrainStep;
 
 /// Trajectories are made so many at a time.
 const BATCH: usize = 500;
@@ -51,7 +51,7 @@ impl Run<'_> {
             );
             let seeds = NamedSeeds { noise: seeds.mid_training, ..seeds };
             let phase = self.phase(context, &folder, (name, "mid-training"), &config.train, seeds);
-            phase.train(&mut step, progress, |_: &MidTrainingStep, _: &StepReport, _, _| Ok(()))?;
+            phase.train_unseen(&mut step, progress)?;
             Ok(step.state().averages.clone())
         })
     }

@@ -15,8 +15,8 @@ use cm_host::{FileError, Progress, StopFlag};
 use cm_study::LoggingConfig;
 use cm_tensor::{CheckpointError, TensorFile};
 use cm_training::{Batch, Control, StepReport, TrainConfig, TrainError, TrainStep, train};
-use std::thread;
 use std::time::Instant;
+use std::{mem, thread};
 
 /// What does not change while it trains.
 pub(crate) struct Phase<'a> {
@@ -35,8 +35,18 @@ pub(crate) struct Phase<'a> {
 }
 
 impl Phase<'_> {
-    /// Trains `method` from its last checkpoint, or from the start, to the end. `look` sees the method after every
-    /// step, and may draw and record. Asked to stop, it leaves a checkpoint; when `look` itself is, the last one stands.
+    /// Trains what nobody looks at on the way, as [`train`](Self::train).
+    pub(crate) fn train_unseen<S: TrainStep>(
+        &self,
+        method: &mut S,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Halt> {
+        self.train(method, progress, |_, _| false, |_, _, _, _| Ok(()))
+    }
+
+    /// Trains `method` from its last checkpoint, or from the start, to the end. `look` sees the method after the steps
+    /// for which it is `due`, and may draw and record. Asked to stop, it leaves a checkpoint. A look takes long and may be
+    /// broken off, so it has a checkpoint before it, from which it is done again.
     ///
     /// The journal is brought to the disk before the checkpoint that stands for it, so after a crash it holds at
     /// least what the checkpoint has seen, and what is beyond is cut off when the run goes on. If it holds less, or
@@ -45,29 +55,32 @@ impl Phase<'_> {
         &self,
         method: &mut S,
         progress: &mut dyn Progress,
-        mut look: impl FnMut(&S, &StepReport, &mut Journal, &mut dyn Progress) -> Result<(), Halt>,
+        due: impl Fn(&S, Moment) -> bool,
+        mut look: impl FnMut(&S, Moment, &mut Journal, &mut dyn Progress) -> Result<(), Halt>,
     ) -> Result<(), Halt> {
         let steps = self.config.steps();
         let batch = self.config.batch as u64;
         let mut losses = LossBins::new(self.range);
         let mut checkpoints = Checkpoints::new(&self.folder.checkpoints(), self.folder.identity());
-        let done = checkpoints.read()?;
+        let mut done = checkpoints.read()?;
         products::take_up(self.folder.path(), &self.name, progress)?;
-        if let Some(Checkpoint { path, content, note, .. }) = &done {
-            let damaged = |error: CheckpointError| FileError::damaged(path, error);
-            method.load(content).map_err(damaged)?;
+        if let Some(done) = &mut done {
+            // As large as the method, which has it from here.
+            let content = mem::take(&mut done.content);
+            let damaged = |error: CheckpointError| FileError::damaged(&done.path, error);
+            method.load(&content).map_err(damaged)?;
             let text = content.metadata.get(LOSSES).and_then(|text| losses.restore(text));
             text.ok_or_else(|| damaged(CheckpointError::Entry(LOSSES.into())))?;
-            note.iter().for_each(|note| progress.note(&format!("{}: {note}", self.name)));
+            done.note.iter().for_each(|note| progress.note(&format!("{}: {note}", self.name)));
         }
-        let done = done.map(|Checkpoint { step, records, .. }| (step, records));
-        let first_step = done.as_ref().map_or(0, |(step, _)| *step);
-        if let Some((_, records)) = done.as_ref().filter(|_| first_step >= steps) {
-            return Ok(Journal::check(self.folder.path(), records).map_err(RunError::from)?);
+        let seen = done.as_ref().map(Checkpoint::seen);
+        let first_step = seen.map_or(0, |seen| seen.step);
+        let broken_off = seen.is_some_and(|seen| seen.looking);
+        if let Some(seen) = seen.filter(|_| first_step >= steps && !broken_off) {
+            return Ok(Journal::check(self.folder.path(), seen.seals).map_err(RunError::from)?);
         }
         self.folder.begin()?;
-        let resumed = done.as_ref().map(|(step, records)| (*step, &records[..]));
-        let mut journal = Journal::open(self.folder.path(), resumed)?;
+        let journal = Journal::open(self.folder.path(), seen)?;
         if done.is_some() {
             continuation::record(self.folder, first_step)?;
         }
@@ -83,28 +96,44 @@ impl Phase<'_> {
         }
         let mut since = (Instant::now(), first_step * batch);
         let seeds = (self.seeds.noise, self.seeds.dropout);
-        let after = |report: &StepReport, method: &S| -> Result<Control, PhaseError> {
-            progress.advance(batch, Some(report.loss));
-            let last = report.step == steps;
-            let due = |every: u64| last || is_due(report.images, batch, every);
-            losses.add(&report.losses);
-            if due(self.logging.record_images) {
-                self.record(&mut journal, report, losses.take())?;
-                let (start, images) = std::mem::replace(&mut since, (Instant::now(), report.images));
-                let rate = (report.images - images) as f64 / start.elapsed().as_secs_f64();
-                journal.timing(report.step, "images_per_second", rate).map_err(RunError::from)?;
+        let mut records = Records { phase: self, checkpoints, journal, losses };
+        let mut end_step = |method: &S,
+                            moment: Moment,
+                            records: &mut Records,
+                            progress: &mut dyn Progress| {
+            if due(method, moment) {
+                self.stop.while_stoppable(|| look(method, moment, &mut records.journal, progress))?;
             }
-            self.stop.while_stoppable(|| look(method, report, &mut journal, progress))?;
             // All processes stop after the same step.
             let stop = processes::any(self.stop.is_requested()).map_err(|error| self.failed(error))?;
-            if stop || due(self.logging.checkpoint_images) {
-                journal.sync().map_err(RunError::from)?;
-                products::keep(self.folder.path()).map_err(RunError::from)?;
-                checkpoints.write(content(method, &losses), &journal.seals())?;
+            if stop || moment.step == steps || is_due(moment.images, batch, self.logging.checkpoint_images) {
+                records.keep(method, false)?;
             }
-            Ok(if stop { Control::Stop } else { Control::Continue })
+            Ok::<_, PhaseError>(if stop { Control::Stop } else { Control::Continue })
         };
         let training = || {
+            if broken_off {
+                let moment = Moment { step: first_step, images: first_step * batch };
+                let control = end_step(method, moment, &mut records, progress)?;
+                if control == Control::Stop {
+                    return Ok(control);
+                }
+            }
+            let after = |report: &StepReport, method: &S| {
+                progress.advance(batch, Some(report.loss));
+                records.losses.add(&report.losses);
+                if report.step == steps || is_due(report.images, batch, self.logging.record_images) {
+                    records.record(report)?;
+                    let (start, images) = mem::replace(&mut since, (Instant::now(), report.images));
+                    let rate = (report.images - images) as f64 / start.elapsed().as_secs_f64();
+                    records.journal.timing(report.step, "images_per_second", rate).map_err(RunError::from)?;
+                }
+                let moment = Moment { step: report.step, images: report.images };
+                if due(method, moment) {
+                    records.keep(method, true)?;
+                }
+                end_step(method, moment, &mut records, progress)
+            };
             thread::scope(|scope| {
                 let batches = Prefetch::start(scope, loader, first_step..steps);
                 let batch = |step| {
@@ -126,27 +155,49 @@ impl Phase<'_> {
         }
     }
 
-    fn record(
-        &self,
-        journal: &mut Journal,
-        report: &StepReport,
-        losses: Vec<(String, f64)>,
-    ) -> Result<(), RunError> {
-        let name = |part: &str| format!("{}/{part}", self.prefix);
+    fn failed(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RunError {
+        RunError::failed(format!("training {}", self.name), error)
+    }
+}
+
+/// What a training writes down.
+struct Records<'a> {
+    phase: &'a Phase<'a>,
+    checkpoints: Checkpoints,
+    journal: Journal,
+    losses: LossBins,
+}
+
+impl Records<'_> {
+    /// A step's numbers, with the losses by noise level since the last that was recorded.
+    fn record(&mut self, report: &StepReport) -> Result<(), RunError> {
+        let name = |part: &str| format!("{}/{part}", self.phase.prefix);
         let mut values = vec![
             (name("loss"), report.loss),
             (name("gradient_norm"), report.gradient_norm),
             (name("learning_rate"), f64::from(report.learning_rate)),
         ];
         values.extend(report.scalars.iter().map(|&(part, value)| (name(part), value)));
-        values.extend(losses.into_iter().map(|(part, value)| (name(&part), value)));
+        values.extend(self.losses.take().into_iter().map(|(part, value)| (name(&part), value)));
         let values: Vec<(&str, f64)> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-        Ok(journal.record(report.step, report.images, &values)?)
+        Ok(self.journal.record(report.step, report.images, &values)?)
     }
 
-    fn failed(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RunError {
-        RunError::failed(format!("training {}", self.name), error)
+    /// A checkpoint; `looking`: the method is looked at next.
+    fn keep<S: TrainStep>(&mut self, method: &S, looking: bool) -> Result<(), RunError> {
+        self.journal.sync()?;
+        products::keep(self.phase.folder.path())?;
+        let content = content(method, &self.losses);
+        let write = if looking { Checkpoints::write_before_look } else { Checkpoints::write };
+        write(&mut self.checkpoints, content, &self.journal.seals())
     }
+}
+
+/// A step that was taken, and the images seen with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) step: u64,
+    pub(crate) images: u64,
 }
 
 /// Whether a multiple of `every` lies in the `batch` images that end with image `images`.

@@ -3,7 +3,7 @@
 
 use crate::context::Context;
 use crate::error::{Halt, RunError};
-use crate::phase::{Phase, is_due};
+use crate::phase::{Moment, Phase, is_due};
 use crate::run_dir::RunDir;
 use crate::seed::NamedSeeds;
 use crate::study_dir::StudyDir;
@@ -14,7 +14,7 @@ use cm_host::{Progress, StopFlag};
 use cm_image::{ImageBatch, picture};
 use cm_study::{ExperimentConfig, PlannedRun, Problems};
 use cm_tensor::devices;
-use cm_training::{StepReport, TrainConfig};
+use cm_training::TrainConfig;
 use std::ops::ControlFlow;
 
 /// One run and where it works: its pieces, each of which goes on from its last checkpoint.
@@ -118,9 +118,11 @@ impl Run<'_> {
         scores.iter().map(row).collect()
     }
 
-    pub(crate) fn picture_is_due(&self, report: &StepReport, batch: usize) -> bool {
+    /// Whether a picture is drawn after a step: at the end always.
+    pub(crate) fn picture_is_due(&self, moment: Moment, config: &TrainConfig) -> bool {
         let every = self.experiment().logging.picture_images;
-        every.is_some_and(|every| is_due(report.images, batch as u64, every))
+        moment.step == config.steps()
+            || every.is_some_and(|every| is_due(moment.images, config.batch as u64, every))
     }
 
     /// A contact sheet of images, in the order of their classes; a scatter plot of points in the plane; nothing for

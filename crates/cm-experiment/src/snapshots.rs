@@ -10,29 +10,25 @@ use crate::run_dir::RunDir;
 use crate::tensor_file::encode;
 use cm_host::FileError;
 use cm_network::{TensorFile, Weights};
-use cm_training::{Fit, PowerEma, Profile, SnapshotsConfig, StepReport, TrainConfig, TrainState};
+use cm_training::{Fit, PowerEma, Profile, SnapshotsConfig, TrainConfig, TrainState};
 
 /// The name of a snapshot below the folder of its run.
 fn name(step: u64) -> String {
     format!("snapshots/{step:08}.safetensors")
 }
 
-/// Writes a snapshot if one is due after this step. To be called before the step's checkpoint is written.
-pub(crate) fn snapshot(
-    journal: &mut Journal,
-    config: &TrainConfig,
-    state: &TrainState,
-    report: &StepReport,
-) -> Result<(), RunError> {
-    let Some(snapshots) = &config.snapshots else { return Ok(()) };
-    if !snapshots.is_due(report.step, config.steps()) {
-        return Ok(());
-    }
+/// Whether a snapshot is due after a step.
+pub(crate) fn is_due(config: &TrainConfig, step: u64) -> bool {
+    config.snapshots.as_ref().is_some_and(|snapshots| snapshots.is_due(step, config.steps()))
+}
+
+/// Writes the snapshot of a step. To be called before the step's checkpoint is written.
+pub(crate) fn snapshot(journal: &mut Journal, state: &TrainState, step: u64) -> Result<(), RunError> {
     let mut file = TensorFile::default();
     for (index, tracked) in state.tracked.iter().enumerate() {
         file.add_weights(&format!("tracked.{index}/"), tracked);
     }
-    Ok(journal.file(&name(report.step), &encode(&file)?)?)
+    Ok(journal.file(&name(step), &encode(&file)?)?)
 }
 
 /// The average of width `sigma_rel` at the end of a finished run, and how far its profile is from the wanted one.

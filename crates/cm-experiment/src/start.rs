@@ -17,7 +17,7 @@ use cm_diffusion::Denoiser;
 use cm_host::{FileError, Progress};
 use cm_network::Weights;
 use cm_study::{FirstStageConfig, TeacherKey};
-use cm_training::{StepReport, TrainStep};
+use cm_training::TrainStep;
 
 impl Run<'_> {
     /// The weights with which the student's own training begins, and the scores of the models on the way.
@@ -73,7 +73,7 @@ impl Run<'_> {
             let seeds = NamedSeeds { noise: seeds.first_stage, ..seeds };
             let name = format!("{}: first stage", self.planned.name());
             let phase = self.phase(context, &folder, (name, "first-stage"), &training.train, seeds);
-            phase.train(&mut step, progress, |_: &ConsistencyStep<'_>, _: &StepReport, _, _| Ok(()))?;
+            phase.train_unseen(&mut step, progress)?;
             Ok(step.state().averages.clone())
         })
     }

@@ -8,7 +8,7 @@ use crate::event_file::{EventFile, HyperParameter};
 use crate::journal::Journal;
 use crate::model_card::write_in_run;
 use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
-use crate::phase::is_due;
+use crate::phase::{Moment, is_due};
 use crate::processes::is_first;
 use crate::run::Run;
 use crate::run_dir::RunDir;
@@ -25,7 +25,7 @@ use cm_host::{FileError, Progress};
 use cm_image::ImageBatch;
 use cm_network::Weights;
 use cm_study::{JumpsConfig, MethodConfig, StudentSamplerConfig, flatten};
-use cm_training::{EmaConfig, StepReport, TrainState};
+use cm_training::{EmaConfig, TrainState};
 
 /// Held-out images on which residuals are measured.
 const PROBE_IMAGES: usize = 16;
@@ -118,14 +118,32 @@ impl Run<'_> {
         let reference = context.reference(experiment, &experiment.evaluation.metrics)?;
         let last = config.train.steps();
         let probe = self.probe(context, seeds)?;
-        let look = |step: &S, report: &StepReport, journal: &mut Journal, progress: &mut dyn Progress| {
-            snapshots::snapshot(journal, &config.train, step.state(), report)?;
+        let multiple_of = |moment: Moment, every: Option<u64>| {
+            every.is_some_and(|every| is_due(moment.images, config.train.batch as u64, every))
+        };
+        let residuals_due = |moment: Moment| {
+            let every = experiment.logging.residual_images;
+            every.is_some() && moment.step == last || multiple_of(moment, every)
+        };
+        let scores_due =
+            |moment: Moment| moment.step != last && multiple_of(moment, experiment.evaluation.every_images);
+        let finished_stage =
+            |step: &S, moment: Moment| step.finished_stage(moment.images, config.train.images());
+        let due = |step: &S, moment: Moment| {
+            let seen = residuals_due(moment)
+                || scores_due(moment)
+                || finished_stage(step, moment).is_some()
+                || self.picture_is_due(moment, &config.train);
+            snapshots::is_due(&config.train, moment.step) || is_first() && seen
+        };
+        let look = |step: &S, moment: Moment, journal: &mut Journal, progress: &mut dyn Progress| {
+            if snapshots::is_due(&config.train, moment.step) {
+                snapshots::snapshot(journal, step.state(), moment.step)?;
+            }
             if !is_first() {
                 return Ok(());
             }
-            let batch = config.train.batch as u64;
-            if let Some(every) = experiment.logging.residual_images
-                && (report.step == last || is_due(report.images, batch, every))
+            if residuals_due(moment)
                 && let Some(residuals) = step.residuals(&probe)
             {
                 let residuals = residuals.map_err(self.failed("the residuals"))?;
@@ -135,9 +153,9 @@ impl Run<'_> {
                     })
                     .collect();
                 let values: Vec<(&str, f64)> = values.iter().map(|(name, v)| (name.as_str(), *v)).collect();
-                journal.record(report.step, report.images, &values)?;
+                journal.record(moment.step, moment.images, &values)?;
             }
-            if let Some(stage) = step.finished_stage(report, config.train.images()) {
+            if let Some(stage) = finished_stage(step, moment) {
                 self.write_stage(context, journal, stage, step.state())?;
             }
             // A student of a stage is sampled in that stage's steps.
@@ -145,9 +163,7 @@ impl Run<'_> {
                 Some(steps) => vec![StudentSamplerConfig::Jumps(JumpsConfig { steps })],
                 None => experiment.evaluation.student.clone(),
             };
-            let score_due =
-                experiment.evaluation.every_images.is_some_and(|n| is_due(report.images, batch, n));
-            if score_due && report.step != last {
+            if scores_due(moment) {
                 let models = self.named(step.state());
                 let few = experiment.evaluation.samples_on_the_way();
                 let rows = self.scores_by(context, &reference, (&samplers, few), &models, progress, None)?;
@@ -156,23 +172,23 @@ impl Run<'_> {
                     .map(|row| (format!("{}/{}/{}", row.model, row.sampler, row.metric), row.value))
                     .collect();
                 let values: Vec<(&str, f64)> = values.iter().map(|(name, v)| (name.as_str(), *v)).collect();
-                journal.record(report.step, report.images, &values)?;
+                journal.record(moment.step, moment.images, &values)?;
             }
-            if report.step != last && !self.picture_is_due(report, config.train.batch) {
+            if !self.picture_is_due(moment, &config.train) {
                 return Ok(());
             }
-            journal.weights(report.step, "student/weights", &step.state().weights)?;
+            journal.weights(moment.step, "student/weights", &step.state().weights)?;
             for sampler in &samplers {
                 let model = Student::new(experiment, context, step.state().averages[0].clone());
                 let name = sampler.name();
                 let sampler = model.sampler(sampler, context, context.labels())?;
                 if let Some(picture) = self.picture(sampler.as_ref(), context.labels(), seeds)? {
-                    journal.picture(report.step, &name, &picture)?;
+                    journal.picture(moment.step, &name, &picture)?;
                 }
             }
             Ok(())
         };
-        phase.train(step, progress, look)?;
+        phase.train(step, progress, due, look)?;
         let averages = &step.state().averages;
         let first = context.first_stage.get();
         let file = model_file(ModelKind::Student, self.planned, context.data.sigma_data, averages, first);

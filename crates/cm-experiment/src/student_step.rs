@@ -3,7 +3,7 @@
 use cm_consistency::{ConsistencyStep, ContinuousTimeStep, Probe, Stage};
 use cm_diffusion::ModelError;
 use cm_flow_map::{MomentMatchingStep, ProgressiveStep, ShortcutStep, TwoTimeStep};
-use cm_training::{StepReport, TrainStep};
+use cm_training::TrainStep;
 
 /// What the phase of a student asks of its training.
 pub(crate) trait StudentStep: TrainStep {
@@ -12,8 +12,8 @@ pub(crate) trait StudentStep: TrainStep {
         None
     }
 
-    /// The stage that the step with this report has finished.
-    fn finished_stage(&self, _: &StepReport, _total_images: u64) -> Option<Stage> {
+    /// The stage that is finished with the last step, after `images` of all images of the run.
+    fn finished_stage(&self, _images: u64, _total_images: u64) -> Option<Stage> {
         None
     }
 
@@ -36,8 +36,8 @@ impl StudentStep for ContinuousTimeStep<'_> {
 }
 
 impl StudentStep for ProgressiveStep<'_> {
-    fn finished_stage(&self, report: &StepReport, total_images: u64) -> Option<Stage> {
-        self.finished_stage(report.images, total_images)
+    fn finished_stage(&self, images: u64, total_images: u64) -> Option<Stage> {
+        self.finished_stage(images, total_images)
     }
 
     fn steps(&self) -> Option<usize> {

@@ -4,8 +4,10 @@ use crate::assemble::teacher_sampler;
 use crate::context::{Context, WeakerTeacher};
 use crate::error::{Halt, RunError};
 use crate::event_file::EventFile;
+use crate::journal::Journal;
 use crate::judge;
 use crate::model_file::{MODEL_FILE, ModelKind, model_file, prefix};
+use crate::phase::Moment;
 use crate::processes::is_first;
 use crate::run::Run;
 use crate::seed::NamedSeeds;
@@ -19,7 +21,7 @@ use cm_image::ImageBatch;
 use cm_network::Weights;
 use cm_study::{PlannedRun, PreconditionConfig, TeacherKey, TeacherSource};
 use cm_teacher::{Teacher, TeacherStep};
-use cm_training::{StepReport, TrainStep};
+use cm_training::TrainStep;
 
 impl Run<'_> {
     /// Data, judge, network, and the teacher if there is one to train.
@@ -88,17 +90,13 @@ impl Run<'_> {
         let noise = config.noise.build().map_err(self.failed("the teacher's noise levels"))?;
         let mut step = TeacherStep::new(config, network.as_ref(), weights, edm, noise);
         let phase = self.phase(context, &folder, ("teacher".into(), "teacher"), &config.train, seeds);
-        let last = config.train.steps();
-        let draw =
-            |step: &TeacherStep, report: &StepReport, journal: &mut crate::Journal, _: &mut dyn Progress| {
-                if !is_first() || report.step != last && !self.picture_is_due(report, config.train.batch) {
-                    return Ok(());
-                }
-                let teacher = Teacher::new(network.as_ref(), step.state().averages[0].clone(), edm);
-                let picture = self.teacher_picture(context, &teacher, seeds)?;
-                picture.map_or(Ok(()), |picture| Ok(journal.picture(report.step, "teacher", &picture)?))
-            };
-        phase.train(&mut step, progress, draw)?;
+        let due = |_: &TeacherStep, moment| is_first() && self.picture_is_due(moment, &config.train);
+        let draw = |step: &TeacherStep, moment: Moment, journal: &mut Journal, _: &mut dyn Progress| {
+            let teacher = Teacher::new(network.as_ref(), step.state().averages[0].clone(), edm);
+            let picture = self.teacher_picture(context, &teacher, seeds)?;
+            picture.map_or(Ok(()), |picture| Ok(journal.picture(moment.step, "teacher", &picture)?))
+        };
+        phase.train(&mut step, progress, due, draw)?;
         let state = step.state();
         let sigma_data = context.data.sigma_data;
         write_file(&path, &model_file(ModelKind::Teacher, planned, sigma_data, &state.averages, None))?;
