@@ -1,9 +1,10 @@
 //! What a plan's author should know before running it.
 
-use crate::experiment_config::TeacherSource;
+use crate::experiment_config::{ExperimentConfig, MethodConfig, TeacherSource};
 use crate::plan::{Plan, PlannedArm};
-use cm_consistency::TargetConfig;
+use cm_consistency::{InitConfig, TargetConfig};
 use cm_datasets::DatasetConfig;
+use cm_flow_map::{TwoTimeTarget, Velocity};
 use cm_training::TrainConfig;
 
 /// The share of the first weights in an average at the end of training above which it is told. Where it
@@ -17,7 +18,8 @@ const SLOW_TARGET: f64 = 0.1;
 
 impl Plan {
     /// What was odd when images were read, curricula that are too fast for their number of levels, averages that are
-    /// too slow for the training, settings that do nothing, and scores that will say little.
+    /// too slow for the training, losses that hold a student back, settings that do nothing, and scores that will say
+    /// little.
     pub fn warnings(&self) -> Vec<String> {
         let mut data: Vec<&DatasetConfig> = Vec::new();
         for arm in &self.arms {
@@ -35,7 +37,8 @@ impl Plan {
             .collect()
     }
 
-    /// Averages that still hold much of what training began with, and targets that hardly move.
+    /// Averages that still hold much of what training began with, targets that hardly move, and losses under which long
+    /// jumps do.
     fn behind(&self) -> Vec<String> {
         if self.shortened_by > 1 {
             return Vec::new(); // of a rehearsal all do
@@ -56,7 +59,7 @@ impl Plan {
             }
             let train = &experiment.consistency.train;
             let slow = slow_target(experiment.consistency.target, train.steps());
-            averages(train).chain(slow).for_each(|text| tell(name, text));
+            averages(train).chain(slow).chain(short_jumps(experiment)).for_each(|text| tell(name, text));
         }
         told.iter().map(|(text, whose)| format!("{}: {text}", whose.join(", "))).collect()
     }
@@ -94,10 +97,34 @@ fn slow_target(target: TargetConfig, steps: u64) -> Option<String> {
     })
 }
 
+/// What is said of a loss that weighs small errors most where a student begins with few over short jumps. Students of
+/// random weights did not show it, nor did SoFlow's target; of the other targets nothing was measured.
+fn short_jumps(experiment: &ExperimentConfig) -> Option<String> {
+    let MethodConfig::TwoTime(method) = &experiment.method else { return None }; // no other has such a loss
+    let is_held_back = match method.target {
+        TwoTimeTarget::MeanFlow(_) | TwoTimeTarget::ImprovedMeanFlow(_) | TwoTimeTarget::AlphaFlow(_) => true,
+        TwoTimeTarget::SoFlow(_)
+        | TwoTimeTarget::SplitMeanFlow
+        | TwoTimeTarget::TransitionModel(_)
+        | TwoTimeTarget::AlignYourFlow(_) => false,
+    };
+    let is_ahead_in_short = method.velocity == Velocity::Teacher
+        && experiment.consistency.init == InitConfig::Teacher
+        && method.loss.power > 0.0;
+    (is_held_back && is_ahead_in_short).then(|| {
+        format!(
+            "the student begins as its teacher and errs least over short jumps, which loss.power {} weighs most, so long \
+             jumps hardly learn; measured on digits with MeanFlow, one jump came to an extrapolated Fréchet distance of 1.66 \
+             with 0.75 and of 0.375 with 0",
+            method.loss.power
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ExperimentConfig;
+    use cm_flow_map::{Power, SoFlowConfig, TwoTimeConfig};
     use cm_training::EmaConfig;
 
     #[test]
@@ -127,5 +154,24 @@ mod tests {
         assert!(told.starts_with("the target is an average over 100 of 1000 steps"), "{told}");
         assert!(slow_target(TargetConfig::Ema(0.989), 1000).is_none());
         assert!(slow_target(TargetConfig::StopGradient, 1).is_none());
+    }
+
+    #[test]
+    fn a_power_that_leaves_long_jumps_behind_is_told_where_it_was_measured() {
+        let of = |method: TwoTimeConfig, init: InitConfig| {
+            let mut experiment =
+                ExperimentConfig { method: MethodConfig::TwoTime(method), ..ExperimentConfig::default() };
+            experiment.consistency.init = init;
+            short_jumps(&experiment)
+        };
+        let taught = TwoTimeConfig { velocity: Velocity::Teacher, ..TwoTimeConfig::default() };
+        let told = of(taught, InitConfig::Teacher).unwrap();
+        assert!(told.contains("loss.power 0.75 weighs most"), "{told}");
+        assert!(of(taught, InitConfig::Random).is_none());
+        assert!(of(TwoTimeConfig::default(), InitConfig::Teacher).is_none());
+        let squares = TwoTimeConfig { loss: Power { power: 0.0, ..taught.loss }, ..taught };
+        assert!(of(squares, InitConfig::Teacher).is_none());
+        let target = TwoTimeTarget::SoFlow(SoFlowConfig::default());
+        assert!(of(TwoTimeConfig { target, ..taught }, InitConfig::Teacher).is_none());
     }
 }

@@ -296,6 +296,7 @@ impl Part {
 
     /// Says which published numbers of arms that were run have nothing measured beside them.
     fn remark_on_evaluations(&mut self, findings: &Findings) {
+        let mut missing: Vec<String> = Vec::new();
         for (arm, sampler) in published_lines(&self.published) {
             let of_arm = |run: &PlannedRun| run.arm == arm;
             if findings.plan.runs().filter(of_arm).all(|run| findings.missing.contains(&run.name())) {
@@ -311,17 +312,20 @@ impl Part {
             };
             let of_line =
                 self.published.iter().filter(|(of, _, value)| (of, &value.sampler) == (&arm, &sampler));
-            let missing: Vec<&str> =
+            let metrics: Vec<&str> =
                 of_line.map(|(_, metric, _)| metric.as_str()).filter(|metric| unmeasured(metric)).collect();
-            if !missing.is_empty() {
-                let (name, metrics) = (&self.name, missing.join(", "));
-                let out = format!("{arm}/seed-N/evaluations/{sampler}");
-                self.remarks.push(format!(
-                    "{name}: {metrics} of {arm}, {sampler}: not measured by the published Inception network; a study does \
-                     with its weights in `evaluation.networks`, and so do `cm sample` and `cm evaluate --features \
-                     inception:FILE --out {out}`"
-                ));
+            if !metrics.is_empty() {
+                missing.push(format!("{} of {arm}, {sampler}", metrics.join(", ")));
             }
+        }
+        if !missing.is_empty() {
+            self.remarks.push(format!(
+                "{}: not measured by the published Inception network: {}; a study does with its weights in \
+                 `evaluation.networks`, and so do `cm sample` and `cm evaluate --features inception:FILE --out \
+                 ARM/seed-N/evaluations/SAMPLER`",
+                self.name,
+                missing.join("; ")
+            ));
         }
     }
 }
