@@ -97,9 +97,7 @@ pub(crate) fn join(shared: Option<&Shared>) -> Result<Group, String> {
 /// The rank of this process among `size` on this machine, and those it started: all others, if it is the first.
 #[cfg(unix)]
 fn together(size: usize) -> Result<(usize, Vec<Child>), String> {
-    use std::fs;
-    use std::os::unix::fs::DirBuilderExt;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::process::{Command, Stdio};
     if let Some(told) = env::var_os(MEMBER) {
         let told = told.into_string().unwrap_or_default();
@@ -111,26 +109,19 @@ fn together(size: usize) -> Result<(usize, Vec<Child>), String> {
     if !size.is_power_of_two() {
         return Err(format!("{size} processes; allowed are powers of two"));
     }
-    let folder = env::temp_dir().join(format!("cm-{}", std::process::id()));
-    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-    fs::DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
-    // Its files are names only, and once all have met nobody needs them.
-    struct Removed(PathBuf);
-    impl Drop for Removed {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-    let meeting = Removed(folder.clone());
+    // Nobody else's folder, whatever a process that was killed has left. Its files are names only, and once all have met
+    // nobody needs them.
+    let meeting = tempfile::Builder::new().prefix("cm-").tempdir();
+    let meeting = meeting.map_err(|error| format!("a folder in {}: {error}", env::temp_dir().display()))?;
     let program = env::current_exe().map_err(|error| format!("this program's file: {error}"))?;
     let mut others = Others(Vec::new());
     for rank in 1..size {
         let mut command = Command::new(&program);
-        let said = format!("{rank} {}", meeting.0.display());
+        let said = format!("{rank} {}", meeting.path().display());
         command.args(env::args_os().skip(1)).env(MEMBER, said).stdin(Stdio::null()).stdout(Stdio::null());
         others.0.push(command.spawn().map_err(|error| format!("starting a process: {error}"))?);
     }
-    cm_tensor::sockets::join(&meeting.0, 0, size).map_err(|error| error.to_string())?;
+    cm_tensor::sockets::join(meeting.path(), 0, size).map_err(|error| error.to_string())?;
     Ok((0, std::mem::take(&mut others.0)))
 }
 

@@ -82,7 +82,7 @@ pub use error::{FolderError, Halt, RunError, RunOutcome};
 pub use event_file::EventFile;
 pub use execute::{gather, resume, run, run_in_place};
 pub use inputs::check_prepared;
-pub use journal::{Journal, JournalError};
+pub use journal::{Journal, JournalError, Seen};
 pub use judge::JUDGE_FILE;
 pub use loss_bins::BINS;
 pub use memory::check_memory;

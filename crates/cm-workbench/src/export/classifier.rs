@@ -5,13 +5,12 @@ use super::{ExportFormat, Exported, onnx};
 use crate::error::WorkbenchError;
 use crate::request::ModelRequest;
 use cm_evaluator::NetworkJudge;
-use cm_experiment::{JUDGE_FILE, MODEL_CARD, ModelCard};
+use cm_experiment::{JUDGE_FILE, MODEL_CARD, ModelCard, SealedFolder};
 use cm_host::{FileError, NewFolder};
 use cm_image::ImageShape;
 use cm_onnx::encode_classifier;
 use cm_study::Problems;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 /// The name of the shipped judge of 8x8 digits, as `cm evaluate --features` has it.
@@ -27,7 +26,8 @@ pub(super) fn open(path: &Path) -> Result<Option<NetworkJudge>, WorkbenchError> 
     if !file.ends_with(JUDGE_FILE) || !file.is_file() {
         return Ok(None);
     }
-    let bytes = fs::read(&file).map_err(FileError::io(&file))?;
+    let bytes = SealedFolder::open(file.parent().unwrap_or(Path::new("")))?.bytes(JUDGE_FILE)?;
+    let Some(bytes) = bytes else { return Ok(None) };
     Ok(Some(NetworkJudge::from_bytes(&bytes).map_err(|error| FileError::damaged(&file, error))?))
 }
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::import::{ImportRequest, import};
 use cm_evaluator::NetworkJudge;
-use cm_experiment::WeightsFile;
+use cm_experiment::{WeightsFile, seal};
+use cm_host::Identity;
 use cm_image::random::Random;
 use cm_network::{AdmConfig, HeadsConfig, MlpConfig, NetworkConfig, UNetConfig};
 use cm_study::PreconditionConfig;
@@ -207,6 +208,17 @@ fn the_network_that_judges_is_a_model_of_onnx_and_of_nothing_else() {
     }
     let refused = exported(&weights, ExportFormat::Torch, &folder.path().join("x")).unwrap_err();
     assert!(refused.is_input() && refused.to_string().contains("it is a classifier"), "{refused}");
+    // One that is whole, but not the one that its study has sealed.
+    let mut other = network.weights().clone();
+    other.values_mut().for_each(|values| values.fill(0.0));
+    let sealed = fs::read(&weights).unwrap();
+    seal(folder.path(), Identity::new("judge", "digits", ""), &["classifier.safetensors"]).unwrap();
+    fs::write(&weights, NetworkJudge::to_file(network.network(), &other).encode().unwrap()).unwrap();
+    let changed = exported(&weights, ExportFormat::Onnx, &folder.path().join("x")).unwrap_err();
+    assert!(changed.is_input() && changed.to_string().contains("classifier.safetensors"), "{changed}");
+    fs::write(&weights, sealed).unwrap();
+    exported(&weights, ExportFormat::Onnx, &folder.path().join("as-sealed")).unwrap();
+    fs::remove_file(folder.path().join("manifest.json")).unwrap();
     fs::write(&weights, "no weights").unwrap();
     let damaged = exported(&weights, ExportFormat::Onnx, &folder.path().join("x")).unwrap_err();
     assert!(damaged.to_string().contains("classifier.safetensors"), "{damaged}");
