@@ -60,6 +60,7 @@ CASES = {
     "song-vp": ("VPPrecond", SONG | dict(beta_d=19.1)),
     "song-ve": ("VEPrecond", SONG | NCSNPP),
     "song-iddpm": ("iDDPMPrecond", SONG | dict(decoder_type="skip")),
+    "song-many-turns": ("iDDPMPrecond", SONG | dict(embedding_type="fourier")),
     "song-one-level": ("EDMPrecond", SONG | dict(channel_mult=[2], attn_resolutions=[8], label_dim=2)),
     "adm": ("EDMPrecond", ADM | dict(label_dim=4, augment_dim=6)),
     "adm-heads": (

@@ -10,7 +10,7 @@ use super::{Conv2dShape, Epilogue};
 use crate::dispatch::Isa;
 use crate::product::pack::{Rows, pack, pack_rows};
 use crate::product::vector::{Kernel, Vector, lanes, run};
-use crate::product::{Depth, GROUP, LINE, Left, Out, Right, product};
+use crate::product::{CHAIN, Depth, GROUP, LINE, Left, Out, Right, product};
 use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
@@ -99,7 +99,7 @@ impl Kernel for Forward<'_> {
         // SAFETY: the buffers hold the block's patches and sums; blocks write different pixels of `out`.
         unsafe {
             let start = patches::<V>(shape, range.clone(), self.x, self.patches);
-            let sizes = (range.len(), Depth::in_runs(depth, LINE), padded / V::LANES);
+            let sizes = (range.len(), Depth::in_runs(depth, LINE).in_chains(CHAIN), padded / V::LANES);
             let right = Right::packed::<V>(self.packed.as_ptr(), depth);
             // Where channels fill whole vectors the sums need no place of their own.
             let in_place = padded == channels;
@@ -248,7 +248,7 @@ impl Kernel for Fold<'_> {
             let to = Out::rows::<V>(patches.as_mut_ptr(), padded);
             // SAFETY: the buffer holds `step` rows of `padded` floats, the panels are `[channels, padded]`.
             unsafe {
-                let depth = Depth::in_runs(channels, LINE);
+                let depth = Depth::in_runs(channels, LINE).in_chains(CHAIN);
                 product::<V>((rows, depth, padded / V::LANES), left, right, to, false);
             }
             for (row, patch) in patches.chunks_exact(padded).take(rows).enumerate() {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::vector::{Kernel, Vector, lanes, run};
-use super::{Depth, LINE, Left, Out, Right, panels, product};
+use super::{CHAIN, Depth, LINE, Left, Out, Right, panels, product};
 use crate::dispatch::Isa;
 use crate::threads::{SharedMut, for_each_piece_if};
 
@@ -130,7 +130,9 @@ impl Kernel for Multiply<'_> {
     unsafe fn call<V: Vector>(self) {
         let (rows, terms, columns) = self.sizes;
         let (left, depth) = match self.left {
-            Factor::Plain(left) => (Left::rows(left.data.as_ptr(), left.stride), Depth::in_runs(terms, LINE)),
+            Factor::Plain(left) => {
+                (Left::rows(left.data.as_ptr(), left.stride), Depth::in_runs(terms, LINE).in_chains(CHAIN))
+            }
             Factor::Transposed(left) => (Left::columns(left.data.as_ptr(), left.stride), Depth::whole(terms)),
         };
         let right = Right::packed::<V>(self.right.as_ptr(), terms);

@@ -6,7 +6,8 @@ use crate::{Conditions, EmbeddingConfig, Extra, FourierConfig, ScaleConfig};
 use cm_image::NO_CLASS;
 use cm_image::augmentation::AUGMENTATION_LABELS;
 use cm_tensor::{Given, Graph, Matrix, Operation, ParameterId, Weights, ops};
-use std::f64::consts::{FRAC_PI_2, TAU};
+use std::f32::consts::TAU;
+use std::f64::consts::FRAC_PI_2;
 
 pub(crate) struct Embedding {
     frequencies: Frequencies,
@@ -179,17 +180,18 @@ impl Embedding {
             values.extend(frequencies.iter().map(|&f| second(f) as f32));
         };
         let mut values = Vec::with_capacity(numbers.len() * self.features);
-        for number in numbers.iter().map(|&number| f64::from(number)) {
-            in_order(&mut values, &|f| (f * number).sin(), &|f| (f * number).cos());
+        for &number in numbers {
+            let angle = |f: f64| self.angle(f, number);
+            in_order(&mut values, &|f| angle(f).sin(), &|f| angle(f).cos());
         }
         let waves = Matrix::constant(values, shape);
         let Some(tangent) = tangent else { return waves };
         assert_eq!(tangent.len(), numbers.len(), "one change for each number");
         let mut changes = Vec::with_capacity(numbers.len() * self.features);
         for (&number, &change) in numbers.iter().zip(tangent) {
-            let [number, change] = [number, change].map(f64::from);
-            let sine = |f: f64| f * change * (f * number).cos();
-            in_order(&mut changes, &sine, &|f| -f * change * (f * number).sin());
+            let (angle, change) = (|f: f64| self.angle(f, number), f64::from(change));
+            let sine = |f: f64| f * change * angle(f).cos();
+            in_order(&mut changes, &sine, &|f| -f * change * angle(f).sin());
         }
         waves.moving(changes)
     }
@@ -205,7 +207,16 @@ impl Embedding {
             Frequencies::Geometric { scale } => {
                 (0..half).map(|i| f64::from(scale) * MAX_PERIOD.powf(-(i as f64) / last as f64)).collect()
             }
-            Frequencies::Random(id) => w.get(id).values().iter().map(|&f| TAU * f64::from(f)).collect(),
+            Frequencies::Random(id) => w.get(id).values().iter().map(|&f| f64::from(TAU * f)).collect(),
+        }
+    }
+
+    /// Radians of a number at a frequency. Random frequencies make angles of many turns, of which the original code keeps
+    /// what single precision leaves (up to 1/64 of a radian with iDDPM's steps for numbers), and networks are trained with that.
+    fn angle(&self, frequency: f64, number: f32) -> f64 {
+        match self.frequencies {
+            Frequencies::Geometric { .. } => frequency * f64::from(number),
+            Frequencies::Random(_) => f64::from(frequency as f32 * number),
         }
     }
 

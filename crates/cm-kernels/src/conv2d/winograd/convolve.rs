@@ -12,7 +12,7 @@ use crate::conv2d::weight::turn;
 use crate::conv2d::{Conv2dShape, Epilogue};
 use crate::dispatch::Isa;
 use crate::product::vector::{Kernel, Vector, lanes, run};
-use crate::product::{Depth, GROUP, product};
+use crate::product::{CHAIN, Depth, GROUP, product};
 use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
@@ -118,7 +118,8 @@ impl<A: Algorithm> Kernel for Block<'_, A> {
         let (weight, weight_layout) = (self.weight.0.as_ptr(), self.weight.1.of::<V>());
         // Whole groups of tiles: rows past the last tile are there, and what is in them is not used.
         let rows = range.len().next_multiple_of(GROUP);
-        let sizes = (rows, Depth::in_runs(depth, V::LANES), output_layout.vectors);
+        let sums = Depth::in_runs(depth, V::LANES).in_chains(CHAIN);
+        let sizes = (rows, sums, output_layout.vectors);
         // SAFETY: the buffers were made with these layouts, `x` and `out` with the shape of `tiles`; blocks write
         // different pixels of `out`.
         unsafe {

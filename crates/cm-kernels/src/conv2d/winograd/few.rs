@@ -19,11 +19,11 @@ use crate::conv2d::Epilogue;
 use crate::conv2d::weight::turn;
 use crate::dispatch::Isa;
 use crate::product::vector::{Kernel, Vector, lanes, run};
-use crate::product::{Depth, GROUP, LINE, panels, product};
+use crate::product::{CHAIN, Depth, GROUP, LINE, panels, product};
 use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
-/// Input channels of a run: a multiple of every vector's length, so few that the transformed weight of a run and a
+/// Input channels of a run: a multiple of [`CHAIN`] and of every vector's length, so few that the transformed weight of a run and a
 /// piece stays in half of the second-level cache, and so many that fetching and storing the sums costs little.
 const fn run_len(lanes: usize) -> usize {
     if lanes < LINE { 64 } else { 32 }
@@ -175,7 +175,8 @@ impl<A: Algorithm> Kernel for Slice<'_, A> {
                 };
                 let to = (transformed, weight_layout);
                 transform::weight::<V, A>(0..count, from, columns.len(), to);
-                let sizes = (tiles.count(), Depth::in_runs(count, V::LANES), vectors);
+                let sums = Depth::in_runs(count, V::LANES).in_chains(CHAIN);
+                let sizes = (tiles.count(), sums, vectors);
                 let left = input.as_ptr().add(input_layout.at::<A>(0, start / V::LANES));
                 for slot in 0..A::SLOTS {
                     let left = input_layout.left::<A>(left, slot);

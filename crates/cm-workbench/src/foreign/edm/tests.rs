@@ -15,7 +15,7 @@ macro_rules! fixtures {
     };
 }
 
-const CASES: [(&str, &[u8]); 18] = fixtures![
+const CASES: [(&str, &[u8]); 19] = fixtures![
     "song-ddpmpp",
     "song-ncsnpp",
     "song-labels",
@@ -26,6 +26,7 @@ const CASES: [(&str, &[u8]); 18] = fixtures![
     "song-vp",
     "song-ve",
     "song-iddpm",
+    "song-many-turns",
     "song-one-level",
     "adm",
     "adm-heads",
