@@ -17,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The curves that are kept of this repository's studies, by their names.
-const SHIPPED: [(&str, &str); 28] = [
+const SHIPPED: [(&str, &str); 29] = [
     ("alphaflow", include_str!("../../../experiments/results/curves/alphaflow.csv")),
     ("autoguidance", include_str!("../../../experiments/results/curves/autoguidance.csv")),
     ("cmt", include_str!("../../../experiments/results/curves/cmt.csv")),
@@ -34,6 +34,7 @@ const SHIPPED: [(&str, &str); 28] = [
     ("ict_changes", include_str!("../../../experiments/results/curves/ict_changes.csv")),
     ("imm", include_str!("../../../experiments/results/curves/imm.csv")),
     ("improved_meanflow", include_str!("../../../experiments/results/curves/improved_meanflow.csv")),
+    ("lpips", include_str!("../../../experiments/results/curves/lpips.csv")),
     ("meanflow", include_str!("../../../experiments/results/curves/meanflow.csv")),
     ("mnist", include_str!("../../../experiments/results/curves/mnist.csv")),
     ("multistep", include_str!("../../../experiments/results/curves/multistep.csv")),
