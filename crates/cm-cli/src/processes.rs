@@ -109,10 +109,8 @@ fn together(size: usize) -> Result<(usize, Vec<Child>), String> {
     if !size.is_power_of_two() {
         return Err(format!("{size} processes; allowed are powers of two"));
     }
-    // Nobody else's folder, whatever a process that was killed has left. Its files are names only, and once all have met
-    // nobody needs them.
-    let meeting = tempfile::Builder::new().prefix("cm-").tempdir();
-    let meeting = meeting.map_err(|error| format!("a folder in {}: {error}", env::temp_dir().display()))?;
+    let meeting =
+        meeting_folder().map_err(|error| format!("a folder in {}: {error}", env::temp_dir().display()))?;
     let program = env::current_exe().map_err(|error| format!("this program's file: {error}"))?;
     let mut others = Others(Vec::new());
     for rank in 1..size {
@@ -123,6 +121,15 @@ fn together(size: usize) -> Result<(usize, Vec<Child>), String> {
     }
     cm_tensor::sockets::join(meeting.path(), 0, size).map_err(|error| error.to_string())?;
     Ok((0, std::mem::take(&mut others.0)))
+}
+
+/// Where the processes meet: a folder that nobody else can look into, whatever a process that was killed has left. Its files
+/// are names only, and once all have met nobody needs them.
+#[cfg(unix)]
+fn meeting_folder() -> std::io::Result<tempfile::TempDir> {
+    use std::os::unix::fs::PermissionsExt;
+    let private = std::fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix("cm-").permissions(private).tempdir()
 }
 
 #[cfg(not(unix))]
@@ -166,5 +173,16 @@ impl Group {
         for mut child in self.started {
             let _ = child.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[cfg(unix)]
+    fn nobody_else_can_look_into_the_folder_where_processes_meet() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = super::meeting_folder().unwrap();
+        assert_eq!(folder.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

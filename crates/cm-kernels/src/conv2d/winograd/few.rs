@@ -23,11 +23,14 @@ use crate::product::{CHAIN, Depth, GROUP, LINE, panels, product};
 use crate::scratch;
 use crate::threads::{SharedMut, for_each_piece};
 
-/// Input channels of a run: a multiple of [`CHAIN`] and of every vector's length, so few that the transformed weight of a run and a
+/// Input channels of a run: a multiple of every vector's length, so few that the transformed weight of a run and a
 /// piece stays in half of the second-level cache, and so many that fetching and storing the sums costs little.
 const fn run_len(lanes: usize) -> usize {
     if lanes < LINE { 64 } else { 32 }
 }
+
+// Sums of many tiles and of few have the same chains.
+const _: () = assert!(run_len(1).is_multiple_of(CHAIN) && run_len(LINE).is_multiple_of(CHAIN));
 
 /// Vectors of output channels of a piece.
 const fn width(lanes: usize) -> usize {
