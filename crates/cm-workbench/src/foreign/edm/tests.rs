@@ -37,6 +37,11 @@ const CASES: [(&str, &[u8]); 19] = fixtures![
     "edm2-alone"
 ];
 
+/// The fixture of this name.
+fn case(name: &str) -> &'static [u8] {
+    CASES.into_iter().find_map(|(case, bytes)| (case == name).then_some(bytes)).unwrap()
+}
+
 /// What a state dict does not say.
 fn hints(name: &str) -> Hints {
     match name {
@@ -189,7 +194,7 @@ fn outputs_are_those_of_the_original_classes() {
 /// Sixty-four channels a head were taken of networks that have fewer channels, and their attention left out.
 #[test]
 fn heads_that_a_state_dict_does_not_say_are_asked_for() {
-    let archive = open(&file(&shapes(&open(CASES[15].1))));
+    let archive = open(&file(&shapes(&open(case("edm2")))));
     let told = infer(&archive, &Hints::default()).unwrap_err();
     assert!(told.contains("attention of 16") && told.contains("--head-channels"), "{told}");
     let hints = Hints { heads: Some(HeadsConfig::Channels(8)), ..Hints::default() };
@@ -200,7 +205,7 @@ fn heads_that_a_state_dict_does_not_say_are_asked_for() {
 /// Whole numbers are no weights: they were read as such.
 #[test]
 fn quantised_weights_are_refused() {
-    let bytes = file(&shapes(&open(CASES[0].1)));
+    let bytes = file(&shapes(&open(case("song-ddpmpp"))));
     let name = b"\"model.map_layer0.bias\":";
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
     let text = b"\"dtype\":\"F32\"";
@@ -217,7 +222,7 @@ fn quantised_weights_are_refused() {
 /// Without its filters, two networks fit the names, and they compute different things.
 #[test]
 fn a_file_without_filters_is_asked_about() {
-    let fixture = open(CASES[0].1);
+    let fixture = open(case("song-ddpmpp"));
     let stripped: BTreeMap<String, Vec<usize>> =
         shapes(&fixture).into_iter().filter(|(name, _)| !name.ends_with("resample_filter")).collect();
     let archive = open(&file(&stripped));
@@ -230,7 +235,7 @@ fn a_file_without_filters_is_asked_about() {
 
 #[test]
 fn other_filters_and_other_outputs_are_refused() {
-    let fixture = open(CASES[0].1);
+    let fixture = open(case("song-ddpmpp"));
     let mut other = shapes(&fixture);
     for (name, shape) in &mut other {
         if name.ends_with("resample_filter") {
