@@ -2,7 +2,9 @@
 
 use crate::{CouplingConfig, HalvingConfig, TruncationConfig};
 use cm_diffusion::{DiscretisationConfig, IndexLawConfig, WeightingConfig};
-use cm_network::feature_net::LpipsOptions;
+use cm_image::ImageShape;
+use cm_network::Counts;
+use cm_network::feature_net::{Classifier, Lpips, LpipsOptions};
 use cm_training::TrainConfig;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -232,6 +234,23 @@ pub enum DistanceConfig {
     Features(FeaturesConfig),
     /// LPIPS itself, with the weights of another program (Song et al. 2023, their best).
     Lpips(LpipsConfig),
+}
+
+impl DistanceConfig {
+    /// What the network takes that looks at one image, if the distance has one; a training asks it of the target, of the
+    /// student, and on the way back to the student's image. Of LPIPS, the published trunk, if it can look at such images.
+    pub fn count(&self, shape: ImageShape, classes: usize) -> Option<Counts> {
+        match self {
+            Self::L1
+            | Self::L2
+            | Self::SquaredL2
+            | Self::LInfinity
+            | Self::ResizedSquaredL2(_)
+            | Self::PseudoHuber(_) => None,
+            Self::Features(features) => Some(Classifier::count(shape, classes, features.channels)),
+            Self::Lpips(lpips) => Lpips::count(lpips.network, shape),
+        }
+    }
 }
 
 /// LPIPS as a distance of [`DistanceConfig::Lpips`].

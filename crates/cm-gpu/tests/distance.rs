@@ -2,6 +2,7 @@ use crate::check::{STORED, assert_close, drawn, in_three_orders, put, tolerance,
 use cm_gpu::Element;
 use cm_gpu::distance::Distance;
 use cm_kernels::distance as exact;
+use cm_kernels::feature_distance;
 
 const KINDS: [(Distance, exact::Distance); 5] = [
     (Distance::L1, exact::Distance::L1),
@@ -72,9 +73,11 @@ fn distances_of_features_are_the_cpu_s() {
             }) else {
                 return;
             };
-            let value = written(rows, |out| exact::unit_feature_distance(rows, &weights, &x, &y, out));
-            let grad =
-                written(len, |out| exact::unit_feature_distance_backward(rows, &weights, &x, &y, &g, out));
+            let value =
+                written(rows, |out| feature_distance::unit_feature_distance(rows, &weights, &x, &y, out));
+            let grad = written(len, |out| {
+                feature_distance::unit_feature_distance_backward(rows, &weights, &x, &y, &g, out);
+            });
             assert_close(&got[0], &value, 3e-7, &(element, rows, pixels, channels));
             // The black pixel's gradient is beyond all others' and would hide them.
             let single = tolerance(element, 3e-7);

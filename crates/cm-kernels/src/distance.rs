@@ -85,77 +85,6 @@ pub fn distance_backward(
     });
 }
 
-/// LPIPS's distance of one layer (Zhang et al. 2018, Equation 1): features of each pixel brought to unit length over
-/// the channels, squared differences summed over channels with `weights` and averaged over pixels.
-///
-/// `x`, `y`: `rows` images of pixels of as many features as there are weights.
-///
-/// # Panics
-/// If the slices do not hold `rows` images of one size with whole pixels.
-pub fn unit_feature_distance(rows: usize, weights: &[f32], x: &[f32], y: &[f32], out: &mut [f32]) {
-    let channels = weights.len();
-    check(rows, x, y);
-    assert_eq!(out.len(), rows, "one distance for each image");
-    let dim = x.len().checked_div(rows).unwrap_or(0);
-    assert!(dim.is_multiple_of(channels), "whole pixels");
-    let pixels = dim / channels;
-    for_each_row(rows, dim, out, 1, |row, out| {
-        let mut sum = 0.0;
-        for pixel in 0..pixels {
-            let at = row * dim + pixel * channels;
-            let (x, y) = (&x[at..][..channels], &y[at..][..channels]);
-            let (nx, ny) = (length(x), length(y));
-            let square = |((x, y), w): ((&f32, &f32), &f32)| {
-                f64::from(*w) * (f64::from(*x) / nx - f64::from(*y) / ny).powi(2)
-            };
-            sum += x.iter().zip(y).zip(weights).map(square).sum::<f64>();
-        }
-        out[0] = (sum / pixels as f64) as f32;
-    });
-}
-
-/// The gradient of [`unit_feature_distance`] by `x`.
-///
-/// # Panics
-/// As [`unit_feature_distance`].
-pub fn unit_feature_distance_backward(
-    rows: usize,
-    weights: &[f32],
-    x: &[f32],
-    y: &[f32],
-    grad_out: &[f32],
-    grad_x: &mut [f32],
-) {
-    let channels = weights.len();
-    check(rows, x, y);
-    assert!(grad_out.len() == rows && grad_x.len() == x.len(), "gradients do not fit the images");
-    let dim = x.len().checked_div(rows).unwrap_or(0);
-    assert!(dim.is_multiple_of(channels), "whole pixels");
-    let pixels = dim / channels;
-    for_each_row(rows, dim, grad_x, dim, |row, grad| {
-        let scale = 2.0 * f64::from(grad_out[row]) / pixels as f64;
-        for pixel in 0..pixels {
-            let at = row * dim + pixel * channels;
-            let (x, y) = (&x[at..][..channels], &y[at..][..channels]);
-            let (nx, ny) = (length(x), length(y));
-            let difference = |i: usize| f64::from(weights[i]) * (f64::from(x[i]) / nx - f64::from(y[i]) / ny);
-            // u = x / (|x| + e): du_i/dx_j = (delta_ij - u_i x_j / |x|) / (|x| + e).
-            let along: f64 = (0..channels).map(|i| difference(i) * f64::from(x[i]) / nx).sum();
-            let bare = (nx - LENGTH_EPS).max(f64::MIN_POSITIVE);
-            for (i, grad) in grad[pixel * channels..][..channels].iter_mut().enumerate() {
-                *grad = (scale * (difference(i) - along * f64::from(x[i]) / bare) / nx) as f32;
-            }
-        }
-    });
-}
-
-/// Added to the length of a feature vector before dividing by it, as LPIPS does.
-const LENGTH_EPS: f64 = 1e-10;
-
-fn length(x: &[f32]) -> f64 {
-    x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt() + LENGTH_EPS
-}
-
 fn row_distance(kind: Distance, x: &[f32], y: &[f32]) -> f64 {
     let differences = x.iter().zip(y).map(|(x, y)| f64::from(x - y));
     let n = x.len() as f64;
@@ -174,13 +103,13 @@ fn row_distance(kind: Distance, x: &[f32], y: &[f32]) -> f64 {
     }
 }
 
-fn check(rows: usize, x: &[f32], y: &[f32]) {
+pub(crate) fn check(rows: usize, x: &[f32], y: &[f32]) {
     assert_eq!(x.len(), y.len(), "images of different sizes");
     assert!(if rows == 0 { x.is_empty() } else { x.len().is_multiple_of(rows) }, "{rows} whole images");
 }
 
 /// Calls `work(row, its part of out)`; rows are grouped so that a piece is worth a task.
-fn for_each_row(
+pub(crate) fn for_each_row(
     rows: usize,
     dim: usize,
     out: &mut [f32],
@@ -230,12 +159,6 @@ mod tests {
             distance(kind, 1, &[3.0, 0.0], &[0.0, 4.0], &mut out);
             assert_eq!(out[0], expected, "{kind:?}");
         }
-        // Parallel features are at distance 0, orthogonal ones at 2.
-        unit_feature_distance(1, &[1.0; 2], &[3.0, 0.0, 1.0, 1.0], &[9.0, 0.0, 2.0, -2.0], &mut out);
-        assert!((out[0] - 1.0).abs() < 1e-6);
-        // (0, sqrt 2) apart in the second feature.
-        unit_feature_distance(1, &[7.0, 0.25], &[1.0, 1.0], &[1.0, -1.0], &mut out);
-        assert!((out[0] - 0.5).abs() < 1e-6);
     }
 
     /// Central differences in f64 arithmetic: the kernels sum in f64, so a step of 1e-2 keeps five digits.
@@ -253,16 +176,6 @@ mod tests {
                 format!("{kind:?}"),
                 Box::new(move |x, out| distance(kind, rows, x, &y1, out)),
                 Box::new(move |x, grad| distance_backward(kind, rows, x, &y2, &grad_out, grad)),
-            ));
-        }
-        for weights in [&[1.0; 3][..], &[1.0; 4], &[0.3, 1.7, 0.0, 0.9]] {
-            let (y1, y2) = (y.clone(), y.clone());
-            cases.push((
-                format!("features with weights {weights:?}"),
-                Box::new(move |x, out| unit_feature_distance(rows, weights, x, &y1, out)),
-                Box::new(move |x, grad| {
-                    unit_feature_distance_backward(rows, weights, x, &y2, &grad_out, grad);
-                }),
             ));
         }
         for (name, forward, backward) in cases {
@@ -300,9 +213,6 @@ mod tests {
             distance_backward(kind, 2, &x, &x, &[1.0, 1.0], &mut grad);
             assert!(out.iter().chain(&grad).all(|&v| v == 0.0), "{kind:?}");
         }
-        let mut grad = vec![1.0; 24];
-        unit_feature_distance_backward(2, &[1.0; 3], &[0.0; 24], &x, &[1.0, 1.0], &mut grad);
-        assert!(grad.iter().all(|g| g.is_finite()), "a black pixel has no direction, but no NaN either");
         distance(Distance::L1, 0, &[], &[], &mut []);
     }
 }

@@ -19,6 +19,7 @@ pub mod dispatch;
 pub mod distance;
 pub mod dropout;
 pub mod elementwise;
+pub mod feature_distance;
 pub mod gemm;
 pub mod group_norm;
 pub mod memory;

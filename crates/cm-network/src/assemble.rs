@@ -1,5 +1,6 @@
 //! From a configuration to a network: the only place where an architecture becomes a `Box<dyn Network>`.
 
+use crate::counts::Counts;
 use crate::init::Builder;
 use crate::limits::MOST_PARAMETERS;
 use crate::problem::Problems;
@@ -102,21 +103,6 @@ impl NetworkConfig {
             ..Extra::default()
         };
         network.forward(&mut graph, &weights, &x, &[0.0], extra);
-        Ok(Counts {
-            parameters: weights.count(),
-            flops_per_image: graph.flops(),
-            kept_per_image: graph.values(),
-        })
+        Ok(Counts::of(&graph, weights.count()))
     }
-}
-
-/// What a network takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// Numbers of its weights.
-    pub parameters: usize,
-    /// Multiplications and additions of evaluating it on one image.
-    pub flops_per_image: u64,
-    /// Numbers that training keeps of one image, about, from its way forth for its way back.
-    pub kept_per_image: u64,
 }

@@ -11,6 +11,7 @@ mod adm;
 mod assemble;
 mod block_config;
 mod config;
+mod counts;
 mod edm2;
 mod edm2_config;
 pub mod feature_net;
@@ -29,11 +30,11 @@ mod traced;
 mod unet;
 
 pub use adm::Adm;
-pub use assemble::Counts;
 pub use block_config::{HeadsConfig, ResamplingConfig};
 pub use config::{
     AdmConfig, EmbeddingConfig, FourierConfig, MlpConfig, NetworkConfig, ScaleConfig, UNetConfig,
 };
+pub use counts::Counts;
 pub use edm2::Edm2;
 pub use edm2_config::Edm2Config;
 pub use limits::{MOST_BLOCKS, MOST_CHANNELS, MOST_PARAMETERS, MOST_WIDTH};

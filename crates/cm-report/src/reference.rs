@@ -17,9 +17,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The curves that are kept of this repository's studies, by their names.
-const SHIPPED: [(&str, &str); 29] = [
+const SHIPPED: [(&str, &str); 30] = [
     ("alphaflow", include_str!("../../../experiments/results/curves/alphaflow.csv")),
     ("autoguidance", include_str!("../../../experiments/results/curves/autoguidance.csv")),
+    ("cifar10_small", include_str!("../../../experiments/results/curves/cifar10_small.csv")),
     ("cmt", include_str!("../../../experiments/results/curves/cmt.csv")),
     ("coupling", include_str!("../../../experiments/results/curves/coupling.csv")),
     ("distance", include_str!("../../../experiments/results/curves/distance.csv")),

@@ -5,6 +5,7 @@ use crate::feature_network::FeatureNetworkConfig;
 use crate::key::baseline_key;
 use crate::plan::Plan;
 use crate::samplers::TeacherMethodConfig;
+use cm_consistency::DistanceConfig;
 use cm_datasets::Split;
 use cm_training::TrainConfig;
 
@@ -115,6 +116,11 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
         let images = train.steps() * train.batch as u64;
         TrainingCost { images, steps: train.steps(), flops: images as f64 * forward * forward_passes }
     };
+    // The network of a distance, in evaluations of the student's: the target's image, the student's, and the way back to it.
+    let compared = |distance: &DistanceConfig| {
+        let counts = distance.count(shape, data.classes.unwrap_or(1));
+        counts.map_or(0.0, |counts| 3.0 * counts.flops_per_image as f64 / forward)
+    };
     // What a teacher that is asked once takes, at most, in evaluations of the student's network.
     let weaker = experiment.weaker().map(|weaker| {
         let counts = weaker.network.count(shape, experiment.conditions(data.classes));
@@ -153,9 +159,10 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
             config.extra_passes() + asked * asked_once
         }
     };
-    // The student forward and backward, the images it makes itself, the first model for the lower levels.
+    // The student forward and backward, the images it makes itself, the first model for the lower levels, the distance.
     let below = if consistency.truncation.is_some() { 1.0 } else { 0.0 };
-    let passes = 3.0 + of_target + consistency.coupling.extra_passes() + below;
+    let extra = consistency.coupling.extra_passes() + below + compared(&consistency.distance);
+    let passes = 3.0 + of_target + extra;
     Some(ArmCost {
         arm: name.to_owned(),
         parameters: counts.parameters,
@@ -175,7 +182,45 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
             }
             trained
         }),
-        first_stage: experiment.first_stage.as_ref().map(|stage| cost(&stage.train, 3.0 + of_target)),
+        first_stage: experiment
+            .first_stage
+            .as_ref()
+            .map(|stage| cost(&stage.train, 3.0 + of_target + compared(&stage.distance))),
         student: cost(&consistency.train, passes),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cm_consistency::{FeaturesConfig, LpipsConfig};
+    use cm_image::ImageShape;
+    use cm_network::feature_net::{Classifier, Lpips, LpipsOptions};
+
+    /// LPIPS by VGG16 takes more than the networks that it trains, and a plan said nothing of it.
+    #[test]
+    fn the_network_of_a_distance_is_counted_three_times_an_image() {
+        let with = |distance: DistanceConfig| {
+            let mut experiment = ExperimentConfig::default();
+            experiment.consistency.distance = distance;
+            let memory = crate::MemoryNeed::of(&experiment).unwrap().activations;
+            (arm_cost("", &experiment).unwrap().student, memory)
+        };
+        let (plain, small) = with(DistanceConfig::SquaredL2);
+        let digits = ImageShape::new(8, 8, 1);
+        let lpips = Lpips::count(LpipsOptions::default(), digits).unwrap();
+        let features = FeaturesConfig::default();
+        let classifier = Classifier::count(digits, 10, features.channels);
+        for (distance, counts) in [
+            (DistanceConfig::Lpips(LpipsConfig::default()), lpips),
+            (DistanceConfig::Features(features), classifier),
+        ] {
+            let (cost, memory) = with(distance);
+            let expected = plain.flops + 3.0 * plain.images as f64 * counts.flops_per_image as f64;
+            assert!((cost.flops / expected - 1.0).abs() < 1e-12, "{} and not {expected}", cost.flops);
+            assert_eq!((cost.images, cost.steps), (plain.images, plain.steps));
+            assert!(memory > small);
+        }
+        assert!(lpips.flops_per_image > 30_000_000_000);
+    }
 }

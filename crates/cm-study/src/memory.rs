@@ -5,7 +5,7 @@
 use crate::experiment_config::{ExperimentConfig, TeacherSource};
 use crate::judged::{MOST_HELD, features};
 use crate::mid_training_config::bytes_kept;
-use cm_consistency::TargetConfig;
+use cm_consistency::{DistanceConfig, TargetConfig};
 use cm_datasets::Split;
 use cm_training::TrainConfig;
 
@@ -36,24 +36,28 @@ impl MemoryNeed {
             TeacherSource::Exact | TeacherSource::None => 0,
         };
         let first = u64::from(consistency.truncation.is_some());
-        let mut trainings = vec![(&consistency.train, u64::from(target) + beside + first)];
+        // What a pass over one image keeps, its distance's network with it.
+        let kept = |distance: &DistanceConfig| {
+            let compared = distance.count(data.shape, data.classes.unwrap_or(1));
+            counts.kept_per_image.saturating_add(compared.map_or(0, |counts| counts.kept_per_image))
+        };
+        let student = (&consistency.train, u64::from(target) + beside + first, kept(&consistency.distance));
+        let mut trainings = vec![student];
         if let TeacherSource::Trained(teacher) = teacher {
-            trainings.push((&teacher.train, 0));
+            trainings.push((&teacher.train, 0, counts.kept_per_image));
         }
         if let Some(stage) = &experiment.first_stage {
             let target = !matches!(stage.target, TargetConfig::StopGradient);
-            trainings.push((&stage.train, u64::from(target) + beside));
+            trainings.push((&stage.train, u64::from(target) + beside, kept(&stage.distance)));
         }
         let mut trajectories = 0;
         if let Some(mid) = &experiment.mid_training {
-            trainings.push((&mid.train, 0));
+            trainings.push((&mid.train, 0, counts.kept_per_image));
             trajectories = bytes_kept(mid, data.shape.len());
         }
-        let most = |of: &dyn Fn(&TrainConfig, u64) -> u64| {
-            trainings.iter().map(|&(train, beside)| of(train, beside)).max().unwrap_or(0)
-        };
-        let copies = most(&|train, beside| copies(train).saturating_add(beside));
-        let part = most(&|train, _| (train.batch / train.shards.max(1)) as u64);
+        let part = |train: &TrainConfig| (train.batch / train.shards.max(1)) as u64;
+        let copies = trainings.iter().map(|&(train, beside, _)| copies(train).saturating_add(beside)).max();
+        let values_kept = trainings.iter().map(|&(train, _, kept)| part(train).saturating_mul(kept)).max();
         let held = |len: usize| len.min(MOST_HELD) as u64;
         let sampled =
             (experiment.evaluation.samples as u64).saturating_mul(values + features(dataset, &data) as u64);
@@ -62,8 +66,8 @@ impl MemoryNeed {
         let by_networks =
             evaluation.networks.iter().map(|network| network.bytes_kept(evaluation.samples)).max();
         Some(Self {
-            weights: (counts.parameters as u64).saturating_mul(copies).saturating_mul(BYTES),
-            activations: part.saturating_mul(counts.kept_per_image).saturating_mul(BYTES) / OVERCOUNTED,
+            weights: (counts.parameters as u64).saturating_mul(copies.unwrap_or(0)).saturating_mul(BYTES),
+            activations: values_kept.unwrap_or(0).saturating_mul(BYTES) / OVERCOUNTED,
             images: sampled
                 .saturating_add(held)
                 .saturating_mul(BYTES)

@@ -1,5 +1,6 @@
 //! A small convolutional classifier.
 
+use crate::counts::Counts;
 use crate::init::Builder;
 use crate::layers::{Conv2d, Epilogue, Linear};
 use cm_image::ImageShape;
@@ -30,7 +31,10 @@ pub struct ClassifierOutput {
 impl Classifier {
     /// The network and its initial weights. `channels` is c.
     pub fn new(shape: ImageShape, classes: usize, channels: usize, seed: u64) -> (Self, Weights) {
-        let mut b = Builder::new(Some(seed));
+        Self::assemble(shape, classes, channels, Builder::new(Some(seed)))
+    }
+
+    fn assemble(shape: ImageShape, classes: usize, channels: usize, mut b: Builder) -> (Self, Weights) {
         // ReLU halves the variance, which sqrt(2) restores (He et al. 2015).
         let gain = std::f32::consts::SQRT_2;
         let mut convolutions = vec![
@@ -60,6 +64,15 @@ impl Classifier {
     /// The number of features, 4c.
     pub fn features(&self) -> usize {
         4 * self.channels
+    }
+
+    /// What it takes to look at one image, counted from extents.
+    pub fn count(shape: ImageShape, classes: usize, channels: usize) -> Counts {
+        let (network, weights) = Self::assemble(shape, classes, channels, Builder::new(None));
+        let mut graph = Graph::counting();
+        let ImageShape { height, width, channels } = shape;
+        network.forward(&mut graph, &weights, &Images::outline([1, height, width, channels]));
+        Counts::of(&graph, weights.count())
     }
 
     /// Evaluates the classifier.

@@ -6,6 +6,9 @@
 
 use super::arrays::{ArraysError, NamedArrays, Reader, to_hwio};
 use super::lpips_options::{LpipsOptions, LpipsPooling, LpipsResize, LpipsTrunk, LpipsVersion};
+use super::lpips_trunk::Plan;
+use crate::counts::Counts;
+use cm_image::ImageShape;
 use cm_tensor::{Graph, Images, Vector, ops};
 
 /// Why there is no LPIPS.
@@ -26,114 +29,6 @@ const RESIZED_BELOW: usize = 256;
 /// mean and standard deviation.
 const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
 const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
-
-/// A step of a trunk; the numbers are places in torchvision's `features`.
-enum Plan {
-    Conv {
-        index: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    },
-    Pool {
-        side: usize,
-        round_up: bool,
-    },
-    Fire {
-        index: usize,
-    },
-    /// A map is compared here.
-    Tap,
-}
-
-impl LpipsTrunk {
-    /// A network's name for messages.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Vgg16 => "VGG16",
-            Self::AlexNet => "AlexNet",
-            Self::SqueezeNet => "SqueezeNet 1.1",
-        }
-    }
-
-    /// The smallest side of images that it can look at.
-    pub fn min_side(self) -> usize {
-        match self {
-            Self::Vgg16 => 16,
-            Self::AlexNet => 31,
-            Self::SqueezeNet => 25,
-        }
-    }
-
-    /// Where the LPIPS package cuts it: its slice k ends before the k-th of these places.
-    fn slices(self) -> &'static [usize] {
-        match self {
-            Self::Vgg16 => &[4, 9, 16, 23, 30],
-            Self::AlexNet => &[2, 5, 8, 10, 12],
-            Self::SqueezeNet => &[2, 5, 8, 10, 11, 12, 13],
-        }
-    }
-
-    fn plan(self) -> Vec<Plan> {
-        let conv = |index, kernel, stride, padding| Plan::Conv { index, kernel, stride, padding };
-        match self {
-            Self::Vgg16 => {
-                let stages: [&[usize]; 5] = [&[0, 2], &[5, 7], &[10, 12, 14], &[17, 19, 21], &[24, 26, 28]];
-                let mut plan = Vec::new();
-                for (stage, indices) in stages.into_iter().enumerate() {
-                    if stage > 0 {
-                        plan.push(Plan::Pool { side: 2, round_up: false });
-                    }
-                    plan.extend(indices.iter().map(|&index| conv(index, 3, 1, 1)));
-                    plan.push(Plan::Tap);
-                }
-                plan
-            }
-            Self::AlexNet => {
-                let pool = || Plan::Pool { side: 3, round_up: false };
-                vec![
-                    conv(0, 11, 4, 2),
-                    Plan::Tap,
-                    pool(),
-                    conv(3, 5, 1, 2),
-                    Plan::Tap,
-                    pool(),
-                    conv(6, 3, 1, 1),
-                    Plan::Tap,
-                    conv(8, 3, 1, 1),
-                    Plan::Tap,
-                    conv(10, 3, 1, 1),
-                    Plan::Tap,
-                ]
-            }
-            Self::SqueezeNet => {
-                let pool = || Plan::Pool { side: 3, round_up: true };
-                let fire = |index| Plan::Fire { index };
-                vec![
-                    conv(0, 3, 2, 0),
-                    Plan::Tap,
-                    pool(),
-                    fire(3),
-                    fire(4),
-                    Plan::Tap,
-                    pool(),
-                    fire(6),
-                    fire(7),
-                    Plan::Tap,
-                    pool(),
-                    fire(9),
-                    Plan::Tap,
-                    fire(10),
-                    Plan::Tap,
-                    fire(11),
-                    Plan::Tap,
-                    fire(12),
-                    Plan::Tap,
-                ]
-            }
-        }
-    }
-}
 
 enum Step {
     Conv(Box<Conv>),
@@ -157,6 +52,51 @@ struct Conv {
     out_channels: usize,
 }
 
+/// Where a convolution stands in a trunk, and what it is there.
+struct Place {
+    index: usize,
+    /// Its name within a fire module.
+    part: &'static str,
+    inputs: usize,
+    /// Its published output channels.
+    width: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+/// The steps of a trunk, whose convolutions and learned weights, by number of map and channels, come from outside.
+fn steps(
+    trunk: LpipsTrunk,
+    mut conv: impl FnMut(&Place) -> Conv,
+    mut head: impl FnMut(usize, usize) -> Vec<f32>,
+) -> Vec<Step> {
+    let (mut channels, mut maps) = (3, 0);
+    let mut step = |plan| match plan {
+        Plan::Conv { index, width, kernel, stride, padding } => {
+            let conv = conv(&Place { index, part: "", inputs: channels, width, kernel, stride, padding });
+            channels = conv.out_channels;
+            Step::Conv(Box::new(conv))
+        }
+        Plan::Pool { side, round_up } => Step::Pool { side, round_up },
+        Plan::Fire { index, squeeze, expand } => {
+            let mut of = |part, inputs, width, kernel: usize| {
+                conv(&Place { index, part, inputs, width, kernel, stride: 1, padding: kernel / 2 })
+            };
+            let squeeze = of(".squeeze", channels, squeeze, 1);
+            let one = of(".expand1x1", squeeze.out_channels, expand, 1);
+            let three = of(".expand3x3", squeeze.out_channels, expand, 3);
+            channels = one.out_channels + three.out_channels;
+            Step::Fire(Box::new(Fire { squeeze, one, three }))
+        }
+        Plan::Tap => {
+            maps += 1;
+            Step::Tap { weights: head(maps - 1, channels) }
+        }
+    };
+    trunk.plan().into_iter().map(&mut step).collect()
+}
+
 /// The distance with its weights.
 pub struct Lpips {
     options: LpipsOptions,
@@ -175,44 +115,43 @@ impl Lpips {
         }
         let mut reader = Reader::new(options.trunk.name(), trunk);
         let mut head_reader = Reader::new("LPIPS's learned weights", heads);
-        let (mut channels, mut maps) = (3, 0);
-        let mut steps = Vec::new();
-        for plan in options.trunk.plan() {
-            steps.push(match plan {
-                Plan::Conv { index, kernel, stride, padding } => {
-                    let conv =
-                        Conv::read(&mut reader, options.trunk, index, "", channels, kernel, stride, padding);
-                    channels = conv.out_channels;
-                    Step::Conv(Box::new(conv))
-                }
-                Plan::Pool { side, round_up } => Step::Pool { side, round_up },
-                Plan::Fire { index } => {
-                    let mut read = |part, channels, kernel: usize| {
-                        Conv::read(&mut reader, options.trunk, index, part, channels, kernel, 1, kernel / 2)
-                    };
-                    let squeeze = read(".squeeze", channels, 1);
-                    let one = read(".expand1x1", squeeze.out_channels, 1);
-                    let three = read(".expand3x3", squeeze.out_channels, 3);
-                    channels = one.out_channels + three.out_channels;
-                    Step::Fire(Box::new(Fire { squeeze, one, three }))
-                }
-                Plan::Tap => {
-                    let names = [
-                        format!("lin{maps}.model.1.weight"),
-                        format!("lin{maps}.model.0.weight"),
-                        format!("lin{maps}.weight"),
-                        format!("{maps}"),
-                    ];
-                    maps += 1;
-                    let head = head_reader.array(&names, &[1, channels, 1, 1]);
-                    Step::Tap { weights: head.map_or_else(Vec::new, |(_, values)| values.to_vec()) }
-                }
-            });
-        }
+        let conv = |place: &Place| Conv::read(&mut reader, options.trunk, place);
+        let head = |map: usize, channels: usize| {
+            let names = [
+                format!("lin{map}.model.1.weight"),
+                format!("lin{map}.model.0.weight"),
+                format!("lin{map}.weight"),
+                format!("{map}"),
+            ];
+            let head = head_reader.array(&names, &[1, channels, 1, 1]);
+            head.map_or_else(Vec::new, |(_, values)| values.to_vec())
+        };
+        let steps = steps(options.trunk, conv, head);
         // A trunk that does not fit makes heads that do not fit: the first error is the one to tell.
         reader.finish()?;
         head_reader.finish()?;
         Ok(Self { options, steps })
+    }
+
+    /// What its trunk takes to look at one image, if it has the published widths. Training asks it three times: for the
+    /// target, for the student, and back to the student's image. `None` if it cannot look at such images.
+    pub fn count(options: LpipsOptions, shape: ImageShape) -> Option<Counts> {
+        let enlarged = options.resize == LpipsResize::Below256 && shape.width < RESIZED_BELOW;
+        let seen = enlarged || shape.height.min(shape.width) >= options.trunk.min_side();
+        if !(seen && matches!(shape.channels, 1 | 3)) {
+            return None;
+        }
+        let mut parameters = 0;
+        let conv = |place: &Place| {
+            let conv = Conv::outline(place);
+            parameters += conv.weight.shape()[0] + conv.bias.shape()[0];
+            conv
+        };
+        let steps = steps(options.trunk, conv, |_, channels| vec![0.0; channels]);
+        let mut graph = Graph::counting();
+        let image = Images::outline([1, shape.height, shape.width, shape.channels]);
+        Self { options, steps }.maps(&mut graph, &image);
+        Some(Counts::of(&graph, parameters))
     }
 
     /// What it is.
@@ -290,16 +229,9 @@ impl Lpips {
 }
 
 impl Conv {
-    fn read(
-        reader: &mut Reader<'_>,
-        trunk: LpipsTrunk,
-        index: usize,
-        part: &str,
-        inputs: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Self {
+    /// Its arrays as they are in a file, whose widths are its own.
+    fn read(reader: &mut Reader<'_>, trunk: LpipsTrunk, place: &Place) -> Self {
+        let &Place { index, part, inputs, kernel, .. } = place;
         let slice = 1 + trunk.slices().iter().take_while(|&&end| end <= index).count();
         let names = |end: &str| {
             [format!("features.{index}{part}.{end}"), format!("net.slice{slice}.{index}{part}.{end}")]
@@ -311,14 +243,20 @@ impl Conv {
             let len = values.len();
             Vector::constant(values, [len])
         };
-        Self {
-            weight: vector(weight.map_or_else(Vec::new, |(shape, values)| to_hwio(&shape, values, |_| 1.0))),
-            bias: vector(bias.map_or_else(Vec::new, |(_, values)| values.to_vec())),
-            kernel,
-            stride,
-            padding,
-            out_channels,
-        }
+        let weight = vector(weight.map_or_else(Vec::new, |(shape, values)| to_hwio(&shape, values, |_| 1.0)));
+        let bias = vector(bias.map_or_else(Vec::new, |(_, values)| values.to_vec()));
+        Self::at(place, weight, bias, out_channels)
+    }
+
+    /// Its extents without values.
+    fn outline(place: &Place) -> Self {
+        let &Place { inputs, width, kernel, .. } = place;
+        Self::at(place, Vector::outline([kernel * kernel * inputs * width]), Vector::outline([width]), width)
+    }
+
+    fn at(place: &Place, weight: Vector, bias: Vector, out_channels: usize) -> Self {
+        let &Place { kernel, stride, padding, .. } = place;
+        Self { weight, bias, kernel, stride, padding, out_channels }
     }
 
     fn on(&self, graph: &mut Graph, x: &Images) -> Images {

@@ -8,6 +8,7 @@ mod file;
 mod inception;
 mod lpips;
 mod lpips_options;
+mod lpips_trunk;
 #[cfg(test)]
 mod tests;
 

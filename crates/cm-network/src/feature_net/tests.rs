@@ -3,6 +3,7 @@
 use super::*;
 use cm_gpu::conv2d::Precision;
 use cm_gpu::standin::{REAL_GPU, gpu, standin};
+use cm_image::ImageShape;
 use cm_tensor::device::Device;
 use cm_tensor::fixed::{self, Interpolation};
 use cm_tensor::gradient_check::normal_values;
@@ -192,4 +193,40 @@ fn a_resized_image_has_the_size_asked_for_and_is_the_same_on_a_gpu() {
         let difference = relative(theirs.values(), host.values());
         assert!(difference < 1e-6, "{how:?}: {difference}");
     }
+}
+
+/// The parameters of torchvision's `features`, and VGG16's arithmetic at the side it was trained with, layer by layer.
+#[test]
+fn what_a_published_trunk_takes_is_counted() {
+    let options = |trunk| LpipsOptions { trunk, ..LpipsOptions::default() };
+    let count = |trunk, shape| Lpips::count(options(trunk), shape).unwrap();
+    let small = ImageShape::new(32, 32, 3);
+    let parameters = [LpipsTrunk::Vgg16, LpipsTrunk::AlexNet, LpipsTrunk::SqueezeNet]
+        .map(|trunk| count(trunk, small).parameters);
+    assert_eq!(parameters, [14_714_688, 2_469_696, 722_496]);
+    let vgg: u64 = [
+        (224, 3, 64),
+        (224, 64, 64),
+        (112, 64, 128),
+        (112, 128, 128),
+        (56, 128, 256),
+        (56, 256, 256),
+        (56, 256, 256),
+        (28, 256, 512),
+        (28, 512, 512),
+        (28, 512, 512),
+        (14, 512, 512),
+        (14, 512, 512),
+        (14, 512, 512),
+    ]
+    .map(|(side, inputs, outputs): (u64, u64, u64)| 2 * side * side * 9 * inputs * outputs)
+    .iter()
+    .sum();
+    // Images of 32 pixels are enlarged to 224, grey ones are looked at in three colours.
+    assert_eq!(count(LpipsTrunk::Vgg16, small).flops_per_image, vgg);
+    assert_eq!(count(LpipsTrunk::Vgg16, ImageShape::new(28, 28, 1)).flops_per_image, vgg);
+    let own = LpipsOptions { resize: LpipsResize::Never, ..LpipsOptions::default() };
+    assert_eq!(Lpips::count(own, small).unwrap().flops_per_image * 49, vgg);
+    let unseen = [ImageShape::new(32, 15, 3), ImageShape::new(32, 32, 2)];
+    assert!(unseen.into_iter().all(|shape| Lpips::count(own, shape).is_none()));
 }
