@@ -4,8 +4,6 @@
 //! every instruction set, so that all give the same bits.
 
 #[cfg(test)]
-mod naive;
-#[cfg(test)]
 mod tests;
 
 use crate::dispatch::{Isa, isa};
