@@ -4,7 +4,7 @@ use crate::device::Device;
 use crate::{BackwardContext, CustomOp, DeviceContext, Graph, Images, TangentContext, Vector};
 use cm_gpu::{Buffer, GpuError};
 pub use cm_kernels::distance::Distance as PairDistance;
-use cm_kernels::{buffer::written_by, distance as kernel, elementwise, feature_distance};
+use cm_kernels::{buffer::written_by, distance as kernel, elementwise, feature_distance as features};
 
 /// A distance and the number of images.
 struct Pairs {
@@ -81,7 +81,7 @@ struct FeatureDistance {
 
 impl CustomOp for FeatureDistance {
     fn forward(&self, inputs: &[&[f32]], output: &mut [f32]) -> Vec<f32> {
-        feature_distance::unit_feature_distance(output.len(), &self.weights, inputs[0], inputs[1], output);
+        features::unit_feature_distance(output.len(), &self.weights, inputs[0], inputs[1], output);
         Vec::new()
     }
 
@@ -96,7 +96,7 @@ impl CustomOp for FeatureDistance {
     fn tangent(&self, context: TangentContext<'_>) -> Vec<f32> {
         let [x, y] = context.inputs else { unreachable!("two inputs were given") };
         by_gradient(self.rows, x, context.first(), |ones, gradient| {
-            feature_distance::unit_feature_distance_backward(self.rows, &self.weights, x, y, ones, gradient);
+            features::unit_feature_distance_backward(self.rows, &self.weights, x, y, ones, gradient);
         })
     }
 
@@ -104,14 +104,7 @@ impl CustomOp for FeatureDistance {
         let [x, y] = context.inputs else { unreachable!("two inputs were given") };
         let gradient = &context.gradient;
         let by_x = written_by(x.len(), |out| {
-            feature_distance::unit_feature_distance_backward(
-                gradient.len(),
-                &self.weights,
-                x,
-                y,
-                gradient,
-                out,
-            );
+            features::unit_feature_distance_backward(gradient.len(), &self.weights, x, y, gradient, out);
         });
         vec![context.wanted[0].then_some(by_x), None]
     }
