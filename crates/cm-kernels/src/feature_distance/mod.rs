@@ -1,6 +1,6 @@
 //! LPIPS's distance of one layer's features, and its gradient by the first.
 //!
-//! Everything is in `f64` between the features and the result. Sums run in [`LANES`] lanes side by side, the same in
+//! Everything is in `f64` between the features and the result. Sums run in eight lanes side by side, the same in
 //! every instruction set, so that all give the same bits.
 
 #[cfg(test)]
