@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::dispatch::{Isa, isa};
+use crate::dispatch::isa;
 use crate::distance::{check, for_each_row};
 use crate::elementwise::multiversion::multiversion;
 
@@ -24,7 +24,12 @@ const LENGTH_EPS: f64 = 1e-10;
 /// # Panics
 /// If the slices do not hold `rows` images of one size with whole pixels.
 pub fn unit_feature_distance(rows: usize, weights: &[f32], x: &[f32], y: &[f32], out: &mut [f32]) {
-    distance_with(isa(), rows, weights, x, y, out);
+    let (dim, isa) = (image_len(rows, weights, x, y), isa());
+    assert_eq!(out.len(), rows, "one distance for each image");
+    for_each_row(rows, dim, out, 1, |row, out| {
+        let (x, y) = (&x[row * dim..][..dim], &y[row * dim..][..dim]);
+        out[0] = (image_sum(isa, weights, x, y) / (dim / weights.len()) as f64) as f32;
+    });
 }
 
 /// The gradient of [`unit_feature_distance`] by `x`: of the sum of `grad_out`\[i\] x distance\[i\].
@@ -39,28 +44,7 @@ pub fn unit_feature_distance_backward(
     grad_out: &[f32],
     grad_x: &mut [f32],
 ) {
-    backward_with(isa(), rows, weights, x, y, grad_out, grad_x);
-}
-
-fn distance_with(isa: Isa, rows: usize, weights: &[f32], x: &[f32], y: &[f32], out: &mut [f32]) {
-    let dim = image_len(rows, weights, x, y);
-    assert_eq!(out.len(), rows, "one distance for each image");
-    for_each_row(rows, dim, out, 1, |row, out| {
-        let (x, y) = (&x[row * dim..][..dim], &y[row * dim..][..dim]);
-        out[0] = (image_sum(isa, weights, x, y) / (dim / weights.len()) as f64) as f32;
-    });
-}
-
-fn backward_with(
-    isa: Isa,
-    rows: usize,
-    weights: &[f32],
-    x: &[f32],
-    y: &[f32],
-    grad_out: &[f32],
-    grad_x: &mut [f32],
-) {
-    let dim = image_len(rows, weights, x, y);
+    let (dim, isa) = (image_len(rows, weights, x, y), isa());
     assert!(grad_out.len() == rows && grad_x.len() == x.len(), "gradients do not fit the images");
     for_each_row(rows, dim, grad_x, dim, |row, grad| {
         let (x, y) = (&x[row * dim..][..dim], &y[row * dim..][..dim]);
