@@ -20,7 +20,7 @@ fn command(folder: &Path, arguments: &str, code: i32) -> (String, String) {
     expect(folder, &arguments.split_whitespace().collect::<Vec<_>>(), code)
 }
 
-fn write_grey(path: &Path, width: u32, height: u32, pixel: impl Fn(u32, u32) -> u8) {
+pub(crate) fn write_grey(path: &Path, width: u32, height: u32, pixel: impl Fn(u32, u32) -> u8) {
     let mut encoder = png::Encoder::new(File::create(path).unwrap(), width, height);
     encoder.set_color(png::ColorType::Grayscale);
     let pixels: Vec<u8> =

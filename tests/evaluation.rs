@@ -1,6 +1,7 @@
 //! `cm evaluate`, `cm stats` and `cm lpips` from outside. What needs no weights of other programs is shown on the digits;
 //! the networks are compared with PyTorch's in `cm-network`.
 
+use crate::editing::write_grey;
 use crate::util::expect;
 use cm_scoring::ImageSource;
 use std::fs;
@@ -341,6 +342,21 @@ fn what_cannot_be_evaluated_is_wrong_input() {
     let (_, told) = expect(at, &lpips, 2);
     assert!(told.contains("297 images of 8x8x1, but A has 1500 images of 8x8x1"), "{told}");
     assert!(told.contains("are not resized"), "{told}");
+}
+
+/// Images that are wide enough to stay as they are and too low for the trunk passed the check and ended in a panic.
+#[test]
+fn lpips_of_wide_and_low_images_is_wrong_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    part_of_fixture("lpips.safetensors", "alex/", &at.join("alex.safetensors"));
+    write_grey(&at.join("wide.png"), 300, 20, |y, x| (x + y) as u8);
+    let lpips =
+        ["lpips", "wide.png", "wide.png", "--trunk", "alexnet", "--trunk-weights", "alex.safetensors"];
+    let (_, told) = expect(at, &[&lpips[..], &["--resize", "below-256"]].concat(), 2);
+    assert!(told.contains("images of 20x300x1 are not resized"), "{told}");
+    write_grey(&at.join("wide.png"), 255, 20, |y, x| (x + y) as u8);
+    expect(at, &[&lpips[..], &["--resize", "below-256"]].concat(), 0);
 }
 
 #[test]

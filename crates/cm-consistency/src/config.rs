@@ -239,7 +239,7 @@ pub enum DistanceConfig {
 impl DistanceConfig {
     /// What the network takes that looks at one image, if the distance has one; a training asks it of the target, of the
     /// student, and on the way back to the student's image. Of LPIPS, the published trunk, if it can look at such images.
-    pub fn count(&self, shape: ImageShape, classes: usize) -> Option<Counts> {
+    pub fn count(&self, shape: ImageShape, classes: Option<usize>) -> Option<Counts> {
         match self {
             Self::L1
             | Self::L2
@@ -247,7 +247,9 @@ impl DistanceConfig {
             | Self::LInfinity
             | Self::ResizedSquaredL2(_)
             | Self::PseudoHuber(_) => None,
-            Self::Features(features) => Some(Classifier::count(shape, classes, features.channels)),
+            Self::Features(features) => {
+                Some(Classifier::count(shape, classes.unwrap_or(1), features.channels))
+            }
             Self::Lpips(lpips) => Lpips::count(lpips.network, shape),
         }
     }

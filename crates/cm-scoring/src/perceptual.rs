@@ -3,7 +3,7 @@
 use crate::error::ScoringError;
 use crate::image_source::{ImageSource, ImageStream};
 use cm_host::{FileError, Progress, StopFlag, durable};
-use cm_network::feature_net::{LpipsOptions, LpipsResize, load_lpips};
+use cm_network::feature_net::{LpipsOptions, load_lpips};
 use cm_network::{Graph, Images};
 use cm_study::Problems;
 use std::path::PathBuf;
@@ -61,12 +61,12 @@ pub fn perceptual(
         problems.add("B", format!("{}, but A has {}", told(&b), told(&a)), "as many images of one size");
     }
     let (shape, least) = (a.shape(), request.options.trunk.min_side());
-    if request.options.resize == LpipsResize::Never && shape.height.min(shape.width) < least {
+    if !request.options.sees(shape.height, shape.width) {
         let message = format!("images of {shape} are not resized");
         problems.add(
             "A",
             message,
-            format!("sides of at least {least} for this trunk, or --resize below-256"),
+            format!("sides of at least {least} for this trunk, or less wide than 256 and --resize below-256"),
         );
     }
     problems.check()?;

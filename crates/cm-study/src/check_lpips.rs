@@ -34,10 +34,14 @@ pub(crate) fn problems(config: &LpipsConfig, dataset: &DatasetConfig, path_to: &
                 format!("LPIPS looks at pictures, and the data are {shape}"),
                 "images of 1 or 3 channels",
             );
-        } else if network.resize == LpipsResize::Never && shape.height.min(shape.width) < least {
+        } else if !network.sees(shape.height, shape.width) {
             let message =
                 format!("the trunk needs images of at least {least} pixels, and the data are {shape}");
-            say("network.resize", message, "Below256");
+            let allowed = match network.resize {
+                LpipsResize::Never => "Below256",
+                LpipsResize::Below256 => "higher images: so wide ones are not resized",
+            };
+            say("network.resize", message, allowed);
         }
     }
     problems

@@ -118,7 +118,7 @@ fn arm_cost(name: &str, experiment: &ExperimentConfig) -> Option<ArmCost> {
     };
     // The network of a distance, in evaluations of the student's: the target's image, the student's, and the way back to it.
     let compared = |distance: &DistanceConfig| {
-        let counts = distance.count(shape, data.classes.unwrap_or(1));
+        let counts = distance.count(shape, data.classes);
         counts.map_or(0.0, |counts| 3.0 * counts.flops_per_image as f64 / forward)
     };
     // What a teacher that is asked once takes, at most, in evaluations of the student's network.

@@ -38,7 +38,7 @@ impl MemoryNeed {
         let first = u64::from(consistency.truncation.is_some());
         // What a pass over one image keeps, its distance's network with it.
         let kept = |distance: &DistanceConfig| {
-            let compared = distance.count(data.shape, data.classes.unwrap_or(1));
+            let compared = distance.count(data.shape, data.classes);
             counts.kept_per_image.saturating_add(compared.map_or(0, |counts| counts.kept_per_image))
         };
         let student = (&consistency.train, u64::from(target) + beside + first, kept(&consistency.distance));

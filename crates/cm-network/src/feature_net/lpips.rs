@@ -5,7 +5,7 @@
 //! the arrays, so that small networks of the same structure can be tested. Deliberately absent: the arrays.
 
 use super::arrays::{ArraysError, NamedArrays, Reader, to_hwio};
-use super::lpips_options::{LpipsOptions, LpipsPooling, LpipsResize, LpipsTrunk, LpipsVersion};
+use super::lpips_options::{LpipsOptions, LpipsPooling, LpipsTrunk, LpipsVersion};
 use super::lpips_trunk::Plan;
 use crate::counts::Counts;
 use cm_image::ImageShape;
@@ -22,9 +22,8 @@ pub enum LpipsError {
     Pooling(LpipsTrunk),
 }
 
-/// Side of compared images after resizing, and the width below which they are resized.
+/// Side of compared images after resizing.
 const RESIZED: usize = 224;
-const RESIZED_BELOW: usize = 256;
 /// (x - shift) / scale for red, green, blue, of images in -1 to 1: the LPIPS package's `ScalingLayer`, which is ImageNet's
 /// mean and standard deviation.
 const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
@@ -72,7 +71,7 @@ fn steps(
     mut head: impl FnMut(usize, usize) -> Vec<f32>,
 ) -> Vec<Step> {
     let (mut channels, mut maps) = (3, 0);
-    let mut step = |plan| match plan {
+    let step = |plan| match plan {
         Plan::Conv { index, width, kernel, stride, padding } => {
             let conv = conv(&Place { index, part: "", inputs: channels, width, kernel, stride, padding });
             channels = conv.out_channels;
@@ -94,7 +93,7 @@ fn steps(
             Step::Tap { weights: head(maps - 1, channels) }
         }
     };
-    trunk.plan().into_iter().map(&mut step).collect()
+    trunk.plan().into_iter().map(step).collect()
 }
 
 /// The distance with its weights.
@@ -136,9 +135,7 @@ impl Lpips {
     /// What its trunk takes to look at one image, if it has the published widths. Training asks it three times: for the
     /// target, for the student, and back to the student's image. `None` if it cannot look at such images.
     pub fn count(options: LpipsOptions, shape: ImageShape) -> Option<Counts> {
-        let enlarged = options.resize == LpipsResize::Below256 && shape.width < RESIZED_BELOW;
-        let seen = enlarged || shape.height.min(shape.width) >= options.trunk.min_side();
-        if !(seen && matches!(shape.channels, 1 | 3)) {
+        if !(options.sees(shape.height, shape.width) && matches!(shape.channels, 1 | 3)) {
             return None;
         }
         let mut parameters = 0;
@@ -166,7 +163,7 @@ impl Lpips {
     /// `[N, H, W, 1 or 3]` twice to `[N]`.
     ///
     /// # Panics
-    /// If shapes differ, or images are smaller than [`LpipsTrunk::min_side`] and are not resized.
+    /// If shapes differ, or are not such as [`LpipsOptions::sees`].
     pub fn distance(&self, graph: &mut Graph, student: &Images, target: &Images) -> Vector {
         assert_eq!(student.shape(), target.shape(), "a distance between different shapes");
         let target = self.maps(&mut Graph::inference(), target);
@@ -210,14 +207,16 @@ impl Lpips {
 
     /// Images of three channels, of the right size and scale.
     fn prepared(&self, graph: &mut Graph, x: &Images) -> Images {
-        let width = x.shape()[2];
-        let resized = match self.options.resize {
-            LpipsResize::Below256 if width < RESIZED_BELOW => ops::bilinear(graph, x, (RESIZED, RESIZED)),
-            LpipsResize::Below256 | LpipsResize::Never => x.clone(),
-        };
-        let [_, height, width, _] = resized.shape();
+        let [_, height, width, _] = x.shape();
         let least = self.options.trunk.min_side();
-        assert!(height.min(width) >= least, "images of {height}x{width} for a trunk that needs {least}");
+        assert!(
+            self.options.sees(height, width),
+            "images of {height}x{width} for a trunk that needs {least}"
+        );
+        let resized = match self.options.resizes(width) {
+            true => ops::bilinear(graph, x, (RESIZED, RESIZED)),
+            false => x.clone(),
+        };
         let (scale, shift) = match self.options.version {
             LpipsVersion::V00 => (vec![1.0; 3], vec![0.0; 3]),
             LpipsVersion::V01 => {

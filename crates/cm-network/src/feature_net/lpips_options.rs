@@ -54,6 +54,24 @@ pub struct LpipsOptions {
     pub resize: LpipsResize,
 }
 
+/// Images less wide than this are those that [`LpipsResize::Below256`] resizes.
+const RESIZED_BELOW: usize = 256;
+
+impl LpipsOptions {
+    /// Whether images so wide are brought to another size before they are compared.
+    pub fn resizes(self, width: usize) -> bool {
+        match self.resize {
+            LpipsResize::Never => false,
+            LpipsResize::Below256 => width < RESIZED_BELOW,
+        }
+    }
+
+    /// Whether the trunk can look at images of such sides: resized, or not less than its [`LpipsTrunk::min_side`].
+    pub fn sees(self, height: usize, width: usize) -> bool {
+        self.resizes(width) || height.min(width) >= self.trunk.min_side()
+    }
+}
+
 impl Default for LpipsOptions {
     fn default() -> Self {
         Self {

@@ -58,10 +58,15 @@ impl LpipsTrunk {
             |index, width, kernel, stride, padding| Plan::Conv { index, width, kernel, stride, padding };
         match self {
             Self::Vgg16 => {
-                let stages: [&[usize]; 5] = [&[0, 2], &[5, 7], &[10, 12, 14], &[17, 19, 21], &[24, 26, 28]];
+                let stages: [(usize, &[usize]); 5] = [
+                    (64, &[0, 2]),
+                    (128, &[5, 7]),
+                    (256, &[10, 12, 14]),
+                    (512, &[17, 19, 21]),
+                    (512, &[24, 26, 28]),
+                ];
                 let mut plan = Vec::new();
-                for (stage, (indices, width)) in stages.into_iter().zip([64, 128, 256, 512, 512]).enumerate()
-                {
+                for (stage, (width, indices)) in stages.into_iter().enumerate() {
                     if stage > 0 {
                         plan.push(Plan::Pool { side: 2, round_up: false });
                     }

@@ -227,6 +227,8 @@ fn what_a_published_trunk_takes_is_counted() {
     assert_eq!(count(LpipsTrunk::Vgg16, ImageShape::new(28, 28, 1)).flops_per_image, vgg);
     let own = LpipsOptions { resize: LpipsResize::Never, ..LpipsOptions::default() };
     assert_eq!(Lpips::count(own, small).unwrap().flops_per_image * 49, vgg);
+    let resized = LpipsOptions::default();
+    assert_eq!([(15, 255), (15, 256), (16, 256)].map(|(h, w)| resized.sees(h, w)), [true, false, true]);
     let unseen = [ImageShape::new(32, 15, 3), ImageShape::new(32, 32, 2)];
     assert!(unseen.into_iter().all(|shape| Lpips::count(own, shape).is_none()));
 }
